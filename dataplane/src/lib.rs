@@ -1,0 +1,31 @@
+//! Packets: everything between the TUN device and the UDP sockets.
+//!
+//! # Vocabulary
+//!
+//! These words mean one thing each, in code, counters and documents:
+//!
+//! - **segment**: one inner IP packet no longer than the tunnel's MTU.
+//! - **super-packet**: one inner IP packet of up to 65,535 bytes together with the
+//!   `virtio_net_hdr` that says how to cut it into segments (TSO, USO).
+//! - **frame**: what one UDP datagram on the wire carries: VXLAN header, inner Ethernet
+//!   header and one segment.
+//! - **train**: frames back to back in one buffer, all of the same length but the last,
+//!   which may be shorter. One UDP GSO send or one UDP GRO receive.
+//! - **stride**: the length in bytes of every frame of a train but the last
+//!   (`gso_size` to the kernel).
+//! - **batch**: what a worker handles between two waits.
+//!
+//! # Modules
+//!
+//! `wire`, `offload` and `route` are plain functions over bytes: no file descriptor, no
+//! clock, and after construction no allocator. `sys` owns all system calls and nearly all
+//! `unsafe`; `worker` joins the two into loops that own a core.
+
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod offload;
+pub mod route;
+pub mod stats;
+pub mod sys;
+pub mod wire;
+pub mod worker;

@@ -1,0 +1,7 @@
+//! Segmentation and coalescing as pure functions, and the plans they produce.
+//!
+//! A plan says which bytes go where without copying payload: headers lie in an arena or
+//! are patched in place, payload stays in the buffer it was read into. Both engines, the
+//! tests and the benches consume the same plans.
+
+pub mod plan;

@@ -1,0 +1,341 @@
+//! What one send or one write consists of.
+
+use std::net::SocketAddr;
+
+/// Frames one UDP GSO send may carry (`UDP_MAX_SEGMENTS` since Linux 6.9; 64 before).
+pub const MAX_FRAMES: usize = 128;
+
+/// Payload bytes of one UDP datagram over IPv4, and so of one train: 65,535 - 20 - 8.
+pub const MAX_TRAIN_BYTES: usize = 65_507;
+
+/// Every frame is at most a header piece and a payload piece.
+pub const MAX_SEND_PIECES: usize = 2 * MAX_FRAMES;
+
+/// Memory a [`Piece`] lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The plan's header arena.
+    Arena,
+    /// The receive buffer of this number.
+    Buffer(u16),
+}
+
+/// A run of bytes to gather: `len` bytes from `offset` in `source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which memory.
+    pub source: Source,
+    /// First byte, from the start of that memory.
+    pub offset: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+impl Piece {
+    const EMPTY: Piece = Piece {
+        source: Source::Arena,
+        offset: 0,
+        len: 0,
+    };
+}
+
+/// What frames must share to travel in one train.
+///
+/// Frames of one inner flow always share `peer` and `bucket`, so order within a flow is
+/// order within these two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainKey {
+    /// Index of the peer in the routing table of this batch.
+    pub peer: u32,
+    /// Which socket of the send pool, and so which outer source port.
+    pub bucket: u8,
+    /// Outer ECN field (RFC 3168 codepoint, 0 to 3).
+    pub ecn: u8,
+}
+
+/// One `sendmsg`: a single frame or a train.
+#[derive(Clone, Debug)]
+pub struct Send {
+    /// What the frames of this send share.
+    pub key: TrainKey,
+    /// Underlay destination.
+    pub to: SocketAddr,
+    /// Length of every frame but the last, in bytes.
+    pub stride: u16,
+    /// Number of frames.
+    pub frames: u16,
+    /// Total payload in bytes.
+    pub bytes: u32,
+    /// A shorter frame ended the train.
+    sealed: bool,
+    piece_count: u16,
+    pieces: [Piece; MAX_SEND_PIECES],
+}
+
+impl Send {
+    fn new() -> Send {
+        Send {
+            key: TrainKey {
+                peer: 0,
+                bucket: 0,
+                ecn: 0,
+            },
+            to: SocketAddr::from(([0, 0, 0, 0], 0)),
+            stride: 0,
+            frames: 0,
+            bytes: 0,
+            sealed: false,
+            piece_count: 0,
+            pieces: [Piece::EMPTY; MAX_SEND_PIECES],
+        }
+    }
+
+    /// The bytes to gather, in order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces[..usize::from(self.piece_count)]
+    }
+
+    fn start(&mut self, key: TrainKey, to: SocketAddr, stride: u16) {
+        self.key = key;
+        self.to = to;
+        self.stride = stride;
+        self.frames = 0;
+        self.bytes = 0;
+        self.sealed = false;
+        self.piece_count = 0;
+    }
+
+    fn can_append(&self, ecn: u8, frame_len: usize, pieces: usize, max_frames: u16) -> bool {
+        if self.sealed || self.key.ecn != ecn {
+            return false;
+        }
+        if frame_len > usize::from(self.stride) || self.frames >= max_frames {
+            return false;
+        }
+        if usize::from(self.piece_count) + pieces > MAX_SEND_PIECES {
+            return false;
+        }
+        self.bytes as usize + frame_len <= MAX_TRAIN_BYTES
+    }
+
+    fn append(&mut self, frame_len: usize, pieces: &[Piece]) {
+        let at = usize::from(self.piece_count);
+        self.pieces[at..at + pieces.len()].copy_from_slice(pieces);
+        self.piece_count += pieces.len() as u16;
+        self.frames += 1;
+        self.bytes += frame_len as u32;
+        self.sealed = frame_len < usize::from(self.stride);
+    }
+}
+
+/// The plan has no room left: send what it holds, clear it and go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The sends of one batch, in order, and the headers they point to.
+///
+/// All memory is taken in [`SendPlan::new`]; nothing allocates afterwards.
+pub struct SendPlan {
+    arena: Box<[u8]>,
+    arena_used: usize,
+    sends: Box<[Send]>,
+    send_count: usize,
+    max_frames: u16,
+}
+
+impl SendPlan {
+    /// A plan of at most `sends` sends and `arena` bytes of headers, each send at most
+    /// `max_frames` frames (1 to [`MAX_FRAMES`]; 1 turns trains off).
+    pub fn new(sends: usize, arena: usize, max_frames: u16) -> SendPlan {
+        SendPlan {
+            arena: vec![0; arena].into_boxed_slice(),
+            arena_used: 0,
+            sends: (0..sends).map(|_| Send::new()).collect(),
+            send_count: 0,
+            max_frames: max_frames.clamp(1, MAX_FRAMES as u16),
+        }
+    }
+
+    /// Forget all sends and headers.
+    pub fn clear(&mut self) {
+        self.arena_used = 0;
+        self.send_count = 0;
+    }
+
+    /// Change the number of frames a send may carry, for kernels that refuse trains.
+    pub fn set_max_frames(&mut self, max_frames: u16) {
+        self.max_frames = max_frames.clamp(1, MAX_FRAMES as u16);
+    }
+
+    /// Whether nothing is planned.
+    pub fn is_empty(&self) -> bool {
+        self.send_count == 0
+    }
+
+    /// Whether one more frame with a header of `header` bytes surely fits.
+    pub fn has_room(&self, header: usize) -> bool {
+        self.arena_used + header <= self.arena.len() && self.send_count < self.sends.len()
+    }
+
+    /// The planned sends, in the order in which they must leave.
+    pub fn sends(&self) -> &[Send] {
+        &self.sends[..self.send_count]
+    }
+
+    /// The header arena that [`Source::Arena`] pieces point into.
+    pub fn arena(&self) -> &[u8] {
+        &self.arena
+    }
+
+    /// Take `len` bytes of arena for a header; `None` when it does not fit.
+    pub fn header(&mut self, len: usize) -> Option<(Piece, &mut [u8])> {
+        let offset = self.arena_used;
+        let slot = self.arena.get_mut(offset..offset.checked_add(len)?)?;
+        self.arena_used += len;
+        let piece = Piece {
+            source: Source::Arena,
+            offset: offset as u32,
+            len: len as u32,
+        };
+        Some((piece, slot))
+    }
+
+    /// Append one frame of `frame_len` bytes made of `pieces` (one or two).
+    ///
+    /// It joins the latest send of its peer and bucket if that may still grow, and opens a
+    /// new one otherwise; an earlier one never grows, so a flow keeps its order.
+    pub fn push(
+        &mut self,
+        key: TrainKey,
+        to: SocketAddr,
+        frame_len: usize,
+        pieces: &[Piece],
+    ) -> Result<(), Full> {
+        let max_frames = self.max_frames;
+        let latest = self.sends[..self.send_count]
+            .iter_mut()
+            .rev()
+            .find(|send| send.key.peer == key.peer && send.key.bucket == key.bucket);
+        if let Some(send) = latest
+            && send.can_append(key.ecn, frame_len, pieces.len(), max_frames)
+        {
+            send.append(frame_len, pieces);
+            return Ok(());
+        }
+        let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
+        send.start(key, to, frame_len as u16);
+        send.append(frame_len, pieces);
+        self.send_count += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: TrainKey = TrainKey {
+        peer: 7,
+        bucket: 1,
+        ecn: 0,
+    };
+
+    fn to() -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 2], 8472))
+    }
+
+    fn piece(len: u32) -> [Piece; 1] {
+        [Piece {
+            source: Source::Buffer(3),
+            offset: 0,
+            len,
+        }]
+    }
+
+    fn push(plan: &mut SendPlan, key: TrainKey, len: u32) {
+        plan.push(key, to(), len as usize, &piece(len)).unwrap();
+    }
+
+    #[test]
+    fn equal_frames_share_a_train_and_a_shorter_one_ends_it() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        for len in [1472, 1472, 100, 1472] {
+            push(&mut plan, KEY, len);
+        }
+        let shapes: Vec<_> = plan
+            .sends()
+            .iter()
+            .map(|s| (s.frames, s.stride, s.bytes))
+            .collect();
+        assert_eq!(shapes, [(3, 1472, 3044), (1, 1472, 1472)]);
+    }
+
+    #[test]
+    fn a_longer_frame_opens_a_new_train() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        push(&mut plan, KEY, 100);
+        push(&mut plan, KEY, 101);
+        assert_eq!(plan.sends().len(), 2);
+    }
+
+    #[test]
+    fn only_the_latest_send_of_a_peer_grows() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        push(&mut plan, KEY, 100);
+        push(&mut plan, TrainKey { ecn: 1, ..KEY }, 100);
+        push(&mut plan, KEY, 100);
+        assert_eq!(
+            plan.sends().iter().map(|s| s.key.ecn).collect::<Vec<_>>(),
+            [0, 1, 0]
+        );
+    }
+
+    #[test]
+    fn peers_and_buckets_interleave_without_breaking_trains() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        for _ in 0..3 {
+            push(&mut plan, KEY, 100);
+            push(&mut plan, TrainKey { bucket: 2, ..KEY }, 100);
+        }
+        assert_eq!(
+            plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
+            [3, 3]
+        );
+    }
+
+    #[test]
+    fn frames_and_bytes_are_bounded() {
+        let mut plan = SendPlan::new(8, 0, 64);
+        for _ in 0..65 {
+            push(&mut plan, KEY, 100);
+        }
+        assert_eq!(
+            plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
+            [64, 1]
+        );
+        plan.clear();
+        for _ in 0..45 {
+            push(&mut plan, KEY, 1472);
+        }
+        assert_eq!(
+            plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
+            [44, 1]
+        );
+        assert!(
+            plan.sends()
+                .iter()
+                .all(|s| s.bytes as usize <= MAX_TRAIN_BYTES)
+        );
+    }
+
+    #[test]
+    fn a_full_plan_says_so_and_keeps_what_it_has() {
+        let mut plan = SendPlan::new(1, 16, 1);
+        assert!(plan.has_room(16));
+        assert!(plan.header(17).is_none());
+        push(&mut plan, KEY, 100);
+        assert!(!plan.has_room(0));
+        assert_eq!(plan.push(KEY, to(), 100, &piece(100)), Err(Full));
+        assert_eq!(plan.sends().len(), 1);
+    }
+}

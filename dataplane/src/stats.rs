@@ -1,0 +1,185 @@
+//! Per-worker counters and the reasons for which a packet can be dropped.
+//!
+//! Each worker writes its own cells and nobody else does, so a plain load and store of a
+//! relaxed atomic suffices: no lock prefix, no sharing of cache lines. Readers sum the
+//! workers whenever they like.
+
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counted {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in the order of their discriminants.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// The name used in logs and metrics.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+counted! {
+    /// Why a packet or datagram went no further.
+    Drop {
+        /// TUN read: shorter than its header says, or not IPv4/IPv6.
+        BadInner => "bad_inner",
+        /// TUN read: `virtio_net_hdr` fields outside the packet or of an unknown type.
+        BadOffload => "bad_offload",
+        /// TUN read: destination belongs to no live peer.
+        NoPeer => "no_peer",
+        /// TUN read: multicast, broadcast or unspecified destination.
+        NotUnicast => "not_unicast",
+        /// Receive: too short for VXLAN and Ethernet, reserved bits set or no VNI flag.
+        BadVxlan => "bad_vxlan",
+        /// Receive: another VNI.
+        WrongVni => "wrong_vni",
+        /// Receive: the inner destination MAC is not ours.
+        WrongMac => "wrong_mac",
+        /// Receive: the inner source MAC is ours.
+        Loop => "loop",
+        /// Receive: the EtherType is neither IPv4 nor IPv6.
+        BadEthertype => "bad_ethertype",
+        /// Receive: inner IP header malformed or longer than its frame.
+        BadInnerIp => "bad_inner_ip",
+        /// Receive: the outer source is not the address of a live lease.
+        UnknownSender => "unknown_sender",
+        /// Receive: the inner source lies in a subnet that is not the sender's.
+        SpoofedSource => "spoofed_source",
+        /// Receive: the inner checksum is wrong and nothing else vouched for it.
+        BadChecksum => "bad_checksum",
+        /// Receive: outer CE on an inner packet that is not ECN-capable (RFC 6040).
+        EcnDrop => "ecn_drop",
+        /// Receive: the datagram did not fit its buffer.
+        Truncated => "truncated",
+        /// The kernel refused a send for good.
+        SendFailed => "send_failed",
+        /// The kernel refused a write to the TUN.
+        WriteFailed => "write_failed",
+    }
+}
+
+counted! {
+    /// What a worker counts besides drops.
+    Count {
+        /// Packets (segments or super-packets) read from the TUN.
+        TunReads => "tun_reads",
+        /// Bytes read from the TUN, IP header included.
+        TunReadBytes => "tun_read_bytes",
+        /// `sendmsg` calls, each a frame or a train.
+        Sends => "sends",
+        /// Frames sent.
+        FramesSent => "frames_sent",
+        /// Datagrams or trains received.
+        Receives => "receives",
+        /// Frames received.
+        FramesReceived => "frames_received",
+        /// Trains received, that is with a UDP_GRO control message.
+        TrainsReceived => "trains_received",
+        /// Frames that carried a whole super-packet (virtual links only).
+        SuperFramesReceived => "super_frames_received",
+        /// Writes to the TUN, each a segment or a super-packet.
+        TunWrites => "tun_writes",
+        /// Bytes written to the TUN, IP header included.
+        TunWriteBytes => "tun_write_bytes",
+        /// Batches handled.
+        Batches => "batches",
+        /// Multishot requests that had to be armed again.
+        Rearms => "rearms",
+        /// Receives that found no provided buffer (-ENOBUFS).
+        NoBuffers => "no_buffers",
+        /// Completions that overflowed the completion queue.
+        CqOverflows => "cq_overflows",
+        /// Offloads that the kernel refused at run time and that were turned off.
+        Downgrades => "downgrades",
+    }
+}
+
+/// The counters of one worker.
+#[derive(Default)]
+pub struct WorkerStats {
+    drops: CachePadded<[AtomicU64; Drop::ALL.len()]>,
+    counts: CachePadded<[AtomicU64; Count::ALL.len()]>,
+}
+
+fn bump(cell: &AtomicU64, by: u64) {
+    // A single writer makes the read-modify-write free of races without a locked instruction.
+    cell.store(
+        cell.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
+}
+
+impl WorkerStats {
+    /// Count one drop. Only the owning worker may call this.
+    pub fn drop(&self, reason: Drop) {
+        self.drop_many(reason, 1);
+    }
+
+    /// Count `n` drops for one reason. Only the owning worker may call this.
+    pub fn drop_many(&self, reason: Drop, n: u64) {
+        bump(&self.drops[reason as usize], n);
+    }
+
+    /// Add `n` to a counter. Only the owning worker may call this.
+    pub fn add(&self, count: Count, n: u64) {
+        bump(&self.counts[count as usize], n);
+    }
+
+    /// Drops so far for one reason.
+    pub fn drops(&self, reason: Drop) -> u64 {
+        self.drops[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// A counter's value so far.
+    pub fn get(&self, count: Count) -> u64 {
+        self.counts[count as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// Every non-zero counter and drop reason summed over `workers`, by name.
+pub fn summary<'a>(workers: impl Iterator<Item = &'a WorkerStats> + Clone) -> Vec<(String, u64)> {
+    let counts = Count::ALL.iter().map(|&count| {
+        let sum = workers.clone().map(|w| w.get(count)).sum();
+        (count.name().to_owned(), sum)
+    });
+    let drops = Drop::ALL.iter().map(|&reason| {
+        let sum = workers.clone().map(|w| w.drops(reason)).sum();
+        (format!("drop_{}", reason.name()), sum)
+    });
+    counts.chain(drops).filter(|(_, sum)| *sum != 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discriminants_index_all() {
+        for (i, &reason) in Drop::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, i);
+        }
+        for (i, &count) in Count::ALL.iter().enumerate() {
+            assert_eq!(count as usize, i);
+        }
+    }
+
+    #[test]
+    fn summary_adds_workers_and_leaves_zeros_out() {
+        let workers = [WorkerStats::default(), WorkerStats::default()];
+        workers[0].drop(Drop::WrongVni);
+        workers[1].drop_many(Drop::WrongVni, 2);
+        workers[1].add(Count::Sends, 5);
+        let sums = summary(workers.iter());
+        assert_eq!(
+            sums,
+            [("sends".to_owned(), 5), ("drop_wrong_vni".to_owned(), 3)]
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! System interfaces: the only place that talks to the kernel.

@@ -1,0 +1,1 @@
+//! Byte-level views and builders.
