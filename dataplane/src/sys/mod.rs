@@ -8,6 +8,7 @@
 pub mod affinity;
 pub mod buffers;
 pub mod cmsg;
+pub mod epoch;
 pub mod event;
 pub mod ring;
 pub mod tun;
