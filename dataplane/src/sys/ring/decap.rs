@@ -210,7 +210,7 @@ fn note_written(stats: &WorkerStats, write: &Write, result: i32) {
         stats.add(Count::TunWrites, 1);
         stats.add(Count::TunWriteBytes, (write.bytes() - VNET_HDR_LEN) as u64);
     } else {
-        stats.drop_many(Reason::WriteFailed, u64::from(write.segments()));
+        stats.count_drops(Reason::WriteFailed, u64::from(write.segments()));
     }
 }
 
