@@ -33,6 +33,8 @@ const BUFFERS: u16 = 64;
 /// Gather entries of one submission; more writes are submitted in parts.
 const IOVECS: usize = 4096;
 
+const _: () = assert!(IOVECS >= MAX_WRITE_PIECES);
+
 /// One datagram or train.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {

@@ -393,22 +393,4 @@ fn setup() -> io::Result<IoUring> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_survive_user_data() {
-        let tokens = [
-            Token::Input,
-            Token::Stop,
-            Token::Cancel,
-            Token::Output(0),
-            Token::Output(77),
-        ];
-        for token in tokens {
-            assert_eq!(Token::decode(token.encode()), Some(token));
-        }
-        assert_eq!(Token::decode(3), None);
-        assert_eq!(Token::decode(u64::MAX), None);
-    }
-}
+mod tests;
