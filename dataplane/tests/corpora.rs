@@ -4,16 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use weft_dataplane::fuzzing;
 
+type Target = fn(&[u8]);
+
 /// The corpora and what they are fed to; one directory of `fuzz/corpus` each.
-const TARGETS: &[(&str, fn(&[u8]))] = &[("wire", fuzzing::wire)];
+const TARGETS: &[(&str, Target)] = &[("wire", fuzzing::wire)];
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
-    let listing = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut paths: Vec<_> = listing.map(|entry| entry.unwrap().path()).collect();
+    let list = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect();
+    let listing: std::io::Result<Vec<PathBuf>> = list();
+    let mut paths = listing.unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     paths.sort();
     paths
 }

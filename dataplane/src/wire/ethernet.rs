@@ -160,7 +160,10 @@ mod tests {
         let mac = MacAddr([0x0a, 0x58, 0, 0xf4, 0xff, 0x01]);
         assert_eq!("0a:58:00:f4:ff:01".parse(), Ok(mac));
         assert_eq!("0A-58-00-F4-FF-01".parse(), Ok(mac));
-        assert_eq!(format!("{mac} {mac:?}"), "0a:58:00:f4:ff:01 0a:58:00:f4:ff:01");
+        assert_eq!(
+            format!("{mac} {mac:?}"),
+            "0a:58:00:f4:ff:01 0a:58:00:f4:ff:01"
+        );
         for bad in [
             "",
             "0a",

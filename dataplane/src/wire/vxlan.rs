@@ -123,7 +123,11 @@ mod tests {
             let mut bytes = HEADER;
             bytes[bit / 8] ^= 0x80 >> (bit % 8);
             let in_vni = (32..56).contains(&bit);
-            assert_eq!(Header::new(&bytes[..]).unwrap().is_valid(), in_vni, "bit {bit}");
+            assert_eq!(
+                Header::new(&bytes[..]).unwrap().is_valid(),
+                in_vni,
+                "bit {bit}"
+            );
         }
     }
 
