@@ -231,6 +231,8 @@ fn ipv6_extension_headers_do_not_hide_an_icmp_error() {
     assert_eq!(chain(0, 128), None);
     assert_eq!(chain(1, 128), None);
     assert_eq!(chain(0, 1), Some(Refused::IcmpError));
+    // A first fragment still shows the type, a later one does not.
+    assert_eq!(chain(1, 1), Some(Refused::IcmpError));
     assert_eq!(chain(8, 1), None);
 
     let endless = [0; 8 * 20];
