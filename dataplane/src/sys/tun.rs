@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Length of the `virtio_net_hdr` in front of every packet: the legacy form, which is the
@@ -28,6 +29,9 @@ const TUN_F_USO6: libc::c_ulong = 0x40;
 
 /// The most queues the kernel allows (`MAX_TAP_QUEUES`).
 pub const MAX_QUEUES: usize = 256;
+
+/// How long the queues of a process that ended may stay taken.
+const RELEASE_TIME: Duration = Duration::from_secs(2);
 
 /// What the kernel may hand us unfinished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +126,14 @@ impl Tun {
         if !(1..=MAX_QUEUES).contains(&queues) {
             return Err(OpenError::BadQueues(queues));
         }
-        if is_running(name) {
-            return Err(OpenError::Held(name.to_owned()));
+        // A process that was killed lets go of its queues only when the kernel has wound up
+        // its io_uring, some time after the process is gone.
+        let patience = Instant::now() + RELEASE_TIME;
+        while is_running(name) {
+            if Instant::now() > patience {
+                return Err(OpenError::Held(name.to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         let queues = (0..queues)
             .map(|_| open_queue(name))
