@@ -3,10 +3,22 @@
 //! Each takes any bytes and panics on a broken promise. `fuzz/fuzz_targets` wraps them for
 //! libFuzzer, and `tests/corpora.rs` replays the corpora in `fuzz/corpus` through them.
 
+mod coalesce;
+mod segment;
 mod wire;
 
 /// Read `data` as every protocol of [`crate::wire`] and from the VXLAN header inwards,
 /// call all accessors and setters, and build the ICMP errors that answer it.
 pub fn wire(data: &[u8]) {
     wire::run(data);
+}
+
+/// Read `data` as a super-packet behind its `virtio_net_hdr` and cut it.
+pub fn segment(data: &[u8]) {
+    segment::run(data);
+}
+
+/// Coalesce the packets that `data` describes, segment the result and compare.
+pub fn coalesce(data: &[u8]) {
+    coalesce::run(data);
 }

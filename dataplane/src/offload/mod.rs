@@ -9,7 +9,7 @@ pub mod ecn;
 pub mod plan;
 pub mod segment;
 pub mod train;
-mod transport;
+pub(crate) mod transport;
 pub mod vnet_hdr;
 
 #[cfg(test)]

@@ -8,22 +8,22 @@ const MAX_EXTENSION_HEADERS: usize = 8;
 
 /// The transport part of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Transport {
+pub(crate) struct Transport {
     /// What it is, see [`protocol`].
-    pub(super) protocol: u8,
+    pub(crate) protocol: u8,
     /// Where it starts, from the start of the IP header.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
     /// Whether the packet is a fragment, so that what lies at `offset` may be anything.
-    pub(super) fragment: bool,
+    pub(crate) fragment: bool,
     /// Whether IPv4 options or IPv6 extension headers precede it.
-    pub(super) options: bool,
+    pub(crate) options: bool,
 }
 
 impl Transport {
     /// Find the transport header; `None` when the chain of IPv6 extension headers is too
     /// long or leaves the packet.
     #[inline]
-    pub(super) fn find(ip: &IpPacket<'_>) -> Option<Transport> {
+    pub(crate) fn find(ip: &IpPacket<'_>) -> Option<Transport> {
         match ip {
             IpPacket::V4(packet) => Some(Transport {
                 protocol: packet.protocol(),
@@ -71,7 +71,7 @@ impl Transport {
 /// Pseudo-header sum of `ip` for `len` bytes of transport header and payload. The
 /// destination is that of the IP header: a pending routing header is not followed.
 #[inline]
-pub(super) fn pseudo_sum(ip: &IpPacket<'_>, protocol: u8, len: usize) -> Sum {
+pub(crate) fn pseudo_sum(ip: &IpPacket<'_>, protocol: u8, len: usize) -> Sum {
     match ip {
         IpPacket::V4(packet) => {
             checksum::pseudo_v4(packet.src(), packet.dst(), protocol, len as u32)
