@@ -1,21 +1,14 @@
 //! The routing table: built whole by the control thread, read by the workers, never changed.
 
 use super::prefixes::{Address, MAX_VALUE, Network, Prefix, PrefixMap};
+use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddr};
+use crate::wire::vxlan::{self, Vni};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Bytes before the inner IP packet: VXLAN header (8) and inner Ethernet header (14).
-pub const HEADER_LEN: usize = 22;
-
-/// EtherType of IPv4.
-pub const ETHERTYPE_IPV4: u16 = 0x0800;
-
-/// EtherType of IPv6.
-pub const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-/// First word of the VXLAN header: the I flag (RFC 7348 section 5), all else zero.
-const VXLAN_FLAG_VNI: u8 = 0x08;
+pub const HEADER_LEN: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
 
 /// How strictly received frames are held against the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -95,11 +88,12 @@ impl Peer {
 
 fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
-    header[0] = VXLAN_FLAG_VNI;
-    header[4..8].copy_from_slice(&(overlay.vni << 8).to_be_bytes());
-    header[8..14].copy_from_slice(&dst);
-    header[14..20].copy_from_slice(&overlay.local_mac);
-    header[20..22].copy_from_slice(&ethertype.to_be_bytes());
+    if let Some((outer, rest)) = header.split_first_chunk_mut()
+        && let Some(inner) = rest.first_chunk_mut()
+    {
+        vxlan::write(outer, overlay.vni);
+        ethernet::write(inner, MacAddr(dst), MacAddr(overlay.local_mac), ethertype);
+    }
     header
 }
 
@@ -144,7 +138,7 @@ impl Table {
     /// table, so that what they send is still admitted. Only the overlay can be at fault,
     /// never a route: one odd lease must not cost the node its table.
     pub fn build(overlay: Overlay, routes: &[Route]) -> Result<Table, BuildError> {
-        if overlay.vni >> 24 != 0 {
+        if overlay.vni > Vni::MAX.get() {
             return Err(BuildError::Vni(overlay.vni));
         }
         let network_v4 = network_v4(&overlay)?;
@@ -353,4 +347,4 @@ fn hash(addr: IpAddr) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::route) mod tests;
