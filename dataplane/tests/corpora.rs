@@ -7,7 +7,7 @@ use weft_dataplane::fuzzing;
 type Target = fn(&[u8]);
 
 /// The corpora and what they are fed to; one directory of `fuzz/corpus` each.
-const TARGETS: &[(&str, Target)] = &[("wire", fuzzing::wire)];
+const TARGETS: &[(&str, Target)] = &[("admit", fuzzing::admit), ("wire", fuzzing::wire)];
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
