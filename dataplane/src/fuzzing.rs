@@ -3,6 +3,7 @@
 //! Each takes any bytes and panics on a broken promise. `fuzz/fuzz_targets` wraps them for
 //! libFuzzer, and `tests/corpora.rs` replays the corpora in `fuzz/corpus` through them.
 
+mod admit;
 mod coalesce;
 mod segment;
 mod wire;
@@ -21,4 +22,9 @@ pub fn segment(data: &[u8]) {
 /// Coalesce the packets that `data` describes, segment the result and compare.
 pub fn coalesce(data: &[u8]) {
     coalesce::run(data);
+}
+
+/// Hold `data`, a frame from its VXLAN header on, against a fixed table of two peers.
+pub fn admit(data: &[u8]) {
+    admit::run(data);
 }

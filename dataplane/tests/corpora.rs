@@ -8,6 +8,7 @@ type Target = fn(&[u8]);
 
 /// The corpora and what they are fed to; one directory of `fuzz/corpus` each.
 const TARGETS: &[(&str, Target)] = &[
+    ("admit", fuzzing::admit),
     ("coalesce", fuzzing::coalesce),
     ("segment", fuzzing::segment),
     ("wire", fuzzing::wire),

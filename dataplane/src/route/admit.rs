@@ -5,9 +5,11 @@
 //! live peer and the inner source one of that peer's, unless the overlay is
 //! [`Admission::Loose`].
 
-use super::table::{Admission, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LEN, Overlay, PeerId, Table};
+use super::table::{Admission, HEADER_LEN, Overlay, PeerId, Table};
 use crate::stats::Drop;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::wire::{ipv4, ipv6, vxlan};
+use std::net::IpAddr;
 
 /// The node a datagram or train came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +53,9 @@ impl Sender {
     /// lies within the frame, and a length by that header that does.
     #[inline]
     pub fn frame(&self, table: &Table, frame: &[u8]) -> Result<Inner, Drop> {
-        let (header, packet) = frame
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or(Drop::BadVxlan)?;
-        let (inner, source) = match ethertype(table.overlay(), header)? {
-            ETHERTYPE_IPV4 => ipv4(packet)?,
-            ETHERTYPE_IPV6 => ipv6(packet)?,
+        let (inner, source) = match ethertype(table.overlay(), frame)? {
+            ETHERTYPE_IPV4 => ipv4(&frame[HEADER_LEN..])?,
+            ETHERTYPE_IPV6 => ipv6(&frame[HEADER_LEN..])?,
             _ => return Err(Drop::BadEthertype),
         };
         if table.overlay().admission == Admission::Strict && !self.may_use(table, source) {
@@ -92,58 +91,46 @@ impl Sender {
     }
 }
 
-/// Check VXLAN and Ethernet header and return the EtherType.
-fn ethertype(overlay: &Overlay, header: &[u8; HEADER_LEN]) -> Result<u16, Drop> {
-    let [f0, f1, f2, f3, v0, v1, v2, reserved, macs @ .., t0, t1] = *header;
-    // Linux drops frames with flags it does not know (vxlan_rcv), and so do we: they say
-    // that the payload is something else than Ethernet.
-    if [f0, f1, f2, f3, reserved] != [0x08, 0, 0, 0, 0] {
+/// Check VXLAN and Ethernet header and return the EtherType; the frame has both in full.
+fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, Drop> {
+    let header = frame.first_chunk::<HEADER_LEN>().ok_or(Drop::BadVxlan)?;
+    let vxlan = vxlan::Header::new(header).map_err(|_| Drop::BadVxlan)?;
+    if !vxlan.is_valid() {
         return Err(Drop::BadVxlan);
     }
-    if u32::from_be_bytes([0, v0, v1, v2]) != overlay.vni {
+    if vxlan.vni() != overlay.vni {
         return Err(Drop::WrongVni);
     }
-    if macs[..6] != overlay.local_mac {
+    let ethernet = ethernet::Frame::new(vxlan.payload()).map_err(|_| Drop::BadVxlan)?;
+    if ethernet.dst().0 != overlay.local_mac {
         return Err(Drop::WrongMac);
     }
-    if macs[6..] == overlay.local_mac {
+    if ethernet.src().0 == overlay.local_mac {
         return Err(Drop::Loop);
     }
-    Ok(u16::from_be_bytes([t0, t1]))
+    Ok(ethernet.ethertype())
 }
 
-fn ipv4(packet: &[u8]) -> Result<(Inner, IpAddr), Drop> {
-    let header = packet.first_chunk::<20>().ok_or(Drop::BadInnerIp)?;
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    let ip_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || header_len < 20 || ip_len < header_len || ip_len > packet.len() {
-        return Err(Drop::BadInnerIp);
-    }
-    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
+    let packet = ipv4::Packet::new(bytes).map_err(|_| Drop::BadInnerIp)?;
     let inner = Inner {
         ip_offset: HEADER_LEN,
-        ip_len,
+        ip_len: usize::from(packet.total_len()),
         v6: false,
-        ecn: header[1] & 3,
+        ecn: packet.ecn(),
     };
-    Ok((inner, source.into()))
+    Ok((inner, packet.src().into()))
 }
 
-fn ipv6(packet: &[u8]) -> Result<(Inner, IpAddr), Drop> {
-    let header = packet.first_chunk::<40>().ok_or(Drop::BadInnerIp)?;
-    let ip_len = header.len() + usize::from(u16::from_be_bytes([header[4], header[5]]));
-    if header[0] >> 4 != 6 || ip_len > packet.len() {
-        return Err(Drop::BadInnerIp);
-    }
-    let mut source = [0; 16];
-    source.copy_from_slice(&header[8..24]);
+fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
+    let packet = ipv6::Packet::new(bytes).map_err(|_| Drop::BadInnerIp)?;
     let inner = Inner {
         ip_offset: HEADER_LEN,
-        ip_len,
+        ip_len: packet.total_len(),
         v6: true,
-        ecn: (header[1] >> 4) & 3,
+        ecn: packet.ecn(),
     };
-    Ok((inner, Ipv6Addr::from(source).into()))
+    Ok((inner, packet.src().into()))
 }
 
 #[cfg(test)]

@@ -1,21 +1,13 @@
 //! The routing table: built whole by the control thread, read by the workers, never changed.
 
 use super::prefixes::{Address, MAX_VALUE, Network, Prefix, PrefixMap};
+use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddr};
+use crate::wire::vxlan::{self, Vni};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Bytes before the inner IP packet: VXLAN header (8) and inner Ethernet header (14).
-pub const HEADER_LEN: usize = 22;
-
-/// EtherType of IPv4.
-pub const ETHERTYPE_IPV4: u16 = 0x0800;
-
-/// EtherType of IPv6.
-pub const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-/// First word of the VXLAN header: the I flag (RFC 7348 section 5), all else zero.
-const VXLAN_FLAG_VNI: u8 = 0x08;
+pub const HEADER_LEN: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
 
 /// How strictly received frames are held against the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -82,24 +74,14 @@ pub struct Peer {
     pub header_v6: [u8; HEADER_LEN],
 }
 
-impl Peer {
-    fn new(overlay: &Overlay, peer: NewPeer) -> Peer {
-        Peer {
-            addr: SocketAddr::new(peer.addr.ip().to_canonical(), peer.addr.port()),
-            mac: peer.mac,
-            header_v4: header(overlay, peer.mac, ETHERTYPE_IPV4),
-            header_v6: header(overlay, peer.mac, ETHERTYPE_IPV6),
-        }
-    }
-}
-
 fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
-    header[0] = VXLAN_FLAG_VNI;
-    header[4..8].copy_from_slice(&(overlay.vni << 8).to_be_bytes());
-    header[8..14].copy_from_slice(&dst);
-    header[14..20].copy_from_slice(&overlay.local_mac);
-    header[20..22].copy_from_slice(&ethertype.to_be_bytes());
+    if let Some((outer, rest)) = header.split_first_chunk_mut()
+        && let Some(inner) = rest.first_chunk_mut()
+    {
+        vxlan::write(outer, overlay.vni);
+        ethernet::write(inner, MacAddr(dst), MacAddr(overlay.local_mac), ethertype);
+    }
     header
 }
 
@@ -121,9 +103,9 @@ pub enum BuildError {
         /// The configured length.
         subnet_len: u8,
     },
-    /// More peers than ids.
-    #[error("{0} peers are more than a table can number")]
-    TooManyPeers(usize),
+    /// More routes than there are numbers for their peers.
+    #[error("{0} routes are more than a table can hold")]
+    TooManyRoutes(usize),
 }
 
 /// Routes and peers of one overlay at one time.
@@ -133,7 +115,7 @@ pub struct Table {
     v6: PrefixMap<u128>,
     /// The peers, and after them [`nobody`].
     peers: Box<[Peer]>,
-    by_addr: AddrIndex,
+    by_addr: PeerIndex,
 }
 
 impl Table {
@@ -144,12 +126,12 @@ impl Table {
     /// table, so that what they send is still admitted. Only the overlay can be at fault,
     /// never a route: one odd lease must not cost the node its table.
     pub fn build(overlay: Overlay, routes: &[Route]) -> Result<Table, BuildError> {
-        if overlay.vni >> 24 != 0 {
+        if overlay.vni > Vni::MAX.get() {
             return Err(BuildError::Vni(overlay.vni));
         }
         let network_v4 = network_v4(&overlay)?;
         let network_v6 = network_v6(&overlay)?;
-        let (peers, ids) = number_peers(&overlay, routes)?;
+        let (mut peers, ids) = number_peers(&overlay, routes)?;
         let mut v4 = Vec::with_capacity(routes.len());
         let mut v6 = Vec::new();
         for (route, value) in routes.iter().zip(ids) {
@@ -167,11 +149,13 @@ impl Table {
                 }),
             }
         }
+        let by_addr = PeerIndex::by_addr(&peers);
+        peers.push(nobody());
         Ok(Table {
             v4: PrefixMap::new(network_v4, v4),
             v6: PrefixMap::new(network_v6, v6),
-            by_addr: AddrIndex::new(&peers),
-            peers: peers.into_iter().chain([nobody()]).collect(),
+            by_addr,
+            peers: peers.into(),
             overlay,
         })
     }
@@ -181,7 +165,7 @@ impl Table {
         Table {
             v4: PrefixMap::new(None, Vec::new()),
             v6: PrefixMap::new(None, Vec::new()),
-            by_addr: AddrIndex::new(&[]),
+            by_addr: PeerIndex::by_addr(&[]),
             peers: Box::new([nobody()]),
             overlay,
         }
@@ -241,19 +225,28 @@ fn nobody() -> Peer {
 
 /// The distinct peers of `routes`, and for each route the number of its peer.
 fn number_peers(overlay: &Overlay, routes: &[Route]) -> Result<(Vec<Peer>, Vec<u32>), BuildError> {
-    let mut numbers = HashMap::with_capacity(routes.len());
-    let mut peers = Vec::with_capacity(routes.len() + 1);
-    let mut ids = Vec::with_capacity(routes.len());
-    for route in routes {
-        let id = *numbers.entry(route.peer).or_insert_with(|| {
-            peers.push(Peer::new(overlay, route.peer));
-            peers.len() - 1
-        });
-        match u32::try_from(id) {
-            Ok(id) if id < MAX_VALUE => ids.push(id),
-            _ => return Err(BuildError::TooManyPeers(id)),
-        }
+    if routes.len() >= MAX_VALUE as usize {
+        return Err(BuildError::TooManyRoutes(routes.len()));
     }
+    let mut peers: Vec<Peer> = Vec::with_capacity(routes.len() + 1);
+    let mut index = PeerIndex::with_room(routes.len());
+    let number = |route: &Route| {
+        let NewPeer { addr, mac } = route.peer;
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let same = |peer: &Peer| peer.addr == addr && peer.mac == mac;
+        let slot = index.probe(hash_peer(addr, mac), &peers, same);
+        if index.slots[slot] == PeerIndex::FREE {
+            index.slots[slot] = peers.len() as u32;
+            peers.push(Peer {
+                addr,
+                mac,
+                header_v4: header(overlay, mac, ETHERTYPE_IPV4),
+                header_v6: header(overlay, mac, ETHERTYPE_IPV6),
+            });
+        }
+        index.slots[slot]
+    };
+    let ids = routes.iter().map(number).collect();
     Ok((peers, ids))
 }
 
@@ -288,41 +281,47 @@ fn network<A: Address>(net: IpNet, start: A, subnet_len: u8) -> Result<Network<A
     })
 }
 
-/// Peers by underlay address: open addressing with linear probing, at most half full.
-struct AddrIndex {
-    /// Peer numbers or [`AddrIndex::FREE`]; the length is a power of two.
+/// Finds peers by a hash: open addressing with linear probing, at most half full.
+struct PeerIndex {
+    /// Peer numbers or [`PeerIndex::FREE`]; the length is a power of two.
     slots: Box<[u32]>,
     /// 64 minus the binary logarithm of the length.
     shift: u32,
 }
 
-impl AddrIndex {
+impl PeerIndex {
     const FREE: u32 = u32::MAX;
 
-    fn new(peers: &[Peer]) -> AddrIndex {
-        let len = (peers.len() * 2).next_power_of_two().max(2);
-        let mut index = AddrIndex {
+    fn with_room(peers: usize) -> PeerIndex {
+        let len = (peers * 2).next_power_of_two().max(2);
+        PeerIndex {
             slots: vec![Self::FREE; len].into(),
             shift: u64::BITS - len.ilog2(),
-        };
-        for (id, peer) in peers.iter().enumerate() {
-            let slot = index.probe(peer.addr.ip(), peers);
-            if let Some(slot @ &mut Self::FREE) = index.slots.get_mut(slot) {
-                *slot = id as u32;
+        }
+    }
+
+    /// The first peer of each underlay address.
+    fn by_addr(peers: &[Peer]) -> PeerIndex {
+        let mut index = PeerIndex::with_room(peers.len());
+        for (id, peer) in (0..).zip(peers) {
+            let ip = peer.addr.ip();
+            let slot = index.probe(hash_addr(ip), peers, |other| other.addr.ip() == ip);
+            if index.slots[slot] == Self::FREE {
+                index.slots[slot] = id;
             }
         }
         index
     }
 
-    /// The slot of `addr`, or the free one where it would lie.
+    /// The slot of the first peer that `is_it`, or the free one where it would lie.
     ///
     /// Ends because at least half of the slots are free.
     #[inline]
-    fn probe(&self, addr: IpAddr, peers: &[Peer]) -> usize {
+    fn probe(&self, hash: u64, peers: &[Peer], is_it: impl Fn(&Peer) -> bool) -> usize {
         let mask = self.slots.len() - 1;
-        let mut slot = (hash(addr) >> self.shift) as usize;
+        let mut slot = (hash >> self.shift) as usize;
         while let Some(peer) = peers.get(self.slots[slot & mask] as usize)
-            && peer.addr.ip() != addr
+            && !is_it(peer)
         {
             slot += 1;
         }
@@ -330,27 +329,37 @@ impl AddrIndex {
     }
 
     #[inline]
-    fn get(&self, addr: IpAddr, peers: &[Peer]) -> Option<PeerId> {
-        let id = self.slots[self.probe(addr, peers)];
+    fn get(&self, ip: IpAddr, peers: &[Peer]) -> Option<PeerId> {
+        let slot = self.probe(hash_addr(ip), peers, |peer| peer.addr.ip() == ip);
+        let id = self.slots[slot];
         (id != Self::FREE).then_some(PeerId(id))
     }
 }
+
+/// Odd, and its bits are in no order: 2^64 over the golden ratio.
+const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Multiplicative hashing; the high bits are the good ones.
 ///
 /// Needs no secret: only leases are ever inserted, and a miss costs a few probes.
 #[inline]
-fn hash(addr: IpAddr) -> u64 {
-    const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    match addr {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()).wrapping_mul(K),
+fn hash_addr(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()).wrapping_mul(HASH_FACTOR),
         IpAddr::V6(v6) => {
             let bits = v6.to_bits();
-            let high = ((bits >> 64) as u64).wrapping_mul(K);
-            (high.rotate_left(32) ^ bits as u64).wrapping_mul(K)
+            let high = ((bits >> 64) as u64).wrapping_mul(HASH_FACTOR);
+            (high.rotate_left(32) ^ bits as u64).wrapping_mul(HASH_FACTOR)
         }
     }
 }
 
+fn hash_peer(addr: SocketAddr, mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    let [g, h] = addr.port().to_be_bytes();
+    let rest = u64::from_be_bytes([g, h, a, b, c, d, e, f]);
+    (hash_addr(addr.ip()).rotate_left(32) ^ rest).wrapping_mul(HASH_FACTOR)
+}
+
 #[cfg(test)]
-mod tests;
+pub(in crate::route) mod tests;

@@ -114,12 +114,7 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
 
     /// Drop, on this thread, what no reader can see any more; returns how many are left.
     pub fn reclaim(&self) -> usize {
-        // A value is free of readers two epochs after it was retired, and each flush
-        // advances the epoch if the readers allow it.
-        for _ in 0..2 {
-            self.participant.pin().flush();
-        }
-        let unseen = self.shared.unseen.load(Ordering::Acquire);
+        let unseen = self.collect();
         let mut retired = self.retired();
         let free = retired.partition_point(|old| old.number <= unseen);
         let left = retired.len() - free;
@@ -132,6 +127,26 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
             drop(unsafe { Box::from_raw(old.value.into_inner()) });
         }
         left
+    }
+
+    /// Let crossbeam-epoch run what is due; returns the number that `unseen` reached.
+    fn collect(&self) -> u64 {
+        // A value is free of readers two epochs after it was retired. A flush advances the
+        // epoch by one, if the readers allow it, and runs what eight calls of `replace`
+        // deferred; after a while without a flush that was let through, more wait.
+        let mut reached = self.flush();
+        loop {
+            let now = self.flush();
+            if now == reached {
+                return now;
+            }
+            reached = now;
+        }
+    }
+
+    fn flush(&self) -> u64 {
+        self.participant.pin().flush();
+        self.shared.unseen.load(Ordering::Acquire)
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<Retired<T>>> {
