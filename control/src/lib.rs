@@ -1,1 +1,3 @@
-//! placeholder
+//! The control plane: everything that is not packets.
+
+pub mod host;
