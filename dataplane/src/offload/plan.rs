@@ -156,6 +156,11 @@ impl SendPlan {
         }
     }
 
+    /// Sends it can hold.
+    pub fn capacity(&self) -> usize {
+        self.sends.len()
+    }
+
     /// Forget all sends and headers.
     pub fn clear(&mut self) {
         self.arena_used = 0;

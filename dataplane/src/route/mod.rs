@@ -1,1 +1,9 @@
-//! Which peer a destination belongs to.
+//! Which peer a destination belongs to, and which senders may reach us.
+//!
+//! The control thread builds a [`table::Table`] and hands it to the workers through
+//! [`publish::Publisher`]; [`admit`] holds received frames against the table of the batch.
+
+pub mod admit;
+mod prefixes;
+pub mod publish;
+pub mod table;

@@ -1,1 +1,15 @@
-//! System interfaces: the only place that talks to the kernel.
+//! System interfaces: the only place that talks to the kernel, and with the SIMD
+//! checksum the only place with `unsafe`.
+//!
+//! Everything here offers a safe interface. The rule that keeps it safe is ownership:
+//! memory that the kernel may read or write belongs to a value of this module, and the
+//! module lends it out only while no request refers to it.
+
+pub mod affinity;
+pub mod buffers;
+pub mod cmsg;
+pub mod epoch;
+pub mod event;
+pub mod ring;
+pub mod tun;
+pub mod udp;

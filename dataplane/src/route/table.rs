@@ -1,0 +1,356 @@
+//! The routing table: built whole by the control thread, read by the workers, never changed.
+
+use super::prefixes::{Address, MAX_VALUE, Network, Prefix, PrefixMap};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Bytes before the inner IP packet: VXLAN header (8) and inner Ethernet header (14).
+pub const HEADER_LEN: usize = 22;
+
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// First word of the VXLAN header: the I flag (RFC 7348 section 5), all else zero.
+const VXLAN_FLAG_VNI: u8 = 0x08;
+
+/// How strictly received frames are held against the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Admission {
+    /// Take frames from live peers only, and from each only inner sources that are its own
+    /// or lie outside the overlay network.
+    #[default]
+    Strict,
+    /// Take any frame with our VNI and MAC, as kernel VXLAN does.
+    Loose,
+}
+
+/// What all peers of an overlay have in common, and this node's place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// VXLAN network identifier, 24 bits.
+    pub vni: u32,
+    /// MAC address this node advertises (its VtepMAC).
+    pub local_mac: [u8; 6],
+    /// The IPv4 network that the nodes' subnets are cut from.
+    pub network_v4: Option<Ipv4Net>,
+    /// Prefix length of every node's IPv4 subnet (SubnetLen).
+    pub subnet_len_v4: u8,
+    /// The IPv6 network that the nodes' subnets are cut from.
+    pub network_v6: Option<Ipv6Net>,
+    /// Prefix length of every node's IPv6 subnet (IPv6SubnetLen).
+    pub subnet_len_v6: u8,
+    /// This node's IPv4 subnet.
+    pub own_v4: Option<Ipv4Net>,
+    /// This node's IPv6 subnet.
+    pub own_v6: Option<Ipv6Net>,
+    /// What is taken from whom.
+    pub admission: Admission,
+}
+
+/// A peer as the control thread names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NewPeer {
+    /// Underlay address and VXLAN port.
+    pub addr: SocketAddr,
+    /// The peer's VtepMAC.
+    pub mac: [u8; 6],
+}
+
+/// Destinations in `prefix` belong to `peer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Inner destinations; bits beyond the prefix length are ignored.
+    pub prefix: IpNet,
+    /// The node that has them.
+    pub peer: NewPeer,
+}
+
+/// A node of the overlay, with the headers of every frame sent to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Underlay address and VXLAN port.
+    pub addr: SocketAddr,
+    /// The peer's VtepMAC.
+    pub mac: [u8; 6],
+    /// VXLAN and inner Ethernet header of a frame that carries IPv4.
+    pub header_v4: [u8; HEADER_LEN],
+    /// VXLAN and inner Ethernet header of a frame that carries IPv6.
+    pub header_v6: [u8; HEADER_LEN],
+}
+
+impl Peer {
+    fn new(overlay: &Overlay, peer: NewPeer) -> Peer {
+        Peer {
+            addr: SocketAddr::new(peer.addr.ip().to_canonical(), peer.addr.port()),
+            mac: peer.mac,
+            header_v4: header(overlay, peer.mac, ETHERTYPE_IPV4),
+            header_v6: header(overlay, peer.mac, ETHERTYPE_IPV6),
+        }
+    }
+}
+
+fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[0] = VXLAN_FLAG_VNI;
+    header[4..8].copy_from_slice(&(overlay.vni << 8).to_be_bytes());
+    header[8..14].copy_from_slice(&dst);
+    header[14..20].copy_from_slice(&overlay.local_mac);
+    header[20..22].copy_from_slice(&ethertype.to_be_bytes());
+    header
+}
+
+/// Names a peer of one table; another table may give the number to another peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerId(pub u32);
+
+/// An overlay that no table can be built for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The VNI does not fit 24 bits.
+    #[error("VNI {0} does not fit 24 bits: use one below 16777216")]
+    Vni(u32),
+    /// Subnets larger than their network or longer than an address.
+    #[error("subnet length {subnet_len} does not cut {network} into subnets")]
+    SubnetLen {
+        /// The overlay network.
+        network: IpNet,
+        /// The configured length.
+        subnet_len: u8,
+    },
+    /// More peers than ids.
+    #[error("{0} peers are more than a table can number")]
+    TooManyPeers(usize),
+}
+
+/// Routes and peers of one overlay at one time.
+pub struct Table {
+    overlay: Overlay,
+    v4: PrefixMap<u32>,
+    v6: PrefixMap<u128>,
+    /// The peers, and after them [`nobody`].
+    peers: Box<[Peer]>,
+    by_addr: AddrIndex,
+}
+
+impl Table {
+    /// A table of `routes`.
+    ///
+    /// Routes with the same peer address and MAC share one [`Peer`]. Of routes with the
+    /// same prefix the last one gets the traffic; the peers of the others stay in the
+    /// table, so that what they send is still admitted. Only the overlay can be at fault,
+    /// never a route: one odd lease must not cost the node its table.
+    pub fn build(overlay: Overlay, routes: &[Route]) -> Result<Table, BuildError> {
+        if overlay.vni >> 24 != 0 {
+            return Err(BuildError::Vni(overlay.vni));
+        }
+        let network_v4 = network_v4(&overlay)?;
+        let network_v6 = network_v6(&overlay)?;
+        let (peers, ids) = number_peers(&overlay, routes)?;
+        let mut v4 = Vec::with_capacity(routes.len());
+        let mut v6 = Vec::new();
+        for (route, value) in routes.iter().zip(ids) {
+            let len = route.prefix.prefix_len();
+            match route.prefix.network() {
+                IpAddr::V4(start) => v4.push(Prefix {
+                    start: start.to_bits(),
+                    len,
+                    value,
+                }),
+                IpAddr::V6(start) => v6.push(Prefix {
+                    start: start.to_bits(),
+                    len,
+                    value,
+                }),
+            }
+        }
+        Ok(Table {
+            v4: PrefixMap::new(network_v4, v4),
+            v6: PrefixMap::new(network_v6, v6),
+            by_addr: AddrIndex::new(&peers),
+            peers: peers.into_iter().chain([nobody()]).collect(),
+            overlay,
+        })
+    }
+
+    /// A table without peers: all lookups miss and a strict overlay admits nothing.
+    pub fn empty(overlay: Overlay) -> Table {
+        Table {
+            v4: PrefixMap::new(None, Vec::new()),
+            v6: PrefixMap::new(None, Vec::new()),
+            by_addr: AddrIndex::new(&[]),
+            peers: Box::new([nobody()]),
+            overlay,
+        }
+    }
+
+    /// The peer of the longest prefix over `dst`.
+    #[inline]
+    pub fn lookup_v4(&self, dst: Ipv4Addr) -> Option<PeerId> {
+        self.v4.get(dst.to_bits()).map(PeerId)
+    }
+
+    /// The peer of the longest prefix over `dst`.
+    #[inline]
+    pub fn lookup_v6(&self, dst: Ipv6Addr) -> Option<PeerId> {
+        self.v6.get(dst.to_bits()).map(PeerId)
+    }
+
+    /// The peer of an id that this table gave.
+    ///
+    /// The id of another table may name another peer or none; for none the result is a peer
+    /// with port 0, to which the kernel refuses to send.
+    #[inline]
+    pub fn peer(&self, id: PeerId) -> &Peer {
+        let nobody = self.peers.len() - 1;
+        &self.peers[nobody.min(id.0 as usize)]
+    }
+
+    /// A peer with this underlay address; of several the first in the order of routes.
+    ///
+    /// IPv4 addresses mapped into IPv6, as dual-stack sockets report them, count as IPv4.
+    #[inline]
+    pub fn peer_by_addr(&self, addr: IpAddr) -> Option<PeerId> {
+        self.by_addr.get(addr.to_canonical(), &self.peers)
+    }
+
+    /// The overlay this table was built for.
+    #[inline]
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// All peers; the peer with [`PeerId`] `n` is at `n`.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers[..self.peers.len() - 1]
+    }
+}
+
+/// Stands in for ids beyond a table's peers.
+fn nobody() -> Peer {
+    Peer {
+        addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        mac: [0; 6],
+        header_v4: [0; HEADER_LEN],
+        header_v6: [0; HEADER_LEN],
+    }
+}
+
+/// The distinct peers of `routes`, and for each route the number of its peer.
+fn number_peers(overlay: &Overlay, routes: &[Route]) -> Result<(Vec<Peer>, Vec<u32>), BuildError> {
+    let mut numbers = HashMap::with_capacity(routes.len());
+    let mut peers = Vec::with_capacity(routes.len() + 1);
+    let mut ids = Vec::with_capacity(routes.len());
+    for route in routes {
+        let id = *numbers.entry(route.peer).or_insert_with(|| {
+            peers.push(Peer::new(overlay, route.peer));
+            peers.len() - 1
+        });
+        match u32::try_from(id) {
+            Ok(id) if id < MAX_VALUE => ids.push(id),
+            _ => return Err(BuildError::TooManyPeers(id)),
+        }
+    }
+    Ok((peers, ids))
+}
+
+fn network_v4(overlay: &Overlay) -> Result<Option<Network<u32>>, BuildError> {
+    let Some(net) = overlay.network_v4 else {
+        return Ok(None);
+    };
+    let start = net.network().to_bits();
+    network(net.into(), start, overlay.subnet_len_v4).map(Some)
+}
+
+fn network_v6(overlay: &Overlay) -> Result<Option<Network<u128>>, BuildError> {
+    let Some(net) = overlay.network_v6 else {
+        return Ok(None);
+    };
+    let start = net.network().to_bits();
+    network(net.into(), start, overlay.subnet_len_v6).map(Some)
+}
+
+fn network<A: Address>(net: IpNet, start: A, subnet_len: u8) -> Result<Network<A>, BuildError> {
+    let len = net.prefix_len();
+    if subnet_len < len || subnet_len > A::BITS {
+        return Err(BuildError::SubnetLen {
+            network: net.trunc(),
+            subnet_len,
+        });
+    }
+    Ok(Network {
+        start,
+        len,
+        subnet_len,
+    })
+}
+
+/// Peers by underlay address: open addressing with linear probing, at most half full.
+struct AddrIndex {
+    /// Peer numbers or [`AddrIndex::FREE`]; the length is a power of two.
+    slots: Box<[u32]>,
+    /// 64 minus the binary logarithm of the length.
+    shift: u32,
+}
+
+impl AddrIndex {
+    const FREE: u32 = u32::MAX;
+
+    fn new(peers: &[Peer]) -> AddrIndex {
+        let len = (peers.len() * 2).next_power_of_two().max(2);
+        let mut index = AddrIndex {
+            slots: vec![Self::FREE; len].into(),
+            shift: u64::BITS - len.ilog2(),
+        };
+        for (id, peer) in peers.iter().enumerate() {
+            let slot = index.probe(peer.addr.ip(), peers);
+            if let Some(slot @ &mut Self::FREE) = index.slots.get_mut(slot) {
+                *slot = id as u32;
+            }
+        }
+        index
+    }
+
+    /// The slot of `addr`, or the free one where it would lie.
+    ///
+    /// Ends because at least half of the slots are free.
+    #[inline]
+    fn probe(&self, addr: IpAddr, peers: &[Peer]) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = (hash(addr) >> self.shift) as usize;
+        while let Some(peer) = peers.get(self.slots[slot & mask] as usize)
+            && peer.addr.ip() != addr
+        {
+            slot += 1;
+        }
+        slot & mask
+    }
+
+    #[inline]
+    fn get(&self, addr: IpAddr, peers: &[Peer]) -> Option<PeerId> {
+        let id = self.slots[self.probe(addr, peers)];
+        (id != Self::FREE).then_some(PeerId(id))
+    }
+}
+
+/// Multiplicative hashing; the high bits are the good ones.
+///
+/// Needs no secret: only leases are ever inserted, and a miss costs a few probes.
+#[inline]
+fn hash(addr: IpAddr) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    match addr {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()).wrapping_mul(K),
+        IpAddr::V6(v6) => {
+            let bits = v6.to_bits();
+            let high = ((bits >> 64) as u64).wrapping_mul(K);
+            (high.rotate_left(32) ^ bits as u64).wrapping_mul(K)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,402 @@
+//! The io_uring engine: one ring per worker and direction.
+//!
+//! A worker alternates between two states. Outside of [`encap::EncapRing`]'s and
+//! [`decap::DecapRing`]'s methods no request refers to filled buffers, headers or plans, so
+//! safe code may read and patch them. Inside, the plan is handed to the kernel and the
+//! method returns only when the kernel is done with all of it. What stays in the kernel
+//! between calls are the multishot request with the buffers it owns, and the poll on the
+//! stop event.
+//!
+//! Sends on UDP sockets and writes to a TUN complete while they are submitted, so this
+//! costs no waiting: one `io_uring_enter` submits a batch, reaps it and waits for the next.
+#![allow(unsafe_code)]
+
+pub mod decap;
+pub mod encap;
+mod provided;
+
+use crate::offload::plan::{Piece, Source};
+use crate::stats::{Count, WorkerStats};
+use crate::sys::buffers::Buffers;
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use provided::{Layout, Provided};
+use std::collections::VecDeque;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Index of the stop event among the registered files.
+const STOP_FILE: types::Fixed = types::Fixed(0);
+/// Index of the descriptor that is read.
+const INPUT_FILE: types::Fixed = types::Fixed(1);
+/// Index of the first descriptor that is written.
+const FIRST_OUTPUT_FILE: u32 = 2;
+
+/// Submission queue entries. Longer plans are submitted in parts.
+const ENTRIES: u32 = 256;
+/// Completion queue entries: all submissions and all provided buffers at once, twice over.
+const COMPLETIONS: u32 = 1024;
+
+/// Why a ring stopped working.
+#[derive(Debug, Error)]
+pub enum RingError {
+    /// io_uring is not to be had.
+    #[error(
+        "io_uring refused ({0}): weft needs Linux 6.7 or later, kernel.io_uring_disabled=0 and a seccomp profile that allows io_uring"
+    )]
+    Refused(io::Error),
+    /// A call on a ring that worked before.
+    #[error("io_uring: {step}: {error}")]
+    Failed {
+        /// The call that failed.
+        step: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Reading from the TUN or the receive socket.
+    #[error("reading from {from}: {error}")]
+    Input {
+        /// What was read.
+        from: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// What a completion belongs to, as carried in its user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    /// The multishot read or receive.
+    Input,
+    /// The poll on the stop event.
+    Stop,
+    /// A cancellation.
+    Cancel,
+    /// The output of this index.
+    Output(u32),
+}
+
+impl Token {
+    fn encode(self) -> u64 {
+        match self {
+            Token::Input => 0,
+            Token::Stop => 1,
+            Token::Cancel => 2,
+            Token::Output(index) => (1 << 32) | u64::from(index),
+        }
+    }
+
+    fn decode(data: u64) -> Option<Token> {
+        match data {
+            0 => Some(Token::Input),
+            1 => Some(Token::Stop),
+            2 => Some(Token::Cancel),
+            _ if data >> 32 == 1 => Some(Token::Output(data as u32)),
+            _ => None,
+        }
+    }
+}
+
+/// What both directions share: a ring, its input with the buffers that it fills, and the
+/// count of outputs in the kernel.
+struct Ring {
+    uring: IoUring,
+    /// Freed only once the kernel has let go of the buffers.
+    provided: ManuallyDrop<Provided>,
+    /// The multishot request, for arming it again.
+    input: squeue::Entry,
+    input_name: &'static str,
+    input_armed: bool,
+    stop_armed: bool,
+    stopped: bool,
+    /// Outputs pushed and not yet completed.
+    outstanding: usize,
+    /// Filled buffers not yet taken, with the number of bytes the kernel reported.
+    ready: VecDeque<(u16, usize)>,
+    /// Buffers taken in this batch.
+    held: Vec<u16>,
+    stats: Arc<WorkerStats>,
+}
+
+impl Ring {
+    /// A ring owned by the calling thread, over `files` as laid out by the `*_FILE` indexes,
+    /// with `count` buffers of `size` bytes behind `headroom` for `input`.
+    ///
+    /// # Safety
+    /// `input` must be a multishot request on [`INPUT_FILE`] and the buffer group
+    /// [`provided::GROUP`]; memory it points to must stay valid as long as the ring.
+    unsafe fn new(
+        files: &[RawFd],
+        input: squeue::Entry,
+        input_name: &'static str,
+        layout: Layout,
+        stats: Arc<WorkerStats>,
+    ) -> Result<Ring, RingError> {
+        let uring = setup().map_err(RingError::Refused)?;
+        uring
+            .submitter()
+            .register_files(files)
+            .map_err(failed("register files"))?;
+        let provided = Provided::new(&uring, layout)?;
+        let count = usize::from(layout.count);
+        let mut ring = Ring {
+            uring,
+            provided: ManuallyDrop::new(provided),
+            input,
+            input_name,
+            input_armed: false,
+            stop_armed: false,
+            stopped: false,
+            outstanding: 0,
+            ready: VecDeque::with_capacity(count),
+            held: Vec::with_capacity(count),
+            stats,
+        };
+        let poll = opcode::PollAdd::new(STOP_FILE, libc::POLLIN as u32).build();
+        // SAFETY: a poll refers to no memory of ours.
+        ring.stop_armed = unsafe { ring.push(poll, Token::Stop) };
+        ring.arm();
+        Ok(ring)
+    }
+
+    /// The buffers, of which those taken in this batch can be looked at.
+    fn buffers(&mut self) -> &mut Buffers {
+        debug_assert_eq!(self.outstanding, 0);
+        &mut self.provided.buffers
+    }
+
+    /// Fill `iovecs` with the addresses of `pieces`. One that leaves its memory, which only
+    /// a bug could make, becomes empty instead of reaching the kernel.
+    fn gather(&self, iovecs: &mut [libc::iovec], pieces: &[Piece], arena: &[u8]) {
+        for (iovec, piece) in iovecs.iter_mut().zip(pieces) {
+            let (offset, len) = (piece.offset as usize, piece.len as usize);
+            let start = match piece.source {
+                Source::Arena => arena.get(offset..offset + len).map(|s| s.as_ptr().cast_mut()),
+                Source::Buffer(id) => self.provided.buffers.address(id, offset, len),
+            };
+            debug_assert!(start.is_some(), "{piece:?}");
+            *iovec = start.map_or(EMPTY_IOVEC, |start| libc::iovec {
+                iov_base: start.cast(),
+                iov_len: len,
+            });
+        }
+    }
+
+    /// The next filled buffer and the bytes the kernel reported; it stays ours until the end
+    /// of the batch.
+    fn take(&mut self) -> Option<(u16, usize)> {
+        let (buffer, len) = self.ready.pop_front()?;
+        self.held.push(buffer);
+        Some((buffer, len))
+    }
+
+    /// How many completions the last output of a batch should wait for beyond its own, so
+    /// that one system call both writes and waits: 1 when there is nothing to do.
+    fn idle(&self) -> usize {
+        usize::from(self.ready.is_empty() && !self.stopped)
+    }
+
+    /// Outputs that can still be pushed before [`Ring::settle`]. One entry stays free for
+    /// arming the input.
+    fn room(&mut self) -> usize {
+        let queue = self.uring.submission();
+        (queue.capacity() - queue.len()).saturating_sub(1)
+    }
+
+    /// Push one output; [`Ring::room`] must have been checked.
+    ///
+    /// # Safety
+    /// All memory that `entry` points to must stay valid and untouched until
+    /// [`Ring::settle`] or [`Ring::shut_down`] returns true.
+    unsafe fn push_output(&mut self, entry: squeue::Entry, index: usize) {
+        // SAFETY: the caller vouches for the memory.
+        let pushed = unsafe { self.push(entry, Token::Output(index as u32)) };
+        debug_assert!(pushed, "room was checked");
+        self.outstanding += usize::from(pushed);
+    }
+
+    /// Submit, and wait until no output is in the kernel; `done` hears of each: its index and
+    /// the bytes it moved or a negated errno. The first wait asks for `extra` completions
+    /// more.
+    fn settle(&mut self, extra: usize, mut done: impl FnMut(u32, i32)) -> Result<(), RingError> {
+        let mut extra = extra;
+        while self.outstanding > 0 {
+            self.enter(self.outstanding + extra)?;
+            self.reap(&mut done)?;
+            extra = 0;
+        }
+        Ok(())
+    }
+
+    /// Give the batch's buffers back and wait until there are others to take or the stop
+    /// event is raised. No output may be in the kernel.
+    fn next_batch(&mut self) -> Result<(), RingError> {
+        debug_assert_eq!(self.outstanding, 0);
+        self.stats.add(Count::Batches, 1);
+        let lost = u64::from(self.uring.completion().overflow());
+        let known = self.stats.get(Count::CqOverflows);
+        self.stats.add(Count::CqOverflows, lost.saturating_sub(known));
+        loop {
+            self.provided.offer(self.held.drain(..));
+            if !self.input_armed {
+                self.arm();
+            }
+            if self.idle() == 0 {
+                return Ok(());
+            }
+            self.enter(1)?;
+            self.reap(&mut |_, _| {})?;
+        }
+    }
+
+    fn arm(&mut self) {
+        let entry = self.input.clone();
+        // SAFETY: the maker vouches for the request; the provided buffers are freed only after
+        // it has ended (see `Drop`).
+        self.input_armed = unsafe { self.push(entry, Token::Input) };
+        self.stats.add(Count::Rearms, 1);
+    }
+
+    /// Queue a request; `false` when the queue is full.
+    ///
+    /// # Safety
+    /// All memory that `entry` points to must stay valid and untouched until its last
+    /// completion has been reaped.
+    unsafe fn push(&mut self, entry: squeue::Entry, token: Token) -> bool {
+        let entry = entry.user_data(token.encode());
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.uring.submission().push(&entry).is_ok() }
+    }
+
+    /// Submit what is queued and wait until `want` completions can be reaped.
+    fn enter(&mut self, want: usize) -> Result<(), RingError> {
+        match self.uring.submit_and_wait(want) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // A signal, or completions that must be reaped first: callers loop.
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(failed("enter")(error)),
+            },
+        }
+    }
+
+    fn reap(&mut self, done: &mut impl FnMut(u32, i32)) -> Result<(), RingError> {
+        while let Some(entry) = self.uring.completion().next() {
+            match Token::decode(entry.user_data()) {
+                Some(Token::Input) => self.note_input(entry.result(), entry.flags())?,
+                Some(Token::Output(index)) => {
+                    self.outstanding -= 1;
+                    done(index, entry.result());
+                }
+                Some(Token::Stop) => {
+                    self.stop_armed = false;
+                    self.stopped = true;
+                }
+                Some(Token::Cancel) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn note_input(&mut self, result: i32, flags: u32) -> Result<(), RingError> {
+        if !cqueue::more(flags) {
+            self.input_armed = false;
+        }
+        if result >= 0
+            && let Some(buffer) = cqueue::buffer_select(flags)
+        {
+            self.provided.buffers.take(buffer);
+            self.ready.push_back((buffer, result as usize));
+            return Ok(());
+        }
+        match -result {
+            libc::ENOBUFS => self.stats.add(Count::NoBuffers, 1),
+            libc::EAGAIN | libc::EINTR | libc::ECANCELED | 0 => {}
+            errno => {
+                return Err(RingError::Input {
+                    from: self.input_name,
+                    error: io::Error::from_raw_os_error(errno),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancel everything and wait, for about a second at most, until the kernel refers to no
+    /// memory of ours. `false` if it still does: then that memory must not be freed.
+    fn shut_down(&mut self) -> bool {
+        let all = types::CancelBuilder::any().all();
+        for _ in 0..100 {
+            if !self.input_armed && !self.stop_armed && self.outstanding == 0 {
+                return true;
+            }
+            let cancel = opcode::AsyncCancel2::new(all.clone()).build();
+            // SAFETY: a cancellation refers to no memory of ours. When the queue is full, a
+            // later turn pushes it.
+            unsafe { self.push(cancel, Token::Cancel) };
+            let wait = types::Timespec::from(Duration::from_millis(10));
+            let args = types::SubmitArgs::new().timespec(&wait);
+            // Time-outs and interruptions show in what can be reaped.
+            let _ = self.uring.submitter().submit_with_args(1, &args);
+            let _ = self.reap(&mut |_, _| {});
+        }
+        false
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.shut_down() {
+            // SAFETY: dropped once, here, and the kernel has let go of it. If it has not,
+            // leaking beats handing it memory that is used again.
+            unsafe { ManuallyDrop::drop(&mut self.provided) };
+        }
+    }
+}
+
+const EMPTY_IOVEC: libc::iovec = libc::iovec {
+    iov_base: std::ptr::null_mut(),
+    iov_len: 0,
+};
+
+fn failed(step: &'static str) -> impl FnOnce(io::Error) -> RingError {
+    move |error| RingError::Failed { step, error }
+}
+
+/// SINGLE_ISSUER with DEFER_TASKRUN: completions are made only when this thread asks for
+/// them, in batches and without interrupting it. SUBMIT_ALL: one bad request does not hold
+/// back those behind it.
+fn setup() -> io::Result<IoUring> {
+    let build = |no_sqarray: bool| {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(COMPLETIONS);
+        if no_sqarray {
+            builder.setup_no_sqarray();
+        }
+        builder.build(ENTRIES)
+    };
+    // NO_SQARRAY saves an indirection since Linux 6.6.
+    build(true).or_else(|_| build(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_user_data() {
+        let tokens = [Token::Input, Token::Stop, Token::Cancel, Token::Output(0), Token::Output(77)];
+        for token in tokens {
+            assert_eq!(Token::decode(token.encode()), Some(token));
+        }
+        assert_eq!(Token::decode(3), None);
+        assert_eq!(Token::decode(u64::MAX), None);
+    }
+}

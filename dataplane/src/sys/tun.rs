@@ -1,0 +1,262 @@
+//! The multi-queue TUN device with `virtio_net_hdr` and offloads.
+//!
+//! The ioctls are our own because no maintained crate sets up all of multi-queue,
+//! `IFF_VNET_HDR`, `TUNSETOFFLOAD` and persistence (see docs/decisions).
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use thiserror::Error;
+
+/// Length of the `virtio_net_hdr` in front of every packet: the legacy form, which is the
+/// kernel's default and fits into the 22 bytes of VXLAN and inner Ethernet header.
+pub const VNET_HDR_LEN: usize = 10;
+
+const TUNSETIFF: libc::Ioctl = 0x4004_54ca_u32 as libc::Ioctl;
+const TUNSETPERSIST: libc::Ioctl = 0x4004_54cb_u32 as libc::Ioctl;
+const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0_u32 as libc::Ioctl;
+const TUNSETVNETHDRSZ: libc::Ioctl = 0x4004_54d8_u32 as libc::Ioctl;
+
+const TUN_F_CSUM: libc::c_ulong = 0x01;
+const TUN_F_TSO4: libc::c_ulong = 0x02;
+const TUN_F_TSO6: libc::c_ulong = 0x04;
+const TUN_F_TSO_ECN: libc::c_ulong = 0x08;
+/// Both USO bits exist since Linux 6.2 and must be set together.
+const TUN_F_USO4: libc::c_ulong = 0x20;
+const TUN_F_USO6: libc::c_ulong = 0x40;
+
+/// The most queues the kernel allows (`MAX_TAP_QUEUES`).
+pub const MAX_QUEUES: usize = 256;
+
+/// What the kernel may hand us unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// TCP super-packets, IPv4 and IPv6, ECN included.
+    pub tso: bool,
+    /// UDP super-packets (Linux 6.2 and later).
+    pub uso: bool,
+}
+
+impl Offloads {
+    fn bits(self) -> libc::c_ulong {
+        let tso = TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+        let uso = TUN_F_USO4 | TUN_F_USO6;
+        TUN_F_CSUM | if self.tso { tso } else { 0 } | if self.uso { uso } else { 0 }
+    }
+}
+
+/// Why the device could not be had; the text says what to do.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// No `/dev/net/tun`.
+    #[error(
+        "no TUN device: /dev/net/tun does not exist; run `modprobe tun`, or pass the device into the container"
+    )]
+    NoDevice,
+    /// EPERM or EACCES.
+    #[error("no permission to create TUN device {0}: CAP_NET_ADMIN and access to /dev/net/tun are needed")]
+    NoPermission(String),
+    /// A link of that name is something else.
+    #[error(
+        "link {0} exists and is not a multi-queue TUN (a left-over of kernel VXLAN?): remove it with `ip link del {0}`"
+    )]
+    OtherKind(String),
+    /// Another process has its queues.
+    #[error("TUN device {0} is in use by another process: stop the other agent first")]
+    Held(String),
+    /// The name does not fit the kernel's 15 bytes.
+    #[error("device name {0:?} is longer than 15 bytes or empty")]
+    BadName(String),
+    /// The number of queues is 0 or above [`MAX_QUEUES`].
+    #[error("{0} TUN queues asked for; 1 to 256 are possible")]
+    BadQueues(usize),
+    /// Any other refusal.
+    #[error("TUN device {name}: {step}: {error}")]
+    Other {
+        /// Device name.
+        name: String,
+        /// The call that failed.
+        step: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// One queue: a descriptor that reads and writes whole packets behind a
+/// [`VNET_HDR_LEN`]-byte header.
+pub struct TunQueue(File);
+
+impl AsFd for TunQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The device and all its queues.
+pub struct Tun {
+    name: String,
+    offloads: Offloads,
+    queues: Vec<TunQueue>,
+}
+
+impl Tun {
+    /// Create the device `name`, or attach to the one that an earlier process left, with
+    /// `queues` queues. It stays when this process ends, with its address and routes.
+    ///
+    /// A kernel that refuses USO gives a device without it: see [`Tun::offloads`].
+    pub fn open(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+            return Err(OpenError::BadName(name.to_owned()));
+        }
+        if !(1..=MAX_QUEUES).contains(&queues) {
+            return Err(OpenError::BadQueues(queues));
+        }
+        if is_running(name) {
+            return Err(OpenError::Held(name.to_owned()));
+        }
+        let queues = (0..queues)
+            .map(|_| open_queue(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let offloads = configure(name, &queues[0], offloads)?;
+        Ok(Tun {
+            name: name.to_owned(),
+            offloads,
+            queues,
+        })
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the kernel accepted of the offloads asked for.
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// Number of queues.
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Hand the queues over, in order.
+    pub fn into_queues(self) -> Vec<TunQueue> {
+        self.queues
+    }
+}
+
+fn other(name: &str, step: &'static str) -> OpenError {
+    OpenError::Other {
+        name: name.to_owned(),
+        step,
+        error: io::Error::last_os_error(),
+    }
+}
+
+fn ifreq(name: &str) -> libc::ifreq {
+    // SAFETY: ifreq is plain old data for which all-zero bytes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request
+}
+
+/// Whether the link exists, is up and has a carrier. A TUN has one only while some process
+/// holds a queue, and then a further multi-queue attach would silently steal its flows.
+fn is_running(name: &str) -> bool {
+    let mut request = ifreq(name);
+    // SAFETY: no pointers are passed to socket(2).
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: SIOCGIFFLAGS reads the name and writes the flags of this ifreq.
+    let found = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS, &mut request) } == 0;
+    // SAFETY: SIOCGIFFLAGS filled the flags member; when it failed the union is still the
+    // zero it was made with.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    found && i32::from(flags) & libc::IFF_RUNNING != 0
+}
+
+fn open_queue(name: &str) -> Result<TunQueue, OpenError> {
+    // The descriptor stays blocking: io_uring gives -EAGAIN at once to requests on O_NONBLOCK
+    // files instead of waiting for them.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::NoDevice,
+            io::ErrorKind::PermissionDenied => OpenError::NoPermission(name.to_owned()),
+            _ => OpenError::Other {
+                name: name.to_owned(),
+                step: "open /dev/net/tun",
+                error,
+            },
+        })?;
+    let mut request = ifreq(name);
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes this ifreq only.
+    if unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) } < 0 {
+        return Err(match io::Error::last_os_error().raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => OpenError::NoPermission(name.to_owned()),
+            Some(libc::EINVAL) => OpenError::OtherKind(name.to_owned()),
+            Some(libc::EBUSY) => OpenError::Held(name.to_owned()),
+            _ => other(name, "TUNSETIFF"),
+        });
+    }
+    Ok(TunQueue(file))
+}
+
+/// Device-wide settings, made through any queue.
+fn configure(name: &str, queue: &TunQueue, wanted: Offloads) -> Result<Offloads, OpenError> {
+    let fd = queue.0.as_raw_fd();
+    let header_len = VNET_HDR_LEN as libc::c_int;
+    // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer.
+    if unsafe { libc::ioctl(fd, TUNSETVNETHDRSZ, &header_len) } < 0 {
+        return Err(other(name, "TUNSETVNETHDRSZ"));
+    }
+    let offloads = [wanted, Offloads { uso: false, ..wanted }]
+        .into_iter()
+        // SAFETY: TUNSETOFFLOAD takes its argument by value.
+        .find(|offloads| unsafe { libc::ioctl(fd, TUNSETOFFLOAD, offloads.bits()) } == 0)
+        .ok_or_else(|| other(name, "TUNSETOFFLOAD"))?;
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    if unsafe { libc::ioctl(fd, TUNSETPERSIST, 1 as libc::c_ulong) } < 0 {
+        return Err(other(name, "TUNSETPERSIST"));
+    }
+    Ok(offloads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Offloads = Offloads {
+        tso: true,
+        uso: true,
+    };
+
+    #[test]
+    fn names_and_queue_counts_are_checked_before_the_kernel_is_asked() {
+        assert!(matches!(Tun::open("", 1, ALL), Err(OpenError::BadName(_))));
+        assert!(matches!(
+            Tun::open("flannel.12345678", 1, ALL),
+            Err(OpenError::BadName(_))
+        ));
+        assert!(matches!(Tun::open("t", 0, ALL), Err(OpenError::BadQueues(0))));
+        assert!(matches!(Tun::open("t", 257, ALL), Err(OpenError::BadQueues(257))));
+    }
+
+    #[test]
+    fn offload_bits() {
+        assert_eq!(ALL.bits(), 0x6f);
+        assert_eq!(Offloads { tso: false, uso: false }.bits(), 0x01);
+    }
+}

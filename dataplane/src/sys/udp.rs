@@ -1,0 +1,190 @@
+//! UDP sockets: one to receive on the VXLAN port, a pool to send from.
+#![allow(unsafe_code)]
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use thiserror::Error;
+
+/// Bytes of socket buffer asked for in each direction: about 10 ms at 6 Gbit/s.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// Why a socket could not be had; the text says what to do.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// The VXLAN port is taken.
+    #[error(
+        "UDP port {0} is in use: a kernel VXLAN device (look with `ip -d link show type vxlan`, remove with `ip link del NAME`) or another agent holds it"
+    )]
+    PortInUse(u16),
+    /// Anything else.
+    #[error("UDP socket on {address}: {step}: {error}")]
+    Other {
+        /// Local address.
+        address: SocketAddr,
+        /// The call that failed.
+        step: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+fn fail(address: SocketAddr, step: &'static str) -> impl FnOnce(io::Error) -> SocketError {
+    move |error| SocketError::Other {
+        address,
+        step,
+        error,
+    }
+}
+
+fn new_socket(address: SocketAddr) -> Result<Socket, SocketError> {
+    let domain = Domain::for_address(address);
+    let socket =
+        Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(fail(address, "socket"))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true).map_err(fail(address, "IPV6_V6ONLY"))?;
+    }
+    Ok(socket)
+}
+
+fn set_int(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes, one int, from `value`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            len,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Past the sysctl limit if we may, up to it otherwise.
+fn set_buffer(socket: &Socket, force: i32, plain: i32, bytes: usize) {
+    let bytes = bytes as i32;
+    if set_int(socket, libc::SOL_SOCKET, force, bytes).is_err() {
+        // A smaller buffer works too; it just drops earlier in bursts.
+        let _ = set_int(socket, libc::SOL_SOCKET, plain, bytes);
+    }
+}
+
+/// Sockets that receive on the wildcard address and `port`, one per worker.
+///
+/// They are not connected: a connected socket filters by source port, and VXLAN senders
+/// hash theirs. The wildcard is what kernel VXLAN listens on, too.
+pub fn receivers(
+    ip: IpAddr,
+    port: u16,
+    count: usize,
+    gro: bool,
+) -> Result<Vec<Socket>, SocketError> {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let address = SocketAddr::new(any, port);
+    // SO_REUSEPORT would share the port with another agent of the same user and steal half of
+    // its packets, so first see whether the port is free without it.
+    bind(&new_socket(address)?, address)?;
+    (0..count)
+        .map(|_| receiver(address, count > 1, gro))
+        .collect()
+}
+
+fn bind(socket: &Socket, address: SocketAddr) -> Result<(), SocketError> {
+    socket.bind(&address.into()).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => SocketError::PortInUse(address.port()),
+        _ => fail(address, "bind")(error),
+    })
+}
+
+fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, SocketError> {
+    let socket = new_socket(address)?;
+    if shared {
+        socket.set_reuse_port(true).map_err(fail(address, "SO_REUSEPORT"))?;
+    }
+    set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, SOCKET_BUFFER);
+    if gro {
+        set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(fail(address, "UDP_GRO"))?;
+    }
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+    };
+    set_int(&socket, level, option, 1).map_err(fail(address, "IP_RECVTOS"))?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// `count` sockets to send from, each with a source port of its own from the local port
+/// range, so that the outer source port can follow the inner flow.
+pub fn senders(ip: IpAddr, count: usize) -> Result<Vec<Socket>, SocketError> {
+    (0..count).map(|_| sender(SocketAddr::new(ip, 0))).collect()
+}
+
+fn sender(address: SocketAddr) -> Result<Socket, SocketError> {
+    let socket = new_socket(address)?;
+    set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SOCKET_BUFFER);
+    // Nobody reads from it: let strays fill as little memory as possible.
+    set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, 0);
+    let (level, option, value) = match address {
+        // DF clear, as kernel VXLAN sends.
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+        SocketAddr::V6(_) => (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DONT,
+        ),
+    };
+    set_int(&socket, level, option, value).map_err(fail(address, "IP_MTU_DISCOVER"))?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn free_port() -> u16 {
+        let socket = std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        socket.local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = receivers(LOOPBACK, port, 2, true).unwrap_err();
+        assert!(matches!(error, SocketError::PortInUse(p) if p == port));
+        assert!(error.to_string().contains(&port.to_string()));
+    }
+
+    #[test]
+    fn a_second_agent_cannot_share_the_port() {
+        let port = free_port();
+        let first = receivers(LOOPBACK, port, 2, true).unwrap();
+        assert_eq!(first.len(), 2);
+        assert!(matches!(
+            receivers(LOOPBACK, port, 2, true),
+            Err(SocketError::PortInUse(_))
+        ));
+    }
+
+    #[test]
+    fn senders_have_ports_of_their_own() {
+        let sockets = senders(LOOPBACK, 8).unwrap();
+        let mut ports: Vec<_> = sockets
+            .iter()
+            .map(|s| s.local_addr().unwrap().as_socket().unwrap().port())
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 8);
+    }
+}

@@ -1,0 +1,200 @@
+//! The internet checksum (RFC 1071) and its incremental update (RFC 1624).
+//!
+//! ```
+//! use weft_dataplane::wire::checksum::{Sum, sum};
+//!
+//! // A checksum over two pieces, the first of even length.
+//! let checksum = sum(&[0x00, 0x01, 0xf2, 0x03]).add_bytes(&[0xf4, 0xf5, 0xf6, 0xf7]).finish();
+//! assert_eq!(checksum, !0xddf2);
+//! ```
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A ones-complement sum that is folded to 16 bits only at its end.
+///
+/// It holds the sum, modulo 2^64 - 1, of the data read as words in memory order; 2^16 - 1
+/// divides that modulus, so any carry may wait. The byte order does not matter to the
+/// addition (RFC 1071 section 2B) and is put right in [`Sum::fold`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Add a run of bytes that starts at an even offset of the data summed, padded with a
+    /// zero byte to an even length. So only the last run may be of odd length; a run
+    /// behind one of odd length goes through [`Sum::at_odd_offset`].
+    #[inline]
+    #[must_use]
+    pub fn add_bytes(self, bytes: &[u8]) -> Sum {
+        self.add(sum(bytes))
+    }
+
+    /// Add a 16-bit field.
+    #[inline]
+    #[must_use]
+    pub fn add_u16(self, value: u16) -> Sum {
+        self.add(Sum(u64::from(value.to_be())))
+    }
+
+    /// Add a 32-bit field.
+    #[inline]
+    #[must_use]
+    pub fn add_u32(self, value: u32) -> Sum {
+        self.add(Sum(u64::from(value.to_be())))
+    }
+
+    /// Add another sum.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::should_implement_trait)] // `+` would hide that the carry goes around.
+    pub fn add(self, other: Sum) -> Sum {
+        let (sum, carry) = self.0.overflowing_add(other.0);
+        // Cannot overflow again: a sum that carried is at most 2^64 - 2.
+        Sum(sum + u64::from(carry))
+    }
+
+    /// The sum of the same bytes when they start at an odd offset (RFC 1071 section 2B):
+    /// `sum(a).add(sum(b).at_odd_offset())` is the sum of `a` and `b` in a row when `a`
+    /// is of odd length.
+    #[inline]
+    #[must_use]
+    pub fn at_odd_offset(self) -> Sum {
+        Sum(self.0.rotate_left(8))
+    }
+
+    /// The 16-bit sum, not inverted: what a partial checksum field holds.
+    #[inline]
+    #[must_use]
+    pub fn fold(self) -> u16 {
+        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
+        let sum = (sum >> 32) as u32 + (sum >> 16 & 0xffff) as u32 + (sum & 0xffff) as u32;
+        let sum = (sum >> 16) + (sum & 0xffff);
+        u16::from_be(((sum >> 16) + sum) as u16)
+    }
+
+    /// The checksum: the folded sum, inverted.
+    #[inline]
+    #[must_use]
+    pub fn finish(self) -> u16 {
+        !self.fold()
+    }
+
+    /// The checksum for a UDP header, where 0 would mean none and 0xffff stands for it.
+    #[inline]
+    #[must_use]
+    pub fn finish_udp(self) -> u16 {
+        match self.finish() {
+            0 => 0xffff,
+            checksum => checksum,
+        }
+    }
+
+    /// Whether data summed with its checksum in place (and its pseudo-header) is intact.
+    #[inline]
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        self.fold() == 0xffff
+    }
+}
+
+/// Sum a run of bytes, padded with a zero byte to an even length.
+#[inline]
+#[must_use]
+pub fn sum(bytes: &[u8]) -> Sum {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() >= x86::MIN_LEN
+        && let Some(sum) = x86::sum(bytes)
+    {
+        return Sum(sum);
+    }
+    Sum(sum_portable(bytes))
+}
+
+/// The IPv4 pseudo-header of TCP and UDP; `len` is that of transport header and payload.
+#[inline]
+#[must_use]
+pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u32) -> Sum {
+    // Four terms below 2^32 each: no carry to take around.
+    let addresses = u64::from(src.to_bits().to_be()) + u64::from(dst.to_bits().to_be());
+    let rest = u64::from(u32::from(protocol).to_be()) + u64::from(len.to_be());
+    Sum(addresses + rest)
+}
+
+/// The IPv6 pseudo-header (RFC 8200 section 8.1); `len` is that of the upper-layer packet.
+#[inline]
+#[must_use]
+pub fn pseudo_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, len: u32) -> Sum {
+    Sum::default()
+        .add_bytes(&src.octets())
+        .add_bytes(&dst.octets())
+        .add_u32(u32::from(protocol))
+        .add_u32(len)
+}
+
+/// The checksum after a 16-bit field has changed from `old` to `new` (RFC 1624, eqn. 3).
+#[inline]
+#[must_use]
+pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !((sum >> 16) + sum) as u16
+}
+
+/// As [`update`], for a 32-bit field.
+#[inline]
+#[must_use]
+pub fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
+    let sum = u64::from(!checksum) + u64::from(!old) + u64::from(new);
+    let sum = (sum >> 32) + (sum >> 16 & 0xffff) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !((sum >> 16) + sum) as u16
+}
+
+/// Four 64-bit words at a time, the carry handed from each to the next.
+#[inline]
+fn sum_portable(bytes: &[u8]) -> u64 {
+    let (blocks, tail) = bytes.as_chunks::<32>();
+    let mut sum = 0u64;
+    let mut carry = false;
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        for word in words {
+            (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
+        }
+    }
+    let (words, tail) = tail.as_chunks::<8>();
+    for word in words {
+        (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
+    }
+    let (sum, carry) = sum.carrying_add(last_word(tail), carry);
+    // The last word is below 2^56, so a sum that carried is too: this cannot overflow.
+    sum + u64::from(carry)
+}
+
+/// Fewer than 8 bytes as a word, with zeros behind them.
+#[inline]
+fn last_word(tail: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut shift = 0;
+    let mut rest = tail;
+    if let Some((low, more)) = rest.split_first_chunk::<4>() {
+        word = u64::from(u32::from_le_bytes(*low));
+        shift = 32;
+        rest = more;
+    }
+    if let Some((low, more)) = rest.split_first_chunk::<2>() {
+        word |= u64::from(u16::from_le_bytes(*low)) << shift;
+        shift += 16;
+        rest = more;
+    }
+    if let Some(&last) = rest.first() {
+        word |= u64::from(last) << shift;
+    }
+    // Built in little-endian order, wanted in memory order.
+    u64::from_le(word)
+}
+
+#[cfg(test)]
+mod tests;

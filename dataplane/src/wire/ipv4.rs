@@ -1,0 +1,263 @@
+//! IPv4 (RFC 791).
+
+use super::checksum::{self, Sum};
+use super::{Malformed, between, between_mut, put, put_u16, take, take_u16};
+use std::net::Ipv4Addr;
+
+/// Length of a header without options, in bytes.
+pub const MIN_HEADER_LEN: usize = 20;
+
+const TOS: usize = 1;
+const TOTAL_LEN: usize = 2;
+const IDENT: usize = 4;
+const FRAGMENT: usize = 6;
+const TTL: usize = 8;
+const PROTOCOL: usize = 9;
+const CHECKSUM: usize = 10;
+const SRC: usize = 12;
+const DST: usize = 16;
+
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET_MASK: u16 = 0x1fff;
+
+/// An IPv4 packet. The buffer may be longer than the packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<T> {
+    bytes: T,
+}
+
+impl<T: AsRef<[u8]>> Packet<T> {
+    /// Check version, header length and total length. The checksum is not verified.
+    #[inline]
+    pub fn new(bytes: T) -> Result<Packet<T>, Malformed> {
+        let packet = Packet::header_only(bytes)?;
+        let total = usize::from(packet.total_len());
+        if total < packet.header_len() || total > packet.bytes.as_ref().len() {
+            return Err(Malformed::Length);
+        }
+        Ok(packet)
+    }
+
+    /// Check version and header length only: the total length may lie, and
+    /// [`Packet::payload`] is whatever of it the buffer holds.
+    #[inline]
+    pub fn header_only(bytes: T) -> Result<Packet<T>, Malformed> {
+        let slice = bytes.as_ref();
+        let fixed: &[u8; MIN_HEADER_LEN] = slice.first_chunk().ok_or(Malformed::Truncated)?;
+        if fixed[0] >> 4 != 4 {
+            return Err(Malformed::Version);
+        }
+        let header_len = usize::from(fixed[0] & 0xf) * 4;
+        if header_len < MIN_HEADER_LEN || header_len > slice.len() {
+            return Err(Malformed::HeaderLength);
+        }
+        Ok(Packet { bytes })
+    }
+
+    /// The buffer itself.
+    pub fn into_inner(self) -> T {
+        self.bytes
+    }
+
+    /// Header length in bytes, options included: 20 to 60.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        usize::from(take::<1>(self.bytes.as_ref(), 0)[0] & 0xf) * 4
+    }
+
+    /// Length of header and payload in bytes.
+    #[inline]
+    pub fn total_len(&self) -> u16 {
+        take_u16(self.bytes.as_ref(), TOTAL_LEN)
+    }
+
+    /// The whole type-of-service byte: DSCP and ECN.
+    #[inline]
+    pub fn tos(&self) -> u8 {
+        take::<1>(self.bytes.as_ref(), TOS)[0]
+    }
+
+    /// ECN codepoint, 0 to 3 (RFC 3168).
+    #[inline]
+    pub fn ecn(&self) -> u8 {
+        self.tos() & 3
+    }
+
+    /// Identification.
+    #[inline]
+    pub fn ident(&self) -> u16 {
+        take_u16(self.bytes.as_ref(), IDENT)
+    }
+
+    /// The DF flag.
+    #[inline]
+    pub fn dont_frag(&self) -> bool {
+        take_u16(self.bytes.as_ref(), FRAGMENT) & DONT_FRAGMENT != 0
+    }
+
+    /// The MF flag.
+    #[inline]
+    pub fn more_frags(&self) -> bool {
+        take_u16(self.bytes.as_ref(), FRAGMENT) & MORE_FRAGMENTS != 0
+    }
+
+    /// Where the payload lies in the unfragmented one, in bytes.
+    #[inline]
+    pub fn frag_offset(&self) -> u16 {
+        (take_u16(self.bytes.as_ref(), FRAGMENT) & OFFSET_MASK) << 3
+    }
+
+    /// Whether this is a fragment: the first, the last or one between.
+    #[inline]
+    pub fn is_fragment(&self) -> bool {
+        take_u16(self.bytes.as_ref(), FRAGMENT) & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+    }
+
+    /// Time to live.
+    #[inline]
+    pub fn ttl(&self) -> u8 {
+        take::<1>(self.bytes.as_ref(), TTL)[0]
+    }
+
+    /// Protocol of the payload, see [`super::ip::protocol`].
+    #[inline]
+    pub fn protocol(&self) -> u8 {
+        take::<1>(self.bytes.as_ref(), PROTOCOL)[0]
+    }
+
+    /// Header checksum as it stands.
+    #[inline]
+    pub fn checksum(&self) -> u16 {
+        take_u16(self.bytes.as_ref(), CHECKSUM)
+    }
+
+    /// Source address.
+    #[inline]
+    pub fn src(&self) -> Ipv4Addr {
+        Ipv4Addr::from(take::<4>(self.bytes.as_ref(), SRC))
+    }
+
+    /// Destination address.
+    #[inline]
+    pub fn dst(&self) -> Ipv4Addr {
+        Ipv4Addr::from(take::<4>(self.bytes.as_ref(), DST))
+    }
+
+    /// Header and payload, without what the buffer holds behind them.
+    #[inline]
+    pub fn packet(&self) -> &[u8] {
+        between(self.bytes.as_ref(), 0, usize::from(self.total_len()))
+    }
+
+    /// The header, options included.
+    #[inline]
+    pub fn header(&self) -> &[u8] {
+        between(self.bytes.as_ref(), 0, self.header_len())
+    }
+
+    /// The options: empty, or a multiple of 4 bytes.
+    #[inline]
+    pub fn options(&self) -> &[u8] {
+        between(self.bytes.as_ref(), MIN_HEADER_LEN, self.header_len())
+    }
+
+    /// What the total length leaves behind the header.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        let total = usize::from(self.total_len());
+        between(self.bytes.as_ref(), self.header_len(), total)
+    }
+
+    /// Whether the header checksum is right.
+    #[inline]
+    pub fn verify_checksum(&self) -> bool {
+        checksum::sum(self.header()).is_valid()
+    }
+
+    /// Pseudo-header sum for a payload of `len` bytes of protocol [`Packet::protocol`].
+    #[inline]
+    pub fn pseudo_sum(&self, len: u32) -> Sum {
+        checksum::pseudo_v4(self.src(), self.dst(), self.protocol(), len)
+    }
+}
+
+impl<'a> Packet<&'a [u8]> {
+    /// As [`Packet::payload`], borrowing from the buffer rather than from the view.
+    #[inline]
+    pub fn into_payload(self) -> &'a [u8] {
+        let total = usize::from(self.total_len());
+        between(self.bytes, self.header_len(), total)
+    }
+}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
+    /// Set the total length, leaving the checksum stale.
+    #[inline]
+    pub fn set_total_len(&mut self, len: u16) {
+        put_u16(self.bytes.as_mut(), TOTAL_LEN, len);
+    }
+
+    /// Set the identification, leaving the checksum stale.
+    #[inline]
+    pub fn set_ident(&mut self, ident: u16) {
+        put_u16(self.bytes.as_mut(), IDENT, ident);
+    }
+
+    /// Set the fragmentation flags and the offset (bytes, a multiple of 8), leaving the
+    /// checksum stale.
+    #[inline]
+    pub fn set_fragment(&mut self, dont_frag: bool, more_frags: bool, offset: u16) {
+        let flags = u16::from(dont_frag) << 14 | u16::from(more_frags) << 13;
+        put_u16(self.bytes.as_mut(), FRAGMENT, flags | offset >> 3);
+    }
+
+    /// Set the checksum field.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        put_u16(self.bytes.as_mut(), CHECKSUM, checksum);
+    }
+
+    /// Compute the checksum of the header as it stands and store it.
+    #[inline]
+    pub fn fill_checksum(&mut self) {
+        self.set_checksum(0);
+        let checksum = checksum::sum(self.header()).finish();
+        self.set_checksum(checksum);
+    }
+
+    /// Set the type-of-service byte and update the checksum (RFC 1624).
+    #[inline]
+    pub fn set_tos(&mut self, tos: u8) {
+        self.set_byte(TOS, tos);
+    }
+
+    /// Set the ECN codepoint (its low two bits) and update the checksum (RFC 1624).
+    #[inline]
+    pub fn set_ecn(&mut self, ecn: u8) {
+        self.set_tos(self.tos() & !3 | ecn & 3);
+    }
+
+    /// Set the time to live and update the checksum (RFC 1624).
+    #[inline]
+    pub fn set_ttl(&mut self, ttl: u8) {
+        self.set_byte(TTL, ttl);
+    }
+
+    /// The payload, writable.
+    #[inline]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        let (from, to) = (self.header_len(), usize::from(self.total_len()));
+        between_mut(self.bytes.as_mut(), from, to)
+    }
+
+    #[inline]
+    fn set_byte(&mut self, at: usize, value: u8) {
+        let word = at & !1;
+        let old = take_u16(self.bytes.as_ref(), word);
+        put(self.bytes.as_mut(), at, [value]);
+        let new = take_u16(self.bytes.as_ref(), word);
+        let checksum = checksum::update(self.checksum(), old, new);
+        self.set_checksum(checksum);
+    }
+}
