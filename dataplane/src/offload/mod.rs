@@ -4,4 +4,5 @@
 //! are patched in place, payload stays in the buffer it was read into. Both engines, the
 //! tests and the benches consume the same plans.
 
+pub mod ecn;
 pub mod plan;

@@ -74,7 +74,11 @@ impl Buffers {
         // An odd number of cache lines: with a multiple of 4 KiB the headers of all buffers
         // would compete for the same few lines of the first-level cache.
         let size = size.next_multiple_of(64);
-        let size = if (size / 64).is_multiple_of(2) { size + 64 } else { size };
+        let size = if (size / 64).is_multiple_of(2) {
+            size + 64
+        } else {
+            size
+        };
         Ok(Buffers {
             memory: Mapping::new(usize::from(count) * size)?,
             size,
@@ -98,7 +102,11 @@ impl Buffers {
             return None;
         }
         // SAFETY: checked to lie inside the mapping.
-        Some(unsafe { self.memory.as_ptr().add(usize::from(id) * self.size + offset) })
+        Some(unsafe {
+            self.memory
+                .as_ptr()
+                .add(usize::from(id) * self.size + offset)
+        })
     }
 
     /// Note that the kernel has filled `id`.

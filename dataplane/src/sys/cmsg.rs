@@ -25,7 +25,12 @@ const UDP_GRO: i32 = libc::UDP_GRO;
 pub fn encode_send(space: &mut [u8; SEND_SPACE], stride: Option<u16>, ecn: u8, v6: bool) -> usize {
     let mut used = 0;
     if let Some(stride) = stride {
-        used += put(&mut space[used..], SOL_UDP, UDP_SEGMENT, &stride.to_ne_bytes());
+        used += put(
+            &mut space[used..],
+            SOL_UDP,
+            UDP_SEGMENT,
+            &stride.to_ne_bytes(),
+        );
     }
     if ecn != 0 {
         let (level, kind) = if v6 {
@@ -33,7 +38,12 @@ pub fn encode_send(space: &mut [u8; SEND_SPACE], stride: Option<u16>, ecn: u8, v
         } else {
             (libc::IPPROTO_IP, libc::IP_TOS)
         };
-        used += put(&mut space[used..], level, kind, &i32::from(ecn).to_ne_bytes());
+        used += put(
+            &mut space[used..],
+            level,
+            kind,
+            &i32::from(ecn).to_ne_bytes(),
+        );
     }
     used
 }
@@ -114,9 +124,19 @@ mod tests {
     #[test]
     fn gro_size_is_found_behind_other_messages() {
         let mut control = [0; 128];
-        let mut used = put(&mut control, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &[9, 0, 0, 0]);
+        let mut used = put(
+            &mut control,
+            libc::SOL_SOCKET,
+            libc::SO_RXQ_OVFL,
+            &[9, 0, 0, 0],
+        );
         used += put(&mut control[used..], 0, libc::IP_TOS, &[3]);
-        used += put(&mut control[used..], SOL_UDP, UDP_GRO, &1472i32.to_ne_bytes());
+        used += put(
+            &mut control[used..],
+            SOL_UDP,
+            UDP_GRO,
+            &1472i32.to_ne_bytes(),
+        );
         let expected = Received {
             gro_size: Some(1472),
             ecn: 3,

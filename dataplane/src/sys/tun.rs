@@ -55,7 +55,9 @@ pub enum OpenError {
     )]
     NoDevice,
     /// EPERM or EACCES.
-    #[error("no permission to create TUN device {0}: CAP_NET_ADMIN and access to /dev/net/tun are needed")]
+    #[error(
+        "no permission to create TUN device {0}: CAP_NET_ADMIN and access to /dev/net/tun are needed"
+    )]
     NoPermission(String),
     /// A link of that name is something else.
     #[error(
@@ -222,11 +224,17 @@ fn configure(name: &str, queue: &TunQueue, wanted: Offloads) -> Result<Offloads,
     if unsafe { libc::ioctl(fd, TUNSETVNETHDRSZ, &header_len) } < 0 {
         return Err(other(name, "TUNSETVNETHDRSZ"));
     }
-    let offloads = [wanted, Offloads { uso: false, ..wanted }]
-        .into_iter()
-        // SAFETY: TUNSETOFFLOAD takes its argument by value.
-        .find(|offloads| unsafe { libc::ioctl(fd, TUNSETOFFLOAD, offloads.bits()) } == 0)
-        .ok_or_else(|| other(name, "TUNSETOFFLOAD"))?;
+    let offloads = [
+        wanted,
+        Offloads {
+            uso: false,
+            ..wanted
+        },
+    ]
+    .into_iter()
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    .find(|offloads| unsafe { libc::ioctl(fd, TUNSETOFFLOAD, offloads.bits()) } == 0)
+    .ok_or_else(|| other(name, "TUNSETOFFLOAD"))?;
     // SAFETY: TUNSETPERSIST takes its argument by value.
     if unsafe { libc::ioctl(fd, TUNSETPERSIST, 1 as libc::c_ulong) } < 0 {
         return Err(other(name, "TUNSETPERSIST"));
@@ -250,13 +258,26 @@ mod tests {
             Tun::open("flannel.12345678", 1, ALL),
             Err(OpenError::BadName(_))
         ));
-        assert!(matches!(Tun::open("t", 0, ALL), Err(OpenError::BadQueues(0))));
-        assert!(matches!(Tun::open("t", 257, ALL), Err(OpenError::BadQueues(257))));
+        assert!(matches!(
+            Tun::open("t", 0, ALL),
+            Err(OpenError::BadQueues(0))
+        ));
+        assert!(matches!(
+            Tun::open("t", 257, ALL),
+            Err(OpenError::BadQueues(257))
+        ));
     }
 
     #[test]
     fn offload_bits() {
         assert_eq!(ALL.bits(), 0x6f);
-        assert_eq!(Offloads { tso: false, uso: false }.bits(), 0x01);
+        assert_eq!(
+            Offloads {
+                tso: false,
+                uso: false
+            }
+            .bits(),
+            0x01
+        );
     }
 }

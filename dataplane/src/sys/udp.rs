@@ -43,7 +43,9 @@ fn new_socket(address: SocketAddr) -> Result<Socket, SocketError> {
     let socket =
         Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(fail(address, "socket"))?;
     if address.is_ipv6() {
-        socket.set_only_v6(true).map_err(fail(address, "IPV6_V6ONLY"))?;
+        socket
+            .set_only_v6(true)
+            .map_err(fail(address, "IPV6_V6ONLY"))?;
     }
     Ok(socket)
 }
@@ -60,7 +62,11 @@ fn set_int(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<(
             len,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Past the sysctl limit if we may, up to it otherwise.
@@ -96,18 +102,27 @@ pub fn receivers(
 }
 
 fn bind(socket: &Socket, address: SocketAddr) -> Result<(), SocketError> {
-    socket.bind(&address.into()).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => SocketError::PortInUse(address.port()),
-        _ => fail(address, "bind")(error),
-    })
+    socket
+        .bind(&address.into())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => SocketError::PortInUse(address.port()),
+            _ => fail(address, "bind")(error),
+        })
 }
 
 fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, SocketError> {
     let socket = new_socket(address)?;
     if shared {
-        socket.set_reuse_port(true).map_err(fail(address, "SO_REUSEPORT"))?;
+        socket
+            .set_reuse_port(true)
+            .map_err(fail(address, "SO_REUSEPORT"))?;
     }
-    set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, SOCKET_BUFFER);
+    set_buffer(
+        &socket,
+        libc::SO_RCVBUFFORCE,
+        libc::SO_RCVBUF,
+        SOCKET_BUFFER,
+    );
     if gro {
         set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(fail(address, "UDP_GRO"))?;
     }
@@ -128,12 +143,21 @@ pub fn senders(ip: IpAddr, count: usize) -> Result<Vec<Socket>, SocketError> {
 
 fn sender(address: SocketAddr) -> Result<Socket, SocketError> {
     let socket = new_socket(address)?;
-    set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SOCKET_BUFFER);
+    set_buffer(
+        &socket,
+        libc::SO_SNDBUFFORCE,
+        libc::SO_SNDBUF,
+        SOCKET_BUFFER,
+    );
     // Nobody reads from it: let strays fill as little memory as possible.
     set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, 0);
     let (level, option, value) = match address {
         // DF clear, as kernel VXLAN sends.
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+        SocketAddr::V4(_) => (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_DONT,
+        ),
         SocketAddr::V6(_) => (
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,

@@ -86,8 +86,7 @@ impl DecapRing {
             headroom: 0,
             size: PAYLOAD + MAX_DATAGRAM,
         };
-        let receive =
-            opcode::RecvMsgMulti::new(INPUT_FILE, &raw const *template, GROUP).build();
+        let receive = opcode::RecvMsgMulti::new(INPUT_FILE, &raw const *template, GROUP).build();
         // SAFETY: a multishot receive on the input file and our group; the template is boxed,
         // never changed and outlives the ring, and the kernel copies it when it is armed.
         let ring = unsafe { Ring::new(&files, receive, "the UDP socket", layout, stats.clone())? };

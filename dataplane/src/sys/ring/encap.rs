@@ -253,8 +253,12 @@ fn prepare(
     sockets: usize,
 ) -> squeue::Entry {
     message.name = SockAddr::from(send.to);
-    let control_len =
-        cmsg::encode_send(&mut message.control, stride, send.key.ecn, send.to.is_ipv6());
+    let control_len = cmsg::encode_send(
+        &mut message.control,
+        stride,
+        send.key.ecn,
+        send.to.is_ipv6(),
+    );
     message.header.msg_name = message.name.as_ptr().cast_mut().cast();
     message.header.msg_namelen = message.name.len();
     message.header.msg_iov = iovecs.as_mut_ptr();

@@ -174,7 +174,9 @@ impl Ring {
         for (iovec, piece) in iovecs.iter_mut().zip(pieces) {
             let (offset, len) = (piece.offset as usize, piece.len as usize);
             let start = match piece.source {
-                Source::Arena => arena.get(offset..offset + len).map(|s| s.as_ptr().cast_mut()),
+                Source::Arena => arena
+                    .get(offset..offset + len)
+                    .map(|s| s.as_ptr().cast_mut()),
                 Source::Buffer(id) => self.provided.buffers.address(id, offset, len),
             };
             debug_assert!(start.is_some(), "{piece:?}");
@@ -238,7 +240,8 @@ impl Ring {
         self.stats.add(Count::Batches, 1);
         let lost = u64::from(self.uring.completion().overflow());
         let known = self.stats.get(Count::CqOverflows);
-        self.stats.add(Count::CqOverflows, lost.saturating_sub(known));
+        self.stats
+            .add(Count::CqOverflows, lost.saturating_sub(known));
         loop {
             self.provided.offer(self.held.drain(..));
             if !self.input_armed {
@@ -392,7 +395,13 @@ mod tests {
 
     #[test]
     fn tokens_survive_user_data() {
-        let tokens = [Token::Input, Token::Stop, Token::Cancel, Token::Output(0), Token::Output(77)];
+        let tokens = [
+            Token::Input,
+            Token::Stop,
+            Token::Cancel,
+            Token::Output(0),
+            Token::Output(77),
+        ];
         for token in tokens {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

@@ -1,0 +1,123 @@
+//! Underlay to TUN: frames become packets and super-packets.
+
+use crate::offload::coalesce::{Packet, PushError, Trust};
+use crate::offload::ecn;
+use crate::offload::train::{self, Shape};
+use crate::route::admit::{self, Sender};
+use crate::route::publish::Reader;
+use crate::route::table::Table;
+use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::ring::RingError;
+use crate::sys::ring::decap::{Datagram, DecapRing};
+
+/// Payload bytes to take before writing: half of the second-level cache.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// Run until the stop event is raised or the ring fails. `mtu` is the TUN's.
+pub fn run(
+    mut io: DecapRing,
+    mut reader: Reader,
+    stats: &WorkerStats,
+    mtu: usize,
+) -> Result<(), RingError> {
+    while !io.stopped() {
+        let mut taken = 0;
+        while taken < BATCH_BYTES
+            && let Some(datagram) = io.take()
+        {
+            taken += datagram.len;
+            stats.add(Count::Receives, 1);
+            decap(&mut io, &datagram, reader.table(), stats, mtu)?;
+        }
+        reader.wait(|| io.next_batch())?;
+    }
+    Ok(())
+}
+
+fn decap(
+    io: &mut DecapRing,
+    datagram: &Datagram,
+    table: &Table,
+    stats: &WorkerStats,
+    mtu: usize,
+) -> Result<(), RingError> {
+    let end = datagram.offset + datagram.len;
+    let payload = io
+        .parts()
+        .1
+        .bytes(datagram.buffer)
+        .get(datagram.offset..end);
+    let shape = train::shape(payload.unwrap_or(&[]), datagram.received.gro_size, mtu);
+    let stride = match shape {
+        Shape::Train { stride } => stride,
+        Shape::Single | Shape::Super { .. } => datagram.len,
+    };
+    let frames = train::frames(datagram.len, stride);
+    count(stats, shape, frames.len());
+    let sender = match (datagram.truncated, datagram.source) {
+        (true, _) => Err(Reason::Truncated),
+        (false, None) => Err(Reason::UnknownSender),
+        (false, Some(source)) => admit::sender(table, source),
+    };
+    let sender = match sender {
+        Ok(sender) => sender,
+        Err(reason) => {
+            stats.drop_many(reason, frames.len() as u64);
+            return Ok(());
+        }
+    };
+    for frame in frames {
+        let frame = (datagram.offset + frame.start, frame.len());
+        loop {
+            match push(io, datagram, frame, shape, &sender, table) {
+                Ok(()) => break,
+                Err(PushError::Full) => io.flush()?,
+                Err(PushError::Drop(reason)) => {
+                    stats.drop(reason);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(stats: &WorkerStats, shape: Shape, frames: usize) {
+    stats.add(Count::FramesReceived, frames as u64);
+    match shape {
+        Shape::Train { .. } => stats.add(Count::TrainsReceived, 1),
+        Shape::Super { .. } => stats.add(Count::SuperFramesReceived, 1),
+        Shape::Single => {}
+    }
+}
+
+/// Admit one frame, given as offset and length in its buffer, and hand its packet to the
+/// coalescer. May be called again for the same frame after [`PushError::Full`].
+fn push(
+    io: &mut DecapRing,
+    datagram: &Datagram,
+    (offset, len): (usize, usize),
+    shape: Shape,
+    sender: &Sender,
+    table: &Table,
+) -> Result<(), PushError> {
+    let (coalescer, buffers) = io.parts();
+    let frame = buffers
+        .bytes_mut(datagram.buffer)
+        .get_mut(offset..offset + len)
+        .ok_or(PushError::Drop(Reason::BadVxlan))?;
+    let inner = sender.frame(table, frame).map_err(PushError::Drop)?;
+    let ip = &mut frame[inner.ip_offset..inner.ip_offset + inner.ip_len];
+    ecn::decap(datagram.received.ecn, ip).map_err(PushError::Drop)?;
+    let packet = Packet {
+        buffer: datagram.buffer,
+        offset: (offset + inner.ip_offset) as u32,
+        len: inner.ip_len as u32,
+    };
+    // The kernel merges datagrams into trains only after it has verified their checksums.
+    let trust = match datagram.received.gro_size {
+        Some(_) => Trust::Vouched,
+        None => Trust::Unknown,
+    };
+    coalescer.push(packet, ip, trust, shape)
+}

@@ -1,0 +1,207 @@
+//! TUN to underlay: packets become frames in the batch's send plan.
+
+use super::flow;
+use crate::offload::ecn;
+use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
+use crate::offload::segment::{self, Segmenter};
+use crate::offload::vnet_hdr::{Layout, VnetHdr};
+use crate::route::publish::Reader;
+use crate::route::table::{Peer, PeerId, Table};
+use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::ring::RingError;
+use crate::sys::ring::encap::{EncapRing, HEADROOM, TunPacket};
+use crate::sys::tun::VNET_HDR_LEN;
+use crate::wire::ip::IpPacket;
+use std::net::{IpAddr, SocketAddr};
+
+/// VXLAN and inner Ethernet header.
+const FRAME_HEADER: usize = 22;
+
+/// The longest header of one frame: IPv4 with all options, or IPv6 with some extension
+/// headers, and TCP with all options.
+pub const MAX_HEADER: usize = FRAME_HEADER + 128 + 60;
+
+/// IP bytes to read before sending: waiting for more would idle the receiver, and 256 KB
+/// still fit the second-level cache.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// A super-packet on its way into the plan.
+///
+/// It holds no borrow, so the plan can be sent and cleared halfway.
+pub struct Pending {
+    segmenter: Segmenter,
+    key: TrainKey,
+    to: SocketAddr,
+    header: [u8; FRAME_HEADER],
+}
+
+impl Pending {
+    /// Plan as many frames as fit; `true` once all are planned.
+    ///
+    /// `buffer` is the number and `ip` the IP packet of the buffer that it was made from.
+    pub fn plan(&mut self, buffer: u16, ip: &[u8], plan: &mut SendPlan) -> bool {
+        let header_len = FRAME_HEADER + self.segmenter.header_len();
+        while !self.segmenter.is_done() {
+            if !plan.has_room(header_len) {
+                return false;
+            }
+            let Some((header, slot)) = plan.header(header_len) else {
+                return false;
+            };
+            let (outer, inner) = slot.split_at_mut(FRAME_HEADER);
+            outer.copy_from_slice(&self.header);
+            let Some(payload) = self.segmenter.segment(ip, inner) else {
+                return true;
+            };
+            let frame_len = header_len + payload.len();
+            let payload = Piece {
+                source: Source::Buffer(buffer),
+                offset: (HEADROOM + payload.start) as u32,
+                len: payload.len() as u32,
+            };
+            // Room was checked, so this cannot be refused.
+            let _ = plan.push(self.key, self.to, frame_len, &[header, payload]);
+        }
+        true
+    }
+}
+
+/// Plan the packet of `len` bytes in `bytes`, the whole buffer number `buffer`.
+///
+/// A packet that is one segment becomes one frame in place: its VXLAN and Ethernet headers
+/// overwrite the `virtio_net_hdr`. A super-packet is returned for planning. The plan must
+/// have room for one more send.
+pub fn plan_packet(
+    buffer: u16,
+    bytes: &mut [u8],
+    len: usize,
+    table: &Table,
+    buckets: u8,
+    plan: &mut SendPlan,
+) -> Result<Option<Pending>, Reason> {
+    let (head, rest) = bytes
+        .split_at_mut_checked(HEADROOM)
+        .ok_or(Reason::BadInner)?;
+    let ip = rest.get_mut(..len).ok_or(Reason::BadInner)?;
+    let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
+    let peer = find_peer(table, packet.dst())?;
+    let header = match packet {
+        IpPacket::V4(_) => peer.header_v4,
+        IpPacket::V6(_) => peer.header_v6,
+    };
+    let key = TrainKey {
+        peer: peer.id,
+        bucket: flow::bucket(&packet, buckets),
+        ecn: ecn::encap(packet.ecn()),
+    };
+    let to = peer.addr;
+    let ip_len = packet.total_len();
+    let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
+        .map_err(|_| Reason::BadOffload)?;
+    if offload.is_gso() {
+        let segmenter = Segmenter::new(&offload, ip).map_err(|_| Reason::BadOffload)?;
+        return Ok(Some(Pending {
+            segmenter,
+            key,
+            to,
+            header,
+        }));
+    }
+    segment::finish_checksum(&offload, ip).map_err(|_| Reason::BadOffload)?;
+    let start = HEADROOM - FRAME_HEADER;
+    head[start..].copy_from_slice(&header);
+    let frame_len = FRAME_HEADER + ip_len;
+    let piece = Piece {
+        source: Source::Buffer(buffer),
+        offset: start as u32,
+        len: frame_len as u32,
+    };
+    plan.push(key, to, frame_len, &[piece])
+        .map_err(|_| Reason::SendFailed)?;
+    Ok(None)
+}
+
+struct Found {
+    id: u32,
+    addr: SocketAddr,
+    header_v4: [u8; FRAME_HEADER],
+    header_v6: [u8; FRAME_HEADER],
+}
+
+fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
+    let found: Option<PeerId> = match dst {
+        IpAddr::V4(dst) => table.lookup_v4(dst),
+        IpAddr::V6(dst) => table.lookup_v6(dst),
+    };
+    let Some(id) = found else {
+        let unicast = match dst {
+            IpAddr::V4(dst) => !dst.is_multicast() && !dst.is_broadcast() && !dst.is_unspecified(),
+            IpAddr::V6(dst) => !dst.is_multicast() && !dst.is_unspecified(),
+        };
+        return Err(if unicast {
+            Reason::NoPeer
+        } else {
+            Reason::NotUnicast
+        });
+    };
+    let peer: &Peer = table.peer(id);
+    Ok(Found {
+        id: id.0,
+        addr: peer.addr,
+        header_v4: peer.header_v4,
+        header_v6: peer.header_v6,
+    })
+}
+
+/// Run until the stop event is raised or the ring fails.
+pub fn run(
+    mut io: EncapRing,
+    mut reader: Reader,
+    stats: &WorkerStats,
+    buckets: u8,
+) -> Result<(), RingError> {
+    while !io.stopped() {
+        let mut planned = 0;
+        while planned < BATCH_BYTES
+            && let Some(packet) = io.take()
+        {
+            planned += packet.len;
+            stats.add(Count::TunReads, 1);
+            stats.add(Count::TunReadBytes, packet.len as u64);
+            encap(&mut io, packet, reader.table(), stats, buckets)?;
+        }
+        reader.wait(|| io.next_batch())?;
+    }
+    Ok(())
+}
+
+fn encap(
+    io: &mut EncapRing,
+    packet: TunPacket,
+    table: &Table,
+    stats: &WorkerStats,
+    buckets: u8,
+) -> Result<(), RingError> {
+    let TunPacket { buffer, len } = packet;
+    if !io.parts().0.has_room(MAX_HEADER) {
+        io.flush()?;
+    }
+    let (plan, buffers) = io.parts();
+    let planned = plan_packet(buffer, buffers.bytes_mut(buffer), len, table, buckets, plan);
+    let mut pending = match planned {
+        Ok(None) => return Ok(()),
+        Ok(Some(pending)) => pending,
+        Err(reason) => {
+            stats.drop(reason);
+            return Ok(());
+        }
+    };
+    loop {
+        let (plan, buffers) = io.parts();
+        let ip = buffers.bytes(buffer).get(HEADROOM..HEADROOM + len);
+        if pending.plan(buffer, ip.unwrap_or(&[]), plan) {
+            return Ok(());
+        }
+        io.flush()?;
+    }
+}
