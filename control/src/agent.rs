@@ -25,7 +25,7 @@ use crate::host::route;
 use crate::host::subnet_env::{Previous, SubnetEnv};
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, VxlanData};
 use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
-use dataplane::{Dataplane, Layout};
+use dataplane::Dataplane;
 use ipnet::Ipv4Net;
 use signals::{Request, Signals};
 use std::io;
@@ -172,12 +172,11 @@ impl Node {
 
         let overlay = overlay(&config, vxlan.vni, mac, &lease);
         let vxlan = Vxlan::new(overlay, vxlan.port);
-        let layout = Layout::detect();
-        let tun = dataplane::open_device(&device, layout)?;
+        let tun = dataplane::open_device(&device)?;
         set_up_device(&netlink, &device, mtu, network, lease.subnet).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let port = vxlan.port();
-        let dataplane = Dataplane::start(tun, layout, &underlay, port, mtu, &publisher)?;
+        let dataplane = Dataplane::start(tun, &underlay, port, mtu, &publisher)?;
         // No await from here on: the workers must be stopped by `Node::stop`.
         let env = SubnetEnv {
             v4: Some((network, lease.subnet)),
