@@ -6,6 +6,7 @@
 
 pub mod config;
 
+pub mod flags;
 mod json;
 pub mod lease;
 pub mod subnets;
