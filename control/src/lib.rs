@@ -8,6 +8,7 @@ pub mod backend;
 pub mod config;
 pub mod host;
 
+pub mod flags;
 mod json;
 pub mod lease;
 pub mod subnets;
