@@ -118,12 +118,12 @@ fn bump(cell: &AtomicU64, by: u64) {
 
 impl WorkerStats {
     /// Count one drop. Only the owning worker may call this.
-    pub fn drop(&self, reason: Drop) {
-        self.drop_many(reason, 1);
+    pub fn count_drop(&self, reason: Drop) {
+        self.count_drops(reason, 1);
     }
 
     /// Count `n` drops for one reason. Only the owning worker may call this.
-    pub fn drop_many(&self, reason: Drop, n: u64) {
+    pub fn count_drops(&self, reason: Drop, n: u64) {
         bump(&self.drops[reason as usize], n);
     }
 
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn summary_adds_workers_and_leaves_zeros_out() {
         let workers = [WorkerStats::default(), WorkerStats::default()];
-        workers[0].drop(Drop::WrongVni);
-        workers[1].drop_many(Drop::WrongVni, 2);
+        workers[0].count_drop(Drop::WrongVni);
+        workers[1].count_drops(Drop::WrongVni, 2);
         workers[1].add(Count::Sends, 5);
         let sums = summary(workers.iter());
         assert_eq!(

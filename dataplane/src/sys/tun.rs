@@ -89,6 +89,14 @@ pub enum OpenError {
 /// [`VNET_HDR_LEN`]-byte header.
 pub struct TunQueue(File);
 
+#[cfg(test)]
+impl TunQueue {
+    /// A queue over any descriptor that keeps message boundaries.
+    pub(super) fn from_fd(fd: OwnedFd) -> TunQueue {
+        TunQueue(fd.into())
+    }
+}
+
 impl AsFd for TunQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -170,8 +170,12 @@ fn sender(address: SocketAddr) -> Result<Socket, SocketError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub(in crate::sys) fn disable_checksums(socket: &Socket) {
+        set_int(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+    }
 
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -62,7 +62,7 @@ fn decap(
     let sender = match sender {
         Ok(sender) => sender,
         Err(reason) => {
-            stats.drop_many(reason, frames.len() as u64);
+            stats.count_drops(reason, frames.len() as u64);
             return Ok(());
         }
     };
@@ -73,7 +73,7 @@ fn decap(
                 Ok(()) => break,
                 Err(PushError::Full) => io.flush()?,
                 Err(PushError::Drop(reason)) => {
-                    stats.drop(reason);
+                    stats.count_drop(reason);
                     break;
                 }
             }

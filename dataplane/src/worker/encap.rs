@@ -192,7 +192,7 @@ fn encap(
         Ok(None) => return Ok(()),
         Ok(Some(pending)) => pending,
         Err(reason) => {
-            stats.drop(reason);
+            stats.count_drop(reason);
             return Ok(());
         }
     };

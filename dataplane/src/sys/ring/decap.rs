@@ -33,6 +33,8 @@ const BUFFERS: u16 = 64;
 /// Gather entries of one submission; more writes are submitted in parts.
 const IOVECS: usize = 4096;
 
+const _: () = assert!(IOVECS >= MAX_WRITE_PIECES);
+
 /// One datagram or train.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {
@@ -210,7 +212,7 @@ fn note_written(stats: &WorkerStats, write: &Write, result: i32) {
         stats.add(Count::TunWrites, 1);
         stats.add(Count::TunWriteBytes, (write.bytes() - VNET_HDR_LEN) as u64);
     } else {
-        stats.drop_many(Reason::WriteFailed, u64::from(write.segments()));
+        stats.count_drops(Reason::WriteFailed, u64::from(write.segments()));
     }
 }
 

@@ -179,7 +179,7 @@ impl EncapRing {
         // fewer segments; EMSGSIZE: a frame exceeds the path's MTU and must be fragmented,
         // which only single datagrams can be.
         if frames == 1 || !matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
-            self.stats.drop_many(Reason::SendFailed, u64::from(frames));
+            self.stats.count_drops(Reason::SendFailed, u64::from(frames));
             return Ok(());
         }
         if errno != libc::EMSGSIZE {
@@ -190,7 +190,7 @@ impl EncapRing {
         let stats = &self.stats;
         self.ring.settle(0, |_, result| {
             if result < 0 {
-                stats.drop(Reason::SendFailed);
+                stats.count_drop(Reason::SendFailed);
             } else {
                 stats.add(Count::Sends, 1);
                 stats.add(Count::FramesSent, 1);

@@ -1,0 +1,274 @@
+//! The rings over loopback sockets and a socket pair in place of the TUN, so that they can
+//! be driven into their corners without root.
+
+use super::Token;
+use super::decap::DecapRing;
+use super::encap::{EncapRing, HEADROOM};
+use crate::offload::coalesce::{Coalescer, Packet, Trust};
+use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
+use crate::offload::train::Shape;
+use crate::offload::vnet_hdr::Layout;
+use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::event::StopEvent;
+use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
+use crate::sys::udp;
+use socket2::Socket;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[test]
+fn tokens_survive_user_data() {
+    let tokens = [
+        Token::Input,
+        Token::Stop,
+        Token::Cancel,
+        Token::Output(0),
+        Token::Output(77),
+    ];
+    for token in tokens {
+        assert_eq!(Token::decode(token.encode()), Some(token));
+    }
+    assert_eq!(Token::decode(3), None);
+    assert_eq!(Token::decode(u64::MAX), None);
+}
+
+struct Encap {
+    io: EncapRing,
+    tun: UnixDatagram,
+    peer: UdpSocket,
+    stop: StopEvent,
+    stats: Arc<WorkerStats>,
+}
+
+fn tun_pair() -> (UnixDatagram, Arc<TunQueue>) {
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    (ours, Arc::new(TunQueue::from_fd(theirs.into())))
+}
+
+fn encap(sockets: Vec<Socket>) -> Encap {
+    let (tun, queue) = tun_pair();
+    let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let stop = StopEvent::new().unwrap();
+    let stats = Arc::new(WorkerStats::default());
+    let plan = SendPlan::new(64, 4096, 128);
+    let io = EncapRing::new(queue, sockets, &stop, plan, stats.clone()).unwrap();
+    Encap {
+        io,
+        tun,
+        peer,
+        stop,
+        stats,
+    }
+}
+
+impl Encap {
+    /// One packet as the TUN would give it, with `fill` as its bytes.
+    fn feed(&self, fill: u8, len: usize) {
+        let mut packet = vec![0; VNET_HDR_LEN];
+        packet.resize(VNET_HDR_LEN + len, fill);
+        self.tun.send(&packet).unwrap();
+    }
+
+    /// Plan the packet in `buffer` as one frame without any header.
+    fn plan(&mut self, buffer: u16, len: usize) {
+        let to = self.peer.local_addr().unwrap();
+        let key = TrainKey {
+            peer: 0,
+            bucket: 0,
+            ecn: 0,
+        };
+        let piece = Piece {
+            source: Source::Buffer(buffer),
+            offset: HEADROOM as u32,
+            len: len as u32,
+        };
+        self.io.parts().0.push(key, to, len, &[piece]).unwrap();
+    }
+
+    fn received(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 65_536];
+        let len = self.peer.recv(&mut bytes).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+}
+
+#[test]
+fn packets_are_read_with_headroom_and_sent_as_planned() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    encap.feed(0xab, 100);
+    encap.io.next_batch().unwrap();
+    let packet = encap.io.take().unwrap();
+    assert_eq!(packet.len, 100);
+    let (_, buffers) = encap.io.parts();
+    assert!(buffers.bytes(packet.buffer)[HEADROOM..HEADROOM + 100].iter().all(|&b| b == 0xab));
+    encap.plan(packet.buffer, 100);
+    encap.io.flush().unwrap();
+    assert_eq!(encap.received(), vec![0xab; 100]);
+    assert_eq!(encap.stats.get(Count::FramesSent), 1);
+}
+
+#[test]
+fn trains_keep_the_order_of_their_frames() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    for fill in 0..10 {
+        encap.feed(fill, 1000);
+    }
+    let mut taken = 0;
+    while taken < 10 {
+        encap.io.next_batch().unwrap();
+        while let Some(packet) = encap.io.take() {
+            encap.plan(packet.buffer, packet.len);
+            taken += 1;
+        }
+    }
+    encap.io.flush().unwrap();
+    for fill in 0..10 {
+        assert_eq!(encap.received(), vec![fill; 1000]);
+    }
+    assert_eq!(encap.stats.get(Count::FramesSent), 10);
+    assert!(encap.stats.get(Count::Sends) < 10, "nothing was sent as a train");
+}
+
+#[test]
+fn a_reader_without_free_buffers_is_armed_again() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    encap.tun.set_nonblocking(true).unwrap();
+    let mut fed = 0u32;
+    let mut taken = 0u32;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while taken < 300 {
+        assert!(Instant::now() < deadline, "stuck after {taken}");
+        while fed < 300 && encap.tun.send(&[fed as u8; VNET_HDR_LEN + 20]).is_ok() {
+            fed += 1;
+        }
+        encap.io.next_batch().unwrap();
+        while let Some(packet) = encap.io.take() {
+            let (_, buffers) = encap.io.parts();
+            assert_eq!(buffers.bytes(packet.buffer)[HEADROOM], taken as u8);
+            taken += 1;
+        }
+        // Hold every buffer over one wait, so that the kernel runs out of them.
+        while fed < 300 && encap.tun.send(&[fed as u8; VNET_HDR_LEN + 20]).is_ok() {
+            fed += 1;
+        }
+    }
+    assert_eq!(encap.stats.get(Count::CqOverflows), 0);
+}
+
+#[test]
+fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
+    let sockets = udp::senders(LOOPBACK, 1).unwrap();
+    // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
+    udp::tests::disable_checksums(&sockets[0]);
+    let mut encap = encap(sockets);
+    for fill in 0..5 {
+        encap.feed(fill, 500);
+    }
+    let mut taken = 0;
+    while taken < 5 {
+        encap.io.next_batch().unwrap();
+        while let Some(packet) = encap.io.take() {
+            encap.plan(packet.buffer, packet.len);
+            taken += 1;
+        }
+    }
+    encap.io.flush().unwrap();
+    for fill in 0..5 {
+        assert_eq!(encap.received(), vec![fill; 500]);
+    }
+    assert_eq!(encap.stats.get(Count::FramesSent), 5);
+    assert_eq!(encap.stats.drops(Reason::SendFailed), 0);
+    if encap.stats.get(Count::Downgrades) > 0 {
+        encap.feed(9, 500);
+        encap.feed(9, 500);
+        let sends = encap.stats.get(Count::Sends);
+        let mut taken = 0;
+        while taken < 2 {
+            encap.io.next_batch().unwrap();
+            while let Some(packet) = encap.io.take() {
+                encap.plan(packet.buffer, packet.len);
+                taken += 1;
+            }
+        }
+        encap.io.flush().unwrap();
+        assert_eq!(encap.stats.get(Count::Sends), sends + 2);
+    }
+}
+
+#[test]
+fn a_frame_no_send_can_carry_is_counted() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    let unreachable = SocketAddr::from(([240, 0, 0, 1], 9));
+    let key = TrainKey {
+        peer: 0,
+        bucket: 0,
+        ecn: 0,
+    };
+    let (plan, _) = encap.io.parts();
+    let (piece, _) = plan.header(100).unwrap();
+    plan.push(key, unreachable, 100, &[piece]).unwrap();
+    encap.io.flush().unwrap();
+    assert_eq!(encap.stats.drops(Reason::SendFailed), 1);
+}
+
+#[test]
+fn the_stop_event_ends_a_wait_and_buffers_in_the_kernel_are_let_go() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    encap.feed(1, 10);
+    encap.io.next_batch().unwrap();
+    assert!(encap.io.take().is_some());
+    encap.stop.raise();
+    while !encap.io.stopped() {
+        encap.io.next_batch().unwrap();
+    }
+    // Some buffers are filled, some held, the rest with the kernel.
+    encap.feed(2, 10);
+    let start = Instant::now();
+    drop(encap.io);
+    assert!(start.elapsed() < Duration::from_millis(500));
+}
+
+#[test]
+fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
+    let (tun, queue) = tun_pair();
+    tun.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let port = UdpSocket::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap().port();
+    let receiver = udp::receivers(LOOPBACK, port, 1, true).unwrap().remove(0);
+    let stop = StopEvent::new().unwrap();
+    let stats = Arc::new(WorkerStats::default());
+    let coalescer = Coalescer::new(16, Layout::Legacy, 1450);
+    let mut io = DecapRing::new(receiver, queue, &stop, coalescer, stats.clone()).unwrap();
+
+    let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let mut frame = vec![0u8; 22];
+    let mut ip = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    ip.extend([8, 0, 0, 0, 0, 0, 0, 0]);
+    frame.extend(&ip);
+    sender.send_to(&frame, (LOOPBACK, port)).unwrap();
+
+    io.next_batch().unwrap();
+    let datagram = io.take().unwrap();
+    assert_eq!(datagram.source, Some(LOOPBACK));
+    assert_eq!((datagram.len, datagram.truncated), (frame.len(), false));
+    let (coalescer, buffers) = io.parts();
+    let packet = Packet {
+        buffer: datagram.buffer,
+        offset: (datagram.offset + 22) as u32,
+        len: ip.len() as u32,
+    };
+    let bytes = buffers.bytes(datagram.buffer)[datagram.offset + 22..][..ip.len()].to_vec();
+    assert_eq!(bytes, ip);
+    coalescer.push(packet, &bytes, Trust::Unknown, Shape::Single).unwrap();
+    io.flush().unwrap();
+    let mut written = vec![0; 100];
+    let len = tun.recv(&mut written).unwrap();
+    assert_eq!(len, VNET_HDR_LEN + ip.len());
+    assert_eq!(written[VNET_HDR_LEN..len], ip);
+    assert_eq!(stats.get(Count::TunWrites), 1);
+}
