@@ -36,7 +36,10 @@ pub(crate) enum CommandError {
     #[error("no command given; try: weft help")]
     Missing,
     #[error("unknown command {given:?}; did you mean {nearest:?}? (weft help lists all)")]
-    Unknown { given: String, nearest: &'static str },
+    Unknown {
+        given: String,
+        nearest: &'static str,
+    },
 }
 
 /// The subcommand and its own arguments.
@@ -98,15 +101,24 @@ mod tests {
 
     #[test]
     fn subcommands_get_the_rest() {
-        assert_eq!(selected("weft", &["agent", "-iface=eth0"]), Ok((Command::Agent, 1)));
-        assert_eq!(selected("/usr/bin/weft", &["version"]), Ok((Command::Version, 0)));
+        assert_eq!(
+            selected("weft", &["agent", "-iface=eth0"]),
+            Ok((Command::Agent, 1))
+        );
+        assert_eq!(
+            selected("/usr/bin/weft", &["version"]),
+            Ok((Command::Version, 0))
+        );
         assert_eq!(selected("weft", &["--version"]), Ok((Command::Version, 0)));
         assert_eq!(selected("weft", &["--help"]), Ok((Command::Help, 0)));
     }
 
     #[test]
     fn a_link_named_flanneld_is_the_agent() {
-        assert_eq!(selected("/opt/bin/flanneld", &["-version"]), Ok((Command::Agent, 1)));
+        assert_eq!(
+            selected("/opt/bin/flanneld", &["-version"]),
+            Ok((Command::Agent, 1))
+        );
         assert_eq!(selected("flanneld", &[]), Ok((Command::Agent, 0)));
         assert_eq!(selected("flanneld", &["version"]), Ok((Command::Agent, 1)));
     }
@@ -114,7 +126,10 @@ mod tests {
     #[test]
     fn unknown_commands_name_the_nearest() {
         let error = selected("weft", &["agnet"]).unwrap_err();
-        assert!(error.contains("\"agnet\"") && error.contains("\"agent\""), "{error}");
+        assert!(
+            error.contains("\"agnet\"") && error.contains("\"agent\""),
+            "{error}"
+        );
         let error = selected("weft", &["verison"]).unwrap_err();
         assert!(error.contains("\"version\""), "{error}");
         assert!(selected("weft", &[]).is_err());
