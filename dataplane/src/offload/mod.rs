@@ -4,5 +4,13 @@
 //! are patched in place, payload stays in the buffer it was read into. Both engines, the
 //! tests and the benches consume the same plans.
 
+pub mod coalesce;
 pub mod ecn;
 pub mod plan;
+pub mod segment;
+pub mod train;
+mod transport;
+pub mod vnet_hdr;
+
+#[cfg(test)]
+mod testing;

@@ -124,18 +124,7 @@ impl VnetHdr {
         let [g0, g1] = self.gso_size.to_ne_bytes();
         let [s0, s1] = self.csum_start.to_ne_bytes();
         let [o0, o1] = self.csum_offset.to_ne_bytes();
-        *head = [
-            self.flags,
-            self.gso_type,
-            h0,
-            h1,
-            g0,
-            g1,
-            s0,
-            s1,
-            o0,
-            o1,
-        ];
+        *head = [self.flags, self.gso_type, h0, h1, g0, g1, s0, s1, o0, o1];
         rest.fill(0);
         Ok(())
     }
