@@ -16,8 +16,8 @@ mod signals;
 
 use crate::backend::vxlan::Vxlan;
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
-use crate::flags::AgentOptions;
-use crate::host::iface::{self, IfaceError, Underlay};
+use crate::flags::{Admit, AgentOptions};
+use crate::host::iface::{self, IfaceError};
 use crate::host::link::{self, DeviceConflict};
 use crate::host::mac_store::{self, MacStoreError};
 use crate::host::netlink::{Netlink, NetlinkError};
@@ -170,19 +170,19 @@ impl Node {
         let lease = manager.acquire(&config, &attrs, previous).await?;
         info!("this node's subnet is {}", lease.subnet);
 
-        let overlay = overlay(&config, vxlan.vni, mac, &lease);
+        let overlay = overlay(&config, options, data, lease.subnet);
         let vxlan = Vxlan::new(overlay, vxlan.port);
-        let tun = dataplane::open_device(&device)?;
+        let tun = dataplane::open_device(&device, options)?;
         set_up_device(&netlink, &device, mtu, network, lease.subnet).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let port = vxlan.port();
-        let dataplane = Dataplane::start(tun, &underlay, port, mtu, &publisher)?;
+        let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
         // No await from here on: the workers must be stopped by `Node::stop`.
         let env = SubnetEnv {
             v4: Some((network, lease.subnet)),
             v6: None,
             mtu,
-            ip_masq: options.ip_masq,
+            ip_masq: false,
         };
         write_subnet_env(&options.subnet_file, &env);
         Ok(Node {
@@ -204,7 +204,7 @@ impl Node {
         let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
         let own = self.lease.clone();
         let mut watch = pin!(manager.watch(&own, sender));
-        let mut keep = pin!(manager.keep(own.clone(), options.subnet_lease_renew_margin));
+        let mut keep = pin!(manager.keep(own.clone(), options.renew_margin));
         let mut health = tokio::time::interval(HEALTH_CHECK);
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
@@ -268,17 +268,25 @@ impl Node {
     }
 }
 
-fn overlay(config: &NetworkConfig, vni: u32, local_mac: [u8; 6], lease: &Lease) -> Overlay {
+fn overlay(
+    config: &NetworkConfig,
+    options: &AgentOptions,
+    own: VxlanData,
+    subnet: Ipv4Net,
+) -> Overlay {
     Overlay {
-        vni,
-        local_mac,
+        vni: own.vni,
+        local_mac: own.vtep_mac,
         network_v4: config.network,
         subnet_len_v4: config.subnet_len,
         network_v6: None,
         subnet_len_v6: config.ipv6_subnet_len,
-        own_v4: Some(lease.subnet),
+        own_v4: Some(subnet),
         own_v6: None,
-        admission: Admission::Strict,
+        admission: match options.admit {
+            Admit::Strict => Admission::Strict,
+            Admit::Loose => Admission::Loose,
+        },
     }
 }
 
@@ -309,3 +317,6 @@ fn write_subnet_env(path: &Path, env: &SubnetEnv) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,4 +14,4 @@ pub mod sysctl;
 
 mod atomic_file;
 #[cfg(test)]
-mod netns;
+pub(crate) mod netns;

@@ -4,11 +4,11 @@
 //! follows the other nodes' leases, sets the host up and hands finished routing tables to
 //! the dataplane.
 
+pub mod agent;
 pub mod backend;
 pub mod config;
-pub mod host;
-
 pub mod flags;
+pub mod host;
 mod json;
 pub mod lease;
 pub mod subnets;

@@ -2,6 +2,7 @@
 //! and stopped, what they have counted.
 
 use super::AgentError;
+use crate::flags::AgentOptions;
 use crate::host::iface::Underlay;
 use std::num::NonZeroUsize;
 use weft_dataplane::route::publish::Publisher;
@@ -16,20 +17,25 @@ const TX_SOCKETS: u8 = 8;
 /// More queues than this only spread the flows of one node too thinly to coalesce.
 const QUEUES_MAX: usize = 8;
 
-/// TUN queues for this machine. Each has two threads, one per direction; together they
-/// take no more than the cores there are.
-fn queues() -> usize {
+/// TUN queues if the options name no number: one per core, as traffic tends to go one way
+/// at a time and each queue has a thread per direction.
+fn default_queues() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (cores / 2).clamp(1, QUEUES_MAX)
+    cores.min(QUEUES_MAX)
 }
 
 /// Create the tunnel device, or attach to the one left by an earlier run.
-pub(super) fn open_device(name: &str) -> Result<Tun, AgentError> {
+pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
+    let queues = options.queues.unwrap_or_else(default_queues);
     let offloads = Offloads {
-        tso: true,
-        uso: true,
+        tso: options.tso,
+        uso: options.uso,
     };
-    Ok(Tun::open(name, queues(), offloads)?)
+    Ok(Tun::open(name, queues, offloads)?)
+}
+
+fn saturating_u8(n: usize) -> u8 {
+    u8::try_from(n).unwrap_or(u8::MAX)
 }
 
 /// The running workers.
@@ -39,6 +45,7 @@ impl Dataplane {
     /// Start the workers on `tun`; they take their tables from `publisher`.
     pub(super) fn start(
         tun: Tun,
+        options: &AgentOptions,
         underlay: &Underlay,
         port: u16,
         mtu: u32,
@@ -48,9 +55,9 @@ impl Dataplane {
             local: underlay.addr.into(),
             port,
             mtu: mtu as usize,
-            tx_sockets: TX_SOCKETS,
-            udp_gso: true,
-            udp_gro: true,
+            tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
+            udp_gso: options.udp_gso,
+            udp_gro: options.udp_gro,
         };
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
         Ok(Dataplane(dataplane))

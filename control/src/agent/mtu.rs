@@ -4,14 +4,14 @@ use crate::host::iface::Underlay;
 
 /// Bytes that VXLAN over IPv4 adds to each packet: IPv4 (20), UDP (8), VXLAN (8) and the
 /// inner Ethernet header (14).
-pub const OVERHEAD: u32 = 50;
+pub(super) const OVERHEAD: u32 = 50;
 
 /// Every IPv4 host takes packets of this size (RFC 1122 section 3.3.2); a network whose
 /// packets cannot reach it breaks in ways that are hard to find.
-pub const DEVICE_MTU_MIN: u32 = 576;
+pub(super) const DEVICE_MTU_MIN: u32 = 576;
 
 /// An IPv4 packet, and with it the outer one, ends at 65,535 bytes.
-pub const DEVICE_MTU_MAX: u32 = 65_535 - OVERHEAD;
+pub(super) const DEVICE_MTU_MAX: u32 = 65_535 - OVERHEAD;
 
 /// An MTU that leaves the device none to use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,9 +73,15 @@ mod tests {
     #[test]
     fn unusable_ones_are_refused_with_their_origin() {
         let error = of(625, None).unwrap_err();
-        assert!(error.starts_with("575 ") && error.contains("MTU 625 of eth0"), "{error}");
+        assert!(
+            error.starts_with("575 ") && error.contains("MTU 625 of eth0"),
+            "{error}"
+        );
         assert!(of(65_536, None).unwrap_err().starts_with("65486 "));
         let error = of(1500, Some(20)).unwrap_err();
-        assert!(error.starts_with("-30 ") && error.contains("Backend.MTU 20"), "{error}");
+        assert!(
+            error.starts_with("-30 ") && error.contains("Backend.MTU 20"),
+            "{error}"
+        );
     }
 }
