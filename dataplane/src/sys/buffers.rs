@@ -150,6 +150,16 @@ impl Buffers {
     }
 }
 
+impl crate::offload::coalesce::Buffers for Buffers {
+    fn bytes(&self, id: u16) -> &[u8] {
+        Buffers::bytes(self, id)
+    }
+
+    fn bytes_mut(&mut self, id: u16) -> &mut [u8] {
+        Buffers::bytes_mut(self, id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -128,3 +128,64 @@ pub fn write(header: &mut [u8; HEADER_LEN], dst: MacAddr, src: MacAddr, ethertyp
     header[6..12].copy_from_slice(&src.0);
     header[12..].copy_from_slice(&ethertype.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: [u8; 16] = [
+        0x0a, 0x58, 0x0a, 0xf4, 0x02, 0x03, 0x0a, 0x58, 0x0a, 0xf4, 0x01, 0x02, 0x86, 0xdd, 0x60, 0,
+    ];
+
+    #[test]
+    fn reads_a_frame() {
+        let frame = Frame::new(&FRAME[..]).unwrap();
+        assert_eq!(frame.dst().to_string(), "0a:58:0a:f4:02:03");
+        assert_eq!(frame.src(), MacAddr([0x0a, 0x58, 0x0a, 0xf4, 0x01, 0x02]));
+        assert_eq!(frame.ethertype(), ETHERTYPE_IPV6);
+        assert_eq!(frame.payload(), [0x60, 0]);
+        assert_eq!(Frame::new(&FRAME[..13]).unwrap_err(), Malformed::Truncated);
+    }
+
+    #[test]
+    fn writes_the_header_it_reads() {
+        let mut header = [0xff; HEADER_LEN];
+        let frame = Frame::new(&FRAME[..]).unwrap();
+        write(&mut header, frame.dst(), frame.src(), frame.ethertype());
+        assert_eq!(header, FRAME[..HEADER_LEN]);
+    }
+
+    #[test]
+    fn mac_text_both_ways() {
+        let mac = MacAddr([0x0a, 0x58, 0, 0xf4, 0xff, 0x01]);
+        assert_eq!("0a:58:00:f4:ff:01".parse(), Ok(mac));
+        assert_eq!("0A-58-00-F4-FF-01".parse(), Ok(mac));
+        assert_eq!(
+            format!("{mac} {mac:?}"),
+            "0a:58:00:f4:ff:01 0a:58:00:f4:ff:01"
+        );
+        for bad in [
+            "",
+            "0a",
+            "0a:58:00:f4:ff",
+            "0a:58:00:f4:ff:01:02",
+            "0a:58:00:f4:ff:1",
+            "0a:58:00:f4:ff:+1",
+            "0a:58:00:f4:ff:gg",
+            "0a:58-00:f4:ff:01",
+            "0a5800f4ff01",
+            "0a:58:00:f4:ff:é",
+        ] {
+            assert_eq!(bad.parse::<MacAddr>(), Err(BadMac), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mac_kinds() {
+        assert!(MacAddr([0xff; 6]).is_multicast());
+        assert!(MacAddr([0x33, 0x33, 0, 0, 0, 1]).is_multicast());
+        assert!(!MacAddr([0x0a, 0x58, 0, 0, 0, 1]).is_multicast());
+        assert!(MacAddr::default().is_unspecified());
+        assert!(!MacAddr([0, 0, 0, 0, 0, 1]).is_unspecified());
+    }
+}

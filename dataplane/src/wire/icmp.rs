@@ -313,3 +313,6 @@ pub mod v6 {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

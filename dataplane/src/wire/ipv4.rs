@@ -261,3 +261,97 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         self.set_checksum(checksum);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A UDP datagram of one byte with a router-alert option, and a byte behind the packet.
+    const PACKET: [u8; 34] = [
+        0x46, 0xb9, 0x00, 0x21, 0x12, 0x34, 0x60, 0xb9, 0x40, 0x11, 0x59, 0x35, 10, 244, 1, 2, 10,
+        244, 2, 3, 0x94, 0x04, 0x00, 0x00, 0x9c, 0x40, 0x00, 0x35, 0x00, 0x09, 0x00, 0x00, 0x5a,
+        0xff,
+    ];
+
+    #[test]
+    fn reads_a_packet() {
+        let packet = Packet::new(&PACKET[..]).unwrap();
+        assert_eq!(packet.header_len(), 24);
+        assert_eq!(packet.total_len(), 33);
+        assert_eq!((packet.tos(), packet.ecn()), (0xb9, 1));
+        assert_eq!(packet.ident(), 0x1234);
+        assert!(packet.dont_frag() && packet.more_frags() && packet.is_fragment());
+        assert_eq!(packet.frag_offset(), 0xb9 * 8);
+        assert_eq!(packet.ttl(), 64);
+        assert_eq!(packet.protocol(), 17);
+        assert_eq!(packet.checksum(), 0x5935);
+        assert_eq!(packet.src(), Ipv4Addr::new(10, 244, 1, 2));
+        assert_eq!(packet.dst(), Ipv4Addr::new(10, 244, 2, 3));
+        assert_eq!(packet.header(), &PACKET[..24]);
+        assert_eq!(packet.options(), [0x94, 0x04, 0, 0]);
+        assert_eq!(packet.payload(), &PACKET[24..33]);
+        assert_eq!(packet.into_payload(), &PACKET[24..33]);
+        assert_eq!(packet.packet(), &PACKET[..33]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let error = |edit: fn(&mut [u8; 34]), len: usize| {
+            let mut bytes = PACKET;
+            edit(&mut bytes);
+            Packet::new(&bytes[..len]).err()
+        };
+        assert_eq!(error(|_| {}, 33), None);
+        assert_eq!(error(|_| {}, 32), Some(Malformed::Length));
+        assert_eq!(error(|_| {}, 23), Some(Malformed::HeaderLength));
+        assert_eq!(error(|_| {}, 19), Some(Malformed::Truncated));
+        assert_eq!(error(|_| {}, 0), Some(Malformed::Truncated));
+        assert_eq!(error(|b| b[0] = 0x66, 34), Some(Malformed::Version));
+        assert_eq!(error(|b| b[0] = 0x44, 34), Some(Malformed::HeaderLength));
+        assert_eq!(error(|b| b[0] = 0x4f, 34), Some(Malformed::HeaderLength));
+        assert_eq!(error(|b| b[3] = 23, 34), Some(Malformed::Length));
+        assert_eq!(error(|b| b[3] = 24, 34), None);
+    }
+
+    #[test]
+    fn setters_change_their_field_and_nothing_else() {
+        let mut bytes = PACKET;
+        let mut packet = Packet::new(&mut bytes[..]).unwrap();
+        assert!(packet.verify_checksum());
+        packet.set_checksum(0);
+        packet.fill_checksum();
+        assert_eq!(packet.checksum(), 0x5935);
+        packet.set_tos(0x03);
+        packet.set_ttl(1);
+        assert!(packet.verify_checksum());
+        packet.set_ecn(2);
+        assert!(packet.verify_checksum());
+        assert_eq!((packet.tos(), packet.ttl()), (2, 1));
+        packet.set_total_len(30);
+        packet.set_ident(0xbeef);
+        packet.set_fragment(false, true, 1480);
+        assert!(!packet.verify_checksum());
+        assert_eq!(packet.payload_mut().len(), 6);
+        packet.set_checksum(0);
+        let mut expected = PACKET;
+        expected[1] = 2;
+        expected[3] = 30;
+        expected[4..8].copy_from_slice(&[0xbe, 0xef, 0x20, 0xb9]);
+        expected[8] = 1;
+        expected[10..12].fill(0);
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_header_alone_has_the_payload_that_is_there() {
+        let mut header = PACKET;
+        header[2] = 0xff;
+        let packet = Packet::header_only(&header[..24]).unwrap();
+        assert_eq!(packet.total_len(), 0xff21);
+        assert!(packet.payload().is_empty());
+        assert_eq!(
+            Packet::header_only(&header[..]).unwrap().payload(),
+            &PACKET[24..]
+        );
+    }
+}

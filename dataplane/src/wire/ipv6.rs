@@ -167,3 +167,66 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         between_mut(self.bytes.as_mut(), HEADER_LEN, to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TCP packet cut to two payload bytes, and a byte behind it.
+    const PACKET: [u8; 43] = [
+        0x6b, 0x91, 0x23, 0x45, 0x00, 0x02, 0x06, 0x40, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 1, 0x0a, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x0b, 0xaa, 0xbb, 0xff,
+    ];
+
+    #[test]
+    fn reads_a_packet() {
+        let packet = Packet::new(&PACKET[..]).unwrap();
+        assert_eq!((packet.payload_len(), packet.total_len()), (2, 42));
+        assert_eq!((packet.traffic_class(), packet.ecn()), (0xb9, 1));
+        assert_eq!(packet.flow_label(), 0x1_2345);
+        assert_eq!((packet.next_header(), packet.hop_limit()), (6, 64));
+        assert_eq!(packet.src().to_string(), "fd00::10a");
+        assert_eq!(packet.dst().to_string(), "fd00::20b");
+        assert_eq!(packet.header(), &PACKET[..40]);
+        assert_eq!(packet.payload(), [0xaa, 0xbb]);
+        assert_eq!(packet.packet(), &PACKET[..42]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        assert_eq!(Packet::new(&PACKET[..41]).unwrap_err(), Malformed::Length);
+        assert_eq!(
+            Packet::new(&PACKET[..39]).unwrap_err(),
+            Malformed::Truncated
+        );
+        let mut bytes = PACKET;
+        bytes[0] = 0x45;
+        assert_eq!(Packet::new(&bytes[..]).unwrap_err(), Malformed::Version);
+        assert!(
+            Packet::header_only(&PACKET[..40])
+                .unwrap()
+                .payload()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn setters_change_their_field_and_nothing_else() {
+        let mut bytes = PACKET;
+        let mut packet = Packet::new(&mut bytes[..]).unwrap();
+        packet.set_traffic_class(0x5e);
+        packet.set_ecn(3);
+        packet.set_hop_limit(9);
+        packet.set_payload_len(1);
+        assert_eq!(
+            (packet.traffic_class(), packet.flow_label()),
+            (0x5f, 0x1_2345)
+        );
+        assert_eq!(packet.payload_mut(), [0xaa]);
+        let mut expected = PACKET;
+        expected[..2].copy_from_slice(&[0x65, 0xf1]);
+        expected[5] = 1;
+        expected[7] = 9;
+        assert_eq!(bytes, expected);
+    }
+}

@@ -87,3 +87,6 @@ fn between_mut(bytes: &mut [u8], from: usize, to: usize) -> &mut [u8] {
     let to = to.min(bytes.len());
     bytes.get_mut(from..to).unwrap_or(&mut [])
 }
+
+#[cfg(test)]
+mod tests;

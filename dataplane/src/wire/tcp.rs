@@ -164,3 +164,59 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Segment<T> {
         put_u16(self.bytes.as_mut(), CHECKSUM_OFFSET, checksum);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: [u8; 26] = [
+        0x9c, 0x40, 0x14, 0x51, 1, 2, 3, 4, 5, 6, 7, 8, 0x61, 0x99, 0x01, 0xf6, 0xab, 0xcd, 0x00,
+        0x07, 2, 4, 5, 0xb4, 0xaa, 0xbb,
+    ];
+
+    #[test]
+    fn reads_a_segment() {
+        let segment = Segment::new(&SEGMENT[..]).unwrap();
+        assert_eq!((segment.src_port(), segment.dst_port()), (40_000, 5_201));
+        assert_eq!((segment.seq(), segment.ack()), (0x0102_0304, 0x0506_0708));
+        assert_eq!(segment.header_len(), 24);
+        assert_eq!(segment.flags(), AE | CWR | ACK | PSH | FIN);
+        assert_eq!((segment.window(), segment.urgent()), (502, 7));
+        assert_eq!(segment.checksum(), 0xabcd);
+        assert_eq!(segment.header(), &SEGMENT[..24]);
+        assert_eq!(segment.options(), [2, 4, 5, 0xb4]);
+        assert_eq!(segment.payload(), [0xaa, 0xbb]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        assert_eq!(
+            Segment::new(&SEGMENT[..19]).unwrap_err(),
+            Malformed::Truncated
+        );
+        assert_eq!(
+            Segment::new(&SEGMENT[..23]).unwrap_err(),
+            Malformed::HeaderLength
+        );
+        let mut bytes = SEGMENT;
+        bytes[12] = 0x40;
+        assert_eq!(
+            Segment::new(&bytes[..]).unwrap_err(),
+            Malformed::HeaderLength
+        );
+    }
+
+    #[test]
+    fn setters_change_their_field_and_nothing_else() {
+        let mut bytes = SEGMENT;
+        let mut segment = Segment::new(&mut bytes[..]).unwrap();
+        segment.set_seq(0xfffe_fdfc);
+        segment.set_flags(SYN | RST | URG | ECE);
+        segment.set_checksum(0x1122);
+        let mut expected = SEGMENT;
+        expected[4..8].copy_from_slice(&[0xff, 0xfe, 0xfd, 0xfc]);
+        expected[12..14].copy_from_slice(&[0x60, 0x66]);
+        expected[CHECKSUM_OFFSET..][..2].copy_from_slice(&[0x11, 0x22]);
+        assert_eq!(bytes, expected);
+    }
+}

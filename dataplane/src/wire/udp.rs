@@ -110,3 +110,50 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Datagram<T> {
         put_u16(self.bytes.as_mut(), CHECKSUM_OFFSET, checksum);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATAGRAM: [u8; 11] = [0x9c, 0x40, 0x00, 0x35, 0x00, 0x0a, 0xab, 0xcd, 1, 2, 3];
+
+    #[test]
+    fn reads_a_datagram() {
+        let datagram = Datagram::new(&DATAGRAM[..]).unwrap();
+        assert_eq!((datagram.src_port(), datagram.dst_port()), (40_000, 53));
+        assert_eq!((datagram.len(), datagram.checksum()), (10, 0xabcd));
+        assert_eq!(datagram.payload(), [1, 2]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        assert_eq!(
+            Datagram::new(&DATAGRAM[..7]).unwrap_err(),
+            Malformed::Truncated
+        );
+        assert_eq!(
+            Datagram::new(&DATAGRAM[..9]).unwrap_err(),
+            Malformed::Length
+        );
+        let mut bytes = DATAGRAM;
+        bytes[5] = 7;
+        assert_eq!(Datagram::new(&bytes[..]).unwrap_err(), Malformed::Length);
+        assert!(
+            Datagram::header_only(&bytes[..])
+                .unwrap()
+                .payload()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn setters_change_their_field_and_nothing_else() {
+        let mut bytes = DATAGRAM;
+        let mut datagram = Datagram::new(&mut bytes[..]).unwrap();
+        datagram.set_src_port(0x0102);
+        datagram.set_dst_port(0x0304);
+        datagram.set_len(0x0506);
+        datagram.set_checksum(0x0708);
+        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3]);
+    }
+}

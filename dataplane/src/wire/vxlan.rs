@@ -92,3 +92,50 @@ pub fn write(header: &mut [u8; HEADER_LEN], vni: u32) {
     let word = u64::from(FLAG_VNI) << 56 | u64::from(vni & Vni::MAX.0) << 8;
     *header = word.to_be_bytes();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: [u8; 10] = [0x08, 0, 0, 0, 0x12, 0x34, 0x56, 0, 0xaa, 0xbb];
+
+    #[test]
+    fn reads_a_header() {
+        let header = Header::new(&HEADER[..]).unwrap();
+        assert!(header.is_valid());
+        assert_eq!(header.vni(), 0x12_3456);
+        assert_eq!(header.payload(), [0xaa, 0xbb]);
+        assert_eq!(Header::new(&HEADER[..7]).unwrap_err(), Malformed::Truncated);
+    }
+
+    #[test]
+    fn writes_the_header_it_reads() {
+        let mut header = [0xff; HEADER_LEN];
+        write(&mut header, 0x12_3456);
+        assert_eq!(header, HEADER[..HEADER_LEN]);
+        write(&mut header, 0xff12_3456);
+        assert_eq!(header, HEADER[..HEADER_LEN]);
+    }
+
+    #[test]
+    fn any_other_bit_outside_the_vni_is_invalid() {
+        for bit in 0..64 {
+            let mut bytes = HEADER;
+            bytes[bit / 8] ^= 0x80 >> (bit % 8);
+            let in_vni = (32..56).contains(&bit);
+            assert_eq!(
+                Header::new(&bytes[..]).unwrap().is_valid(),
+                in_vni,
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_vni_has_24_bits() {
+        assert_eq!(Vni::new(0xff_ffff), Some(Vni::MAX));
+        assert_eq!(Vni::new(0x100_0000), None);
+        assert_eq!(Vni::new(4096).map(Vni::get), Some(4096));
+        assert_eq!(Vni::MAX.to_string(), "16777215");
+    }
+}

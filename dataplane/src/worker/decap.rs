@@ -119,5 +119,9 @@ fn push(
         Some(_) => Trust::Vouched,
         None => Trust::Unknown,
     };
-    coalescer.push(packet, ip, trust, shape)
+    let super_gso = match shape {
+        Shape::Super { gso_size } => gso_size,
+        Shape::Single | Shape::Train { .. } => None,
+    };
+    coalescer.push(packet, ip, trust, super_gso)
 }

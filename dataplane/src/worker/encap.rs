@@ -4,7 +4,7 @@ use super::flow;
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
-use crate::offload::vnet_hdr::{Layout, VnetHdr};
+use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::publish::Reader;
 use crate::route::table::{Peer, PeerId, Table};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
@@ -17,9 +17,8 @@ use std::net::{IpAddr, SocketAddr};
 /// VXLAN and inner Ethernet header.
 const FRAME_HEADER: usize = 22;
 
-/// The longest header of one frame: IPv4 with all options, or IPv6 with some extension
-/// headers, and TCP with all options.
-pub const MAX_HEADER: usize = FRAME_HEADER + 128 + 60;
+/// The longest header of one frame in bytes.
+pub const MAX_HEADER: usize = FRAME_HEADER + segment::MAX_HEADER_LEN;
 
 /// IP bytes to read before sending: waiting for more would idle the receiver, and 256 KB
 /// still fit the second-level cache.
@@ -98,7 +97,7 @@ pub fn plan_packet(
     let ip_len = packet.total_len();
     let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
         .map_err(|_| Reason::BadOffload)?;
-    if offload.is_gso() {
+    if offload.gso() != vnet_hdr::GSO_NONE {
         let segmenter = Segmenter::new(&offload, ip).map_err(|_| Reason::BadOffload)?;
         return Ok(Some(Pending {
             segmenter,

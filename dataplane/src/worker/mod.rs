@@ -8,7 +8,7 @@ pub mod decap;
 pub mod encap;
 pub mod flow;
 
-use crate::offload::coalesce::Coalescer;
+use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::{MAX_FRAMES, SendPlan};
 use crate::offload::vnet_hdr::Layout;
 use crate::route::publish::{Publisher, Subscription};
@@ -178,7 +178,8 @@ impl Dataplane {
     ) -> io::Result<()> {
         let mtu = config.mtu;
         self.spawn(format!("weft-decap-{index}"), common, move |common| {
-            let coalescer = Coalescer::new(COALESCER_WRITES, Layout::Legacy, mtu);
+            let coalescer = Coalescer::new(COALESCER_WRITES, Layout::Legacy, Limits::new(mtu))
+                .map_err(RingError::Layout)?;
             let stats = common.stats.clone();
             let io = DecapRing::new(receiver, queue, &common.stop, coalescer, stats)?;
             Ok(move |common: Common| {

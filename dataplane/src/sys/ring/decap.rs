@@ -2,12 +2,12 @@
 
 use super::provided::{GROUP, Layout};
 use super::{EMPTY_IOVEC, FIRST_OUTPUT_FILE, INPUT_FILE, Ring, RingError};
-use crate::offload::coalesce::{Coalescer, Write};
+use crate::offload::coalesce::{Coalescer, MAX_UDP_SEGMENTS, Write};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::{self, RECEIVE_SPACE, Received};
 use crate::sys::event::StopEvent;
-use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
+use crate::sys::tun::TunQueue;
 use io_uring::types::RecvMsgOut;
 use io_uring::{opcode, squeue, types};
 use socket2::Socket;
@@ -33,7 +33,7 @@ const BUFFERS: u16 = 64;
 /// Gather entries of one submission; more writes are submitted in parts.
 const IOVECS: usize = 4096;
 
-const _: () = assert!(IOVECS >= MAX_WRITE_PIECES);
+const _: () = assert!(IOVECS >= MAX_UDP_SEGMENTS as usize);
 
 /// One datagram or train.
 #[derive(Clone, Copy, Debug)]
@@ -210,9 +210,9 @@ fn prepare(iovecs: &[libc::iovec]) -> squeue::Entry {
 fn note_written(stats: &WorkerStats, write: &Write, result: i32) {
     if result == write.bytes() as i32 {
         stats.add(Count::TunWrites, 1);
-        stats.add(Count::TunWriteBytes, (write.bytes() - VNET_HDR_LEN) as u64);
+        stats.add(Count::TunWriteBytes, write.ip_len() as u64);
     } else {
-        stats.count_drops(Reason::WriteFailed, u64::from(write.segments()));
+        stats.count_drops(Reason::WriteFailed, write.segments() as u64);
     }
 }
 

@@ -78,9 +78,11 @@ impl EncapRing {
             headroom: HEADROOM - VNET_HDR_LEN,
             size: VNET_HDR_LEN + MAX_PACKET,
         };
+        // io-uring 0.7.15 loses the flag that says that the file is a registered one.
         let read = opcode::ReadMulti::new(INPUT_FILE, 0, GROUP)
             .offset(u64::MAX)
-            .build();
+            .build()
+            .flags(squeue::Flags::FIXED_FILE);
         // SAFETY: a multishot read on the input file and our group that points to no memory.
         let ring = unsafe { Ring::new(&files, read, "the TUN device", layout, stats.clone())? };
         let messages = plan.capacity().max(MAX_FRAMES);

@@ -15,6 +15,7 @@ pub mod decap;
 pub mod encap;
 mod provided;
 
+use crate::offload::coalesce::LayoutTooLong;
 use crate::offload::plan::{Piece, Source};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
@@ -48,6 +49,9 @@ pub enum RingError {
         "io_uring refused ({0}): weft needs Linux 6.7 or later, kernel.io_uring_disabled=0 and a seccomp profile that allows io_uring"
     )]
     Refused(io::Error),
+    /// The coalescer was made for another `virtio_net_hdr`.
+    #[error(transparent)]
+    Layout(#[from] LayoutTooLong),
     /// A call on a ring that worked before.
     #[error("io_uring: {step}: {error}")]
     Failed {

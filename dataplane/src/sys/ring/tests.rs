@@ -4,9 +4,8 @@
 use super::Token;
 use super::decap::DecapRing;
 use super::encap::{EncapRing, HEADROOM};
-use crate::offload::coalesce::{Coalescer, Packet, Trust};
+use crate::offload::coalesce::{Coalescer, Limits, Packet, Trust};
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
-use crate::offload::train::Shape;
 use crate::offload::vnet_hdr::Layout;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::event::StopEvent;
@@ -242,7 +241,7 @@ fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
     let receiver = udp::receivers(LOOPBACK, port, 1, true).unwrap().remove(0);
     let stop = StopEvent::new().unwrap();
     let stats = Arc::new(WorkerStats::default());
-    let coalescer = Coalescer::new(16, Layout::Legacy, 1450);
+    let coalescer = Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap();
     let mut io = DecapRing::new(receiver, queue, &stop, coalescer, stats.clone()).unwrap();
 
     let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
@@ -264,7 +263,7 @@ fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
     };
     let bytes = buffers.bytes(datagram.buffer)[datagram.offset + 22..][..ip.len()].to_vec();
     assert_eq!(bytes, ip);
-    coalescer.push(packet, &bytes, Trust::Unknown, Shape::Single).unwrap();
+    coalescer.push(packet, &bytes, Trust::Unknown, None).unwrap();
     io.flush().unwrap();
     let mut written = vec![0; 100];
     let len = tun.recv(&mut written).unwrap();

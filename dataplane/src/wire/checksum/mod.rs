@@ -13,6 +13,10 @@ mod x86;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// From this length in bytes on [`sum_long`] measures faster than [`sum_words`], with AVX2
+/// and without.
+const VECTOR_LEN: usize = 96;
+
 /// A ones-complement sum that is folded to 16 bits only at its end.
 ///
 /// It holds the sum, modulo 2^64 - 1, of the data read as words in memory order; 2^16 - 1
@@ -103,13 +107,10 @@ impl Sum {
 #[inline]
 #[must_use]
 pub fn sum(bytes: &[u8]) -> Sum {
-    #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= x86::MIN_LEN
-        && let Some(sum) = x86::sum(bytes)
-    {
-        return Sum(sum);
+    if bytes.len() < VECTOR_LEN {
+        return Sum(sum_words(bytes));
     }
-    Sum(sum_portable(bytes))
+    Sum(sum_long(bytes))
 }
 
 /// The IPv4 pseudo-header of TCP and UDP; `len` is that of transport header and payload.
@@ -152,15 +153,25 @@ pub fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
     !((sum >> 16) + sum) as u16
 }
 
-/// Four 64-bit words at a time, the carry handed from each to the next.
+/// Out of line, so that the sum of a header stays small where it is inlined.
+#[inline(never)]
+fn sum_long(bytes: &[u8]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sum) = x86::sum(bytes) {
+        return sum;
+    }
+    sum_lanes(bytes)
+}
+
+/// The sum of `bytes` in memory order modulo 2^64 - 1, as 64-bit words, the carry handed from each to the next: the least work for a header.
 #[inline]
-fn sum_portable(bytes: &[u8]) -> u64 {
+fn sum_words(bytes: &[u8]) -> u64 {
+    // Blocks of four words keep the carry in the processor's flag.
     let (blocks, tail) = bytes.as_chunks::<32>();
     let mut sum = 0u64;
     let mut carry = false;
     for block in blocks {
-        let (words, _) = block.as_chunks::<8>();
-        for word in words {
+        for word in block.as_chunks::<8>().0 {
             (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
         }
     }
@@ -171,6 +182,21 @@ fn sum_portable(bytes: &[u8]) -> u64 {
     let (sum, carry) = sum.carrying_add(last_word(tail), carry);
     // The last word is below 2^56, so a sum that carried is too: this cannot overflow.
     sum + u64::from(carry)
+}
+
+/// 32-bit words in eight lanes of 64 bits, which need no carry below 2^32 blocks: a shape
+/// that compilers turn into vector instructions.
+fn sum_lanes(bytes: &[u8]) -> u64 {
+    let (blocks, tail) = bytes.as_chunks::<32>();
+    let mut lanes = [0u64; 8];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
+            *lane += u64::from(u32::from_ne_bytes(*word));
+        }
+    }
+    // 2^32 is 1 modulo 2^16 - 1: both halves of a word have the same weight.
+    let add = |total: Sum, lane: u64| total.add(Sum(lane));
+    lanes.into_iter().fold(Sum(sum_words(tail)), add).0
 }
 
 /// Fewer than 8 bytes as a word, with zeros behind them.

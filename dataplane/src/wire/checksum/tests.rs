@@ -23,7 +23,8 @@ fn etherparse(bytes: &[u8]) -> u16 {
 fn assert_all_agree(bytes: &[u8]) {
     let expected = naive(bytes);
     assert_eq!(sum(bytes).fold(), expected, "{} bytes", bytes.len());
-    assert_eq!(Sum(sum_portable(bytes)).fold(), expected);
+    assert_eq!(Sum(sum_lanes(bytes)).fold(), expected);
+    assert_eq!(Sum(sum_words(bytes)).fold(), expected);
     assert_eq!(sum(bytes).finish(), etherparse(bytes));
     #[cfg(target_arch = "x86_64")]
     if let Some(wide) = x86::sum(bytes) {

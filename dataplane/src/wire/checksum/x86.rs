@@ -6,9 +6,6 @@ use std::arch::x86_64::{
     _mm256_srli_epi64, _mm256_storeu_si256, _mm256_sub_epi64,
 };
 
-/// From this length in bytes on it measures faster than the portable loop.
-pub(super) const MIN_LEN: usize = 256;
-
 /// The sum of `bytes` in memory order modulo 2^64 - 1; `None` without AVX2.
 #[inline]
 pub(super) fn sum(bytes: &[u8]) -> Option<u64> {
@@ -47,7 +44,7 @@ fn sum_avx2(bytes: &[u8]) -> u64 {
     let low = _mm256_sub_epi64(whole, _mm256_slli_epi64::<32>(high));
     let sums = store(_mm256_add_epi64(low, high));
     // 2^32 is 1 modulo 2^16 - 1: both halves have the same weight.
-    let mut total = super::Sum(super::sum_portable(tail));
+    let mut total = super::Sum(super::sum_words(tail));
     for sum in sums {
         total = total.add(super::Sum(sum));
     }
