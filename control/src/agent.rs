@@ -171,11 +171,11 @@ impl Node {
         info!("this node's subnet is {}", lease.subnet);
 
         let overlay = overlay(&config, options, data, lease.subnet);
-        let vxlan = Vxlan::new(overlay, vxlan.port);
-        let tun = dataplane::open_device(&device, options)?;
+        let port = vxlan.port;
+        let vxlan = Vxlan::new(overlay, port);
+        let tun = dataplane::open_device(&device, port, options).await?;
         set_up_device(&netlink, &device, mtu, network, lease.subnet).await?;
         let publisher = Publisher::new(vxlan.table()?);
-        let port = vxlan.port();
         let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
         // No await from here on: the workers must be stopped by `Node::stop`.
         let env = SubnetEnv {

@@ -4,10 +4,13 @@
 use super::AgentError;
 use crate::flags::AgentOptions;
 use crate::host::iface::Underlay;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats;
-use weft_dataplane::sys::tun::{Offloads, Tun};
+use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
 use weft_dataplane::worker;
 
 /// Send sockets per queue. Each has a source port of its own, which is what spreads flows
@@ -17,6 +20,12 @@ const TX_SOCKETS: u8 = 8;
 /// More queues than this only spread the flows of one node too thinly to coalesce.
 const QUEUES_MAX: usize = 8;
 
+/// How long the port and the queues of an agent that has ended may stay taken.
+const RELEASE_GRACE: Duration = Duration::from_secs(3);
+
+/// Pause between two looks whether they are free.
+const RELEASE_POLL: Duration = Duration::from_millis(10);
+
 /// TUN queues if the options name no number: one per core, as traffic tends to go one way
 /// at a time and each queue has a thread per direction.
 fn default_queues() -> usize {
@@ -25,13 +34,38 @@ fn default_queues() -> usize {
 }
 
 /// Create the tunnel device, or attach to the one left by an earlier run.
-pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
+///
+/// The kernel tears io_uring instances down in the background, so the port and the queues
+/// of an agent that has just ended may stay taken for a moment; they are waited for.
+pub(super) async fn open_device(
+    name: &str,
+    port: u16,
+    options: &AgentOptions,
+) -> Result<Tun, AgentError> {
     let queues = options.queues.unwrap_or_else(default_queues);
     let offloads = Offloads {
         tso: options.tso,
         uso: options.uso,
     };
-    Ok(Tun::open(name, queues, offloads)?)
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        let last = Instant::now() >= deadline;
+        if last || port_is_free(port) {
+            match Tun::open(name, queues, offloads) {
+                Err(OpenError::Held(_)) if !last => {}
+                result => return Ok(result?),
+            }
+        }
+        tokio::time::sleep(RELEASE_POLL).await;
+    }
+}
+
+/// Whether nobody holds the UDP port; any other trouble is for the one who binds it for good.
+fn port_is_free(port: u16) -> bool {
+    match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrInUse,
+    }
 }
 
 fn saturating_u8(n: usize) -> u8 {

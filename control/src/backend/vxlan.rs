@@ -42,11 +42,6 @@ impl Vxlan {
         }
     }
 
-    /// The UDP port of every node.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Number of peers.
     pub fn peers(&self) -> usize {
         self.peers.len()
