@@ -1,5 +1,7 @@
 //! Where leases live: subnet managers.
 
+pub mod etcd;
+
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
 use ipnet::Ipv4Net;
