@@ -24,6 +24,7 @@ use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::route;
 use crate::host::subnet_env::{Previous, SubnetEnv};
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, VxlanData};
+use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
 use dataplane::Dataplane;
 use ipnet::Ipv4Net;
@@ -103,12 +104,16 @@ pub enum AgentError {
     },
 }
 
-/// Run the agent on `manager`'s leases until SIGINT or SIGTERM.
-pub fn run(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {
+/// Run the agent until SIGINT or SIGTERM.
+pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(agent(options, manager))
+    runtime.block_on(async {
+        let (endpoints, prefix) = (&options.etcd_endpoints, &options.etcd_prefix);
+        let manager = EtcdSubnets::new(endpoints, prefix, Timing::default()).await?;
+        agent(options, &manager).await
+    })
 }
 
 async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {
