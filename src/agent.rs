@@ -11,10 +11,10 @@ use weft_control::agent;
 use weft_control::flags::{self, AgentOptions, Command, FlagError};
 
 /// Run a node until it is told to stop.
-pub(crate) fn main(args: &[OsString]) -> ExitCode {
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
     match flags::parse(args, |name| std::env::var(name).ok()) {
-        Ok(Command::Run { options, warnings }) => run(&options, &warnings),
+        Ok(Command::Run { options, warnings }) => start(&options, &warnings),
         Ok(Command::Version) => {
             // On stderr, as flanneld does.
             eprintln!("{}", version::TEXT);
@@ -31,7 +31,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn run(options: &AgentOptions, warnings: &[String]) -> ExitCode {
+fn start(options: &AgentOptions, warnings: &[String]) -> ExitCode {
     start_log(options.log_level());
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -13,8 +13,8 @@ fn main() -> ExitCode {
     let program = args.next().unwrap_or_default();
     let args: Vec<OsString> = args.collect();
     match commands::select(&program, &args) {
-        Ok((Command::Agent, args)) => agent::main(args),
-        Ok((Command::Version, _)) => version::main(),
+        Ok((Command::Agent, args)) => agent::run(args),
+        Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {
             eprintln!("weft: {error}");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) const TEXT: &str = concat!("weft ", env!("CARGO_PKG_VERSION"));
 
 /// Print the version on standard output.
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     match writeln!(std::io::stdout(), "{TEXT}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

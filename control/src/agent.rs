@@ -164,6 +164,8 @@ impl Node {
         {
             return Err(conflict.into());
         }
+        let port = vxlan.port;
+        dataplane::await_port(port).await?;
         let mac = mac_store::load_or_create(&options.state_dir, &device)?;
 
         let data = VxlanData {
@@ -176,9 +178,8 @@ impl Node {
         info!("this node's subnet is {}", lease.subnet);
 
         let overlay = overlay(&config, options, data, lease.subnet);
-        let port = vxlan.port;
         let vxlan = Vxlan::new(overlay, port);
-        let tun = dataplane::open_device(&device, port, options).await?;
+        let tun = dataplane::open_device(&device, options).await?;
         set_up_device(&netlink, &device, mtu, network, lease.subnet).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
@@ -252,14 +253,14 @@ impl Node {
         }
         if changed {
             self.publisher.publish(self.vxlan.table()?);
-            debug!("{} peers", self.vxlan.peers());
+            debug!("peers: {}", self.vxlan.peers());
         }
         Ok(())
     }
 
     fn log_ready(&self) {
         info!(
-            "ready: {} on {}, {} peers",
+            "ready: {} on {}, peers: {}",
             self.lease.subnet,
             self.device,
             self.vxlan.peers()

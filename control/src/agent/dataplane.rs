@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
-use weft_dataplane::worker;
+use weft_dataplane::sys::udp::SocketError;
+use weft_dataplane::worker::{self, StartError};
 
 /// Send sockets per queue. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
@@ -20,7 +21,8 @@ const TX_SOCKETS: u8 = 8;
 /// More queues than this only spread the flows of one node too thinly to coalesce.
 const QUEUES_MAX: usize = 8;
 
-/// How long the port and the queues of an agent that has ended may stay taken.
+/// How long the port and the queues of an agent that has ended may stay taken: the kernel
+/// tears its io_uring instances down in the background.
 const RELEASE_GRACE: Duration = Duration::from_secs(3);
 
 /// Pause between two looks whether they are free.
@@ -33,15 +35,27 @@ fn default_queues() -> usize {
     cores.min(QUEUES_MAX)
 }
 
-/// Create the tunnel device, or attach to the one left by an earlier run.
-///
-/// The kernel tears io_uring instances down in the background, so the port and the queues
-/// of an agent that has just ended may stay taken for a moment; they are waited for.
-pub(super) async fn open_device(
-    name: &str,
-    port: u16,
-    options: &AgentOptions,
-) -> Result<Tun, AgentError> {
+/// Wait until nobody holds UDP `port`, for as long as an agent that has just ended may.
+pub(super) async fn await_port(port: u16) -> Result<(), AgentError> {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    while port_is_taken(port) {
+        if Instant::now() >= deadline {
+            return Err(StartError::Socket(SocketError::PortInUse(port)).into());
+        }
+        tokio::time::sleep(RELEASE_POLL).await;
+    }
+    Ok(())
+}
+
+fn port_is_taken(port: u16) -> bool {
+    // Other trouble than this is for the one who binds the port for good.
+    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Create the tunnel device, or attach to the one left by an earlier run, after waiting for
+/// an agent that has just ended.
+pub(super) async fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
     let queues = options.queues.unwrap_or_else(default_queues);
     let offloads = Offloads {
         tso: options.tso,
@@ -49,22 +63,12 @@ pub(super) async fn open_device(
     };
     let deadline = Instant::now() + RELEASE_GRACE;
     loop {
-        let last = Instant::now() >= deadline;
-        if last || port_is_free(port) {
-            match Tun::open(name, queues, offloads) {
-                Err(OpenError::Held(_)) if !last => {}
-                result => return Ok(result?),
+        match Tun::open(name, queues, offloads) {
+            Err(OpenError::Held(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(RELEASE_POLL).await;
             }
+            result => return Ok(result?),
         }
-        tokio::time::sleep(RELEASE_POLL).await;
-    }
-}
-
-/// Whether nobody holds the UDP port; any other trouble is for the one who binds it for good.
-fn port_is_free(port: u16) -> bool {
-    match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)) {
-        Ok(_) => true,
-        Err(error) => error.kind() != io::ErrorKind::AddrInUse,
     }
 }
 

@@ -35,12 +35,11 @@ impl Signals {
 
     /// Wait for SIGINT or SIGTERM; its name. From then on a second one kills.
     pub(super) async fn stop(&mut self) -> &'static str {
-        let name = tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        };
-        self.stopping.store(true, Ordering::SeqCst);
-        name
+        loop {
+            if let Request::Stop(name) = self.next().await {
+                return name;
+            }
+        }
     }
 
     /// Wait for any signal that the running agent acts on.
@@ -62,4 +61,65 @@ pub(super) enum Request {
     Stop(&'static str),
     /// Log the counters.
     Counters,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{Signal as Number, kill};
+    use nix::unistd::Pid;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    const CHILD: &str = "WEFT_SIGNALS_TEST_CHILD";
+
+    /// Say what was received, and after a stop hang.
+    fn child() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut signals = Signals::install().unwrap();
+            eprintln!("installed");
+            loop {
+                let request = signals.next().await;
+                eprintln!("{request:?}");
+                if matches!(request, Request::Stop(_)) {
+                    loop {
+                        std::thread::park();
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_kills() {
+        if std::env::var_os(CHILD).is_some() {
+            return child();
+        }
+        let test = "agent::signals::tests::the_first_signal_asks_and_the_second_kills";
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(process.id().try_into().unwrap());
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut expect = |line: &str| {
+            let mut seen = lines.by_ref().map_while(Result::ok);
+            assert!(seen.any(|seen| seen == line), "no line {line:?}");
+        };
+        expect("installed");
+        kill(pid, Number::SIGUSR1).unwrap();
+        expect("Counters");
+        kill(pid, Number::SIGINT).unwrap();
+        expect("Stop(\"SIGINT\")");
+        kill(pid, Number::SIGTERM).unwrap();
+        assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
+    }
 }
