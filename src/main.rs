@@ -1,3 +1,24 @@
-//! The `weft` command.
+//! The `weft` command: one thin file per subcommand.
 
-fn main() {}
+mod agent;
+mod commands;
+mod version;
+
+use commands::Command;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    match commands::select(&program, &args) {
+        Ok((Command::Agent, args)) => agent::run(args),
+        Ok((Command::Version, _)) => version::run(),
+        Ok((Command::Help, _)) => commands::help(),
+        Err(error) => {
+            eprintln!("weft: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

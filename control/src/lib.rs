@@ -1,1 +1,14 @@
-//! placeholder
+//! The control plane: everything that is not packets.
+//!
+//! It reads the network config and the command line, takes and keeps this node's lease,
+//! follows the other nodes' leases, sets the host up and hands finished routing tables to
+//! the dataplane.
+
+pub mod agent;
+pub mod backend;
+pub mod config;
+pub mod flags;
+pub mod host;
+mod json;
+pub mod lease;
+pub mod subnets;

@@ -181,7 +181,8 @@ impl EncapRing {
         // fewer segments; EMSGSIZE: a frame exceeds the path's MTU and must be fragmented,
         // which only single datagrams can be.
         if frames == 1 || !matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
-            self.stats.count_drops(Reason::SendFailed, u64::from(frames));
+            self.stats
+                .count_drops(Reason::SendFailed, u64::from(frames));
             return Ok(());
         }
         if errno != libc::EMSGSIZE {

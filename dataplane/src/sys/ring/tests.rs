@@ -105,7 +105,11 @@ fn packets_are_read_with_headroom_and_sent_as_planned() {
     let packet = encap.io.take().unwrap();
     assert_eq!(packet.len, 100);
     let (_, buffers) = encap.io.parts();
-    assert!(buffers.bytes(packet.buffer)[HEADROOM..HEADROOM + 100].iter().all(|&b| b == 0xab));
+    assert!(
+        buffers.bytes(packet.buffer)[HEADROOM..HEADROOM + 100]
+            .iter()
+            .all(|&b| b == 0xab)
+    );
     encap.plan(packet.buffer, 100);
     encap.io.flush().unwrap();
     assert_eq!(encap.received(), vec![0xab; 100]);
@@ -131,7 +135,10 @@ fn trains_keep_the_order_of_their_frames() {
         assert_eq!(encap.received(), vec![fill; 1000]);
     }
     assert_eq!(encap.stats.get(Count::FramesSent), 10);
-    assert!(encap.stats.get(Count::Sends) < 10, "nothing was sent as a train");
+    assert!(
+        encap.stats.get(Count::Sends) < 10,
+        "nothing was sent as a train"
+    );
 }
 
 #[test]
@@ -237,7 +244,11 @@ fn the_stop_event_ends_a_wait_and_buffers_in_the_kernel_are_let_go() {
 fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
     let (tun, queue) = tun_pair();
     tun.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let port = UdpSocket::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap().port();
+    let port = UdpSocket::bind((LOOPBACK, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let receiver = udp::receivers(LOOPBACK, port, 1, true).unwrap().remove(0);
     let stop = StopEvent::new().unwrap();
     let stats = Arc::new(WorkerStats::default());
@@ -246,7 +257,9 @@ fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
 
     let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
     let mut frame = vec![0u8; 22];
-    let mut ip = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let mut ip = vec![
+        0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ];
     ip.extend([8, 0, 0, 0, 0, 0, 0, 0]);
     frame.extend(&ip);
     sender.send_to(&frame, (LOOPBACK, port)).unwrap();
@@ -263,7 +276,9 @@ fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
     };
     let bytes = buffers.bytes(datagram.buffer)[datagram.offset + 22..][..ip.len()].to_vec();
     assert_eq!(bytes, ip);
-    coalescer.push(packet, &bytes, Trust::Unknown, None).unwrap();
+    coalescer
+        .push(packet, &bytes, Trust::Unknown, None)
+        .unwrap();
     io.flush().unwrap();
     let mut written = vec![0; 100];
     let len = tun.recv(&mut written).unwrap();

@@ -1,0 +1,123 @@
+//! The agent's only contact with the packet workers: how many of them, how they are started
+//! and stopped, what they have counted.
+
+use super::AgentError;
+use crate::flags::AgentOptions;
+use crate::host::iface::Underlay;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::stats;
+use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
+use weft_dataplane::sys::udp::SocketError;
+use weft_dataplane::worker::{self, StartError};
+
+/// Send sockets per queue. Each has a source port of its own, which is what spreads flows
+/// over the links and receive queues between two nodes.
+const TX_SOCKETS: u8 = 8;
+
+/// More queues than this only spread the flows of one node too thinly to coalesce.
+const QUEUES_MAX: usize = 8;
+
+/// How long the port and the queues of an agent that has ended may stay taken: the kernel
+/// tears its io_uring instances down in the background.
+const RELEASE_GRACE: Duration = Duration::from_secs(3);
+
+/// Pause between two looks whether they are free.
+const RELEASE_POLL: Duration = Duration::from_millis(10);
+
+/// TUN queues if the options name no number: one per core, as traffic tends to go one way
+/// at a time and each queue has a thread per direction.
+fn default_queues() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    cores.min(QUEUES_MAX)
+}
+
+/// Wait until nobody holds UDP `port`, for as long as an agent that has just ended may.
+pub(super) async fn await_port(port: u16) -> Result<(), AgentError> {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    while port_is_taken(port) {
+        if Instant::now() >= deadline {
+            return Err(StartError::Socket(SocketError::PortInUse(port)).into());
+        }
+        tokio::time::sleep(RELEASE_POLL).await;
+    }
+    Ok(())
+}
+
+fn port_is_taken(port: u16) -> bool {
+    // Other trouble than this is for the one who binds the port for good.
+    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Create the tunnel device, or attach to the one left by an earlier run, after waiting for
+/// an agent that has just ended.
+pub(super) async fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
+    let queues = options.queues.unwrap_or_else(default_queues);
+    let offloads = Offloads {
+        tso: options.tso,
+        uso: options.uso,
+    };
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        match Tun::open(name, queues, offloads) {
+            Err(OpenError::Held(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(RELEASE_POLL).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+fn saturating_u8(n: usize) -> u8 {
+    u8::try_from(n).unwrap_or(u8::MAX)
+}
+
+/// The running workers.
+pub(super) struct Dataplane(worker::Dataplane);
+
+impl Dataplane {
+    /// Start the workers on `tun`; they take their tables from `publisher`.
+    pub(super) fn start(
+        tun: Tun,
+        options: &AgentOptions,
+        underlay: &Underlay,
+        port: u16,
+        mtu: u32,
+        publisher: &Publisher,
+    ) -> Result<Dataplane, AgentError> {
+        let config = worker::Config {
+            local: underlay.addr.into(),
+            port,
+            mtu: mtu as usize,
+            tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
+            udp_gso: options.udp_gso,
+            udp_gro: options.udp_gro,
+        };
+        let dataplane = worker::Dataplane::start(tun, config, publisher)?;
+        Ok(Dataplane(dataplane))
+    }
+
+    /// Why a worker ended that nobody stopped.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.0.failure()
+    }
+
+    /// All non-zero counters and drop reasons on one line.
+    pub(super) fn counters(&self) -> String {
+        let sums = stats::summary(self.0.stats());
+        let mut line = String::from("counters:");
+        for (name, sum) in sums {
+            line.push_str(&format!(" {name}={sum}"));
+        }
+        line
+    }
+
+    /// Stop the workers and wait for them. The device stays, with its address and route.
+    pub(super) fn stop(self) {
+        self.0.stop();
+    }
+}

@@ -1,0 +1,201 @@
+//! Starting a node in a network namespace of its own, with leases from memory.
+
+use super::*;
+use crate::flags::{self, Command};
+use crate::host::netns;
+use std::net::UdpSocket;
+use std::sync::Mutex;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
+
+/// Gives out one subnet and remembers what it was asked.
+struct Leases {
+    subnet: Ipv4Net,
+    asked: Mutex<Vec<(LeaseAttrs, Option<Ipv4Net>)>>,
+}
+
+impl Leases {
+    fn of(subnet: &str) -> Leases {
+        Leases {
+            subnet: subnet.parse().unwrap(),
+            asked: Mutex::default(),
+        }
+    }
+
+    fn asked(&self) -> Vec<(LeaseAttrs, Option<Ipv4Net>)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl SubnetManager for Leases {
+    async fn network_config(&self) -> Result<String, SubnetError> {
+        Ok(CONFIG.to_owned())
+    }
+
+    async fn acquire(
+        &self,
+        _config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        previous: Option<Ipv4Net>,
+    ) -> Result<Lease, SubnetError> {
+        self.asked.lock().unwrap().push((attrs.clone(), previous));
+        Ok(Lease {
+            subnet: self.subnet,
+            subnet_v6: None,
+            attrs: attrs.clone(),
+            expires: None,
+            revision: 1,
+        })
+    }
+
+    async fn keep(&self, _lease: Lease, _margin: Duration) -> LeaseEnd {
+        std::future::pending().await
+    }
+
+    async fn watch(&self, _own: &Lease, events: mpsc::Sender<LeaseEvent>) {
+        events.closed().await;
+    }
+}
+
+fn options(dir: &TempDir, more: &[&str]) -> AgentOptions {
+    let own = ["iface=eth0", "queues=1"].map(|flag| format!("-{flag}"));
+    let paths = [("subnet-file", "run/subnet.env"), ("state-dir", "state")]
+        .map(|(flag, path)| format!("-{flag}={}", dir.path().join(path).display()));
+    let more = more.iter().map(|&flag| flag.to_owned());
+    let args = own.into_iter().chain(paths).chain(more);
+    match flags::parse(args, |_| None).unwrap() {
+        Command::Run { options, .. } => options,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn underlay(netlink: &Netlink) {
+    netns::link(netlink, "eth0").await;
+    netns::ip(&["address", "add", "192.0.2.1/24", "dev", "eth0"]);
+    netns::ip(&["link", "set", "eth0", "up"]);
+}
+
+async fn start_error(options: &AgentOptions, leases: &Leases) -> String {
+    match Node::start(options, leases).await {
+        Ok(_) => panic!("started"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_start_makes_the_device_and_a_stop_leaves_it() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir, &[]);
+        let leases = Leases::of("10.5.72.0/24");
+        for _ in 0..2 {
+            let node = Node::start(&options, &leases).await.unwrap();
+            let device = netlink.link("flannel.1").await.unwrap().unwrap();
+            assert_eq!(device.kind.as_deref(), Some("tun"));
+            assert_eq!((device.mtu, device.up), (1450, true));
+            let env = std::fs::read_to_string(&options.subnet_file).unwrap();
+            let expected = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\n\
+                            FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
+            assert_eq!(env, expected);
+            node.stop();
+            let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
+            assert!(route.starts_with("10.5.0.0/16 src 10.5.72.0"), "{route}");
+        }
+        let asked = leases.asked();
+        assert_eq!(asked[0].0, asked[1].0, "the same address and MAC");
+        assert_eq!(asked[0].0.public_ip.to_string(), "192.0.2.1");
+        assert_eq!(asked[0].1, None);
+        assert_eq!(asked[1].1, Some(leases.subnet), "asks for its subnet again");
+    });
+}
+
+#[test]
+fn another_lease_moves_address_and_route() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir, &["-public-ip=203.0.113.9"]);
+        for subnet in ["10.5.72.0/24", "10.5.80.0/24"] {
+            let leases = Leases::of(subnet);
+            Node::start(&options, &leases).await.unwrap().stop();
+            assert_eq!(leases.asked()[0].0.public_ip.to_string(), "203.0.113.9");
+        }
+        let addresses = netns::ip(&["-brief", "-4", "address", "show", "flannel.1"]);
+        assert!(addresses.trim().ends_with(" 10.5.80.0/32"), "{addresses}");
+        let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
+        assert!(route.starts_with("10.5.0.0/16 src 10.5.80.0"), "{route}");
+    });
+}
+
+#[test]
+fn a_left_over_kernel_device_is_named_before_a_lease_is_taken() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let vxlan = ["type", "vxlan", "id", "1", "dstport", "8472"];
+        netns::ip(&[&["link", "add", "flannel.1"], &vxlan[..]].concat());
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let error = start_error(&options(&dir, &[]), &leases).await;
+        assert!(error.contains("ip link del flannel.1"), "{error}");
+        assert_eq!(leases.asked(), []);
+    });
+}
+
+#[test]
+fn a_port_in_use_is_one_line_with_the_port() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let _holder = UdpSocket::bind("0.0.0.0:8472").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let error = start_error(&options(&dir, &[]), &leases).await;
+        assert!(
+            error.contains("8472") && error.lines().count() == 1,
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn no_underlay_and_unusable_mtu_are_refused() {
+    netns::run(async |netlink| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir, &[]);
+        let leases = Leases::of("10.5.72.0/24");
+        let error = start_error(&options, &leases).await;
+        assert!(error.contains("-iface eth0"), "{error}");
+        underlay(&netlink).await;
+        netns::ip(&["link", "set", "eth0", "mtu", "600"]);
+        let error = start_error(&options, &leases).await;
+        assert!(error.contains("MTU 600 of eth0"), "{error}");
+        assert_eq!(leases.asked(), []);
+    });
+}
+
+#[test]
+fn events_reach_the_table() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let options = options(&dir, &[]);
+        let mut node = Node::start(&options, &leases).await.unwrap();
+        let (attrs, _) = leases.asked().remove(0);
+        let peer = Lease {
+            subnet: "10.5.9.0/24".parse().unwrap(),
+            subnet_v6: None,
+            attrs,
+            expires: None,
+            revision: 2,
+        };
+        let gone = LeaseEvent::Delete(peer.key());
+        let mut batch = vec![LeaseEvent::Snapshot(vec![peer])];
+        node.apply(&mut batch).unwrap();
+        assert_eq!((node.vxlan.peers(), batch.len()), (1, 0));
+        node.apply(&mut vec![gone]).unwrap();
+        assert_eq!(node.vxlan.peers(), 0);
+        node.stop();
+    });
+}

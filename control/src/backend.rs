@@ -1,0 +1,3 @@
+//! Backends: from other nodes' leases to routing tables.
+
+pub mod vxlan;

@@ -1,0 +1,189 @@
+//! The network config: the JSON that an operator stores for the whole cluster.
+//!
+//! Keys are matched as Go does, without regard to case. [`NetworkConfig::parse`] applies
+//! flannel's defaults and rules; [`NetworkConfig::check_supported`] names what this version
+//! cannot do. `SubnetMin` after `SubnetMax`, which flannel accepts and then runs out of
+//! subnets, is refused.
+
+mod range;
+mod vxlan;
+
+pub use crate::json::Object;
+use crate::json::WrongType;
+use ipnet::{Ipv4Net, Ipv6Net};
+use range::Family;
+use serde::de::DeserializeOwned;
+use std::net::{Ipv4Addr, Ipv6Addr};
+pub use vxlan::VxlanOptions;
+
+/// Backend types that can be asked for.
+pub const SUPPORTED_BACKENDS: [&str; 1] = ["vxlan"];
+
+/// Why a network config cannot be used. One line: the key, the value, the rule it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The text is no JSON object.
+    #[error("network config is not a JSON object: {0}")]
+    Json(String),
+    /// A key that must be there is not.
+    #[error("network config: {key} is missing: {rule}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What it is needed for.
+        rule: String,
+    },
+    /// A value breaks a rule.
+    #[error("network config: {key} {value}: {rule}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// The rule it breaks.
+        rule: String,
+    },
+    /// A value is fine for flannel and not there yet in weft.
+    #[error("network config: {key} {value} is not supported yet: {remedy}")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What can be set instead.
+        remedy: String,
+    },
+}
+
+impl ConfigError {
+    fn invalid(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            key,
+            value: value.to_string(),
+            rule: rule.into(),
+        }
+    }
+}
+
+/// The network config with all defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// Whether pods have IPv4 addresses.
+    pub enable_ipv4: bool,
+    /// Whether pods have IPv6 addresses.
+    pub enable_ipv6: bool,
+    /// Whether rules are written with nftables instead of iptables.
+    pub enable_nftables: bool,
+    /// The network that all nodes' subnets are cut from; `Some` if `enable_ipv4`.
+    pub network: Option<Ipv4Net>,
+    /// Prefix length of one node's subnet.
+    pub subnet_len: u8,
+    /// First subnet given out.
+    pub subnet_min: Ipv4Addr,
+    /// Last subnet given out.
+    pub subnet_max: Ipv4Addr,
+    /// As `network`, for IPv6; `Some` if `enable_ipv6`.
+    pub ipv6_network: Option<Ipv6Net>,
+    /// As `subnet_len`, for IPv6.
+    pub ipv6_subnet_len: u8,
+    /// As `subnet_min`, for IPv6.
+    pub ipv6_subnet_min: Ipv6Addr,
+    /// As `subnet_max`, for IPv6.
+    pub ipv6_subnet_max: Ipv6Addr,
+    /// What carries the packets.
+    pub backend: BackendConfig,
+}
+
+/// The `Backend` object: its type, and its options still as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// `Type` in lower case.
+    pub kind: String,
+    /// All keys of the object.
+    pub options: Object,
+}
+
+impl NetworkConfig {
+    /// Read the config, fill in defaults and check every rule.
+    pub fn parse(text: &str) -> Result<NetworkConfig, ConfigError> {
+        let keys = Object::parse(text).map_err(|error| ConfigError::Json(error.to_string()))?;
+        let enable_ipv4 = value(&keys, "EnableIPv4", "true or false")?.unwrap_or(true);
+        let enable_ipv6 = value(&keys, "EnableIPv6", "true or false")?.unwrap_or(false);
+        if !enable_ipv4 && !enable_ipv6 {
+            let rule = "at least one of EnableIPv4 and EnableIPv6 must be true";
+            return Err(ConfigError::invalid("EnableIPv4", false, rule));
+        }
+        let v4 = range::read::<range::V4>(&keys, enable_ipv4)?;
+        let v6 = range::read::<range::V6>(&keys, enable_ipv6)?;
+        Ok(NetworkConfig {
+            enable_ipv4,
+            enable_ipv6,
+            enable_nftables: value(&keys, "EnableNFTables", "true or false")?.unwrap_or(false),
+            network: v4.network,
+            subnet_len: v4.subnet_len,
+            subnet_min: range::V4::address(v4.min),
+            subnet_max: range::V4::address(v4.max),
+            ipv6_network: v6.network,
+            ipv6_subnet_len: v6.subnet_len,
+            ipv6_subnet_min: range::V6::address(v6.min),
+            ipv6_subnet_max: range::V6::address(v6.max),
+            backend: BackendConfig::read(&keys)?,
+        })
+    }
+
+    /// Refuse by name what flannel can do and this version cannot.
+    pub fn check_supported(&self) -> Result<(), ConfigError> {
+        if self.enable_ipv6 {
+            return Err(ConfigError::Unsupported {
+                key: "EnableIPv6",
+                value: "true".into(),
+                remedy: "set it to false".into(),
+            });
+        }
+        if self.backend.kind == "vxlan" {
+            return VxlanOptions::parse(&self.backend).map(|_| ());
+        }
+        let value = match self.backend.kind.as_str() {
+            "" => "(empty)",
+            kind => kind,
+        };
+        Err(ConfigError::Unsupported {
+            key: "Backend Type",
+            value: value.to_owned(),
+            remedy: format!("supported: {}", SUPPORTED_BACKENDS.join(", ")),
+        })
+    }
+}
+
+impl BackendConfig {
+    /// No `Backend` at all means `udp`, as in flannel; one without a type has an empty type.
+    fn read(keys: &Object) -> Result<BackendConfig, ConfigError> {
+        let Some(text) = keys.raw("Backend") else {
+            return Ok(BackendConfig {
+                kind: "udp".into(),
+                options: Object::default(),
+            });
+        };
+        let options = Object::parse(text)
+            .map_err(|_| ConfigError::invalid("Backend", text, "must be a JSON object"))?;
+        let kind: Option<String> = value(&options, "Type", "a string")?;
+        Ok(BackendConfig {
+            kind: kind.unwrap_or_default().to_lowercase(),
+            options,
+        })
+    }
+}
+
+/// The value of a key that may be absent.
+fn value<T: DeserializeOwned>(
+    keys: &Object,
+    key: &'static str,
+    wanted: &str,
+) -> Result<Option<T>, ConfigError> {
+    keys.get(key).map_err(|WrongType { value }| {
+        ConfigError::invalid(key, value, format!("must be {wanted}"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

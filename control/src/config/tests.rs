@@ -1,0 +1,286 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(text: &str) -> NetworkConfig {
+    NetworkConfig::parse(text).unwrap()
+}
+
+fn error(text: &str) -> String {
+    let error = NetworkConfig::parse(text).unwrap_err().to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error
+}
+
+#[test]
+fn u17_defaults_for_ipv4() {
+    let config = parse(r#"{"network":"10.3.0.0/16"}"#);
+    assert!(config.enable_ipv4 && !config.enable_ipv6 && !config.enable_nftables);
+    assert_eq!(config.network, Some("10.3.0.0/16".parse().unwrap()));
+    assert_eq!(config.subnet_len, 24);
+    assert_eq!(config.subnet_min, Ipv4Addr::new(10, 3, 1, 0));
+    assert_eq!(config.subnet_max, Ipv4Addr::new(10, 3, 255, 0));
+    assert_eq!(config.ipv6_network, None);
+    assert_eq!(config.backend.kind, "udp");
+}
+
+#[test]
+fn u17_defaults_for_ipv6() {
+    let config = parse(r#"{"enableIPv4":false,"enableIPv6":true,"ipv6Network":"fc00::/48"}"#);
+    assert_eq!(config.network, None);
+    assert_eq!(config.ipv6_network, Some("fc00::/48".parse().unwrap()));
+    assert_eq!(config.ipv6_subnet_len, 64);
+    assert_eq!(
+        config.ipv6_subnet_min,
+        "fc00:0:0:1::".parse::<Ipv6Addr>().unwrap()
+    );
+    assert_eq!(
+        config.ipv6_subnet_max,
+        "fc00:0:0:ffff::".parse::<Ipv6Addr>().unwrap()
+    );
+}
+
+#[test]
+fn u17_overrides() {
+    let config = parse(
+        r#"{"Network":"10.3.0.0/16","SubnetMin":"10.3.5.0","SUBNETMAX":"10.3.8.0","subnetlen":28,
+            "EnableIPv6":true,"IPv6Network":"fc00::/48","IPv6SubnetMin":"fc00:0:0:1::",
+            "IPv6SubnetMax":"fc00:0:0:f::","IPv6SubnetLen":124,"EnableNFTables":true}"#,
+    );
+    assert!(config.enable_nftables);
+    assert_eq!(config.subnet_len, 28);
+    assert_eq!(config.subnet_min, Ipv4Addr::new(10, 3, 5, 0));
+    assert_eq!(config.subnet_max, Ipv4Addr::new(10, 3, 8, 0));
+    assert_eq!(config.ipv6_subnet_len, 124);
+    assert_eq!(
+        config.ipv6_subnet_max,
+        "fc00:0:0:f::".parse::<Ipv6Addr>().unwrap()
+    );
+}
+
+#[test]
+fn host_bits_are_masked_and_the_last_of_several_values_wins() {
+    let config = parse(r#"{"Network":"10.9.0.0/16","Extra":{},"network":"10.3.4.5/16"}"#);
+    assert_eq!(config.network, Some("10.3.0.0/16".parse().unwrap()));
+    assert_eq!(config.subnet_min, Ipv4Addr::new(10, 3, 1, 0));
+}
+
+#[test]
+fn default_lengths_leave_room_for_four_subnets() {
+    for (network, len) in [
+        ("10.0.0.0/8", 24),
+        ("10.0.0.0/22", 24),
+        ("10.0.0.0/23", 25),
+        ("10.0.0.0/28", 30),
+    ] {
+        let config = parse(&format!(r#"{{"Network":"{network}"}}"#));
+        assert_eq!(config.subnet_len, len, "{network}");
+    }
+    for (network, len) in [("fd00::/62", 64), ("fd00::/63", 65), ("fd00::/124", 126)] {
+        let text = format!(r#"{{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"{network}"}}"#);
+        assert_eq!(parse(&text).ipv6_subnet_len, len, "{network}");
+    }
+}
+
+#[test]
+fn every_broken_rule_is_one_line_with_key_value_and_rule() {
+    for (text, message) in [
+        (
+            "{}",
+            "Network is missing: name the pod network, such as 10.5.0.0/16",
+        ),
+        (
+            r#"{"Network":"10.3.0.0"}"#,
+            "Network 10.3.0.0: must be a network such as 10.5.0.0/16",
+        ),
+        (
+            r#"{"Network":16}"#,
+            "Network 16: must be a network such as 10.5.0.0/16",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/29"}"#,
+            "Network 10.3.0.0/29: too small: the prefix must be at most /28",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetLen":31}"#,
+            "SubnetLen 31: must be at most 30",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetLen":17}"#,
+            "SubnetLen 17: must be at least 18, so that 10.3.0.0/16 holds four subnets",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetLen":"24"}"#,
+            r#"SubnetLen "24": must be a positive integer"#,
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetLen":-1}"#,
+            "SubnetLen -1: must be a positive integer",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetMin":"10.4.0.0"}"#,
+            "SubnetMin 10.4.0.0: must be inside Network",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetMax":"10.4.0.0"}"#,
+            "SubnetMax 10.4.0.0: must be inside Network",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetMin":"10.3.1.8"}"#,
+            "SubnetMin 10.3.1.8: must be the first address of a subnet of length 24: 10.3.1.0 is the nearest before it",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetMin":"10.3.9.0","SubnetMax":"10.3.8.0"}"#,
+            "SubnetMin 10.3.9.0: must not be after SubnetMax 10.3.8.0",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","SubnetMin":"x"}"#,
+            "SubnetMin x: must be an address such as 10.5.1.0",
+        ),
+        (
+            r#"{"EnableIPv4":false}"#,
+            "EnableIPv4 false: at least one of EnableIPv4 and EnableIPv6 must be true",
+        ),
+        (
+            r#"{"EnableIPv4":"yes"}"#,
+            r#"EnableIPv4 "yes": must be true or false"#,
+        ),
+        (
+            r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48","IPv6SubnetLen":127}"#,
+            "IPv6SubnetLen 127: must be at most 126",
+        ),
+        (
+            r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/125"}"#,
+            "IPv6Network fd00::/125: too small: the prefix must be at most /124",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","Backend":"vxlan"}"#,
+            r#"Backend "vxlan": must be a JSON object"#,
+        ),
+        (
+            r#"{"Network":"10.3.0.0/16","Backend":{"Type":3}}"#,
+            "Type 3: must be a string",
+        ),
+    ] {
+        assert_eq!(error(text), format!("network config: {message}"), "{text}");
+    }
+    for text in ["", "[]", "{", "no"] {
+        let message = error(text);
+        assert!(
+            message.starts_with("network config is not a JSON object: "),
+            "{message}"
+        );
+    }
+}
+
+/// A config with this Backend object.
+fn with_backend(backend: &str) -> NetworkConfig {
+    parse(&format!(
+        r#"{{"Network":"10.3.0.0/16","Backend":{backend}}}"#
+    ))
+}
+
+#[test]
+fn vxlan_options_have_flannels_defaults() {
+    let config = with_backend(r#"{"type":"VXLAN"}"#);
+    assert_eq!(config.check_supported(), Ok(()));
+    let options = VxlanOptions::parse(&config.backend).unwrap();
+    assert_eq!((options.vni, options.port, options.mtu), (1, 8472, None));
+    let zeros = with_backend(r#"{"Type":"vxlan","Port":0,"MTU":0,"GBP":false,"vni":0}"#);
+    let options = VxlanOptions::parse(&zeros.backend).unwrap();
+    assert_eq!((options.vni, options.port, options.mtu), (0, 8472, None));
+    let given = with_backend(r#"{"Type":"vxlan","vni":16777215,"PORT":4789,"mtu":9000}"#);
+    let options = VxlanOptions::parse(&given.backend).unwrap();
+    assert_eq!(
+        (options.vni, options.port, options.mtu),
+        (16_777_215, 4789, Some(9000))
+    );
+}
+
+#[test]
+fn vxlan_options_out_of_range_are_named() {
+    for (backend, message) in [
+        (
+            r#"{"VNI":16777216}"#,
+            "VNI 16777216: must be between 0 and 16777215",
+        ),
+        (r#"{"VNI":-1}"#, "VNI -1: must be between 0 and 16777215"),
+        (r#"{"VNI":"1"}"#, r#"VNI "1": must be an integer"#),
+        (
+            r#"{"Port":65536}"#,
+            "Port 65536: must be between 1 and 65535",
+        ),
+        (r#"{"MTU":117}"#, "MTU 117: must be between 118 and 65535"),
+        (r#"{"Learning":1}"#, "Learning 1: must be true or false"),
+    ] {
+        let error = VxlanOptions::parse(&with_backend(backend).backend).unwrap_err();
+        assert_eq!(error.to_string(), format!("network config: {message}"));
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let supported = |text: &str| parse(text).check_supported().unwrap_err().to_string();
+    for key in ["GBP", "Learning", "DirectRouting"] {
+        let text =
+            format!(r#"{{"Network":"10.3.0.0/16","Backend":{{"Type":"vxlan","{key}":true}}}}"#);
+        let message = format!("network config: {key} true is not supported yet: set it to false");
+        assert_eq!(supported(&text), message);
+    }
+    for (text, value) in [
+        (r#"{"Network":"10.3.0.0/16"}"#, "udp"),
+        (r#"{"Network":"10.3.0.0/16","Backend":{}}"#, "(empty)"),
+        (r#"{"Network":"10.3.0.0/16","Backend":null}"#, "(empty)"),
+        (
+            r#"{"Network":"10.3.0.0/16","Backend":{"Type":"Host-GW"}}"#,
+            "host-gw",
+        ),
+    ] {
+        let message =
+            format!("network config: Backend Type {value} is not supported yet: supported: vxlan");
+        assert_eq!(supported(text), message);
+    }
+    let v6 = r#"{"EnableIPv6":true,"Network":"10.3.0.0/16","IPv6Network":"fd00::/48"}"#;
+    assert_eq!(
+        supported(v6),
+        "network config: EnableIPv6 true is not supported yet: set it to false"
+    );
+}
+
+proptest! {
+    #[test]
+    fn u27_any_text_is_a_config_or_an_error(text in "\\PC*") {
+        let _ = NetworkConfig::parse(&text);
+    }
+
+    #[test]
+    fn u27_any_values_are_a_config_or_an_error(
+        net: u32, len in 0_u8..40, subnet_len in -1_i64..200, min: u32, max: u32,
+        v6: u128, len6 in 0_u8..130, subnet_len6 in -1_i64..200, backend in "[{}a-zA-Z:\",0-9]{0,20}",
+    ) {
+        let text = format!(
+            r#"{{"Network":"{}/{len}","SubnetLen":{subnet_len},"SubnetMin":"{}","SubnetMax":"{}",
+                "EnableIPv6":true,"IPv6Network":"{}/{len6}","IPv6SubnetLen":{subnet_len6},
+                "Backend":{backend}}}"#,
+            Ipv4Addr::from(net), Ipv4Addr::from(min), Ipv4Addr::from(max), Ipv6Addr::from(v6),
+        );
+        if let Ok(config) = NetworkConfig::parse(&text) {
+            let _ = config.check_supported();
+        }
+    }
+
+    #[test]
+    fn u27_every_network_gets_a_range_inside_itself(
+        net: u32, len in 0_u8..=28, v6: u128, len6 in 0_u8..=124,
+    ) {
+        let config = parse(&format!(
+            r#"{{"Network":"{}/{len}","EnableIPv6":true,"IPv6Network":"{}/{len6}"}}"#,
+            Ipv4Addr::from(net), Ipv6Addr::from(v6),
+        ));
+        let network = config.network.unwrap();
+        prop_assert!(network.contains(&config.subnet_min) && network.contains(&config.subnet_max));
+        prop_assert!(config.subnet_min < config.subnet_max);
+        let network = config.ipv6_network.unwrap();
+        prop_assert!(network.contains(&config.ipv6_subnet_min));
+        prop_assert!(network.contains(&config.ipv6_subnet_max));
+    }
+}

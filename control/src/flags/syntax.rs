@@ -1,0 +1,128 @@
+//! Go's command line syntax and flanneld's environment variables.
+
+use super::FlagError;
+use super::table::{self, Flag, Kind, TABLE};
+
+/// Flags with their values, in the order given.
+pub(super) type Given = Vec<(&'static Flag, String)>;
+
+/// Split arguments into flags and values; `None` if help is asked for.
+pub(super) fn read(args: impl IntoIterator<Item = String>) -> Result<Option<Given>, FlagError> {
+    let mut args = args.into_iter();
+    let mut given = Vec::new();
+    while let Some(arg) = args.next() {
+        let Some(text) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
+            return Err(FlagError(format!(
+                "unexpected argument {arg:?}: flags start with a dash"
+            )));
+        };
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name == "h" {
+            return Ok(None);
+        }
+        let flag = known(name)?;
+        let value = match (value, flag.kind) {
+            (Some(value), _) => value,
+            (None, Kind::Bool) => "true".to_owned(),
+            (None, _) => args
+                .next()
+                .ok_or_else(|| FlagError(format!("flag needs an argument: -{name}")))?,
+        };
+        check(flag, &value).map_err(|wanted| {
+            FlagError(format!(
+                "invalid value {value:?} for flag -{name}: must be {wanted}"
+            ))
+        })?;
+        if name == "help" && parse_bool(&value) == Some(true) {
+            return Ok(None);
+        }
+        given.push((flag, value));
+    }
+    Ok(Some(given))
+}
+
+/// Values of `FLANNELD_<NAME>` for flags not given, and a line for each that is unusable.
+pub(super) fn read_env(
+    given: &Given,
+    env: impl Fn(&str) -> Option<String>,
+) -> (Given, Vec<String>) {
+    let mut values = Vec::new();
+    let mut warnings = Vec::new();
+    // Whether to print version or help has been decided by then.
+    let asked = |flag: &Flag| !matches!(flag.name, "version" | "help");
+    for flag in TABLE.iter().filter(|flag| asked(flag)) {
+        if given.iter().any(|(other, _)| *other == flag) {
+            continue;
+        }
+        let variable = variable(flag.name);
+        let Some(value) = env(&variable).filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        match check(flag, &value) {
+            Ok(()) => values.push((flag, value)),
+            Err(wanted) => warnings.push(format!(
+                "{variable}={value:?} is ignored: must be {wanted}; using the default {:?}",
+                flag.default
+            )),
+        }
+    }
+    (values, warnings)
+}
+
+/// The environment variable of a flag.
+fn variable(name: &str) -> String {
+    let name = name.to_ascii_uppercase().replace(['-', '.'], "_");
+    format!("FLANNELD_{name}")
+}
+
+fn known(name: &str) -> Result<&'static Flag, FlagError> {
+    table::find(name).ok_or_else(|| match name {
+        "" => FlagError("a flag without a name; see -help".to_owned()),
+        name => {
+            let nearest = table::nearest(name.trim_start_matches('-'));
+            FlagError(format!("unknown flag -{name}; did you mean -{nearest}?"))
+        }
+    })
+}
+
+/// Whether a value is one of the flag's type; if not, what it should be.
+fn check(flag: &Flag, value: &str) -> Result<(), &'static str> {
+    let (fits, wanted) = match flag.kind {
+        Kind::Bool => (parse_bool(value).is_some(), "true or false"),
+        Kind::Int => (parse_int(value).is_some(), "an integer"),
+        Kind::Text | Kind::Repeated => (true, ""),
+    };
+    if fits { Ok(()) } else { Err(wanted) }
+}
+
+/// Go's `strconv.ParseBool`.
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Go's `strconv.ParseInt` with base 0, but for underscores.
+pub(super) fn parse_int(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let radix = |prefixes: [&str; 2]| prefixes.iter().find_map(|p| digits.strip_prefix(p));
+    let (digits, radix) = match () {
+        () if let Some(rest) = radix(["0x", "0X"]) => (rest, 16),
+        () if let Some(rest) = radix(["0b", "0B"]) => (rest, 2),
+        () if let Some(rest) = radix(["0o", "0O"]) => (rest, 8),
+        () if digits.len() > 1 && digits.starts_with('0') => (digits, 8),
+        () => (digits, 10),
+    };
+    match digits.starts_with(['+', '-']) {
+        true => None,
+        false => i64::from_str_radix(&format!("{sign}{digits}"), radix).ok(),
+    }
+}

@@ -1,0 +1,359 @@
+use super::*;
+use proptest::prelude::*;
+
+fn run(args: &[&str]) -> Result<Command, FlagError> {
+    parse(args.iter().map(|arg| arg.to_string()), |_| None)
+}
+
+fn options(args: &[&str]) -> AgentOptions {
+    match run(args) {
+        Ok(Command::Run { options, .. }) => options,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn error(args: &[&str]) -> String {
+    let error = run(args).unwrap_err().to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error
+}
+
+/// The outcome with these environment variables.
+fn with_env(args: &[&str], env: &[(&str, &str)]) -> (AgentOptions, Vec<String>) {
+    let look_up = |name: &str| {
+        let found = env.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.to_string())
+    };
+    match parse(args.iter().map(|arg| arg.to_string()), look_up) {
+        Ok(Command::Run { options, warnings }) => (options, warnings),
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_flannelds() {
+    let options = options(&[]);
+    assert_eq!(
+        options,
+        AgentOptions {
+            etcd_endpoints: vec![
+                "http://127.0.0.1:4001".into(),
+                "http://127.0.0.1:2379".into()
+            ],
+            etcd_prefix: "/coreos.com/network".into(),
+            iface: vec![],
+            public_ip: None,
+            subnet_file: "/run/flannel/subnet.env".into(),
+            renew_margin: Duration::from_secs(3600),
+            verbosity: 0,
+            state_dir: "/var/lib/weft".into(),
+            queues: None,
+            engine: Engine::Auto,
+            admit: Admit::Strict,
+            tx_sockets: None,
+            tso: true,
+            uso: true,
+            udp_gso: true,
+            udp_gro: true,
+        }
+    );
+    assert_eq!(options.log_level(), Level::INFO);
+}
+
+#[test]
+fn both_dashes_and_both_ways_to_give_a_value() {
+    for args in [
+        &["-etcd-prefix=/x"][..],
+        &["--etcd-prefix=/x"],
+        &["-etcd-prefix", "/x"],
+        &["--etcd-prefix", "/x"],
+        &["-etcd-prefix=/a", "-etcd-prefix=/x"],
+    ] {
+        assert_eq!(options(args).etcd_prefix, "/x", "{args:?}");
+    }
+    // As in Go, whatever follows is the value.
+    assert_eq!(options(&["-etcd-prefix", "-v"]).etcd_prefix, "-v");
+    assert_eq!(options(&["-etcd-prefix=a=b"]).etcd_prefix, "a=b");
+}
+
+#[test]
+fn booleans_take_a_value_only_after_an_equals_sign() {
+    for (arg, on) in [
+        ("-tso", true),
+        ("-tso=1", true),
+        ("-tso=T", true),
+        ("-tso=True", true),
+        ("-tso=0", false),
+        ("-tso=f", false),
+        ("-tso=FALSE", false),
+        ("--tso=false", false),
+    ] {
+        assert_eq!(options(&[arg]).tso, on, "{arg}");
+    }
+    assert_eq!(
+        error(&["-tso", "false"]),
+        r#"unexpected argument "false": flags start with a dash"#
+    );
+    assert_eq!(
+        error(&["-tso=yes"]),
+        r#"invalid value "yes" for flag -tso: must be true or false"#
+    );
+}
+
+#[test]
+fn all_settings_are_read() {
+    let options = options(&[
+        "-etcd-endpoints=http://10.0.0.1:2379,10.0.0.2:2379",
+        "-iface=eth0",
+        "-iface",
+        "10.0.0.5",
+        "-public-ip=192.0.2.7",
+        "-subnet-file=/tmp/subnet.env",
+        "-subnet-lease-renew-margin=0x10",
+        "-state-dir=/tmp/state",
+        "-queues=2",
+        "-engine=ring",
+        "-admit=loose",
+        "-tx-sockets=4",
+        "-uso=false",
+        "-udp-gso=false",
+        "-udp-gro=false",
+        "-v=1",
+    ]);
+    assert_eq!(
+        options.etcd_endpoints,
+        ["http://10.0.0.1:2379", "10.0.0.2:2379"]
+    );
+    assert_eq!(options.iface, ["eth0", "10.0.0.5"]);
+    assert_eq!(options.public_ip, Some(Ipv4Addr::new(192, 0, 2, 7)));
+    assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
+    assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
+    assert_eq!(options.state_dir, PathBuf::from("/tmp/state"));
+    assert_eq!((options.queues, options.tx_sockets), (Some(2), Some(4)));
+    assert_eq!(
+        (options.engine, options.admit),
+        (Engine::Ring, Admit::Loose)
+    );
+    assert!(!options.uso && !options.udp_gso && !options.udp_gro && options.tso);
+    assert_eq!(options.log_level(), Level::DEBUG);
+}
+
+#[test]
+fn values_that_break_a_rule_are_named() {
+    for (arg, rule) in [
+        ("-subnet-lease-renew-margin=0", "must be between 1 and 1439"),
+        (
+            "-subnet-lease-renew-margin=1440",
+            "must be between 1 and 1439",
+        ),
+        ("-subnet-lease-renew-margin=1h", "must be an integer"),
+        ("-queues=257", "must be between 0 and 256"),
+        ("-engine=poll", "must be auto or ring"),
+        ("-admit=", "must be strict or loose"),
+        ("-public-ip=fd00::1", "must be an IPv4 address"),
+        ("-subnet-file=", "must not be empty"),
+        (
+            "-etcd-endpoints=https://10.0.0.1:2379",
+            "https:// is not there yet: use http://",
+        ),
+        (
+            "-etcd-endpoints=unix://x",
+            "unix:// is not there yet: use http://",
+        ),
+        (
+            "-etcd-endpoints=http://a:1,",
+            "must be a comma-separated list such as http://10.0.0.1:2379",
+        ),
+    ] {
+        let (name, value) = arg.split_once('=').unwrap();
+        assert_eq!(
+            error(&[arg]),
+            format!("invalid value {value:?} for flag {name}: {rule}")
+        );
+    }
+}
+
+#[test]
+fn unknown_flags_name_the_nearest() {
+    for (arg, message) in [
+        (
+            "-etcd-endpoint=x",
+            "unknown flag -etcd-endpoint; did you mean -etcd-endpoints?",
+        ),
+        ("--ifaces", "unknown flag -ifaces; did you mean -iface?"),
+        ("-V", "unknown flag -V; did you mean -v?"),
+        ("---v", "unknown flag --v; did you mean -v?"),
+        ("-", "a flag without a name; see -help"),
+        ("--", "a flag without a name; see -help"),
+        ("-=x", "a flag without a name; see -help"),
+        ("x", r#"unexpected argument "x": flags start with a dash"#),
+        ("-iface", "flag needs an argument: -iface"),
+    ] {
+        assert_eq!(error(&[arg]), message);
+    }
+    assert_eq!(FlagError::EXIT_STATUS, 2);
+}
+
+#[test]
+fn flags_that_are_not_there_yet_say_so() {
+    for (arg, message) in [
+        (
+            "-ip-masq",
+            "flag -ip-masq=true is not there yet: only -ip-masq=false is",
+        ),
+        (
+            "-ip-masq=1",
+            "flag -ip-masq=1 is not there yet: only -ip-masq=false is",
+        ),
+        (
+            "-iptables-forward-rules=true",
+            "flag -iptables-forward-rules=true is not there yet: only -iptables-forward-rules=false is",
+        ),
+        (
+            "-healthz-port=8471",
+            "flag -healthz-port=8471 is not there yet: only -healthz-port=0 is",
+        ),
+        (
+            "-kube-subnet-mgr",
+            "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is",
+        ),
+        (
+            "-ip-blackhole-route",
+            "flag -ip-blackhole-route=true is not there yet: only -ip-blackhole-route=false is",
+        ),
+        (
+            "-iface-regex=eth.*",
+            "flag -iface-regex is not there yet: leave it out",
+        ),
+        (
+            "-etcd-cafile=/ca",
+            "flag -etcd-cafile is not there yet: leave it out",
+        ),
+    ] {
+        assert_eq!(error(&[arg]), message);
+    }
+    let inert = [
+        "-ip-masq=false",
+        "-ip-masq=F",
+        "-iptables-forward-rules=0",
+        "-healthz-port=0x0",
+        "-kube-subnet-mgr=false",
+        "-etcd-keyfile=",
+        "-set-node-network-unavailable",
+    ];
+    assert_eq!(options(&inert), options(&[]));
+}
+
+#[test]
+fn a_password_is_never_repeated() {
+    let message = error(&["-etcd-password=hunter2"]);
+    assert_eq!(
+        message,
+        "flag -etcd-password is not there yet: leave it out"
+    );
+    let env = |name: &str| (name == "FLANNELD_ETCD_PASSWORD").then(|| "hunter2".to_owned());
+    let message = parse([], env).unwrap_err().to_string();
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn environment_counts_where_no_flag_is_given() {
+    let env = [
+        ("FLANNELD_ETCD_PREFIX", "/env"),
+        ("FLANNELD_IFACE", "eth0,eth1"),
+        ("FLANNELD_UDP_GSO", "false"),
+        ("FLANNELD_SUBNET_FILE", ""),
+        ("FLANNELD_V", "2"),
+        ("FLANNELD_VERSION", "true"),
+        ("FLANNELD_HELP", "true"),
+    ];
+    let (options, warnings) = with_env(&["-v=0"], &env);
+    assert_eq!(options.etcd_prefix, "/env");
+    assert_eq!(options.iface, ["eth0,eth1"], "no splitting at commas");
+    assert!(!options.udp_gso);
+    assert_eq!(
+        options.subnet_file,
+        PathBuf::from("/run/flannel/subnet.env")
+    );
+    assert_eq!(options.verbosity, 0);
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn bad_values_in_the_environment_are_ignored_with_a_warning() {
+    let (given, warnings) = with_env(
+        &[],
+        &[
+            ("FLANNELD_TSO", "maybe"),
+            ("FLANNELD_SUBNET_LEASE_RENEW_MARGIN", "1h"),
+        ],
+    );
+    assert_eq!(given, options(&[]));
+    assert_eq!(
+        warnings,
+        [
+            r#"FLANNELD_SUBNET_LEASE_RENEW_MARGIN="1h" is ignored: must be an integer; using the default "60""#,
+            r#"FLANNELD_TSO="maybe" is ignored: must be true or false; using the default "true""#,
+        ]
+    );
+}
+
+#[test]
+fn version_and_help() {
+    assert_eq!(run(&["-version"]), Ok(Command::Version));
+    assert_eq!(run(&["-version=false"]), run(&[]));
+    for arg in ["-h", "-help", "--help"] {
+        let Ok(Command::Help(text)) = run(&[arg]) else {
+            panic!("{arg}");
+        };
+        assert!(text.contains("  -etcd-endpoints string\n"), "{text}");
+        assert!(text.contains("not there yet: etcd-keyfile, "), "{text}");
+    }
+}
+
+#[test]
+fn every_default_keeps_its_own_rules() {
+    for flag in table::TABLE
+        .iter()
+        .filter(|flag| flag.status == table::Status::Works)
+    {
+        if !flag.default.is_empty() && !matches!(flag.name, "version" | "help") {
+            let arg = format!("-{}={}", flag.name, flag.default);
+            assert_eq!(options(&[&arg]), options(&[]), "{arg}");
+        }
+    }
+}
+
+#[test]
+fn integers_are_gos() {
+    for (text, number) in [
+        ("60", Some(60)),
+        ("+7", Some(7)),
+        ("-7", Some(-7)),
+        ("010", Some(8)),
+        ("0", Some(0)),
+        ("0x1F", Some(31)),
+        ("0b11", Some(3)),
+        ("0o17", Some(15)),
+        ("", None),
+        ("-", None),
+        ("--1", None),
+        ("09", None),
+        ("1.0", None),
+        ("99999999999999999999", None),
+    ] {
+        assert_eq!(syntax::parse_int(text), number, "{text:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_command_line_is_settings_or_an_error(args in prop::collection::vec("\\PC{0,12}", 0..4)) {
+        let _ = parse(args.clone(), |_| Some(args.concat()));
+    }
+
+    #[test]
+    fn any_value_of_any_flag_is_settings_or_an_error(at in 0..table::TABLE.len(), value in "\\PC{0,12}") {
+        let _ = parse([format!("-{}={value}", table::TABLE[at].name)], |_| None);
+    }
+}

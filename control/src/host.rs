@@ -1,0 +1,17 @@
+//! What the agent does to the host it runs on: choosing the underlay interface, the
+//! tunnel device with its address and route, sysctls, and the files it leaves behind.
+//!
+//! Every `ensure_*` function is idempotent: it compares with what is there and changes
+//! only what differs, so that a restart over a working node touches nothing.
+
+pub mod iface;
+pub mod link;
+pub mod mac_store;
+pub mod netlink;
+pub mod route;
+pub mod subnet_env;
+pub mod sysctl;
+
+mod atomic_file;
+#[cfg(test)]
+pub(crate) mod netns;

@@ -1,0 +1,380 @@
+//! The kernel's view of links, addresses and routes as plain data.
+//!
+//! The only file that knows the netlink crates; the rest of `host` works on the types
+//! defined here.
+
+use futures::{Stream, TryStreamExt};
+use ipnet::Ipv4Net;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+
+/// A netlink request that failed, as one line: what was asked, and the kernel's answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action}: {source}{}", hint(source))]
+pub struct NetlinkError {
+    action: String,
+    source: io::Error,
+}
+
+impl NetlinkError {
+    /// The kernel's answer.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        " (run as root or with CAP_NET_ADMIN)"
+    } else {
+        ""
+    }
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// `IFLA_INFO_KIND` (`tun`, `vxlan`, `veth`, ...); hardware has none.
+    pub kind: Option<String>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Transmit queue length in packets.
+    pub txqueuelen: u32,
+    /// Hardware address of Ethernet links.
+    pub mac: Option<[u8; 6]>,
+    /// Administratively up.
+    pub up: bool,
+    /// A loopback interface.
+    pub loopback: bool,
+}
+
+/// An IPv4 address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Interface index.
+    pub index: u32,
+    /// The local address.
+    pub addr: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+    /// The other end of a point-to-point address, else `addr` itself.
+    pub peer: Ipv4Addr,
+    /// Configured rather than leased (DHCP).
+    pub permanent: bool,
+    /// A secondary address of its subnet.
+    pub secondary: bool,
+    /// Past its preferred lifetime.
+    pub deprecated: bool,
+}
+
+/// An IPv4 unicast route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination, `0.0.0.0/0` for a default route.
+    pub destination: Ipv4Net,
+    /// Index of the outgoing interface, of the first next hop if there are several.
+    pub index: Option<u32>,
+    /// Gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Preferred source address.
+    pub source: Option<Ipv4Addr>,
+    /// Metric; 0 is the kernel's default and the most preferred.
+    pub metric: u32,
+    /// Scope universe, as flannel's routes have.
+    pub universe: bool,
+}
+
+/// A connection to the kernel's routing netlink, in the namespace of the thread that made it.
+#[derive(Clone)]
+pub struct Netlink {
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Open the socket and drive it on the current tokio runtime.
+    pub fn connect() -> Result<Self, NetlinkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(|source| {
+            let action = "open a netlink socket".to_owned();
+            NetlinkError { action, source }
+        })?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Every link.
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let messages = collect(self.handle.link().get().execute()).await;
+        let messages = messages.map_err(|e| failed("list the network interfaces", e))?;
+        Ok(messages.iter().map(link_from).collect())
+    }
+
+    /// The link called `name`, if there is one.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let request = self.handle.link().get().match_name(name);
+        match collect(request.execute()).await {
+            Ok(messages) => Ok(messages.first().map(link_from)),
+            Err(error) => match to_io(error) {
+                error if error.raw_os_error() == Some(ENODEV) => Ok(None),
+                source => Err(NetlinkError {
+                    action: format!("look up interface {name}"),
+                    source,
+                }),
+            },
+        }
+    }
+
+    /// Set MTU and transmit queue length of a link.
+    pub async fn set_link(&self, link: &Link, mtu: u32, queue: u32) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index)
+            .mtu(mtu)
+            .txqueuelen(queue);
+        let result = self.handle.link().change(message.build()).execute().await;
+        result.map_err(|e| failed(format!("set the MTU of {} to {mtu}", link.name), e))
+    }
+
+    /// Bring a link up.
+    pub async fn set_link_up(&self, link: &Link) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index).up().build();
+        let result = self.handle.link().change(message).execute().await;
+        result.map_err(|e| failed(format!("bring {} up", link.name), e))
+    }
+
+    /// Delete a link; one that is gone already counts as deleted.
+    pub async fn delete_link(&self, link: &Link) -> Result<(), NetlinkError> {
+        let result = self.handle.link().del(link.index).execute().await;
+        unless_gone(result).map_err(|e| failed(format!("delete {}", link.name), e))
+    }
+
+    /// IPv4 addresses of all links.
+    pub async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
+        let messages = collect(self.handle.address().get().execute()).await;
+        let messages = messages.map_err(|e| failed("list the addresses", e))?;
+        Ok(messages.iter().filter_map(address_from).collect())
+    }
+
+    /// Add an address; one that is there already counts as added.
+    pub async fn add_address(
+        &self,
+        link: &Link,
+        addr: Ipv4Addr,
+        prefix_len: u8,
+    ) -> Result<(), NetlinkError> {
+        let request = self.handle.address();
+        let request = request.add(link.index, addr.into(), prefix_len).replace();
+        let action = || format!("add {addr}/{prefix_len} to {}", link.name);
+        request.execute().await.map_err(|e| failed(action(), e))
+    }
+
+    /// Remove an address; one that is gone already counts as removed.
+    pub async fn delete_address(&self, address: &Address) -> Result<(), NetlinkError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = address.prefix_len;
+        message.header.index = address.index;
+        message.attributes = vec![
+            AddressAttribute::Local(address.addr.into()),
+            AddressAttribute::Address(address.peer.into()),
+        ];
+        let result = self.handle.address().del(message).execute().await;
+        let action = || format!("remove address {}/{}", address.addr, address.prefix_len);
+        unless_gone(result).map_err(|e| failed(action(), e))
+    }
+
+    /// IPv4 unicast routes of the main table, in the kernel's order of preference.
+    pub async fn routes(&self) -> Result<Vec<Route>, NetlinkError> {
+        let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let messages = collect(self.handle.route().get(filter).execute()).await;
+        let messages = messages.map_err(|e| failed("list the routes", e))?;
+        Ok(messages.iter().filter_map(route_from).collect())
+    }
+
+    /// Add a route, replacing one of the same destination and metric.
+    pub async fn replace_route(&self, route: &Route) -> Result<(), NetlinkError> {
+        let request = self.handle.route().add(route_message(route)).replace();
+        let action = || format!("set the route to {}", route.destination);
+        request.execute().await.map_err(|e| failed(action(), e))
+    }
+
+    /// Remove a route; one that is gone already counts as removed.
+    pub async fn delete_route(&self, route: &Route) -> Result<(), NetlinkError> {
+        let mut message = route_message(route);
+        // RT_SCOPE_NOWHERE in a deletion means whatever scope it has.
+        message.header.scope = RouteScope::NoWhere;
+        message.header.protocol = RouteProtocol::Unspec;
+        let result = self.handle.route().del(message).execute().await;
+        unless_gone(result)
+            .map_err(|e| failed(format!("remove the route to {}", route.destination), e))
+    }
+}
+
+async fn collect<T>(
+    stream: impl Stream<Item = Result<T, rtnetlink::Error>>,
+) -> Result<Vec<T>, rtnetlink::Error> {
+    let mut stream = pin!(stream);
+    let mut items = Vec::new();
+    while let Some(item) = stream.try_next().await? {
+        items.push(item);
+    }
+    Ok(items)
+}
+
+const ESRCH: i32 = 3;
+const ENXIO: i32 = 6;
+const ENODEV: i32 = 19;
+const EADDRNOTAVAIL: i32 = 99;
+
+fn to_io(error: rtnetlink::Error) -> io::Error {
+    if let rtnetlink::Error::NetlinkError(message) = &error {
+        return message.to_io();
+    }
+    io::Error::other(error.to_string())
+}
+
+fn failed(action: impl Into<String>, error: rtnetlink::Error) -> NetlinkError {
+    NetlinkError {
+        action: action.into(),
+        source: to_io(error),
+    }
+}
+
+fn unless_gone(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    let Err(rtnetlink::Error::NetlinkError(message)) = &result else {
+        return result;
+    };
+    match message.to_io().raw_os_error() {
+        Some(ESRCH | ENXIO | ENODEV | EADDRNOTAVAIL) => Ok(()),
+        _ => result,
+    }
+}
+
+fn link_from(message: &LinkMessage) -> Link {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: None,
+        mtu: 0,
+        txqueuelen: 0,
+        mac: None,
+        up: flags.contains(LinkFlags::Up),
+        loopback: message.header.link_layer_type == LinkLayerType::Loopback,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::TxQueueLen(len) => link.txqueuelen = *len,
+            LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
+            LinkAttribute::LinkInfo(infos) => link.kind = infos.iter().find_map(kind_from),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind_from(info: &LinkInfo) -> Option<String> {
+    match info {
+        LinkInfo::Kind(InfoKind::Other(name)) => Some(name.clone()),
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
+}
+
+fn address_from(message: &AddressMessage) -> Option<Address> {
+    let (mut local, mut peer) = (None, None);
+    // The header carries the low eight flags; IFA_FLAGS, where present, all of them.
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V4(addr)) => local = Some(*addr),
+            AddressAttribute::Address(IpAddr::V4(addr)) => peer = Some(*addr),
+            AddressAttribute::Flags(all) => flags = *all,
+            _ => {}
+        }
+    }
+    let addr = local.or(peer)?;
+    Some(Address {
+        index: message.header.index,
+        addr,
+        prefix_len: message.header.prefix_len,
+        peer: peer.unwrap_or(addr),
+        permanent: flags.contains(AddressFlags::Permanent),
+        secondary: flags.contains(AddressFlags::Secondary),
+        deprecated: flags.contains(AddressFlags::Deprecated),
+    })
+}
+
+fn route_from(message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    if header.address_family != AddressFamily::Inet || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut table = u32::from(header.table);
+    let mut destination = Ipv4Addr::UNSPECIFIED;
+    let mut route = Route {
+        destination: Ipv4Net::default(),
+        index: None,
+        gateway: None,
+        source: None,
+        metric: 0,
+        universe: header.scope == RouteScope::Universe,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Table(id) => table = *id,
+            RouteAttribute::Destination(RouteAddress::Inet(addr)) => destination = *addr,
+            RouteAttribute::Gateway(RouteAddress::Inet(addr)) => route.gateway = Some(*addr),
+            RouteAttribute::PrefSource(RouteAddress::Inet(addr)) => route.source = Some(*addr),
+            RouteAttribute::Oif(index) => route.index = Some(*index),
+            RouteAttribute::Priority(metric) => route.metric = *metric,
+            RouteAttribute::MultiPath(hops) => {
+                route.index = hops.first().map(|hop| hop.interface_index);
+            }
+            _ => {}
+        }
+    }
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+        return None;
+    }
+    route.destination = Ipv4Net::new(destination, header.destination_prefix_length).ok()?;
+    Some(route)
+}
+
+fn route_message(route: &Route) -> RouteMessage {
+    let scope = if route.universe {
+        RouteScope::Universe
+    } else {
+        RouteScope::Link
+    };
+    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(route.destination.addr(), route.destination.prefix_len())
+        .protocol(RouteProtocol::Boot)
+        .scope(scope);
+    if let Some(index) = route.index {
+        builder = builder.output_interface(index);
+    }
+    if let Some(gateway) = route.gateway {
+        builder = builder.gateway(gateway);
+    }
+    if let Some(source) = route.source {
+        builder = builder.pref_source(source);
+    }
+    if route.metric != 0 {
+        builder = builder.priority(route.metric);
+    }
+    builder.build()
+}

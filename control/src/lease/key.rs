@@ -1,0 +1,155 @@
+//! The name of a lease: `10.5.34.0-24`, or `10.5.34.0-24&fd00:12:13::-56` with both families.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use std::fmt;
+use std::str::FromStr;
+
+/// The subnets that a lease is about, and its name in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubnetKey {
+    /// IPv4 subnet, host bits zero, prefix length below 32.
+    pub v4: Ipv4Net,
+    /// IPv6 subnet, host bits zero, prefix length below 128.
+    pub v6: Option<Ipv6Net>,
+}
+
+/// A name that is no subnet's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a subnet key: expected the form 10.5.34.0-24 or 10.5.34.0-24&fd00:12:13::-56")]
+pub struct BadKey;
+
+impl From<Ipv4Net> for SubnetKey {
+    fn from(v4: Ipv4Net) -> SubnetKey {
+        SubnetKey {
+            v4: v4.trunc(),
+            v6: None,
+        }
+    }
+}
+
+impl fmt::Display for SubnetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.v4.addr(), self.v4.prefix_len())?;
+        match self.v6 {
+            None => Ok(()),
+            Some(v6) => write!(f, "&{}-{}", v6.addr(), v6.prefix_len()),
+        }
+    }
+}
+
+impl FromStr for SubnetKey {
+    type Err = BadKey;
+
+    /// Read a key; a path before the last `/` is ignored.
+    ///
+    /// Each subnet has exactly one spelling, the one that [`fmt::Display`] writes, so that
+    /// two keys of a store never mean the same lease.
+    fn from_str(text: &str) -> Result<SubnetKey, BadKey> {
+        let name = text.rsplit('/').next().unwrap_or(text);
+        let (v4, v6) = match name.split_once('&') {
+            Some((v4, v6)) => (v4, Some(v6)),
+            None => (name, None),
+        };
+        let key = SubnetKey {
+            v4: subnet(v4)?,
+            v6: v6.map(subnet).transpose()?,
+        };
+        let fits = key.v4.prefix_len() < 32 && key.v6.is_none_or(|v6| v6.prefix_len() < 128);
+        let masked = key.v4.trunc() == key.v4 && key.v6.is_none_or(|v6| v6.trunc() == v6);
+        match fits && masked && key.to_string() == name {
+            true => Ok(key),
+            false => Err(BadKey),
+        }
+    }
+}
+
+/// `address-length` as a subnet.
+fn subnet<T: FromStr>(text: &str) -> Result<T, BadKey> {
+    let (address, len) = text.split_once('-').ok_or(BadKey)?;
+    format!("{address}/{len}").parse().map_err(|_| BadKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn u18_keys_of_both_forms_round_trip() {
+        let key: SubnetKey = "10.12.13.0-24".parse().unwrap();
+        assert_eq!(key.v4, "10.12.13.0/24".parse().unwrap());
+        assert_eq!(key.v6, None);
+        assert_eq!(key.to_string(), "10.12.13.0-24");
+
+        let dual = "10.12.13.0-24&fd00:12:13::-56";
+        let key: SubnetKey = dual.parse().unwrap();
+        assert_eq!(key.v4, "10.12.13.0/24".parse().unwrap());
+        assert_eq!(key.v6, Some("fd00:12:13::/56".parse().unwrap()));
+        assert_eq!(key.to_string(), dual);
+    }
+
+    #[test]
+    fn a_leading_path_is_ignored() {
+        let key: SubnetKey = "/coreos.com/network/subnets/10.1.5.0-24".parse().unwrap();
+        assert_eq!(
+            key,
+            SubnetKey::from("10.1.5.0/24".parse::<Ipv4Net>().unwrap())
+        );
+    }
+
+    #[test]
+    fn u18_malformed_keys_are_refused() {
+        let malformed = [
+            "10",
+            "10.12.13.0",
+            "10.12.13-24",
+            "10.12.13.300-24",
+            "10.12.13.0-24hi",
+            "&2001::-56",
+            "10.12.13.0-24&:12:13:-56",
+            "10.12.13.0-24&20011::-56",
+            "10.12.13.0-24&2001-56",
+            "10.12.13.0-24&2001::",
+            "10.12.13.0-24&2001::-56hi",
+            // Prefix lengths of single hosts, other spellings, host bits.
+            "10.12.13.0-32",
+            "10.12.13.0-24&2001::-128",
+            "10.12.13.0-024",
+            "10.12.13.0-+24",
+            "10.12.13.0-24&2001:0::-56",
+            "10.12.13.0-24&FD00::-56",
+            "10.12.13.7-24",
+            "10.12.13.0-24&",
+            "10.12.13.0-24/",
+            "",
+        ];
+        for text in malformed {
+            assert_eq!(text.parse::<SubnetKey>(), Err(BadKey), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_key_or_an_error(text in "\\PC*") {
+            let _ = text.parse::<SubnetKey>();
+        }
+
+        #[test]
+        fn texts_like_keys_round_trip_or_fail(text in "[0-9.]{0,16}-[0-9]{0,3}(&[0-9a-f:]{0,20}-[0-9]{0,3})?") {
+            if let Ok(key) = text.parse::<SubnetKey>() {
+                prop_assert_eq!(key.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn every_subnet_round_trips(v4: u32, len in 0_u8..32, v6: Option<u128>, len6 in 0_u8..128) {
+            let key = SubnetKey {
+                v4: Ipv4Net::new(v4.into(), len).unwrap().trunc(),
+                v6: v6.map(|v6| Ipv6Net::new(v6.into(), len6).unwrap().trunc()),
+            };
+            // Mapped addresses have a dotted form; they are no subnets of pods.
+            prop_assume!(key.v6.is_none_or(|v6| v6.addr().to_ipv4_mapped().is_none()));
+            prop_assert_eq!(key.to_string().parse(), Ok(key));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where leases live: subnet managers.
+
+pub mod etcd;
+
+use crate::config::NetworkConfig;
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
+use ipnet::Ipv4Net;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// What happened to other nodes' leases.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LeaseEvent {
+    /// All leases there are; whoever is not among them is gone.
+    Snapshot(Vec<Lease>),
+    /// A lease is new or was written again, perhaps with other attributes.
+    Put(Lease),
+    /// A lease is gone.
+    Delete(SubnetKey),
+}
+
+/// Why a subnet manager cannot do what it is asked. What can heal by itself, such as a
+/// store that does not answer, is waited for instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubnetError {
+    /// The manager's own settings are wrong.
+    #[error("{0}")]
+    Settings(String),
+    /// Nobody has stored a network config.
+    #[error(
+        "no network config in etcd: key {key} not found; store one with: etcdctl put {key} '{{\"Network\":\"10.5.0.0/16\",\"Backend\":{{\"Type\":\"vxlan\"}}}}'"
+    )]
+    NoConfig {
+        /// Where it was looked for.
+        key: String,
+    },
+    /// The stored network config is not text.
+    #[error("the network config under {key} is not UTF-8 text")]
+    ConfigNotText {
+        /// Where it was found.
+        key: String,
+    },
+    /// Every subnet of the network is leased.
+    #[error(
+        "out of subnets: every subnet of length {len} between {min} and {max} is leased; enlarge Network or delete leases of nodes that are gone"
+    )]
+    OutOfSubnets {
+        /// First subnet of the range.
+        min: std::net::Ipv4Addr,
+        /// Last subnet of the range.
+        max: std::net::Ipv4Addr,
+        /// Prefix length of a subnet.
+        len: u8,
+    },
+    /// Other nodes were faster each time.
+    #[error("lost {0} races for a subnet to other nodes; start again")]
+    LostRaces(usize),
+}
+
+/// A store of leases. All futures may be dropped at any time.
+pub trait SubnetManager: Send + Sync {
+    /// The network config as stored.
+    fn network_config(&self) -> impl Future<Output = Result<String, SubnetError>> + Send;
+
+    /// Take a lease: the one this node (its public address) already has, else `previous`,
+    /// else a free one.
+    fn acquire(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        previous: Option<Ipv4Net>,
+    ) -> impl Future<Output = Result<Lease, SubnetError>> + Send;
+
+    /// Renew the lease `margin` before each end, until it is no longer this node's.
+    fn keep(&self, lease: Lease, margin: Duration) -> impl Future<Output = LeaseEnd> + Send;
+
+    /// Send all other nodes' leases, then every change, until the receiver is dropped.
+    ///
+    /// A malformed key or value is skipped with a warning and never removes a lease.
+    fn watch(
+        &self,
+        own: &Lease,
+        events: mpsc::Sender<LeaseEvent>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Pause between two looks for a usable network config.
+const CONFIG_RETRY: Duration = Duration::from_secs(1);
+
+/// Wait for a network config that can be used. Each reason why not is logged once.
+pub async fn wait_for_config(manager: &impl SubnetManager) -> NetworkConfig {
+    let mut last = String::new();
+    loop {
+        let reason = match manager.network_config().await {
+            Err(error) => error.to_string(),
+            Ok(text) => match usable(&text) {
+                Ok(config) => {
+                    if !last.is_empty() {
+                        info!("network config found");
+                    }
+                    return config;
+                }
+                Err(error) => error.to_string(),
+            },
+        };
+        if reason != last {
+            warn!("{reason}; looking again each second");
+            last = reason;
+        }
+        tokio::time::sleep(CONFIG_RETRY).await;
+    }
+}
+
+fn usable(text: &str) -> Result<NetworkConfig, crate::config::ConfigError> {
+    let config = NetworkConfig::parse(text)?;
+    config.check_supported()?;
+    Ok(config)
+}

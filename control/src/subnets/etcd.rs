@@ -1,0 +1,96 @@
+//! Leases in etcd v3: the store that flannel uses outside Kubernetes.
+//!
+//! `<prefix>/config` holds the network config, `<prefix>/subnets/<key>` one lease each,
+//! attached to an etcd lease of 24 hours. Every write is a compare-and-swap, so that no
+//! node can take away what another holds. An etcd that is down is waited for, for ever.
+
+mod acquire;
+mod connection;
+mod keep;
+mod store;
+mod watch;
+
+use super::{LeaseEvent, SubnetError, SubnetManager};
+use crate::config::NetworkConfig;
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd};
+use ipnet::Ipv4Net;
+use std::time::Duration;
+use store::Store;
+use tokio::sync::mpsc;
+
+/// Intervals; the defaults are flannel's where it has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a lease lives without renewal, in whole seconds.
+    pub lease_ttl: Duration,
+    /// Pause after a renewal that failed.
+    pub renew_retry: Duration,
+    /// How long one server may take to answer.
+    pub request_timeout: Duration,
+    /// First pause before trying again.
+    pub backoff_min: Duration,
+    /// Longest pause before trying again; it doubles up to here.
+    pub backoff_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            lease_ttl: Duration::from_secs(86_400),
+            renew_retry: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The subnet manager on etcd.
+pub struct EtcdSubnets {
+    store: Store,
+}
+
+impl EtcdSubnets {
+    /// A manager for the servers at `endpoints` (`http://host:port` or `host:port`) and the
+    /// keys under `prefix`. Nothing is sent before the first request, so the servers need
+    /// not be up; must be called inside a tokio runtime.
+    pub async fn new(
+        endpoints: &[String],
+        prefix: &str,
+        timing: Timing,
+    ) -> Result<EtcdSubnets, SubnetError> {
+        Ok(EtcdSubnets {
+            store: Store::new(endpoints, prefix, timing).await?,
+        })
+    }
+}
+
+impl SubnetManager for EtcdSubnets {
+    async fn network_config(&self) -> Result<String, SubnetError> {
+        let key = self.store.config_key();
+        match self.store.config().await {
+            None => Err(SubnetError::NoConfig { key }),
+            Some(value) => String::from_utf8(value).map_err(|_| SubnetError::ConfigNotText { key }),
+        }
+    }
+
+    async fn acquire(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        previous: Option<Ipv4Net>,
+    ) -> Result<Lease, SubnetError> {
+        acquire::acquire(&self.store, config, attrs, previous).await
+    }
+
+    async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
+        keep::keep(&self.store, &lease, margin).await
+    }
+
+    async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {
+        tokio::select! {
+            () = events.closed() => {}
+            () = watch::watch(&self.store, own.key(), &events) => {}
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What is read from and written to etcd, in terms of leases.
+
+use super::connection::{Connection, Failure};
+use super::{SubnetError, Timing};
+use crate::lease::{LeaseAttrs, SubnetKey};
+use etcd_client::{
+    Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp,
+    WatchOptions, WatchResponse, WatchStream,
+};
+use std::time::{Duration, Instant};
+
+/// Longest message taken from etcd, in bytes: a list of 65,536 leases is about 16 MB.
+const MESSAGE_MAX: usize = 256 << 20;
+
+/// The keys of one network in etcd.
+pub(super) struct Store {
+    connection: Connection,
+    prefix: String,
+}
+
+/// A point in the history of an etcd cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) cluster: u64,
+    pub(super) revision: i64,
+}
+
+/// A key under `<prefix>/subnets`.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: SubnetKey,
+    /// The value, or what is wrong with it.
+    pub(super) attrs: Result<LeaseAttrs, String>,
+    pub(super) mod_revision: i64,
+    /// The etcd lease that the key hangs on; 0: none, the key stays for ever.
+    pub(super) lease_id: i64,
+}
+
+/// An etcd lease just granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// 0 for none.
+    pub(super) id: i64,
+    /// When it ends if it is not renewed.
+    pub(super) expires: Option<Instant>,
+}
+
+/// The grant of a key that stays for ever.
+pub(super) const RESERVATION: Grant = Grant {
+    id: 0,
+    expires: None,
+};
+
+impl Store {
+    pub(super) async fn new(
+        endpoints: &[String],
+        prefix: &str,
+        timing: Timing,
+    ) -> Result<Store, SubnetError> {
+        Ok(Store {
+            connection: Connection::new(endpoints, timing).await?,
+            prefix: normalised(prefix),
+        })
+    }
+
+    pub(super) fn timing(&self) -> &Timing {
+        self.connection.timing()
+    }
+
+    /// The key of the network config.
+    pub(super) fn config_key(&self) -> String {
+        format!("{}config", self.prefix)
+    }
+
+    /// The etcd key of a lease.
+    pub(super) fn path(&self, key: &SubnetKey) -> String {
+        format!("{}subnets/{key}", self.prefix)
+    }
+
+    /// The network config; waits for etcd.
+    pub(super) async fn config(&self) -> Option<Vec<u8>> {
+        let key = self.config_key();
+        let read = |client: etcd_client::Client| {
+            let key = key.clone();
+            async move { client.kv_client().get(key, None).await }
+        };
+        let response = self
+            .connection
+            .insist("read the network config", read)
+            .await;
+        let kv = response.kvs().first()?;
+        Some(kv.value().to_vec())
+    }
+
+    /// Where etcd's history stands.
+    pub(super) async fn position(&self) -> Result<Position, Failure> {
+        let key = self.config_key();
+        let read = |client: etcd_client::Client| {
+            let key = key.clone();
+            async move {
+                let options = GetOptions::new().with_count_only();
+                let response = client.kv_client().get(key, Some(options)).await?;
+                position(response.header())
+            }
+        };
+        self.connection.call("read its revision", read).await
+    }
+
+    /// All leases, sorted by key. Malformed keys are left out with a warning.
+    pub(super) async fn list(&self) -> Result<(Position, Vec<Entry>), Failure> {
+        let prefix = format!("{}subnets/", self.prefix);
+        let read = |client: etcd_client::Client| {
+            let prefix = prefix.clone();
+            async move {
+                let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
+                let options = GetOptions::new().with_prefix();
+                let response = kv.get(prefix, Some(options)).await?;
+                Ok((position(response.header())?, response))
+            }
+        };
+        let (position, response) = self.connection.call("list leases", read).await?;
+        let entries = response.kvs().iter().filter_map(|kv| self.entry(kv));
+        Ok((position, entries.collect()))
+    }
+
+    /// One lease.
+    pub(super) async fn get(&self, key: &SubnetKey) -> Result<(Position, Option<Entry>), Failure> {
+        let path = self.path(key);
+        let read = |client: etcd_client::Client| {
+            let path = path.clone();
+            async move {
+                let response = client.kv_client().get(path, None).await?;
+                Ok((position(response.header())?, response))
+            }
+        };
+        let (position, response) = self.connection.call("read the own lease", read).await?;
+        let entry = response.kvs().first().and_then(|kv| self.entry(kv));
+        Ok((position, entry))
+    }
+
+    /// Write a lease if its key has not changed since `mod_revision` (0: does not exist).
+    /// Returns the new revision, or `None` if the key has changed.
+    pub(super) async fn put_if(
+        &self,
+        key: &SubnetKey,
+        mod_revision: i64,
+        attrs: &LeaseAttrs,
+        grant: Grant,
+    ) -> Result<Option<i64>, Failure> {
+        let (path, value) = (self.path(key), attrs.to_json());
+        let options = PutOptions::new().with_lease(grant.id);
+        let put = TxnOp::put(path, value, Some(options));
+        self.change_if("write a lease", key, mod_revision, put)
+            .await
+    }
+
+    /// Delete a lease if its key has not changed since `mod_revision`.
+    pub(super) async fn delete_if(
+        &self,
+        key: &SubnetKey,
+        mod_revision: i64,
+    ) -> Result<Option<i64>, Failure> {
+        let delete = TxnOp::delete(self.path(key), None);
+        self.change_if("delete a lease", key, mod_revision, delete)
+            .await
+    }
+
+    async fn change_if(
+        &self,
+        what: &str,
+        key: &SubnetKey,
+        mod_revision: i64,
+        change: TxnOp,
+    ) -> Result<Option<i64>, Failure> {
+        let unchanged = Compare::mod_revision(self.path(key), CompareOp::Equal, mod_revision);
+        let txn = Txn::new().when([unchanged]).and_then([change]);
+        let write = |client: etcd_client::Client| {
+            let txn = txn.clone();
+            async move {
+                let response = client.kv_client().txn(txn).await?;
+                let position = position(response.header())?;
+                Ok(response.succeeded().then_some(position.revision))
+            }
+        };
+        self.connection.call(what, write).await
+    }
+
+    /// A fresh etcd lease.
+    pub(super) async fn grant(&self) -> Result<Grant, Failure> {
+        let ttl = self.timing().lease_ttl.as_secs() as i64;
+        let asked = Instant::now();
+        let grant = |client: etcd_client::Client| async move {
+            client.lease_client().grant(ttl, None).await
+        };
+        let response = self.connection.call("grant an etcd lease", grant).await?;
+        let ttl = Duration::from_secs(response.ttl().try_into().unwrap_or(0));
+        Ok(Grant {
+            id: response.id(),
+            expires: Some(asked + ttl),
+        })
+    }
+
+    /// Give back an etcd lease that was not used. A failure does no harm: it times out.
+    pub(super) async fn revoke(&self, grant: Grant) {
+        let revoke = |client: etcd_client::Client| async move {
+            client.lease_client().revoke(grant.id).await
+        };
+        if grant.id != 0 {
+            let _ = self.connection.call("revoke an etcd lease", revoke).await;
+        }
+    }
+
+    /// When an etcd lease ends; at once if it already has.
+    pub(super) async fn expiry(&self, lease_id: i64) -> Result<Option<Instant>, Failure> {
+        if lease_id == 0 {
+            return Ok(None);
+        }
+        let ask = |client: etcd_client::Client| async move {
+            client.lease_client().time_to_live(lease_id, None).await
+        };
+        let asked = Instant::now();
+        let response = self.connection.call("tell a lease's end", ask).await?;
+        let left = Duration::from_secs(response.ttl().try_into().unwrap_or(0));
+        Ok(Some(asked + left))
+    }
+
+    /// Follow all leases (`None`) or one from a revision on. The first response is part of
+    /// the opening: it is the server's word that the watch stands.
+    pub(super) async fn watch(
+        &self,
+        key: Option<&SubnetKey>,
+        from: i64,
+    ) -> Result<(WatchStream, WatchResponse), Failure> {
+        let options = WatchOptions::new().with_start_revision(from);
+        let (path, options) = match key {
+            Some(key) => (self.path(key), options),
+            None => (format!("{}subnets/", self.prefix), options.with_prefix()),
+        };
+        let open = |client: etcd_client::Client| {
+            let (path, options) = (path.clone(), options.clone());
+            async move {
+                let mut watch = client.watch_client().max_decoding_message_size(MESSAGE_MAX);
+                let mut stream = watch.watch(path, Some(options)).await?;
+                match stream.message().await? {
+                    Some(first) => Ok((stream, first)),
+                    None => Err(Error::WatchError("the stream ended at once".into())),
+                }
+            }
+        };
+        self.connection.call("watch leases", open).await
+    }
+
+    /// A key with its value; `None`, with a warning, if the key is no lease's.
+    pub(super) fn entry(&self, kv: &KeyValue) -> Option<Entry> {
+        Some(Entry {
+            key: self.key(kv)?,
+            attrs: attrs(kv.value()),
+            mod_revision: kv.mod_revision(),
+            lease_id: kv.lease(),
+        })
+    }
+
+    /// The lease that a key names; `None`, with a warning, if it names none.
+    pub(super) fn key(&self, kv: &KeyValue) -> Option<SubnetKey> {
+        let path = String::from_utf8_lossy(kv.key());
+        let key = path.parse().ok().filter(|key| self.path(key) == path);
+        if key.is_none() {
+            tracing::warn!("ignoring etcd key {path:?}: it names no subnet");
+        }
+        key
+    }
+}
+
+fn attrs(value: &[u8]) -> Result<LeaseAttrs, String> {
+    let text = std::str::from_utf8(value).map_err(|_| "not UTF-8 text".to_owned())?;
+    LeaseAttrs::parse(text).map_err(|error| error.to_string())
+}
+
+fn position(header: Option<&ResponseHeader>) -> Result<Position, Error> {
+    let header = header.ok_or_else(|| Error::Internal("a response without a header".into()))?;
+    Ok(Position {
+        cluster: header.cluster_id(),
+        revision: header.revision(),
+    })
+}
+
+/// A prefix with single slashes and one at its end, as Go's `path.Join` makes them.
+fn normalised(prefix: &str) -> String {
+    let root = if prefix.starts_with('/') { "/" } else { "" };
+    let parts = prefix.split('/').filter(|part| !part.is_empty());
+    parts.fold(root.to_owned(), |path, part| path + part + "/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_joined_as_go_does() {
+        for (prefix, path) in [
+            ("/coreos.com/network", "/coreos.com/network/"),
+            ("/coreos.com//network/", "/coreos.com/network/"),
+            ("network", "network/"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            assert_eq!(normalised(prefix), path, "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `weft agent`: the command line, the log, and the way out.
+
+use crate::version;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+use weft_control::agent;
+use weft_control::flags::{self, AgentOptions, Command, FlagError};
+
+/// Run a node until it is told to stop.
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+    match flags::parse(args, |name| std::env::var(name).ok()) {
+        Ok(Command::Run { options, warnings }) => start(&options, &warnings),
+        Ok(Command::Version) => {
+            // On stderr, as flanneld does.
+            eprintln!("{}", version::TEXT);
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Help(text)) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            eprintln!("weft agent: {error}");
+            ExitCode::from(FlagError::EXIT_STATUS)
+        }
+    }
+}
+
+fn start(options: &AgentOptions, warnings: &[String]) -> ExitCode {
+    start_log(options.log_level());
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!("{} starting", version::TEXT);
+    match agent::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Log to stderr: weft's own lines from `level` on, warnings of everything below it.
+fn start_log(level: Level) {
+    let own = LevelFilter::from_level(level);
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("weft", own)
+        .with_target("weft_control", own)
+        .with_target("weft_dataplane", own);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(level > Level::INFO);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .init();
+}

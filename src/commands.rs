@@ -1,0 +1,144 @@
+//! Which subcommand a command line asks for.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Run a node.
+    Agent,
+    /// Print the version.
+    Version,
+    /// Print the list of subcommands.
+    Help,
+}
+
+/// Name, what the help says, and the command; also the order of the help.
+const COMMANDS: &[(&str, &str, Command)] = &[
+    (
+        "agent",
+        "run this node: lease, tunnel device, packets (takes flanneld's flags)",
+        Command::Agent,
+    ),
+    ("version", "print the version", Command::Version),
+    ("help", "print this list", Command::Help),
+];
+
+/// The name of a link to this program that makes it behave as `weft agent`.
+const FLANNELD: &str = "flanneld";
+
+/// Why no subcommand could be found. One line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("no command given; try: weft help")]
+    Missing,
+    #[error("unknown command {given:?}; did you mean {nearest:?}? (weft help lists all)")]
+    Unknown {
+        given: String,
+        nearest: &'static str,
+    },
+}
+
+/// The subcommand and its own arguments.
+///
+/// `program` is the name this was started by, `args` all that follows it.
+pub(crate) fn select<'a>(
+    program: &OsStr,
+    args: &'a [OsString],
+) -> Result<(Command, &'a [OsString]), CommandError> {
+    if Path::new(program).file_name() == Some(OsStr::new(FLANNELD)) {
+        return Ok((Command::Agent, args));
+    }
+    let (name, rest) = args.split_first().ok_or(CommandError::Missing)?;
+    let name = name.to_string_lossy();
+    match name.as_ref() {
+        "-h" | "-help" | "--help" => return Ok((Command::Help, rest)),
+        "-V" | "-version" | "--version" => return Ok((Command::Version, rest)),
+        _ => {}
+    }
+    match COMMANDS.iter().find(|(command, ..)| *command == name) {
+        Some((.., command)) => Ok((*command, rest)),
+        None => Err(CommandError::Unknown {
+            nearest: nearest(&name),
+            given: name.into_owned(),
+        }),
+    }
+}
+
+fn nearest(given: &str) -> &'static str {
+    let distance = |name: &str| strsim::damerau_levenshtein(given, name);
+    let names = COMMANDS.iter().map(|(name, ..)| *name);
+    names.min_by_key(|name| distance(name)).unwrap_or("help")
+}
+
+/// Print the list of subcommands on standard output.
+pub(crate) fn help() -> ExitCode {
+    let mut text = String::from("usage: weft COMMAND [FLAGS]\n\n");
+    for (name, about, _) in COMMANDS {
+        text.push_str(&format!("  {name:<10}{about}\n"));
+    }
+    text.push_str("\nStarted through a link named flanneld, weft behaves as `weft agent`.\n");
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(program: &str, args: &[&str]) -> Result<(Command, usize), String> {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        match select(OsStr::new(program), &args) {
+            Ok((command, rest)) => Ok((command, rest.len())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn subcommands_get_the_rest() {
+        assert_eq!(
+            selected("weft", &["agent", "-iface=eth0"]),
+            Ok((Command::Agent, 1))
+        );
+        assert_eq!(
+            selected("/usr/bin/weft", &["version"]),
+            Ok((Command::Version, 0))
+        );
+        assert_eq!(selected("weft", &["--version"]), Ok((Command::Version, 0)));
+        assert_eq!(selected("weft", &["--help"]), Ok((Command::Help, 0)));
+    }
+
+    #[test]
+    fn a_link_named_flanneld_is_the_agent() {
+        assert_eq!(
+            selected("/opt/bin/flanneld", &["-version"]),
+            Ok((Command::Agent, 1))
+        );
+        assert_eq!(selected("flanneld", &[]), Ok((Command::Agent, 0)));
+        assert_eq!(selected("flanneld", &["version"]), Ok((Command::Agent, 1)));
+    }
+
+    #[test]
+    fn unknown_commands_name_the_nearest() {
+        let error = selected("weft", &["agnet"]).unwrap_err();
+        assert!(
+            error.contains("\"agnet\"") && error.contains("\"agent\""),
+            "{error}"
+        );
+        let error = selected("weft", &["verison"]).unwrap_err();
+        assert!(error.contains("\"version\""), "{error}");
+        assert!(selected("weft", &[]).is_err());
+    }
+
+    #[test]
+    fn every_command_has_its_own_name() {
+        for (i, (name, ..)) in COMMANDS.iter().enumerate() {
+            assert!(COMMANDS[i + 1..].iter().all(|(other, ..)| other != name));
+        }
+    }
+}
