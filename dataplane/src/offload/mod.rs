@@ -13,4 +13,4 @@ pub(crate) mod transport;
 pub mod vnet_hdr;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

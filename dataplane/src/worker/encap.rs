@@ -204,3 +204,6 @@ fn encap(
         io.flush()?;
     }
 }
+
+#[cfg(test)]
+mod tests;

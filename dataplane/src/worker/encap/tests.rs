@@ -1,0 +1,191 @@
+use super::*;
+use crate::offload::testing::{Spec, assert_valid};
+use crate::offload::vnet_hdr::VnetHdr;
+use crate::route::table::{Admission, NewPeer, Overlay, Route};
+use crate::stats::Drop as Reason;
+
+const BUFFER: u16 = 5;
+const LOCAL: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const REMOTE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// A table in which every destination of [`Spec`] packets belongs to one peer.
+fn table() -> Table {
+    let overlay = Overlay {
+        vni: 7,
+        local_mac: LOCAL,
+        network_v4: Some("10.0.0.0/8".parse().unwrap()),
+        subnet_len_v4: 24,
+        network_v6: Some("fd00::/8".parse().unwrap()),
+        subnet_len_v6: 64,
+        admission: Admission::Strict,
+        own_v4: None,
+        own_v6: None,
+    };
+    let peer = NewPeer {
+        addr: "192.0.2.2:8472".parse().unwrap(),
+        mac: REMOTE,
+    };
+    let routes = ["0.0.0.0/1", "::/0"].map(|prefix| Route {
+        prefix: prefix.parse().unwrap(),
+        peer,
+    });
+    Table::build(overlay, &routes).unwrap()
+}
+
+/// A buffer as the TUN fills it.
+fn buffer(offload: &VnetHdr, ip: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0xee; HEADROOM];
+    offload
+        .encode(&mut bytes[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
+        .unwrap();
+    bytes.extend(ip);
+    bytes
+}
+
+/// The frames of all sends of a plan.
+fn frames(plan: &SendPlan, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    for send in plan.sends() {
+        let mut train = Vec::new();
+        for piece in send.pieces() {
+            let memory = match piece.source {
+                Source::Arena => plan.arena(),
+                Source::Buffer(id) => {
+                    assert_eq!(id, BUFFER);
+                    bytes
+                }
+            };
+            train.extend(&memory[piece.offset as usize..][..piece.len as usize]);
+        }
+        assert_eq!(train.len(), send.bytes as usize);
+        let cut: Vec<_> = train.chunks(usize::from(send.stride)).map(<[u8]>::to_vec).collect();
+        assert_eq!(cut.len(), usize::from(send.frames));
+        frames.extend(cut);
+    }
+    frames
+}
+
+fn outer(ethertype: u16) -> Vec<u8> {
+    let mut header = vec![8, 0, 0, 0, 0, 0, 7, 0];
+    header.extend(REMOTE);
+    header.extend(LOCAL);
+    header.extend(ethertype.to_be_bytes());
+    header
+}
+
+#[test]
+fn a_segment_becomes_one_frame_in_place_with_its_checksum_finished() {
+    for spec in Spec::all(300) {
+        let mut offload = spec.vnet_hdr(0);
+        offload.gso_type = vnet_hdr::GSO_NONE;
+        let ip = spec.build_partial();
+        let mut bytes = buffer(&offload, &ip);
+        let mut plan = SendPlan::new(4, 0, 128);
+        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table(), 4, &mut plan);
+        assert!(planned.unwrap().is_none());
+        assert_eq!(plan.sends()[0].pieces().len(), 1, "one contiguous piece");
+        assert_eq!(plan.sends()[0].to, "192.0.2.2:8472".parse().unwrap());
+        let mut expected = outer(if spec.v6 { 0x86dd } else { 0x0800 });
+        expected.extend(spec.build());
+        assert_eq!(frames(&plan, &bytes), [expected]);
+    }
+}
+
+#[test]
+fn a_super_packet_longer_than_a_datagram_needs_two_sends() {
+    let spec = Spec::tcp4(65_000);
+    let ip = spec.build_partial();
+    let bytes = &mut buffer(&spec.vnet_hdr(1398), &ip)[..];
+    let mut plan = SendPlan::new(8, 64 << 10, 128);
+    let pending = plan_packet(BUFFER, bytes, ip.len(), &table(), 4, &mut plan).unwrap();
+    assert!(pending.unwrap().plan(BUFFER, &ip, &mut plan));
+    let counts: Vec<_> = plan.sends().iter().map(|send| send.frames).collect();
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    let frames = frames(&plan, bytes);
+    let segments = spec.segments(1398);
+    assert_eq!(frames.len(), segments.len());
+    for (frame, segment) in frames.iter().zip(segments) {
+        assert_eq!(frame[..22], outer(0x0800));
+        assert_eq!(frame[22..], segment.build());
+        assert_valid(&frame[22..]);
+    }
+}
+
+#[test]
+fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
+    for spec in Spec::all(20_000) {
+        let ip = spec.build_partial();
+        let bytes = &mut buffer(&spec.vnet_hdr(1000), &ip)[..];
+        // Headers of three segments at most, so that twenty take seven turns.
+        let header = FRAME_HEADER + spec.header_len();
+        let mut plan = SendPlan::new(4, 3 * header, 128);
+        let mut pending = plan_packet(BUFFER, bytes, ip.len(), &table(), 1, &mut plan)
+            .unwrap()
+            .unwrap();
+        let mut sent = Vec::new();
+        let mut turns = 0;
+        loop {
+            let done = pending.plan(BUFFER, &ip, &mut plan);
+            sent.extend(frames(&plan, bytes));
+            plan.clear();
+            turns += 1;
+            if done {
+                break;
+            }
+        }
+        assert_eq!(turns, 7);
+        let expected: Vec<_> = spec.segments(1000).iter().map(Spec::build).collect();
+        let inner: Vec<_> = sent.iter().map(|frame| frame[22..].to_vec()).collect();
+        assert_eq!(inner, expected);
+    }
+}
+
+#[test]
+fn fragments_of_one_packet_share_a_bucket() {
+    let mut keys = Vec::new();
+    for (offset, more) in [(0u16, 0x20u8), (185, 0x20), (370, 0)] {
+        let mut ip = Spec::udp4(200).build();
+        ip[6] = more | (offset >> 8) as u8;
+        ip[7] = offset as u8;
+        let mut bytes = buffer(&VnetHdr::default(), &ip);
+        let mut plan = SendPlan::new(1, 0, 1);
+        plan_packet(BUFFER, &mut bytes, ip.len(), &table(), 64, &mut plan).unwrap();
+        keys.push(plan.sends()[0].key);
+    }
+    assert!(keys.iter().all(|key| key == &keys[0]), "{keys:?}");
+}
+
+#[test]
+fn what_cannot_be_sent_has_a_reason() {
+    let drop = |offload: VnetHdr, ip: &[u8]| {
+        let mut bytes = buffer(&offload, ip);
+        let mut plan = SendPlan::new(1, 0, 1);
+        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table(), 1, &mut plan);
+        assert!(plan.is_empty());
+        planned.err()
+    };
+    let spec = Spec::tcp4(100);
+    let with_dst = |dst: [u8; 4]| {
+        let mut ip = spec.build();
+        ip[16..20].copy_from_slice(&dst);
+        ip
+    };
+    let none = VnetHdr::default();
+    assert_eq!(drop(none, &[]), Some(Reason::BadInner));
+    assert_eq!(drop(none, &[0x45; 19]), Some(Reason::BadInner));
+    assert_eq!(drop(none, &[0x15; 40]), Some(Reason::BadInner));
+    assert_eq!(drop(none, &with_dst([192, 0, 2, 9])), Some(Reason::NoPeer));
+    assert_eq!(drop(none, &with_dst([224, 0, 0, 1])), Some(Reason::NotUnicast));
+    assert_eq!(drop(none, &with_dst([255; 4])), Some(Reason::NotUnicast));
+    let unknown_type = VnetHdr {
+        gso_type: 9,
+        ..spec.vnet_hdr(50)
+    };
+    assert_eq!(drop(unknown_type, &spec.build_partial()), Some(Reason::BadOffload));
+    let outside = VnetHdr {
+        csum_start: 5000,
+        gso_type: vnet_hdr::GSO_NONE,
+        ..spec.vnet_hdr(0)
+    };
+    assert_eq!(drop(outside, &spec.build_partial()), Some(Reason::BadOffload));
+}
