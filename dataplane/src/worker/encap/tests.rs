@@ -58,7 +58,10 @@ fn frames(plan: &SendPlan, bytes: &[u8]) -> Vec<Vec<u8>> {
             train.extend(&memory[piece.offset as usize..][..piece.len as usize]);
         }
         assert_eq!(train.len(), send.bytes as usize);
-        let cut: Vec<_> = train.chunks(usize::from(send.stride)).map(<[u8]>::to_vec).collect();
+        let cut: Vec<_> = train
+            .chunks(usize::from(send.stride))
+            .map(<[u8]>::to_vec)
+            .collect();
         assert_eq!(cut.len(), usize::from(send.frames));
         frames.extend(cut);
     }
@@ -175,17 +178,26 @@ fn what_cannot_be_sent_has_a_reason() {
     assert_eq!(drop(none, &[0x45; 19]), Some(Reason::BadInner));
     assert_eq!(drop(none, &[0x15; 40]), Some(Reason::BadInner));
     assert_eq!(drop(none, &with_dst([192, 0, 2, 9])), Some(Reason::NoPeer));
-    assert_eq!(drop(none, &with_dst([224, 0, 0, 1])), Some(Reason::NotUnicast));
+    assert_eq!(
+        drop(none, &with_dst([224, 0, 0, 1])),
+        Some(Reason::NotUnicast)
+    );
     assert_eq!(drop(none, &with_dst([255; 4])), Some(Reason::NotUnicast));
     let unknown_type = VnetHdr {
         gso_type: 9,
         ..spec.vnet_hdr(50)
     };
-    assert_eq!(drop(unknown_type, &spec.build_partial()), Some(Reason::BadOffload));
+    assert_eq!(
+        drop(unknown_type, &spec.build_partial()),
+        Some(Reason::BadOffload)
+    );
     let outside = VnetHdr {
         csum_start: 5000,
         gso_type: vnet_hdr::GSO_NONE,
         ..spec.vnet_hdr(0)
     };
-    assert_eq!(drop(outside, &spec.build_partial()), Some(Reason::BadOffload));
+    assert_eq!(
+        drop(outside, &spec.build_partial()),
+        Some(Reason::BadOffload)
+    );
 }
