@@ -1,1 +1,3 @@
-//! placeholder
+//! Measurements: a lab of network namespaces, load for it, and reports.
+
+pub mod lab;

@@ -104,7 +104,12 @@ impl SendBatch {
         let mut used = 0;
         if let Some(segment) = message.segment {
             let bytes = segment.to_ne_bytes();
-            used += put_cmsg(&mut control[used..], libc::SOL_UDP, libc::UDP_SEGMENT, &bytes);
+            used += put_cmsg(
+                &mut control[used..],
+                libc::SOL_UDP,
+                libc::UDP_SEGMENT,
+                &bytes,
+            );
         }
         if let Some(tos) = message.tos {
             let (level, kind) = match message.to {
@@ -144,7 +149,11 @@ fn put_cmsg(room: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
     let at = cmsg_space(0);
     assert!(room.len() >= space && at + data.len() <= space);
     // SAFETY: the assertion leaves room for a header; write_unaligned asks for no alignment.
-    unsafe { room.as_mut_ptr().cast::<libc::cmsghdr>().write_unaligned(header) };
+    unsafe {
+        room.as_mut_ptr()
+            .cast::<libc::cmsghdr>()
+            .write_unaligned(header)
+    };
     room[at..at + data.len()].copy_from_slice(data);
     space
 }
@@ -253,7 +262,7 @@ impl RecvBatch {
         let header = &self.headers[i];
         let start = i * self.buffer_len;
         let len = (header.msg_len as usize).min(self.buffer_len);
-        let control_len = (header.msg_hdr.msg_controllen as usize).min(RECV_CONTROL);
+        let control_len = header.msg_hdr.msg_controllen.min(RECV_CONTROL);
         let (stride, tos) = read_control(&self.controls[i].0[..control_len]);
         Datagram {
             bytes: &self.buffers[start..start + len],
@@ -274,7 +283,7 @@ fn read_control(mut rest: &[u8]) -> (Option<u16>, Option<u8>) {
         // SAFETY: at least a header's bytes remain, cmsghdr is plain integers, and
         // read_unaligned asks for no alignment.
         let header = unsafe { rest.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-        let len = header.cmsg_len as usize;
+        let len = header.cmsg_len;
         if len < HEADER || len > rest.len() {
             break;
         }
@@ -286,7 +295,9 @@ fn read_control(mut rest: &[u8]) -> (Option<u16>, Option<u8>) {
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => tos = read_int(data).map(|v| v as u8),
             _ => {}
         }
-        rest = rest.get(len.next_multiple_of(size_of::<usize>())..).unwrap_or(&[]);
+        rest = rest
+            .get(len.next_multiple_of(size_of::<usize>())..)
+            .unwrap_or(&[]);
     }
     (stride, tos)
 }
@@ -394,9 +405,7 @@ mod tests {
         train.to = Some(receiver.local_addr().unwrap());
         train.segment = Some(100);
         train.tos = Some(1);
-        SendBatch::new(1)
-            .send(sender.as_fd(), &[train], 0)
-            .unwrap();
+        SendBatch::new(1).send(sender.as_fd(), &[train], 0).unwrap();
         let mut recv = RecvBatch::new(4, 1000);
         recv.recv(receiver.as_fd(), libc::MSG_WAITFORONE).unwrap();
         let got = recv.datagrams().next().unwrap();
@@ -430,7 +439,12 @@ mod tests {
     #[test]
     fn control_with_a_lying_length_is_left_alone() {
         let mut control = Control([0u8; 32]);
-        put_cmsg(&mut control.0, libc::SOL_UDP, libc::UDP_GRO, &9i32.to_ne_bytes());
+        put_cmsg(
+            &mut control.0,
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            &9i32.to_ne_bytes(),
+        );
         assert_eq!(read_control(&control.0).0, Some(9));
         control.0[0] = 200;
         assert_eq!(read_control(&control.0), (None, None));
