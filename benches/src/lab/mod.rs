@@ -6,15 +6,18 @@
 //! on failure, and on SIGINT, SIGTERM or SIGHUP (see [`guard`]).
 
 pub mod agent;
+pub mod cluster;
 pub mod etcd;
 pub mod guard;
 pub mod kernel;
 pub mod netns;
 pub mod path;
 pub mod regime;
+pub mod tools;
 pub mod topology;
 
 pub use agent::{Agent, AgentOptions, SubnetEnv};
+pub use cluster::{Cluster, ClusterOptions};
 pub use etcd::Etcd;
 pub use kernel::{Vtep, VxlanSpec};
 pub use netns::{Namespace, Process};

@@ -28,9 +28,14 @@ impl Summary {
 }
 
 impl std::fmt::Display for Summary {
-    /// `12.64 [12.2-13.2]`, with fewer digits the larger the values.
+    /// `12.64 [12.20-13.21]`, with fewer digits the larger the values, and none for counts.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole = [self.median, self.min, self.max]
+            .iter()
+            .all(|v| v.fract() == 0.0);
         let digits = match self.max {
+            _ if whole => 0,
+            max if max < 1.0 => 3,
             max if max < 20.0 => 2,
             max if max < 100.0 => 1,
             _ => 0,
@@ -60,5 +65,7 @@ mod tests {
         assert_eq!(show([12.643, 12.2, 13.21]), "12.64 [12.20-13.21]");
         assert_eq!(show([30.61, 30.2, 31.3]), "30.6 [30.2-31.3]");
         assert_eq!(show([228.4, 214.0, 245.2]), "228 [214-245]");
+        assert_eq!(show([0.1124, 0.1, 0.12]), "0.112 [0.100-0.120]");
+        assert_eq!(show([0.0, 0.0, 7.0]), "0 [0-7]");
     }
 }
