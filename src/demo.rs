@@ -140,13 +140,20 @@ fn heading(cluster: &Cluster, args: &Args) -> lab::Result<String> {
     let (version, host) = (env!("CARGO_PKG_VERSION"), Host::this());
     let (rounds, seconds, mtu) = (args.rounds, args.seconds, cluster.mtu());
     let (a, b, largest) = (a.address, b.address, mtu - 28);
-    Ok(format!(
+    let mut text = format!(
         "weft {version}; {host}\n\
-         Pods {a} and {b} ping each other, also with {largest}-byte payloads and DF set.\n\
-         Underlay MTU 1500; the pods' MTU is {mtu} on all three paths.\n\
-         {rounds} interleaved rounds of {seconds} s; median [min-max]; \
-         the ratio is the median of the rounds' ratios.\n"
-    ))
+         Pods {a} and {b} ping each other, also with {largest}-byte payloads and DF set.\n"
+    );
+    if rounds > 0 {
+        let plural = if rounds == 1 { "" } else { "s" };
+        let _ = writeln!(
+            text,
+            "Underlay MTU 1500; the pods' MTU is {mtu} on all three paths.\n\
+             {rounds} interleaved round{plural} of {seconds} s; median [min-max]; \
+             the ratio is the median of the rounds' ratios."
+        );
+    }
+    Ok(text)
 }
 
 fn report(regime: Regime, samples: &[Sample]) -> String {

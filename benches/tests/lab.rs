@@ -9,17 +9,6 @@ use weft_benches::lab::{
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Say why the lab cannot run here; whether it can.
-fn can_run() -> bool {
-    match lab::unavailable() {
-        Some(reason) => {
-            eprintln!("skipped: {reason}");
-            false
-        }
-        None => true,
-    }
-}
-
 fn left_of(id: &str) -> Vec<String> {
     let list = lab::ip("netns list").unwrap();
     let names = list.lines().filter(|l| l.contains(&format!("weft-{id}-")));
@@ -54,7 +43,7 @@ fn kernel_cluster(lab: &mut Lab) -> lab::Result<Vec<Vtep>> {
 
 #[test]
 fn two_nodes_over_kernel_vxlan_and_nothing_left() -> Outcome {
-    if !can_run() {
+    if lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(options(2))?;
@@ -87,7 +76,7 @@ fn two_nodes_over_kernel_vxlan_and_nothing_left() -> Outcome {
 
 #[test]
 fn three_nodes_meet_on_a_switch_in_every_regime() -> Outcome {
-    if !can_run() {
+    if lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(LabOptions {
@@ -113,7 +102,7 @@ fn three_nodes_meet_on_a_switch_in_every_regime() -> Outcome {
 
 #[test]
 fn the_switch_moves_traffic_between_paths() -> Outcome {
-    if !can_run() {
+    if lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(options(2))?;
@@ -145,7 +134,7 @@ fn the_switch_moves_traffic_between_paths() -> Outcome {
 
 #[test]
 fn etcd_keeps_its_data_when_stopped() -> Outcome {
-    if !can_run() {
+    if lab::skips_test() {
         return Ok(());
     }
     let lab = Lab::new(options(2))?;
@@ -202,7 +191,7 @@ fn lab_in_another_process() -> (std::process::Child, String) {
 
 #[test]
 fn a_signal_removes_the_lab() -> Outcome {
-    if !can_run() {
+    if lab::skips_test() {
         return Ok(());
     }
     let (mut child, id) = lab_in_another_process();
@@ -218,7 +207,7 @@ fn a_signal_removes_the_lab() -> Outcome {
 
 #[test]
 fn the_next_lab_removes_what_a_killed_owner_left() -> Outcome {
-    if !can_run() {
+    if lab::skips_test() {
         return Ok(());
     }
     let (mut child, id) = lab_in_another_process();

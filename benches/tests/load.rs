@@ -8,8 +8,7 @@ use weft_benches::report::Comparison;
 
 #[test]
 fn direct_routing_and_kernel_vxlan_meet_every_load() -> Result<(), Box<dyn std::error::Error>> {
-    if let Some(reason) = lab::unavailable() {
-        eprintln!("skipped: {reason}");
+    if lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(LabOptions::default())?;

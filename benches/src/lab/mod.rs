@@ -94,3 +94,20 @@ pub fn unavailable() -> Option<String> {
     }
     ip("netns list").err().map(|e| e.to_string())
 }
+
+/// For tests: whether the lab cannot run here. If so the reason is printed and, so that
+/// `make test` can count it, appended to the file that `WEFT_SKIPPED` names.
+pub fn skips_test() -> bool {
+    let missing = || tools::missing().map(|missing| missing.to_string());
+    let Some(reason) = unavailable().or_else(missing) else {
+        return false;
+    };
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("WEFT_SKIPPED") {
+        use std::io::Write;
+        let file = std::fs::File::options().append(true).open(path);
+        // Only the count suffers if that cannot be written.
+        let _ = file.and_then(|mut file| writeln!(file, "{reason}"));
+    }
+    true
+}

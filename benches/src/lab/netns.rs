@@ -124,8 +124,16 @@ impl Namespace {
     }
 }
 
-/// Kill what runs inside the namespace `name` and delete it.
+/// Kill what runs inside the namespace `name` and delete it. Fine if it is gone already, or
+/// goes meanwhile: a signal may come while its owner is at it.
 pub(super) fn remove(name: &str) -> Result<()> {
+    match try_remove(name) {
+        Err(_) if !path_of(name).exists() => Ok(()),
+        result => result,
+    }
+}
+
+fn try_remove(name: &str) -> Result<()> {
     for signal in [Signal::TERM, Signal::KILL] {
         let pids = pids(name)?;
         if pids.is_empty() {

@@ -58,42 +58,42 @@ impl<'a> Comparison<'a> {
                 .chain(headings)
                 .chain(["weft / kernel"]),
         );
-        for workload in Workload::ALL {
-            if self.samples.iter().any(|s| s.workload == workload) {
-                self.row(&mut table, workload.name(), workload, |m| m.value);
-            }
+        let has = |workload| self.samples.iter().any(|s| s.workload == workload);
+        for workload in Workload::ALL.into_iter().filter(|&w| has(w)) {
+            let mut row = self.row(workload.name(), workload, |m| m.value);
+            row.push(self.ratio_cell(workload, |m| m.value));
+            table.row(row);
         }
         let tcp = Workload::Tcp1;
-        if self.samples.iter().any(|s| s.workload == tcp) {
-            self.row(&mut table, "TCP 1, retransmits", tcp, |m| {
-                m.retransmits as f64
-            });
-            self.row(
-                &mut table,
-                "TCP 1, core-s per Gbit",
-                tcp,
-                Measurement::core_seconds_per_gbit,
-            );
+        if has(tcp) {
+            // Counts that are often zero make no ratio.
+            table.row(self.row("TCP 1, retransmits", tcp, |m| m.retransmits as f64));
+            let cost = Measurement::core_seconds_per_gbit;
+            let mut row = self.row("TCP 1, core-s per Gbit", tcp, cost);
+            row.push(self.ratio_cell(tcp, cost));
+            table.row(row);
         }
         table
     }
 
+    /// The name and one figure of every contestant.
     fn row(
         &self,
-        table: &mut Table,
         name: &str,
         workload: Workload,
         figure: impl Fn(&Measurement) -> f64 + Copy,
-    ) {
-        let mut cells = vec![name.to_owned()];
-        for path in Path::ALL {
+    ) -> Vec<String> {
+        let cells = Path::ALL.map(|path| {
             let summary = self.summary(workload, path, figure);
-            cells.push(summary.map_or("-".to_owned(), |s| s.to_string()));
-        }
+            summary.map_or("-".to_owned(), |s| s.to_string())
+        });
+        std::iter::once(name.to_owned()).chain(cells).collect()
+    }
+
+    fn ratio_cell(&self, workload: Workload, figure: impl Fn(&Measurement) -> f64) -> String {
         let ratio = self.ratio(workload, Path::Weft, Path::Kernel, figure);
         let finite = ratio.filter(|r| r.is_finite());
-        cells.push(finite.map_or("-".to_owned(), |r| format!("{r:.2}")));
-        table.row(cells);
+        finite.map_or("-".to_owned(), |r| format!("{r:.2}"))
     }
 
     /// CPU of weft's agents over all runs in which they carried the traffic.

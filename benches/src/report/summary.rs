@@ -28,7 +28,8 @@ impl Summary {
 }
 
 impl std::fmt::Display for Summary {
-    /// `12.64 [12.20-13.21]`, with fewer digits the larger the values, and none for counts.
+    /// `12.64 [12.20-13.21]`, with fewer digits the larger the values, none for
+    /// counts, and no range where there is none.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let whole = [self.median, self.min, self.max]
             .iter()
@@ -41,6 +42,9 @@ impl std::fmt::Display for Summary {
             _ => 0,
         };
         let Summary { median, min, max } = self;
+        if min == max {
+            return write!(f, "{median:.digits$}");
+        }
         write!(f, "{median:.digits$} [{min:.digits$}-{max:.digits$}]")
     }
 }
@@ -67,5 +71,6 @@ mod tests {
         assert_eq!(show([228.4, 214.0, 245.2]), "228 [214-245]");
         assert_eq!(show([0.1124, 0.1, 0.12]), "0.112 [0.100-0.120]");
         assert_eq!(show([0.0, 0.0, 7.0]), "0 [0-7]");
+        assert_eq!(show([8.0, 8.0, 8.0]), "8");
     }
 }
