@@ -26,6 +26,11 @@ apt_install() {
     apt-get install -q -y --no-install-recommends "$@"
 }
 
+# Whether this release of Debian has the package at all.
+has_candidate() {
+    LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+}
+
 # Debian starts services on installation; an etcd of ours runs in a namespace and is the only
 # one wanted.
 without_services() {
@@ -69,7 +74,7 @@ install_rust() {
     has_rust && return
     local remedy="install Rust $wanted or newer from https://rustup.rs and run make again"
     if ! command -v rustup >/dev/null; then
-        apt-cache show rustup >/dev/null 2>&1 || fail "no cargo of version $wanted; $remedy"
+        has_candidate rustup || fail "there is no cargo $wanted; $remedy"
         apt_install rustup
     fi
     rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
