@@ -69,8 +69,8 @@ fn send(socket: &UdpSocket, payload: usize, end: Instant) -> io::Result<u64> {
     let message = Message {
         parts: &parts,
         to: None,
-        segment: None,
-        tos: None,
+        stride: None,
+        ecn: 0,
     };
     let messages = [message; SEND_BATCH];
     let mut batch = SendBatch::new(SEND_BATCH);

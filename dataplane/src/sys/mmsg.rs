@@ -5,51 +5,35 @@
 //! borrowed outlives the call.
 #![allow(unsafe_code)]
 
+use super::cmsg;
 use std::io::{self, IoSlice};
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
-
-/// Control bytes of one sent message: `UDP_SEGMENT` (u16) and `IP_TOS` or `IPV6_TCLASS` (int).
-const SEND_CONTROL: usize = 64;
-
-/// Control bytes of one received message: `UDP_GRO`, `IP_TOS` and `SO_RXQ_OVFL` with room
-/// to spare for what else the socket's owner has asked for.
-const RECV_CONTROL: usize = 128;
-
-const U16_SPACE: usize = cmsg_space(2);
-const INT_SPACE: usize = cmsg_space(4);
-const _: () = assert!(U16_SPACE + INT_SPACE <= SEND_CONTROL);
-const _: () = assert!(3 * INT_SPACE <= RECV_CONTROL);
-
-const fn cmsg_space(len: u32) -> usize {
-    // SAFETY: CMSG_SPACE is arithmetic on its argument; it reads no memory.
-    unsafe { libc::CMSG_SPACE(len) as usize }
-}
 
 /// Control messages must start at the alignment of `cmsghdr`.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control<const N: usize>([u8; N]);
 
-/// One message to send: a datagram, or a train when `segment` is given.
+/// One message to send: a datagram, or a train when `stride` is given.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// The bytes to gather, in order.
     pub parts: &'a [IoSlice<'a>],
     /// Destination; `None` on a connected socket.
     pub to: Option<SocketAddr>,
-    /// Frame length in bytes for `UDP_SEGMENT`.
-    pub segment: Option<u16>,
-    /// Outer ToS or traffic class byte; `None` leaves the socket's own.
-    pub tos: Option<u8>,
+    /// Length of every frame of a train but the last.
+    pub stride: Option<u16>,
+    /// Outer ECN field, 0 to 3.
+    pub ecn: u8,
 }
 
 /// The kernel-facing side of up to `capacity` messages.
 pub struct SendBatch {
     headers: Box<[libc::mmsghdr]>,
     names: Box<[libc::sockaddr_storage]>,
-    controls: Box<[Control<SEND_CONTROL>]>,
+    controls: Box<[Control<{ cmsg::SEND_SPACE }>]>,
 }
 
 // SAFETY: the raw pointers in `headers` are written and read only inside `send`, which holds
@@ -64,7 +48,7 @@ impl SendBatch {
         SendBatch {
             headers: vec![header; capacity].into_boxed_slice(),
             names: vec![name; capacity].into_boxed_slice(),
-            controls: vec![Control([0; SEND_CONTROL]); capacity].into_boxed_slice(),
+            controls: vec![Control([0; cmsg::SEND_SPACE]); capacity].into_boxed_slice(),
         }
     }
 
@@ -101,24 +85,8 @@ impl SendBatch {
 
     fn fill(&mut self, i: usize, message: &Message<'_>) {
         let control = &mut self.controls[i].0;
-        let mut used = 0;
-        if let Some(segment) = message.segment {
-            let bytes = segment.to_ne_bytes();
-            used += put_cmsg(
-                &mut control[used..],
-                libc::SOL_UDP,
-                libc::UDP_SEGMENT,
-                &bytes,
-            );
-        }
-        if let Some(tos) = message.tos {
-            let (level, kind) = match message.to {
-                Some(SocketAddr::V6(_)) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
-                Some(SocketAddr::V4(_)) | None => (libc::IPPROTO_IP, libc::IP_TOS),
-            };
-            let bytes = i32::from(tos).to_ne_bytes();
-            used += put_cmsg(&mut control[used..], level, kind, &bytes);
-        }
+        let v6 = message.to.is_some_and(|to| to.is_ipv6());
+        let used = cmsg::encode_send(control, message.stride, message.ecn, v6);
         let header = &mut self.headers[i].msg_hdr;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = used as _;
@@ -135,27 +103,6 @@ impl SendBatch {
             None => std::ptr::null_mut(),
         };
     }
-}
-
-/// Write one control message at the start of `room`; the bytes it takes, padding included.
-fn put_cmsg(room: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
-    let space = cmsg_space(data.len() as u32);
-    let header = libc::cmsghdr {
-        // SAFETY: CMSG_LEN is arithmetic on its argument.
-        cmsg_len: unsafe { libc::CMSG_LEN(data.len() as u32) } as _,
-        cmsg_level: level,
-        cmsg_type: kind,
-    };
-    let at = cmsg_space(0);
-    assert!(room.len() >= space && at + data.len() <= space);
-    // SAFETY: the assertion leaves room for a header; write_unaligned asks for no alignment.
-    unsafe {
-        room.as_mut_ptr()
-            .cast::<libc::cmsghdr>()
-            .write_unaligned(header)
-    };
-    room[at..at + data.len()].copy_from_slice(data);
-    space
 }
 
 fn write_name(storage: &mut libc::sockaddr_storage, to: SocketAddr) -> libc::socklen_t {
@@ -179,10 +126,10 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// Who sent it; `None` for families other than IPv4 and IPv6.
     pub from: Option<SocketAddr>,
-    /// Frame length in bytes from a `UDP_GRO` control message.
+    /// Length of every frame but the last, from a `UDP_GRO` control message.
     pub stride: Option<u16>,
-    /// Outer ToS or traffic class byte, when the socket asks for it.
-    pub tos: Option<u8>,
+    /// Outer ECN field, 0 unless the socket asks for it (`IP_RECVTOS`).
+    pub ecn: u8,
     /// The datagram or its control messages did not fit.
     pub truncated: bool,
 }
@@ -192,7 +139,7 @@ pub struct RecvBatch {
     headers: Box<[libc::mmsghdr]>,
     iovecs: Box<[libc::iovec]>,
     names: Box<[libc::sockaddr_storage]>,
-    controls: Box<[Control<RECV_CONTROL>]>,
+    controls: Box<[Control<{ cmsg::RECEIVE_SPACE }>]>,
     buffers: Box<[u8]>,
     buffer_len: usize,
     received: usize,
@@ -211,7 +158,7 @@ impl RecvBatch {
             headers: vec![header; capacity].into_boxed_slice(),
             iovecs: vec![iovec; capacity].into_boxed_slice(),
             names: vec![name; capacity].into_boxed_slice(),
-            controls: vec![Control([0; RECV_CONTROL]); capacity].into_boxed_slice(),
+            controls: vec![Control([0; cmsg::RECEIVE_SPACE]); capacity].into_boxed_slice(),
             buffers: vec![0; capacity * buffer_len].into_boxed_slice(),
             buffer_len,
             received: 0,
@@ -235,7 +182,7 @@ impl RecvBatch {
             header.msg_iov = &raw mut self.iovecs[i];
             header.msg_iovlen = 1;
             header.msg_control = self.controls[i].0.as_mut_ptr().cast();
-            header.msg_controllen = RECV_CONTROL as _;
+            header.msg_controllen = cmsg::RECEIVE_SPACE as _;
             header.msg_flags = 0;
         }
         // SAFETY: every header points to its own name, iovec, control and buffer memory, each
@@ -262,48 +209,16 @@ impl RecvBatch {
         let header = &self.headers[i];
         let start = i * self.buffer_len;
         let len = (header.msg_len as usize).min(self.buffer_len);
-        let control_len = header.msg_hdr.msg_controllen.min(RECV_CONTROL);
-        let (stride, tos) = read_control(&self.controls[i].0[..control_len]);
+        let control_len = header.msg_hdr.msg_controllen.min(cmsg::RECEIVE_SPACE);
+        let control = cmsg::decode_receive(&self.controls[i].0[..control_len]);
         Datagram {
             bytes: &self.buffers[start..start + len],
             from: read_name(&self.names[i]),
-            stride,
-            tos,
+            stride: control.gro_size,
+            ecn: control.ecn,
             truncated: header.msg_hdr.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
         }
     }
-}
-
-/// Walk control messages for the GRO stride and the ToS byte. Plain byte reads: the layout is
-/// a `cmsghdr` (length including itself, level, type), its data, and padding to the next.
-fn read_control(mut rest: &[u8]) -> (Option<u16>, Option<u8>) {
-    const HEADER: usize = cmsg_space(0);
-    let (mut stride, mut tos) = (None, None);
-    while rest.len() >= HEADER {
-        // SAFETY: at least a header's bytes remain, cmsghdr is plain integers, and
-        // read_unaligned asks for no alignment.
-        let header = unsafe { rest.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-        let len = header.cmsg_len;
-        if len < HEADER || len > rest.len() {
-            break;
-        }
-        let data = &rest[HEADER..len];
-        match (header.cmsg_level, header.cmsg_type) {
-            (libc::SOL_UDP, libc::UDP_GRO) => stride = read_int(data).map(|v| v as u16),
-            // IPv4 gives ToS as one byte, IPv6 the traffic class as an int.
-            (libc::IPPROTO_IP, libc::IP_TOS) => tos = data.first().copied(),
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => tos = read_int(data).map(|v| v as u8),
-            _ => {}
-        }
-        rest = rest
-            .get(len.next_multiple_of(size_of::<usize>())..)
-            .unwrap_or(&[]);
-    }
-    (stride, tos)
-}
-
-fn read_int(data: &[u8]) -> Option<i32> {
-    Some(i32::from_ne_bytes(*data.first_chunk::<4>()?))
 }
 
 fn read_name(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -336,8 +251,8 @@ mod tests {
         Message {
             parts,
             to: None,
-            segment: None,
-            tos: None,
+            stride: None,
+            ecn: 0,
         }
     }
 
@@ -395,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_train_arrives_with_its_stride_and_tos() {
+    fn a_train_arrives_with_its_stride_and_ecn() {
         let (sender, receiver) = pair("127.0.0.1:0");
         set(&receiver, libc::SOL_UDP, libc::UDP_GRO, 1);
         set(&receiver, libc::IPPROTO_IP, libc::IP_RECVTOS, 1);
@@ -403,15 +318,15 @@ mod tests {
         let parts = [IoSlice::new(&payload)];
         let mut train = message(&parts);
         train.to = Some(receiver.local_addr().unwrap());
-        train.segment = Some(100);
-        train.tos = Some(1);
+        train.stride = Some(100);
+        train.ecn = 1;
         SendBatch::new(1).send(sender.as_fd(), &[train], 0).unwrap();
         let mut recv = RecvBatch::new(4, 1000);
         recv.recv(receiver.as_fd(), libc::MSG_WAITFORONE).unwrap();
         let got = recv.datagrams().next().unwrap();
         assert_eq!(got.bytes, payload);
         assert_eq!(got.stride, Some(100));
-        assert_eq!(got.tos, Some(1));
+        assert_eq!(got.ecn, 1);
     }
 
     #[test]
@@ -434,20 +349,5 @@ mod tests {
         let error = recv.recv(receiver.as_fd(), libc::MSG_DONTWAIT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         assert_eq!(recv.datagrams().count(), 0);
-    }
-
-    #[test]
-    fn control_with_a_lying_length_is_left_alone() {
-        let mut control = Control([0u8; 32]);
-        put_cmsg(
-            &mut control.0,
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            &9i32.to_ne_bytes(),
-        );
-        assert_eq!(read_control(&control.0).0, Some(9));
-        control.0[0] = 200;
-        assert_eq!(read_control(&control.0), (None, None));
-        assert_eq!(read_control(&control.0[..10]), (None, None));
     }
 }
