@@ -10,6 +10,8 @@ use std::process::ExitCode;
 pub(crate) enum Command {
     /// Run a node.
     Agent,
+    /// Two nodes on this machine, measured.
+    Demo,
     /// Print the version.
     Version,
     /// Print the list of subcommands.
@@ -22,6 +24,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "agent",
         "run this node: lease, tunnel device, packets (takes flanneld's flags)",
         Command::Agent,
+    ),
+    (
+        "demo",
+        "make two nodes on this machine and measure them against the kernel",
+        Command::Demo,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

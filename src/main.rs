@@ -2,6 +2,7 @@
 
 mod agent;
 mod commands;
+mod demo;
 mod version;
 
 use commands::Command;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match commands::select(&program, &args) {
         Ok((Command::Agent, args)) => agent::run(args),
+        Ok((Command::Demo, args)) => demo::run(args.iter().cloned()),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

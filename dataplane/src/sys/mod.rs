@@ -10,6 +10,7 @@ pub mod buffers;
 pub mod cmsg;
 pub mod epoch;
 pub mod event;
+pub mod mmsg;
 pub mod ring;
 pub mod tun;
 pub mod udp;

@@ -1,0 +1,27 @@
+# weft's usual errands. `make demo` and `make test` want root: they make network namespaces.
+
+.DEFAULT_GOAL := build
+.PHONY: setup build lint test demo
+
+# Where rustup puts cargo, for shells that have not heard of it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Install what is missing: Debian packages, the Rust toolchain.
+setup:
+	scripts/setup.sh
+
+build: setup
+	cargo build --release
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Lint and every test; the last line says how many passed.
+test: setup
+	scripts/test.sh
+
+# Two nodes on this machine, measured against the kernel. make demo ARGS="--keep --regime all"
+demo: build
+	cargo run --release --quiet -- demo $(ARGS)

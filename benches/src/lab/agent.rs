@@ -1,0 +1,297 @@
+//! `weft agent` on a node.
+
+use super::{Error, Lab, Namespace, Process, Result, netns, topology};
+use ipnet::Ipv4Net;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long an agent may take until `subnet.env` appears (flannel's own tests give it this).
+pub const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the answer to SIGUSR1 may take.
+const COUNTERS_LIMIT: Duration = Duration::from_secs(3);
+
+/// Which agent to run and how.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// The `weft` binary.
+    pub binary: PathBuf,
+    /// URL of etcd.
+    pub etcd: String,
+    /// Key prefix in etcd.
+    pub prefix: String,
+    /// Further flags.
+    pub flags: Vec<String>,
+}
+
+impl AgentOptions {
+    /// The usual agent: flannel's default prefix, no further flags.
+    pub fn new(binary: impl Into<PathBuf>, etcd: &str) -> AgentOptions {
+        AgentOptions {
+            binary: binary.into(),
+            etcd: etcd.to_owned(),
+            prefix: "/coreos.com/network".to_owned(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// An agent of one node, with its own state directory and `subnet.env` in the lab's
+/// directory. Both survive stopping and starting again. Stopped when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    ns: Namespace,
+    options: AgentOptions,
+    dir: PathBuf,
+    process: Option<Process>,
+    /// `subnet.env` as it was before the last start, to tell a new one from an old one.
+    before: Option<(u64, i64, i64)>,
+}
+
+impl Agent {
+    /// Start an agent on node `number` (from 1), without waiting for it.
+    pub fn start(lab: &Lab, number: usize, options: AgentOptions) -> Result<Agent> {
+        let dir = lab.dir().join(format!("agent{number}"));
+        fs::create_dir_all(&dir).map_err(|e| Error::because(dir.display(), e))?;
+        let mut agent = Agent {
+            ns: lab.node(number).ns.clone(),
+            options,
+            dir,
+            process: None,
+            before: None,
+        };
+        agent.start_again()?;
+        Ok(agent)
+    }
+
+    /// Start the agent once more. Does nothing while it runs.
+    pub fn start_again(&mut self) -> Result<()> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        self.before = identity(&self.subnet_file());
+        let options = &self.options;
+        let mut command = self.ns.command(&options.binary);
+        command.arg("agent");
+        command.arg(format!("-etcd-endpoints={}", options.etcd));
+        command.arg(format!("-etcd-prefix={}", options.prefix));
+        command.arg(format!("-iface={}", topology::UNDERLAY));
+        command.arg(format!("-subnet-file={}", self.subnet_file().display()));
+        command.arg(format!("--state-dir={}", self.state_dir().display()));
+        command.args(&options.flags);
+        command.env("NO_COLOR", "1");
+        self.process = Some(self.ns.spawn(command, &self.log_file())?);
+        Ok(())
+    }
+
+    /// Wait until the agent has written its `subnet.env`.
+    pub fn wait_ready(&mut self) -> Result<SubnetEnv> {
+        let file = self.subnet_file();
+        let before = self.before;
+        let mut ended = None;
+        let ready = netns::wait_until(READY_LIMIT, || {
+            let process = self.process.as_mut();
+            ended = process.and_then(|p| p.ended().ok().flatten());
+            let now = identity(&file);
+            ended.is_some() || (now.is_some() && now != before)
+        });
+        let tail = || tail(&self.log_file(), 4);
+        match ended {
+            Some(status) => Err(Error::because(
+                format!("the agent ended ({status})"),
+                tail(),
+            )),
+            None if !ready => {
+                let limit = READY_LIMIT.as_secs();
+                let what = format!("the agent wrote no subnet.env in {limit} s; its log ends");
+                Err(Error::because(what, tail()))
+            }
+            None => self.subnet_env(),
+        }
+    }
+
+    /// Read `subnet.env`.
+    pub fn subnet_env(&self) -> Result<SubnetEnv> {
+        let file = self.subnet_file();
+        let text = fs::read_to_string(&file).map_err(|e| Error::because(file.display(), e))?;
+        text.parse().map_err(|e| Error::because(file.display(), e))
+    }
+
+    /// Ask the agent for its counters (SIGUSR1) and read them from its log. Names that are
+    /// not there count zero.
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>> {
+        let log = self.log_file();
+        let read = || fs::read_to_string(&log).unwrap_or_default();
+        let old = read().len();
+        self.signal(Signal::USR1)?;
+        let mut found = None;
+        netns::wait_until(COUNTERS_LIMIT, || {
+            let text = read();
+            // Only whole lines: the agent may be in the middle of writing one.
+            let new = text.get(old..).unwrap_or_default();
+            let whole = new.rfind('\n').map_or("", |end| &new[..end]);
+            found = whole.lines().rev().find_map(parse_counters);
+            found.is_some()
+        });
+        found.ok_or_else(|| {
+            Error::because("the agent logged no counters after SIGUSR1", tail(&log, 2))
+        })
+    }
+
+    /// Send the agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        match &self.process {
+            Some(process) => process.signal(signal),
+            None => Err(Error::new("the agent is stopped")),
+        }
+    }
+
+    /// End the agent with SIGTERM (SIGKILL if it does not end in 5 s) and wait for its end.
+    pub fn stop(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        self.process.take().map(|mut p| p.stop()).transpose()
+    }
+
+    /// End the agent with SIGKILL, as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process
+            .take()
+            .map_or(Ok(()), |mut p| p.kill().map(drop))
+    }
+
+    /// Process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Where it runs.
+    pub fn namespace(&self) -> &Namespace {
+        &self.ns
+    }
+
+    /// Its `subnet.env`.
+    pub fn subnet_file(&self) -> PathBuf {
+        self.dir.join("subnet.env")
+    }
+
+    /// Its state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// What it printed since it was first started.
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// Let the agent outlive this process.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// Inode and time of change: an atomic rewrite changes it even if the text stays the same.
+fn identity(file: &Path) -> Option<(u64, i64, i64)> {
+    let meta = fs::metadata(file).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// The last `count` lines of a log, for an error message.
+pub(super) fn tail(log: &Path, count: usize) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    match lines.len() {
+        0 => format!("{} is empty", log.display()),
+        n => lines[n.saturating_sub(count)..].join(" | "),
+    }
+}
+
+/// The `name=value` pairs after `counters:` in a log line.
+fn parse_counters(line: &str) -> Option<BTreeMap<String, u64>> {
+    let (_, pairs) = line.split_once("counters:")?;
+    let pairs = pairs.split([' ', ',', '\t']).filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    });
+    Some(pairs.collect())
+}
+
+/// What `subnet.env` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetEnv {
+    /// The whole network.
+    pub network: Ipv4Net,
+    /// The node's subnet, written as its gateway: `10.244.7.1/24`.
+    pub subnet: Ipv4Net,
+    /// MTU of the overlay in bytes.
+    pub mtu: u32,
+    /// Whether the agent masquerades.
+    pub ipmasq: bool,
+}
+
+impl FromStr for SubnetEnv {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<SubnetEnv, String> {
+        fn field<T: FromStr>(text: &str, name: &str) -> std::result::Result<T, String> {
+            let value = text.lines().find_map(|line| {
+                let (key, value) = line.trim().split_once('=')?;
+                (key == name).then_some(value)
+            });
+            let value = value.ok_or_else(|| format!("{name} is missing"))?;
+            value
+                .parse()
+                .map_err(|_| format!("{name} has the invalid value `{value}`"))
+        }
+        Ok(SubnetEnv {
+            network: field(text, "FLANNEL_NETWORK")?,
+            subnet: field(text, "FLANNEL_SUBNET")?,
+            mtu: field(text, "FLANNEL_MTU")?,
+            ipmasq: field(text, "FLANNEL_IPMASQ")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENV: &str = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.7.1/24\n\
+                       FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
+
+    #[test]
+    fn subnet_env_reads() {
+        let env: SubnetEnv = ENV.parse().unwrap();
+        assert_eq!(env.network, "10.244.0.0/16".parse().unwrap());
+        assert_eq!(env.subnet, "10.244.7.1/24".parse().unwrap());
+        assert_eq!((env.mtu, env.ipmasq), (1450, false));
+    }
+
+    #[test]
+    fn subnet_env_names_what_is_wrong() {
+        let missing = ENV.replace("FLANNEL_MTU=1450\n", "");
+        let error = missing.parse::<SubnetEnv>().unwrap_err();
+        assert_eq!(error, "FLANNEL_MTU is missing");
+        let wrong = ENV.replace("10.244.7.1/24", "10.244.7.1/99");
+        let error = wrong.parse::<SubnetEnv>().unwrap_err();
+        assert_eq!(
+            error,
+            "FLANNEL_SUBNET has the invalid value `10.244.7.1/99`"
+        );
+    }
+
+    #[test]
+    fn counters_are_pairs_after_the_word() {
+        let line = "2026-01-01T00:00:00Z  INFO a=1 counters: sends=12 drop_wrong_vni=3 odd=x";
+        let counters = parse_counters(line).unwrap();
+        assert_eq!(counters.len(), 2);
+        assert_eq!(counters["sends"], 12);
+        assert_eq!(counters["drop_wrong_vni"], 3);
+        assert_eq!(parse_counters("no such line sends=1"), None);
+        assert_eq!(parse_counters("counters:").map(|c| c.len()), Some(0));
+    }
+}

@@ -1,0 +1,113 @@
+//! The lab: nodes and pods in network namespaces, joined by one underlay.
+//!
+//! [`Lab`] makes nodes; [`Etcd`], [`Agent`] and [`Vtep`] (kernel VXLAN) run on them;
+//! [`Path`] chooses which of them carries pod traffic. Everything a lab makes carries
+//! its id in its name, so several can run at once and each removes only its own: on drop,
+//! on failure, and on SIGINT, SIGTERM or SIGHUP (see [`guard`]).
+
+pub mod agent;
+pub mod cluster;
+pub mod etcd;
+pub mod guard;
+pub mod kernel;
+pub mod netns;
+pub mod path;
+pub mod regime;
+pub mod tools;
+pub mod topology;
+
+pub use agent::{Agent, AgentOptions, SubnetEnv};
+pub use cluster::{Cluster, ClusterOptions};
+pub use etcd::Etcd;
+pub use kernel::{Vtep, VxlanSpec};
+pub use netns::{Namespace, Process};
+pub use path::{Path, Switch};
+pub use regime::Regime;
+pub use topology::{Lab, LabOptions, Node, Pod};
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Why something in the lab failed: one line that names the command or file.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+/// Result of lab operations.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error that reads as `message`, its line breaks made spaces.
+    pub fn new(message: impl Into<String>) -> Error {
+        let message: String = message.into();
+        let lines: Vec<_> = message.lines().map(str::trim).collect();
+        Error(lines.join(" ").trim().to_owned())
+    }
+
+    /// `what` failed for the reason `source`.
+    pub fn because(what: impl std::fmt::Display, source: impl std::fmt::Display) -> Error {
+        Error::new(format!("{what}: {source}"))
+    }
+}
+
+/// Run a command to its end; its standard output, or an error naming it and its complaint.
+pub fn run(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let output = command
+        .stdin(std::process::Stdio::null())
+        // Ctrl-C is for the lab, which stops its commands itself (see `guard`).
+        .process_group(0)
+        .output()
+        .map_err(|e| Error::because(format!("cannot run `{shown}`"), e))?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(stdout);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let complaint = if stderr.trim().is_empty() {
+        stdout
+    } else {
+        stderr
+    };
+    Err(Error::because(
+        format!("`{shown}` failed ({})", output.status),
+        complaint.trim(),
+    ))
+}
+
+fn show(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|w| w.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
+/// Run `ip` with the words of `args`.
+pub fn ip(args: &str) -> Result<String> {
+    run(Command::new("ip").args(args.split_whitespace()))
+}
+
+/// Whether this process may make namespaces: it runs as root and has `ip`.
+/// Otherwise the reason in one line, for tests that have to be skipped.
+pub fn unavailable() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("network namespaces need root".to_owned());
+    }
+    ip("netns list").err().map(|e| e.to_string())
+}
+
+/// For tests: whether the lab cannot run here. If so the reason is printed and, so that
+/// `make test` can count it, appended to the file that `WEFT_SKIPPED` names.
+pub fn skips_test() -> bool {
+    let missing = || tools::missing().map(|missing| missing.to_string());
+    let Some(reason) = unavailable().or_else(missing) else {
+        return false;
+    };
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("WEFT_SKIPPED") {
+        use std::io::Write;
+        let file = std::fs::File::options().append(true).open(path);
+        // Only the count suffers if that cannot be written.
+        let _ = file.and_then(|mut file| writeln!(file, "{reason}"));
+    }
+    true
+}

@@ -1,0 +1,67 @@
+//! The programs a lab runs.
+
+use std::path::Path;
+
+/// Programs and the Debian packages that hold them.
+const TOOLS: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
+    ("bridge", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("ping", "iputils-ping"),
+    ("timeout", "coreutils"),
+    ("iperf3", "iperf3"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
+];
+
+/// Programs that are not in `PATH` and the packages to install for them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Names of programs.
+    pub programs: Vec<&'static str>,
+    /// Names of Debian packages.
+    pub packages: Vec<&'static str>,
+}
+
+/// What is missing on this machine, if anything.
+pub fn missing() -> Option<Missing> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs: Vec<_> = std::env::split_paths(&path).collect();
+    missing_if(|program| {
+        dirs.iter()
+            .any(|dir: &_| Path::join(dir, program).is_file())
+    })
+}
+
+fn missing_if(has: impl Fn(&str) -> bool) -> Option<Missing> {
+    let absent: Vec<_> = TOOLS.iter().filter(|(program, _)| !has(program)).collect();
+    let mut packages: Vec<_> = absent.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    let programs = absent.iter().map(|(program, _)| *program).collect();
+    (!absent.is_empty()).then_some(Missing { programs, packages })
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (programs, packages) = (self.programs.join(", "), self.packages.join(" "));
+        write!(
+            f,
+            "not installed: {programs}; try `apt-get install {packages}`"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_named_once() {
+        assert_eq!(missing_if(|_| true), None);
+        let missing = missing_if(|p| p != "ip" && p != "bridge" && p != "etcd").unwrap();
+        assert_eq!(
+            missing.to_string(),
+            "not installed: ip, bridge, etcd; try `apt-get install iproute2 etcd-server`"
+        );
+    }
+}

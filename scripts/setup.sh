@@ -1,0 +1,85 @@
+#!/bin/bash
+# Install what building, testing and the demo need on Debian. Does nothing, and needs neither
+# root nor network, where everything is there already.
+set -eu
+cd "$(dirname "$0")/.."
+
+packages=(
+    build-essential pkg-config ca-certificates protobuf-compiler libprotobuf-dev
+    iproute2 iputils-ping ethtool procps nftables iptables
+    etcd-server etcd-client iperf3 tshark tcpdump
+)
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+is_installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+apt_install() {
+    [ "$(id -u)" = 0 ] || fail "run as root to install: $*"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    apt-get install -q -y --no-install-recommends "$@"
+}
+
+# Whether this release of Debian has the package at all.
+has_candidate() {
+    LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+}
+
+# Debian starts services on installation; an etcd of ours runs in a namespace and is the only
+# one wanted.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        trap "rm -f $policy" EXIT
+    fi
+    "$@"
+    if command -v systemctl >/dev/null; then
+        systemctl disable --quiet etcd 2>/dev/null || true
+    fi
+}
+
+install_packages() {
+    command -v dpkg-query >/dev/null ||
+        fail "not a Debian system; install the equivalents of: ${packages[*]}"
+    local missing=() package
+    for package in "${packages[@]}"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    echo "setup: installing ${missing[*]}"
+    case " ${missing[*]} " in
+    *" etcd-server "*) without_services apt_install "${missing[@]}" ;;
+    *) apt_install "${missing[@]}" ;;
+    esac
+}
+
+# The version that rust-toolchain.toml asks for; rustup fetches it by itself.
+wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+
+has_rust() {
+    local found
+    found=$(cargo --version 2>/dev/null | cut -d' ' -f2) || return 1
+    [ -n "$found" ] && printf '%s\n%s\n' "$wanted" "$found" | sort -V -C
+}
+
+install_rust() {
+    has_rust && return
+    local remedy="install Rust $wanted or newer from https://rustup.rs and run make again"
+    if ! command -v rustup >/dev/null; then
+        has_candidate rustup || fail "there is no cargo $wanted; $remedy"
+        apt_install rustup
+    fi
+    rustup toolchain install "$wanted" --profile minimal --component clippy --component rustfmt
+    has_rust || fail "cargo is still older than $wanted; $remedy"
+}
+
+install_packages
+install_rust

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Lint, then every test, end to end ones last and alone: they measure and they need the cores.
+# Goes on after failures; the last line sums all tests up.
+set -u
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+# Tests that cannot run here (no root, say) leave a line in this file.
+WEFT_SKIPPED=$(mktemp)
+export WEFT_SKIPPED
+trap 'rm -f "$log" "$WEFT_SKIPPED"' EXIT
+
+broken=()
+
+stage() {
+    local name=$1
+    shift
+    echo "== $name"
+    "$@" 2>&1 | tee -a "$log"
+    [ "${PIPESTATUS[0]}" = 0 ] || broken+=("$name")
+}
+
+stage lint make --no-print-directory --keep-going lint
+stage tests cargo test --workspace --no-fail-fast
+if [ -e tests/e2e.rs ] || [ -e tests/e2e/main.rs ]; then
+    stage "end to end" cargo test --release --test e2e --no-fail-fast -- --test-threads=1
+fi
+
+for name in ${broken[@]+"${broken[@]}"}; do
+    echo "failed: $name"
+done
+sort "$WEFT_SKIPPED" | uniq -c | sed 's/^ *\([0-9]*\) /skipped \1: /'
+
+skipped=$(wc -l <"$WEFT_SKIPPED")
+# test result: ok. 24 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; ...
+awk -v skipped="$skipped" '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped }
+' "$log"
+
+[ ${#broken[@]} = 0 ]

@@ -1,0 +1,222 @@
+//! `weft demo`: two nodes on this machine, measured against the kernel.
+
+mod args;
+mod progress;
+
+use args::{Args, Refusal};
+use progress::Progress;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use weft_benches::lab::{
+    self, Cluster, ClusterOptions, Error, Path, Pod, Regime, Switch, guard, tools,
+};
+use weft_benches::load::Workload;
+use weft_benches::load::rounds::{self, Plan, Sample};
+use weft_benches::report::{Comparison, Host};
+
+/// TCP throughput of flannel's `udp` backend in Gbit/s, measured once on two cores.
+const FLANNEL_UDP_GBITS: f64 = 0.38;
+
+/// Run the demo with the words after `weft demo`.
+pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match args::parse(args) {
+        Ok(args) => args,
+        Err(Refusal::Help(text)) => {
+            print(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(Refusal::Bad(line)) => {
+            eprintln!("weft demo: {line}");
+            return ExitCode::from(2);
+        }
+    };
+    let result = if args.remove { remove() } else { show(&args) };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            guard::wait_if_interrupted();
+            eprintln!("weft demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Print to standard output; nobody reading it is no reason to fail.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn remove() -> lab::Result<()> {
+    check_machine(false)?;
+    let removed = guard::remove_orphans(true)?;
+    print(&match removed.len() {
+        0 => "nothing to remove\n".to_owned(),
+        _ => format!("removed: {}\n", removed.join(", ")),
+    });
+    Ok(())
+}
+
+/// Everything the demo needs of the machine, checked before anything is made.
+fn check_machine(tools: bool) -> lab::Result<()> {
+    if let Some(reason) = lab::unavailable() {
+        return Err(Error::new(reason));
+    }
+    if let Some(missing) = tools::missing().filter(|_| tools) {
+        return Err(Error::new(missing.to_string()));
+    }
+    if tools && !std::path::Path::new("/dev/net/tun").exists() {
+        return Err(Error::new(
+            "there is no /dev/net/tun; try `modprobe tun`, or give the container the device",
+        ));
+    }
+    Ok(())
+}
+
+fn show(args: &Args) -> lab::Result<()> {
+    check_machine(true)?;
+    let mut progress = Progress::new();
+    let mut cluster = Cluster::start(&ClusterOptions::new(own_binary()?), |what| {
+        progress.step(what);
+    })?;
+    progress.step("first pings");
+    cluster.ping_all()?;
+    let switch = Switch::new(&cluster.lab, 1, 2, cluster.mtu())?;
+    let heading = heading(&cluster, args)?;
+    progress.pause(|| print(&heading));
+
+    let plan = Plan {
+        paths: Path::ALL.to_vec(),
+        workloads: Workload::ALL.to_vec(),
+        rounds: args.rounds,
+        time: Duration::from_secs(args.seconds),
+    };
+    progress.measure(plan.runs() * args.regime.0.len());
+    for &regime in args.regime.0.iter().filter(|_| args.rounds > 0) {
+        cluster.lab.set_regime(regime)?;
+        let samples = measure(&cluster, &switch, &plan, &mut progress)?;
+        let report = report(regime, &samples);
+        progress.pause(|| print(&report));
+    }
+    progress.finish();
+    switch.choose(Path::Weft)?;
+    print(&drops(&cluster));
+    if args.keep {
+        let text = how_to_enter(&cluster)?;
+        cluster.keep()?;
+        print(&text);
+    }
+    Ok(())
+}
+
+fn own_binary() -> lab::Result<PathBuf> {
+    std::env::current_exe().map_err(|e| Error::because("cannot find the weft binary", e))
+}
+
+fn pods(cluster: &Cluster) -> lab::Result<(&Pod, &Pod)> {
+    Ok((cluster.lab.node(1).pod()?, cluster.lab.node(2).pod()?))
+}
+
+fn measure(
+    cluster: &Cluster,
+    switch: &Switch,
+    plan: &Plan,
+    progress: &mut Progress,
+) -> lab::Result<Vec<Sample>> {
+    let regime = cluster.lab.regime();
+    let tell = |round: usize, workload: Workload, path: Path| {
+        let (load, path) = (workload.name(), path.name());
+        let load = load.split(',').next().unwrap_or(load);
+        progress.run(&format!("{regime} round {}: {load}, {path}", round + 1));
+    };
+    rounds::run(plan, switch, pods(cluster)?, &cluster.agent_pids(), tell)
+}
+
+fn heading(cluster: &Cluster, args: &Args) -> lab::Result<String> {
+    let (a, b) = pods(cluster)?;
+    let (version, host) = (env!("CARGO_PKG_VERSION"), Host::this());
+    let (rounds, seconds, mtu) = (args.rounds, args.seconds, cluster.mtu());
+    let (a, b, largest) = (a.address, b.address, mtu - 28);
+    let mut text = format!(
+        "weft {version}; {host}\n\
+         Pods {a} and {b} ping each other, also with {largest}-byte payloads and DF set.\n"
+    );
+    if rounds > 0 {
+        let plural = if rounds == 1 { "" } else { "s" };
+        let _ = writeln!(
+            text,
+            "Underlay MTU 1500; the pods' MTU is {mtu} on all three paths.\n\
+             {rounds} interleaved round{plural} of {seconds} s; median [min-max]; \
+             the ratio is the median of the rounds' ratios."
+        );
+    }
+    Ok(text)
+}
+
+fn report(regime: Regime, samples: &[Sample]) -> String {
+    let comparison = Comparison::new(samples);
+    let mut text = format!("\n{}\n{}", regime.describe(), comparison.table());
+    if let Some(share) = comparison.agents().user_share() {
+        let percent = share * 100.0;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "Userspace share of the CPU time of weft's two agents: {percent:.1} %"
+        );
+    }
+    let weft = comparison.summary(Workload::Tcp1, Path::Weft, |m| m.value);
+    if let Some(weft) = weft {
+        let times = weft.median / FLANNEL_UDP_GBITS;
+        let _ = writeln!(
+            text,
+            "TCP 1 against flannel's udp backend: {times:.0} times its {FLANNEL_UDP_GBITS} Gbit/s \
+             (a reference from a\nmachine of two cores, not measured in this run)"
+        );
+    }
+    text
+}
+
+/// Packets that weft dropped, by reason, over both nodes; empty if none or unknown.
+fn drops(cluster: &Cluster) -> String {
+    let mut text = String::new();
+    for (i, agent) in cluster.agents.iter().enumerate() {
+        let counters = agent.counters().unwrap_or_default();
+        let drops = counters
+            .iter()
+            .filter(|(name, _)| name.starts_with("drop_"));
+        let drops: Vec<_> = drops
+            .map(|(name, count)| format!("{name}={count}"))
+            .collect();
+        if !drops.is_empty() {
+            let _ = writeln!(text, "weft on node {}: {}", i + 1, drops.join(" "));
+        }
+    }
+    text
+}
+
+fn how_to_enter(cluster: &Cluster) -> lab::Result<String> {
+    let mut text = String::from("\nThe nodes stay up. To enter them and their pods:\n");
+    for node in cluster.lab.nodes() {
+        let pod = node.pod()?;
+        let _ = writeln!(
+            text,
+            "  ip netns exec {} bash   # node {}",
+            node.ns.name(),
+            node.number
+        );
+        let _ = writeln!(
+            text,
+            "  ip netns exec {} bash   # its pod, {}",
+            pod.ns.name(),
+            pod.address
+        );
+    }
+    for agent in &cluster.agents {
+        let _ = writeln!(text, "  less {}", agent.log_file().display());
+    }
+    text += "To remove them: weft demo --remove\n";
+    Ok(text)
+}
