@@ -27,6 +27,9 @@ pub struct Timing {
     pub renew_retry: Duration,
     /// How long one server may take to answer.
     pub request_timeout: Duration,
+    /// Silence after which a server in use is asked for a sign of life; it is given half as
+    /// long to answer. etcd closes connections that ask more often than each 5 s.
+    pub keep_alive: Duration,
     /// First pause before trying again.
     pub backoff_min: Duration,
     /// Longest pause before trying again; it doubles up to here.
@@ -39,6 +42,7 @@ impl Default for Timing {
             lease_ttl: Duration::from_secs(86_400),
             renew_retry: Duration::from_secs(60),
             request_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(10),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
         }

@@ -9,11 +9,6 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// Pings on a connection that carries a request or a watch, so that a dead one is noticed.
-/// etcd closes connections that ping more often than each 5 s, or while they are idle
-/// (`embed.DefaultGRPCKeepAliveMinTime`, `PermitWithoutStream` off).
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-
 /// gRPC status codes by which a server answers "no" (grpc/doc/statuscodes.md): not found,
 /// invalid argument, already exists, permission denied, exhausted, failed precondition, out
 /// of range, unimplemented, data loss, unauthenticated. All others mean that it did not get
@@ -154,10 +149,11 @@ impl Connection {
 
     /// A client for one server. It connects at the first request, not here.
     async fn connect(&self, endpoint: &str) -> Result<Client, Error> {
-        let (interval, patience) = KEEP_ALIVE;
+        let keep_alive = self.timing.keep_alive;
         let options = ConnectOptions::new()
             .with_connect_timeout(self.timing.request_timeout)
-            .with_keep_alive(interval, patience)
+            .with_keep_alive(keep_alive, keep_alive / 2)
+            // etcd closes connections that ping while no request is under way.
             .with_keep_alive_while_idle(false)
             .with_require_leader(true);
         Client::connect([endpoint], Some(options)).await

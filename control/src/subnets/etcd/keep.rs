@@ -69,6 +69,9 @@ async fn renew(store: &Store, lease: &Lease) -> Result<Seen, Failure> {
             return Ok(taken);
         }
         let grant = match entry.lease_id {
+            0 if entry.attrs.as_ref() == Ok(&lease.attrs) => {
+                return Ok(Seen::Own { expires: None });
+            }
             0 => RESERVATION,
             _ => store.grant().await?,
         };

@@ -92,8 +92,8 @@ impl Store {
         Some(kv.value().to_vec())
     }
 
-    /// Where etcd's history stands.
-    pub(super) async fn position(&self) -> Result<Position, Failure> {
+    /// Where etcd's history stands; waits for etcd.
+    pub(super) async fn position(&self) -> Position {
         let key = self.config_key();
         let read = |client: etcd_client::Client| {
             let key = key.clone();
@@ -103,7 +103,7 @@ impl Store {
                 position(response.header())
             }
         };
-        self.connection.call("read its revision", read).await
+        self.connection.insist("tell its revision", read).await
     }
 
     /// All leases, sorted by key. Malformed keys are left out with a warning.

@@ -70,13 +70,10 @@ async fn follow(
         }
         // A store put back from a backup or replaced by an empty one has another history.
         // Waiting for our revision to come up in it could take for ever.
-        match store.position().await {
-            Ok(now) if now.cluster != position.cluster || now.revision < position.revision => {
-                warn!("etcd's history is another than before: listing all leases again");
-                return Ok(());
-            }
-            Ok(_) => {}
-            Err(failure) => retry.pause(failure).await,
+        let now = store.position().await;
+        if now.cluster != position.cluster || now.revision < position.revision {
+            warn!("etcd's history is another than before: listing all leases again");
+            return Ok(());
         }
     }
 }

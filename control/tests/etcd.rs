@@ -1,0 +1,52 @@
+//! The etcd subnet manager against a real etcd.
+
+// Helpers of tests are not seen as tests by clippy.toml's allow-unwrap-in-tests.
+#![allow(clippy::unwrap_used)]
+
+#[path = "etcd/acquire.rs"]
+mod acquire;
+#[path = "etcd/keep.rs"]
+mod keep;
+#[path = "etcd/lab.rs"]
+mod lab;
+#[path = "etcd/outage.rs"]
+mod outage;
+#[path = "etcd/watch.rs"]
+mod watch;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use tokio::time::timeout;
+use weft_control::config::NetworkConfig;
+use weft_control::lease::{LeaseAttrs, VxlanData};
+
+/// Longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest that something is watched for not happening.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// The outcome of a future that must not take long.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("{what}: nothing within {PATIENCE:?}"),
+    }
+}
+
+fn config() -> NetworkConfig {
+    NetworkConfig::parse(
+        r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.8.0",
+            "Backend":{"Type":"vxlan"}}"#,
+    )
+    .unwrap()
+}
+
+/// Attributes of node `n`.
+fn node(n: u8) -> LeaseAttrs {
+    let data = VxlanData {
+        vni: 1,
+        vtep_mac: [0x0e, 0, 0, 0, 0, n],
+    };
+    LeaseAttrs::vxlan(Ipv4Addr::new(192, 0, 2, n), data)
+}

@@ -1,0 +1,325 @@
+use crate::lab::{Etcd, PREFIX, manager, timing};
+use crate::{config, node, soon};
+use futures::future::join_all;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+use weft_control::config::NetworkConfig;
+use weft_control::lease::LeaseAttrs;
+use weft_control::subnets::{SubnetError, SubnetManager, wait_for_config};
+
+#[tokio::test]
+async fn u1_no_config_key_is_an_error() {
+    let etcd = Etcd::start().await;
+    let error = etcd.subnets().await.network_config().await.unwrap_err();
+    let key = format!("{PREFIX}/config");
+    assert_eq!(error, SubnetError::NoConfig { key: key.clone() });
+    let message = error.to_string();
+    assert!(message.starts_with(&format!("no network config in etcd: key {key} not found")));
+}
+
+#[tokio::test]
+async fn u2_the_config_is_returned_verbatim() {
+    let etcd = Etcd::start().await;
+    let text = "{ \"Network\" : \"10.1.0.0/16\" , \"x\":1}\n";
+    etcd.put("config", text).await;
+    let found = etcd.subnets().await.network_config().await;
+    assert_eq!(found, Ok(text.to_owned()));
+}
+
+#[tokio::test]
+async fn a_missing_or_invalid_config_is_waited_for() {
+    let etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let operator = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        etcd.put("config", "{").await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        etcd.put("config", r#"{"Network":"10.9.0.0/16"}"#).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        let text = r#"{"Network":"10.9.0.0/16","Backend":{"Type":"vxlan"}}"#;
+        etcd.put("config", text).await;
+    };
+    let (config, ()) = tokio::join!(soon("config", wait_for_config(&subnets)), operator);
+    assert_eq!(config.network, Some("10.9.0.0/16".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn u3_u4_a_lease_is_written_as_flannel_writes_it() {
+    let etcd = Etcd::start().await;
+    let one = NetworkConfig::parse(
+        r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.5.0"}"#,
+    )
+    .unwrap();
+    let attrs = LeaseAttrs::parse(r#"{"PublicIP":"1.2.3.4"}"#).unwrap();
+    let lease = etcd
+        .subnets()
+        .await
+        .acquire(&one, &attrs, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        etcd.leases().await,
+        [(
+            "10.1.5.0-24".to_owned(),
+            r#"{"PublicIP":"1.2.3.4","PublicIPv6":null}"#.to_owned()
+        )]
+    );
+    let left = lease.expires.unwrap() - Instant::now();
+    assert!(left > Duration::from_secs(86_000), "{left:?}");
+    assert!(etcd.ttl("subnets/10.1.5.0-24").await.unwrap() > 86_000);
+}
+
+#[tokio::test]
+async fn u11_acquire_stays_in_range_and_comes_back_to_the_same_lease() {
+    let etcd = Etcd::start().await;
+    let config = config();
+    let first = etcd
+        .subnets()
+        .await
+        .acquire(&config, &node(1), None)
+        .await
+        .unwrap();
+    assert_eq!(first.subnet.prefix_len(), 24);
+    let range = config.subnet_min..=config.subnet_max;
+    assert!(range.contains(&first.subnet.addr()), "{}", first.subnet);
+    // Another process, other attributes, another wish: the address decides.
+    let mut again = node(1);
+    again.backend_data = node(7).backend_data;
+    let wishes = ["10.1.5.0/24", "10.1.6.0/24"].map(|net| net.parse().unwrap());
+    let wish = wishes.into_iter().find(|net| *net != first.subnet);
+    let second = etcd
+        .subnets()
+        .await
+        .acquire(&config, &again, wish)
+        .await
+        .unwrap();
+    assert_eq!(second.subnet, first.subnet);
+    assert!(second.revision > first.revision);
+    assert_eq!(
+        etcd.leases().await,
+        [(first.key().to_string(), again.to_json())]
+    );
+}
+
+#[tokio::test]
+async fn u11_the_previous_subnet_is_honoured_if_it_fits_and_is_free() {
+    let etcd = Etcd::start().await;
+    let (config, subnets) = (config(), etcd.subnets().await);
+    let wish = "10.1.7.0/24".parse().unwrap();
+    let lease = subnets
+        .acquire(&config, &node(1), Some(wish))
+        .await
+        .unwrap();
+    assert_eq!(lease.subnet, wish);
+    // Taken by node 1.
+    let lease = subnets
+        .acquire(&config, &node(2), Some(wish))
+        .await
+        .unwrap();
+    assert_ne!(lease.subnet, wish);
+    // Outside of the range, and of another length.
+    for (n, wish) in [(3, "10.1.9.0/24"), (4, "10.1.5.0/25")] {
+        let wish = wish.parse().unwrap();
+        let lease = subnets
+            .acquire(&config, &node(n), Some(wish))
+            .await
+            .unwrap();
+        assert_ne!(lease.subnet, wish);
+    }
+}
+
+#[tokio::test]
+async fn u12_another_network_means_another_subnet_and_no_trace_of_the_old_one() {
+    let etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let old = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let changed = NetworkConfig::parse(r#"{"Network":"10.2.0.0/16"}"#).unwrap();
+    let new = subnets
+        .acquire(&changed, &node(1), Some(old.subnet))
+        .await
+        .unwrap();
+    assert!(changed.network.unwrap().contains(&new.subnet));
+    assert_eq!(
+        etcd.leases().await,
+        [(new.key().to_string(), node(1).to_json())]
+    );
+}
+
+#[tokio::test]
+async fn a_lease_that_lost_its_ipv6_half_keeps_the_subnet() {
+    let etcd = Etcd::start().await;
+    etcd.put("subnets/10.1.6.0-24&fd00:0:0:6::-64", &node(1).to_json())
+        .await;
+    let lease = etcd
+        .subnets()
+        .await
+        .acquire(&config(), &node(1), None)
+        .await
+        .unwrap();
+    assert_eq!(lease.subnet, "10.1.6.0/24".parse().unwrap());
+    assert_eq!(
+        etcd.leases().await,
+        [("10.1.6.0-24".to_owned(), node(1).to_json())]
+    );
+}
+
+#[tokio::test]
+async fn two_nodes_racing_for_two_subnets_get_one_each() {
+    let etcd = Etcd::start().await;
+    let two = NetworkConfig::parse(
+        r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.6.0"}"#,
+    )
+    .unwrap();
+    let (a, b) = (etcd.subnets().await, etcd.subnets().await);
+    for round in 0..20 {
+        let (first, second) = (node(1), node(2));
+        let (a, b) = tokio::join!(
+            a.acquire(&two, &first, None),
+            b.acquire(&two, &second, None)
+        );
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert_ne!(a.subnet, b.subnet, "round {round}");
+        etcd.delete(&format!("subnets/{}", a.key())).await;
+        etcd.delete(&format!("subnets/{}", b.key())).await;
+    }
+}
+
+#[tokio::test]
+async fn the_loser_of_the_last_subnet_is_told_so() {
+    let etcd = Etcd::start().await;
+    let one = NetworkConfig::parse(
+        r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.5.0"}"#,
+    )
+    .unwrap();
+    let (a, b) = (etcd.subnets().await, etcd.subnets().await);
+    let (first, second) = (node(1), node(2));
+    let outcome = tokio::join!(
+        a.acquire(&one, &first, None),
+        b.acquire(&one, &second, None)
+    );
+    let (winner, loser) = match outcome {
+        (Ok(winner), Err(loser)) | (Err(loser), Ok(winner)) => (winner, loser),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        etcd.leases().await,
+        [("10.1.5.0-24".to_owned(), winner.attrs.to_json())]
+    );
+    assert_eq!(
+        loser.to_string(),
+        "out of subnets: every subnet of length 24 between 10.1.5.0 and 10.1.5.0 is leased; \
+         enlarge Network or delete leases of nodes that are gone"
+    );
+}
+
+#[tokio::test]
+async fn thirty_nodes_at_once_get_thirty_subnets() {
+    let etcd = Etcd::start().await;
+    // Exactly as many subnets as nodes.
+    let tight = NetworkConfig::parse(
+        r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.1.0","SubnetMax":"10.1.30.0"}"#,
+    )
+    .unwrap();
+    let mut managers = Vec::new();
+    for _ in 0..30 {
+        managers.push(manager(&[etcd.endpoint()], timing()).await);
+    }
+    let attrs: Vec<LeaseAttrs> = (1..=30).map(node).collect();
+    let tries = managers.iter().zip(&attrs);
+    let tries = tries.map(|(manager, attrs)| manager.acquire(&tight, attrs, None));
+    let leases = soon("thirty leases", join_all(tries)).await;
+    let subnets: BTreeSet<Ipv4Addr> = leases
+        .iter()
+        .map(|l| l.as_ref().unwrap().subnet.addr())
+        .collect();
+    assert_eq!(subnets.len(), 30);
+    let stored = etcd.leases().await;
+    for lease in leases.into_iter().map(Result::unwrap) {
+        assert!(stored.contains(&(lease.key().to_string(), lease.attrs.to_json())));
+    }
+}
+
+#[tokio::test]
+async fn malformed_keys_are_ignored_and_malformed_values_keep_their_subnet_taken() {
+    let etcd = Etcd::start().await;
+    for key in [
+        "10.1.5.0",
+        "10.1.6.0-24hi",
+        "junk",
+        "10.1.7.1-24",
+        "x/10.1.8.0-24",
+    ] {
+        etcd.put(&format!("subnets/{key}"), &node(9).to_json())
+            .await;
+    }
+    for (subnet, value) in [("10.1.5.0-24", "junk"), ("10.1.6.0-24", "{}")] {
+        etcd.put(&format!("subnets/{subnet}"), value).await;
+    }
+    let subnets = etcd.subnets().await;
+    let mut got = BTreeSet::new();
+    for n in [1, 2] {
+        got.insert(
+            subnets
+                .acquire(&config(), &node(n), None)
+                .await
+                .unwrap()
+                .subnet,
+        );
+    }
+    let expected = ["10.1.7.0/24", "10.1.8.0/24"].map(|net| net.parse().unwrap());
+    assert_eq!(got, BTreeSet::from(expected));
+    let error = subnets
+        .acquire(&config(), &node(3), None)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SubnetError::OutOfSubnets { .. }), "{error}");
+    assert_eq!(
+        etcd.get("subnets/10.1.5.0-24").await,
+        Some("junk".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_reservation_stays_one() {
+    let etcd = Etcd::start().await;
+    etcd.put("subnets/10.1.8.0-24", r#"{"PublicIP":"192.0.2.1"}"#)
+        .await;
+    let lease = etcd
+        .subnets()
+        .await
+        .acquire(&config(), &node(1), None)
+        .await
+        .unwrap();
+    assert_eq!(lease.subnet, "10.1.8.0/24".parse().unwrap());
+    assert_eq!(lease.expires, None);
+    assert_eq!(etcd.ttl("subnets/10.1.8.0-24").await, None);
+    assert_eq!(
+        etcd.get("subnets/10.1.8.0-24").await,
+        Some(node(1).to_json())
+    );
+}
+
+#[tokio::test]
+async fn unused_grants_are_given_back() {
+    let etcd = Etcd::start().await;
+    let two = NetworkConfig::parse(
+        r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.12.0"}"#,
+    )
+    .unwrap();
+    let managers = [
+        etcd.subnets().await,
+        etcd.subnets().await,
+        etcd.subnets().await,
+    ];
+    let attrs: Vec<LeaseAttrs> = (1..=8).map(node).collect();
+    let tries = attrs
+        .iter()
+        .enumerate()
+        .map(|(n, attrs)| managers[n % 3].acquire(&two, attrs, None));
+    for lease in join_all(tries).await {
+        lease.unwrap();
+    }
+    let leases = etcd.client().await.leases().await.unwrap();
+    assert_eq!(leases.leases().len(), 8);
+}

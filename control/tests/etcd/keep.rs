@@ -1,0 +1,238 @@
+use crate::lab::{Etcd, Mode, Proxy, manager, timing};
+use crate::{QUIET, config, node, soon};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use weft_control::lease::{Lease, LeaseEnd};
+use weft_control::subnets::SubnetManager;
+use weft_control::subnets::etcd::{EtcdSubnets, Timing};
+
+/// flannel's default margin: longer than the leases of these tests, so that they are renewed
+/// at a third of their life.
+const MARGIN: Duration = Duration::from_secs(3600);
+
+async fn short_lived(endpoint: String, seconds: u64) -> (EtcdSubnets, Lease) {
+    let timing = Timing {
+        lease_ttl: Duration::from_secs(seconds),
+        ..timing()
+    };
+    let subnets = manager(&[endpoint], timing).await;
+    let lease = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    (subnets, lease)
+}
+
+/// Wait until the lease in etcd has changed since `revision`.
+async fn renewed(etcd: &Etcd, lease: &Lease) {
+    let mut client = etcd.client().await;
+    let key = format!("{}/subnets/{}", crate::lab::PREFIX, lease.key());
+    soon("renewal", async {
+        loop {
+            let response = client.get(key.clone(), None).await.unwrap();
+            if response.kvs()[0].mod_revision() > lease.revision {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn u16_renewal_outlives_the_lease_and_leaves_the_value_alone() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
+    let keep = subnets.keep(lease.clone(), MARGIN);
+    assert!(
+        timeout(Duration::from_secs(6), keep).await.is_err(),
+        "the lease ended"
+    );
+    let key = format!("subnets/{}", lease.key());
+    assert_eq!(etcd.get(&key).await, Some(node(1).to_json()));
+    assert!(etcd.ttl(&key).await.unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn u16_renewal_is_due_one_margin_before_the_end_and_grants_the_full_time() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 100).await;
+    // etcd tells whole seconds: the lease may seem to have lost one at once.
+    let margin = Duration::from_secs(98);
+    let key = format!("subnets/{}", lease.key());
+    tokio::select! {
+        end = subnets.keep(lease.clone(), margin) => panic!("{end}"),
+        () = async {
+            sleep(Duration::from_millis(400)).await;
+            assert_eq!(revision(&etcd, &lease).await, lease.revision, "renewed too early");
+            renewed(&etcd, &lease).await;
+        } => {}
+    }
+    assert!(etcd.ttl(&key).await.unwrap() >= 98);
+    assert_eq!(etcd.get(&key).await, Some(node(1).to_json()));
+}
+
+async fn revision(etcd: &Etcd, lease: &Lease) -> i64 {
+    let key = format!("{}/subnets/{}", crate::lab::PREFIX, lease.key());
+    let response = etcd.client().await.get(key, None).await.unwrap();
+    response.kvs()[0].mod_revision()
+}
+
+#[tokio::test]
+async fn u15_deleting_the_key_revokes_the_lease() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
+    let key = format!("subnets/{}", lease.key());
+    let operator = async {
+        renewed(&etcd, &lease).await;
+        etcd.delete(&key).await;
+    };
+    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), operator);
+    assert_eq!(end, LeaseEnd::Revoked);
+    sleep(QUIET).await;
+    assert_eq!(etcd.leases().await, [], "a revoked lease came back");
+}
+
+#[tokio::test]
+async fn u7_the_own_lease_is_kept_across_an_interruption_and_a_compaction() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(&etcd).await;
+    let (subnets, lease) = short_lived(proxy.endpoint(), 30).await;
+    let key = format!("subnets/{}", lease.key());
+    tokio::select! {
+        end = subnets.keep(lease.clone(), MARGIN) => panic!("{end}"),
+        () = async {
+            sleep(QUIET).await;
+            proxy.set(Mode::Cut);
+            for n in 0..10 {
+                etcd.put("elsewhere", &n.to_string()).await;
+            }
+            etcd.compact().await;
+            proxy.set(Mode::Pass);
+            renewed(&etcd, &lease).await;
+        } => {}
+    }
+    assert_eq!(etcd.get(&key).await, Some(node(1).to_json()));
+}
+
+#[tokio::test]
+async fn u8_a_deletion_below_the_compaction_horizon_is_noticed() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(&etcd).await;
+    let subnets = manager(&[proxy.endpoint()], timing()).await;
+    let lease = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let operator = async {
+        sleep(QUIET).await;
+        proxy.set(Mode::Cut);
+        etcd.delete(&format!("subnets/{}", lease.key())).await;
+        etcd.put("elsewhere", "x").await;
+        etcd.compact().await;
+        proxy.set(Mode::Pass);
+    };
+    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), operator);
+    assert_eq!(end, LeaseEnd::Revoked);
+}
+
+#[tokio::test]
+async fn renewal_never_overwrites_another_nodes_lease() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(&etcd).await;
+    let (subnets, lease) = short_lived(proxy.endpoint(), 2).await;
+    let key = format!("subnets/{}", lease.key());
+    let others = async {
+        // Cut off longer than the lease lives; meanwhile another node takes the subnet.
+        sleep(QUIET).await;
+        proxy.set(Mode::Cut);
+        soon("expiry", async {
+            while etcd.get(&key).await.is_some() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        etcd.put(&key, &node(2).to_json()).await;
+        proxy.set(Mode::Pass);
+    };
+    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), others);
+    let by = node(2).public_ip;
+    assert_eq!(end, LeaseEnd::Taken { by });
+    assert_eq!(end.to_string(), "the subnet is leased by 192.0.2.2");
+    assert_eq!(etcd.get(&key).await, Some(node(2).to_json()));
+}
+
+#[tokio::test]
+async fn a_lease_that_expired_during_an_outage_is_reported() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(&etcd).await;
+    let (subnets, lease) = short_lived(proxy.endpoint(), 2).await;
+    let key = format!("subnets/{}", lease.key());
+    let outage = async {
+        sleep(QUIET).await;
+        proxy.set(Mode::Cut);
+        soon("expiry", async {
+            while etcd.get(&key).await.is_some() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        sleep(Duration::from_secs(2)).await;
+        proxy.set(Mode::Pass);
+    };
+    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), outage);
+    assert_eq!(end, LeaseEnd::Expired);
+    assert_eq!(etcd.leases().await, []);
+}
+
+#[tokio::test]
+async fn junk_over_the_own_key_is_put_right_at_the_next_renewal() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
+    let key = format!("subnets/{}", lease.key());
+    let id = {
+        let path = format!("{}/{key}", crate::lab::PREFIX);
+        let mut client = etcd.client().await;
+        let id = client.get(path.clone(), None).await.unwrap().kvs()[0].lease();
+        let options = etcd_client::PutOptions::new().with_lease(id);
+        client.put(path, "junk", Some(options)).await.unwrap();
+        id
+    };
+    assert_ne!(id, 0);
+    tokio::select! {
+        end = subnets.keep(lease.clone(), MARGIN) => panic!("{end}"),
+        () = soon("repair", async {
+            while etcd.get(&key).await != Some(node(1).to_json()) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_reservation_is_not_renewed_and_ends_when_deleted() {
+    let etcd = Etcd::start().await;
+    etcd.put("subnets/10.1.8.0-24", r#"{"PublicIP":"192.0.2.1"}"#)
+        .await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 1).await;
+    let operator = async {
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(revision(&etcd, &lease).await, lease.revision);
+        etcd.delete("subnets/10.1.8.0-24").await;
+    };
+    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), operator);
+    assert_eq!(end, LeaseEnd::Revoked);
+}
+
+#[tokio::test]
+async fn a_lease_made_a_reservation_while_running_is_renewed_no_more() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
+    let key = format!("subnets/{}", lease.key());
+    let operator = async {
+        sleep(QUIET).await;
+        etcd.put(&key, &node(1).to_json()).await;
+        let reserved = revision(&etcd, &lease).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(revision(&etcd, &lease).await, reserved);
+        assert_eq!(etcd.ttl(&key).await, None);
+    };
+    tokio::select! {
+        end = subnets.keep(lease.clone(), MARGIN) => panic!("{end}"),
+        () = operator => {}
+    }
+}

@@ -1,0 +1,252 @@
+//! A real etcd on loopback, and a way to cut it off.
+
+use etcd_client::Client;
+use std::fs::File;
+use std::net::TcpListener as StdListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use weft_control::subnets::etcd::{EtcdSubnets, Timing};
+
+pub(crate) const PREFIX: &str = "/coreos.com/network";
+
+/// One etcd server with its own data, killed when dropped.
+pub(crate) struct Etcd {
+    process: Option<Child>,
+    data: TempDir,
+    client_port: u16,
+    peer_port: u16,
+}
+
+impl Etcd {
+    pub(crate) async fn start() -> Etcd {
+        let mut etcd = Etcd {
+            process: None,
+            data: TempDir::new().unwrap(),
+            client_port: free_port(),
+            peer_port: free_port(),
+        };
+        etcd.resume().await;
+        etcd
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Kill the server; its data stays.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Start it again, and wait until it answers.
+    pub(crate) async fn resume(&mut self) {
+        self.launch();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.answers().await {
+            if Instant::now() > deadline {
+                panic!("etcd does not answer: {}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Start it again with nothing in it.
+    pub(crate) async fn replace(&mut self) {
+        self.stop();
+        self.data = TempDir::new().unwrap();
+        self.resume().await;
+    }
+
+    fn launch(&mut self) {
+        let client = self.endpoint();
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let log = File::create(self.data.path().join("log")).unwrap();
+        let process = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(self.data.path().join("data"))
+            .args(["--listen-client-urls", &client])
+            .args(["--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            // The tests ask for signs of life more often than etcd likes.
+            .args(["--grpc-keepalive-min-time", "100ms"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        match process {
+            Ok(process) => self.process = Some(process),
+            Err(error) => panic!("cannot start etcd ({error}): apt-get install etcd-server"),
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        let Ok(client) = Client::connect([self.endpoint()], None).await else {
+            return false;
+        };
+        let mut kv = client.kv_client();
+        let get = kv.get("health", None);
+        matches!(
+            tokio::time::timeout(Duration::from_secs(1), get).await,
+            Ok(Ok(_))
+        )
+    }
+
+    fn log(&self) -> String {
+        let path: &Path = &self.data.path().join("log");
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// A plain client, for what operators and other nodes do.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect([self.endpoint()], None).await.unwrap()
+    }
+
+    /// The subnet manager under test.
+    pub(crate) async fn subnets(&self) -> EtcdSubnets {
+        manager(&[self.endpoint()], timing()).await
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: &str) {
+        let key = format!("{PREFIX}/{key}");
+        self.client().await.put(key, value, None).await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, key: &str) {
+        let key = format!("{PREFIX}/{key}");
+        self.client().await.delete(key, None).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Option<String> {
+        let key = format!("{PREFIX}/{key}");
+        let response = self.client().await.get(key, None).await.unwrap();
+        let kv = response.kvs().first()?;
+        Some(kv.value_str().unwrap().to_owned())
+    }
+
+    /// Names and values of all leases.
+    pub(crate) async fn leases(&self) -> Vec<(String, String)> {
+        let options = etcd_client::GetOptions::new().with_prefix();
+        let prefix = format!("{PREFIX}/subnets/");
+        let response = self.client().await.get(prefix.clone(), Some(options)).await;
+        let response = response.unwrap();
+        let name = |kv: &etcd_client::KeyValue| kv.key_str().unwrap()[prefix.len()..].to_owned();
+        let pairs = response.kvs().iter();
+        pairs
+            .map(|kv| (name(kv), kv.value_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    /// Seconds that a lease has left; `None` if it hangs on no etcd lease.
+    pub(crate) async fn ttl(&self, key: &str) -> Option<i64> {
+        let mut client = self.client().await;
+        let key = format!("{PREFIX}/{key}");
+        let id = client.get(key, None).await.unwrap().kvs()[0].lease();
+        match id {
+            0 => None,
+            id => Some(client.lease_time_to_live(id, None).await.unwrap().ttl()),
+        }
+    }
+
+    /// Drop all history.
+    pub(crate) async fn compact(&self) {
+        let mut client = self.client().await;
+        let now = client.get("x", None).await.unwrap();
+        let revision = now.header().unwrap().revision();
+        client.compact(revision, None).await.unwrap();
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Intervals short enough for tests.
+pub(crate) fn timing() -> Timing {
+    Timing {
+        lease_ttl: Duration::from_secs(86_400),
+        renew_retry: Duration::from_millis(200),
+        request_timeout: Duration::from_secs(1),
+        keep_alive: Duration::from_secs(1),
+        backoff_min: Duration::from_millis(20),
+        backoff_max: Duration::from_millis(200),
+    }
+}
+
+pub(crate) async fn manager(endpoints: &[String], timing: Timing) -> EtcdSubnets {
+    EtcdSubnets::new(endpoints, PREFIX, timing).await.unwrap()
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// What a proxy does with connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Pass,
+    /// Close them, new ones at once.
+    Cut,
+    /// Leave them open and move no byte, as when a machine vanishes.
+    Hang,
+}
+
+/// A way to etcd that can be interrupted.
+pub(crate) struct Proxy {
+    port: u16,
+    mode: watch::Sender<Mode>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(etcd: &Etcd) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mode, modes) = watch::channel(Mode::Pass);
+        let server = etcd.client_port;
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, server, modes.clone()));
+            }
+        });
+        Proxy { port, mode }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+async fn pass(mut client: TcpStream, server: u16, mut modes: watch::Receiver<Mode>) {
+    let at = *modes.borrow_and_update();
+    match at {
+        Mode::Cut => return,
+        Mode::Hang => return std::future::pending().await,
+        Mode::Pass => {}
+    }
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
+        return;
+    };
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        _ = modes.wait_for(|mode| *mode != Mode::Pass) => {}
+    }
+    let hang = *modes.borrow() == Mode::Hang;
+    if hang {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,136 @@
+use crate::lab::{Etcd, Mode, Proxy, free_port, manager, timing};
+use crate::{config, node, soon};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use weft_control::subnets::etcd::EtcdSubnets;
+use weft_control::subnets::{LeaseEvent, SubnetError, SubnetManager};
+
+#[tokio::test]
+async fn etcd_that_is_down_at_start_is_waited_for() {
+    let mut etcd = Etcd::start().await;
+    etcd.put("config", "{}").await;
+    etcd.stop();
+    let subnets = etcd.subnets().await;
+    let waiting = timeout(Duration::from_secs(1), subnets.network_config()).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    let (found, ()) = tokio::join!(soon("config", subnets.network_config()), etcd.resume());
+    assert_eq!(found, Ok("{}".to_owned()));
+}
+
+#[tokio::test]
+async fn acquire_waits_for_etcd() {
+    let mut etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    etcd.stop();
+    let (config, attrs) = (config(), node(1));
+    let late = async {
+        sleep(Duration::from_secs(1)).await;
+        etcd.resume().await;
+    };
+    let acquire = soon("lease", subnets.acquire(&config, &attrs, None));
+    let (lease, ()) = tokio::join!(acquire, late);
+    assert_eq!(
+        etcd.leases().await,
+        [(lease.unwrap().key().to_string(), attrs.to_json())]
+    );
+}
+
+#[tokio::test]
+async fn u10_watch_and_lease_survive_compaction_and_restart() {
+    let mut etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    let keep = subnets.keep(own.clone(), Duration::from_secs(3600));
+    tokio::select! {
+        end = keep => panic!("{end}"),
+        () = subnets.watch(&own, sender) => panic!("the watch ended"),
+        () = async {
+            assert_eq!(soon("list", events.recv()).await, Some(LeaseEvent::Snapshot(vec![])));
+            etcd.put("elsewhere", "x").await;
+            etcd.compact().await;
+            etcd.stop();
+            sleep(Duration::from_secs(2)).await;
+            etcd.resume().await;
+            let peer = etcd.subnets().await.acquire(&config(), &node(2), None).await.unwrap();
+            // As a change, or in a new list where the compaction fell between.
+            let key = match soon("peer", events.recv()).await {
+                Some(LeaseEvent::Put(lease)) => lease.key(),
+                Some(LeaseEvent::Snapshot(leases)) => leases[0].key(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(key, peer.key());
+        } => {}
+    }
+}
+
+#[tokio::test]
+async fn an_etcd_replaced_by_an_empty_one_is_noticed() {
+    let mut etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    subnets.acquire(&config(), &node(2), None).await.unwrap();
+    for n in 0..20 {
+        etcd.put("elsewhere", &n.to_string()).await;
+    }
+    let (sender, mut events) = mpsc::channel(16);
+    tokio::select! {
+        () = subnets.watch(&own, sender) => panic!("the watch ended"),
+        () = async {
+            let list = soon("list", events.recv()).await;
+            assert!(matches!(&list, Some(LeaseEvent::Snapshot(one)) if one.len() == 1), "{list:?}");
+            etcd.replace().await;
+            assert_eq!(soon("list", events.recv()).await, Some(LeaseEvent::Snapshot(vec![])));
+        } => {}
+    }
+}
+
+#[tokio::test]
+async fn dead_endpoints_are_passed_over() {
+    let etcd = Etcd::start().await;
+    etcd.put("config", "{}").await;
+    // One port where nobody listens, one where nobody ever answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let refusing = format!("127.0.0.1:{}", free_port());
+    let subnets = manager(&[refusing, silent, etcd.endpoint()], timing()).await;
+    let found = timeout(Duration::from_secs(10), subnets.network_config()).await;
+    assert_eq!(found, Ok(Ok("{}".to_owned())));
+}
+
+#[tokio::test]
+async fn another_endpoint_takes_over() {
+    let etcd = Etcd::start().await;
+    let (one, two) = (Proxy::to(&etcd).await, Proxy::to(&etcd).await);
+    let subnets = manager(&[one.endpoint(), two.endpoint()], timing()).await;
+    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    tokio::select! {
+        () = subnets.watch(&own, sender) => panic!("the watch ended"),
+        () = async {
+            soon("list", events.recv()).await;
+            one.set(Mode::Cut);
+            etcd.put("subnets/10.1.9.0-24", &node(2).to_json()).await;
+            let put = soon("put", events.recv()).await;
+            assert!(matches!(&put, Some(LeaseEvent::Put(_))), "{put:?}");
+            one.set(Mode::Pass);
+            two.set(Mode::Hang);
+            etcd.delete("subnets/10.1.9.0-24").await;
+            let delete = soon("delete", events.recv()).await;
+            assert!(matches!(&delete, Some(LeaseEvent::Delete(_))), "{delete:?}");
+        } => {}
+    }
+}
+
+#[tokio::test]
+async fn endpoints_that_cannot_be_are_refused_at_once() {
+    for endpoints in [&[][..], &["http://a b".to_owned()]] {
+        let error = EtcdSubnets::new(endpoints, "/x", timing()).await.err();
+        let Some(SubnetError::Settings(message)) = error else {
+            panic!("{error:?}");
+        };
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
