@@ -32,7 +32,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    const EMPTY: Piece = Piece {
+    pub(super) const EMPTY: Piece = Piece {
         source: Source::Arena,
         offset: 0,
         len: 0,

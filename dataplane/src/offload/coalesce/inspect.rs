@@ -6,68 +6,8 @@ use crate::wire::checksum::Sum;
 use crate::wire::ip::{IpPacket, protocol};
 use crate::wire::{Malformed, tcp, udp};
 
-/// Longest header of a packet that may merge: IPv6 and TCP with all options.
-const MAX_HEADER: usize = 40 + 60;
-
-/// The headers of a packet with every field zeroed that may differ between segments of one
-/// super-packet. Packets of equal templates agree in all else: addresses, ports, ToS,
-/// TTL, DF, flow label, acknowledgment, window, flags and options.
-#[derive(Clone, Copy)]
-pub(super) struct Template {
-    bytes: [u8; MAX_HEADER],
-    len: u8,
-}
-
-impl Template {
-    pub(super) const EMPTY: Template = Template {
-        bytes: [0; MAX_HEADER],
-        len: 0,
-    };
-
-    #[inline]
-    fn new(header: &[u8], l4: usize, transport: Protocol, v6: bool) -> Option<Template> {
-        let mut template = Template::EMPTY;
-        let bytes = template.bytes.get_mut(..header.len())?;
-        bytes.copy_from_slice(header);
-        if v6 {
-            zero::<2>(bytes, 4); // payload length
-        } else {
-            zero::<4>(bytes, 2); // total length, identification
-            zero::<2>(bytes, 10); // checksum
-        }
-        match transport {
-            Protocol::Tcp => {
-                zero::<4>(bytes, l4 + 4); // sequence number
-                zero::<2>(bytes, l4 + 16); // checksum
-                if let Some(flags) = bytes.get_mut(l4 + 13) {
-                    *flags &= !(tcp::PSH as u8);
-                }
-            }
-            Protocol::Udp => zero::<4>(bytes, l4 + 4), // length, checksum
-        }
-        template.len = header.len() as u8;
-        Some(template)
-    }
-
-    #[inline]
-    fn header(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl PartialEq for Template {
-    #[inline]
-    fn eq(&self, other: &Template) -> bool {
-        self.header() == other.header()
-    }
-}
-
-#[inline]
-fn zero<const N: usize>(bytes: &mut [u8], at: usize) {
-    if let Some(field) = bytes.get_mut(at..at + N) {
-        field.fill(0);
-    }
-}
+/// Longest run of TCP options in bytes.
+pub(super) const MAX_OPTIONS: usize = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -85,9 +25,9 @@ impl Protocol {
 }
 
 /// An inner packet, sorted by what order it must keep.
-pub(super) enum Inner {
+pub(super) enum Inner<'a> {
     /// TCP or UDP with a whole transport header.
-    Segment(Segment),
+    Segment(Segment<'a>),
     /// It may belong to any flow: a fragment, or headers that do not parse.
     Unknown,
     /// It belongs to no flow: another protocol.
@@ -95,7 +35,7 @@ pub(super) enum Inner {
 }
 
 /// A TCP segment or UDP datagram.
-pub(super) struct Segment {
+pub(super) struct Segment<'a> {
     pub(super) flow: Flow,
     pub(super) protocol: Protocol,
     pub(super) v6: bool,
@@ -109,6 +49,13 @@ pub(super) struct Segment {
     pub(super) seq: u32,
     /// TCP flags.
     pub(super) flags: u16,
+    /// What must be equal besides the flow, packed: ToS, TTL and DF, and for IPv6 the
+    /// flow label.
+    pub(super) ip_fields: u64,
+    /// As `ip_fields`: acknowledgment, window and urgent pointer.
+    pub(super) tcp_fields: u64,
+    /// TCP options, which must be equal too.
+    pub(super) options: &'a [u8],
     /// IPv4 identification.
     pub(super) ident: u16,
     /// Whether the identification means something: IPv4 without DF (RFC 6864).
@@ -123,7 +70,7 @@ pub(super) struct Segment {
 
 /// Parse `bytes`, the inner packet and whatever the frame holds behind it.
 #[inline]
-pub(super) fn inspect(bytes: &[u8]) -> Result<(IpPacket<'_>, Inner), Malformed> {
+pub(super) fn inspect(bytes: &[u8]) -> Result<(IpPacket<'_>, Inner<'_>), Malformed> {
     let ip = IpPacket::new(bytes)?;
     let Some(transport) = Transport::find(&ip) else {
         return Ok((ip, Inner::Unknown));
@@ -143,23 +90,28 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<(IpPacket<'_>, Inner), Malformed> 
 }
 
 #[inline]
-fn segment(
+fn segment<'a>(
     ip: &IpPacket<'_>,
     transport: Transport,
     kind: Protocol,
-    bytes: &[u8],
+    bytes: &'a [u8],
     exact: bool,
-) -> Option<Segment> {
+) -> Option<Segment<'a>> {
     let l4_bytes = bytes.get(transport.offset..ip.total_len())?;
     let ports = *l4_bytes.first_chunk::<4>()?;
-    let (ident, ident_counts, ip_clean) = match ip {
-        // The flags word of a packet that is no fragment can hold DF and the reserved bit.
+    let (ident, ident_counts, ip_clean, ip_fields) = match ip {
         IpPacket::V4(packet) => {
-            let reserved = bytes.get(6).is_some_and(|flags| flags & 0x80 != 0);
-            let clean = !reserved && packet.verify_checksum();
-            (packet.ident(), !packet.dont_frag(), clean)
+            // In what is no fragment, DF and the reserved bit are all there can be.
+            let [.., flags, _, ttl, _] = *bytes.first_chunk::<10>()?;
+            let clean = flags & 0x80 == 0 && packet.verify_checksum();
+            let fields = u32::from_be_bytes([0, packet.tos(), ttl, flags]);
+            (packet.ident(), !packet.dont_frag(), clean, fields.into())
         }
-        IpPacket::V6(_) => (0, false, true),
+        IpPacket::V6(packet) => {
+            let class_and_label = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
+            let fields = u64::from(class_and_label) << 8 | u64::from(packet.hop_limit());
+            (0, false, true, fields)
+        }
     };
     let mut segment = Segment {
         flow: Flow::new(ip, kind.number(), ports),
@@ -170,6 +122,9 @@ fn segment(
         payload: 0,
         seq: 0,
         flags: 0,
+        ip_fields,
+        tcp_fields: 0,
+        options: &[],
         ident,
         ident_counts,
         checksum: 0,
@@ -182,6 +137,9 @@ fn segment(
             segment.seq = tcp.seq();
             segment.flags = tcp.flags();
             segment.checksum = tcp.checksum();
+            let rest = u32::from(tcp.window()) << 16 | u32::from(tcp.urgent());
+            segment.tcp_fields = u64::from(tcp.ack()) << 32 | u64::from(rest);
+            segment.options = l4_bytes.get(tcp::MIN_HEADER_LEN..tcp.header_len())?;
             (tcp.header_len(), tcp.flags() & !tcp::PSH == tcp::ACK)
         }
         Protocol::Udp => {
@@ -200,14 +158,7 @@ fn segment(
     Some(segment)
 }
 
-impl Segment {
-    /// The packet's template; `None` for headers that are too long to merge.
-    #[inline]
-    pub(super) fn template(&self, bytes: &[u8]) -> Option<Template> {
-        let header = bytes.get(..self.header_len)?;
-        Template::new(header, self.l4, self.protocol, self.v6)
-    }
-
+impl Segment<'_> {
     /// The pseudo-header sum, the length left out.
     #[inline]
     pub(super) fn pseudo(&self, ip: &IpPacket<'_>) -> Sum {

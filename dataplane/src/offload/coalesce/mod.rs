@@ -29,24 +29,21 @@
 
 mod flow;
 mod inspect;
+mod write;
+
+pub use self::write::Write;
 
 use self::flow::{Flow, Index, Slot};
-use self::inspect::{Inner, Protocol, Segment, Template, inspect};
-use super::plan::{Piece, Source};
-use super::vnet_hdr::{self, Layout, VnetHdr};
+use self::inspect::{Inner, Protocol, Segment, inspect};
+use super::vnet_hdr::Layout;
 use crate::stats::Drop;
-use crate::wire::checksum::Sum;
 use crate::wire::ip::IpPacket;
-use crate::wire::{ipv4, ipv6, tcp, udp};
 
 /// TCP segments that one write may carry.
 pub const MAX_TCP_SEGMENTS: u16 = 64;
 
 /// UDP segments that one write may carry (`UDP_MAX_SEGMENTS`).
 pub const MAX_UDP_SEGMENTS: u16 = 128;
-
-/// Bytes of one IP packet, and so of one super-packet.
-const MAX_IP_LEN: usize = 65_535;
 
 /// The receive buffers that packets lie in, by number.
 pub trait Buffers {
@@ -117,228 +114,6 @@ impl Limits {
             Protocol::Tcp => self.tcp_segments.min(MAX_TCP_SEGMENTS),
             Protocol::Udp => self.udp_segments.min(MAX_UDP_SEGMENTS),
         }
-    }
-}
-
-/// What the kernel is asked to do with a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Offload {
-    /// Nothing: the packet is as it came.
-    None,
-    /// Complete the checksum.
-    Checksum,
-    /// Treat it as a super-packet.
-    Super,
-}
-
-/// One write to the TUN: a packet as it came, or a super-packet.
-pub struct Write {
-    offload: Offload,
-    protocol: Protocol,
-    v6: bool,
-    /// Of what flow it is the latest or was, and where the index says so.
-    flow: Option<(Flow, Slot)>,
-    /// No more segments may join.
-    sealed: bool,
-    /// The last segment had PSH set.
-    push: bool,
-    /// CWR is set, on a super-packet received whole.
-    cwr: bool,
-    l4: u16,
-    header_len: u16,
-    /// Payload bytes of every segment but the last.
-    gso_size: u16,
-    segments: u16,
-    next_ident: u16,
-    next_seq: u32,
-    /// Length of the IP packet.
-    ip_len: usize,
-    /// Length of the `virtio_net_hdr` before it.
-    vnet_len: usize,
-    /// Pseudo-header without its length.
-    pseudo: Sum,
-    template: Template,
-    pieces: [Piece; MAX_UDP_SEGMENTS as usize],
-}
-
-impl Write {
-    fn new(vnet_len: usize) -> Write {
-        Write {
-            offload: Offload::None,
-            protocol: Protocol::Tcp,
-            v6: false,
-            flow: None,
-            sealed: true,
-            push: false,
-            cwr: false,
-            l4: 0,
-            header_len: 0,
-            gso_size: 0,
-            segments: 0,
-            next_ident: 0,
-            next_seq: 0,
-            ip_len: 0,
-            vnet_len,
-            pseudo: Sum::default(),
-            template: Template::EMPTY,
-            pieces: [Piece {
-                source: Source::Arena,
-                offset: 0,
-                len: 0,
-            }; MAX_UDP_SEGMENTS as usize],
-        }
-    }
-
-    /// The bytes to gather, in order. The first piece starts with the `virtio_net_hdr`
-    /// and runs to the end of the first segment; the others are payload.
-    pub fn pieces(&self) -> &[Piece] {
-        &self.pieces[..usize::from(self.segments)]
-    }
-
-    /// Bytes handed to the kernel, `virtio_net_hdr` included: what the write returns.
-    pub fn bytes(&self) -> usize {
-        self.vnet_len + self.ip_len
-    }
-
-    /// Bytes of the IP packet.
-    pub fn ip_len(&self) -> usize {
-        self.ip_len
-    }
-
-    /// Packets merged into this write; 1 for a super-packet that was received whole.
-    pub fn segments(&self) -> usize {
-        usize::from(self.segments)
-    }
-
-    /// Whether the kernel sees a super-packet.
-    pub fn is_super(&self) -> bool {
-        self.offload == Offload::Super
-    }
-
-    /// Become a write of one packet as it came.
-    fn start(&mut self, at: Packet, ip_len: usize) {
-        self.offload = Offload::None;
-        self.flow = None;
-        self.sealed = true;
-        self.push = false;
-        self.cwr = false;
-        self.segments = 1;
-        self.ip_len = ip_len;
-        self.pieces[0] = Piece {
-            source: Source::Buffer(at.buffer),
-            offset: at.offset - self.vnet_len as u32,
-            len: (self.vnet_len + ip_len) as u32,
-        };
-    }
-
-    /// Take over what merging and offloads need to know of the first segment.
-    fn describe(&mut self, segment: &Segment, pseudo: Sum) {
-        self.protocol = segment.protocol;
-        self.v6 = segment.v6;
-        self.l4 = segment.l4 as u16;
-        self.header_len = segment.header_len as u16;
-        self.gso_size = segment.payload as u16;
-        self.pseudo = pseudo;
-    }
-
-    /// Whether `segment` continues this write.
-    fn accepts(&self, segment: &Segment, template: &Template, max_segments: u16) -> bool {
-        if self.sealed || self.segments >= max_segments {
-            return false;
-        }
-        if segment.payload > usize::from(self.gso_size) {
-            return false;
-        }
-        if self.ip_len + segment.payload > MAX_IP_LEN {
-            return false;
-        }
-        if segment.protocol == Protocol::Tcp && segment.seq != self.next_seq {
-            return false;
-        }
-        if segment.ident_counts && segment.ident != self.next_ident {
-            return false;
-        }
-        self.template == *template
-    }
-
-    fn append(&mut self, at: Packet, segment: &Segment) {
-        self.pieces[usize::from(self.segments)] = Piece {
-            source: Source::Buffer(at.buffer),
-            offset: at.offset + segment.header_len as u32,
-            len: segment.payload as u32,
-        };
-        self.segments += 1;
-        self.ip_len += segment.payload;
-        self.offload = Offload::Super;
-        self.follow(segment);
-    }
-
-    /// What the next segment must look like after `segment`.
-    fn follow(&mut self, segment: &Segment) {
-        self.push = segment.flags & tcp::PSH != 0;
-        self.sealed = self.push || segment.payload < usize::from(self.gso_size);
-        self.next_seq = segment.seq.wrapping_add(segment.payload as u32);
-        self.next_ident = segment.ident.wrapping_add(1);
-    }
-
-    fn vnet_hdr(&self) -> VnetHdr {
-        let (tcp, csum_offset) = match self.protocol {
-            Protocol::Tcp => (true, vnet_hdr::TCP_CSUM_OFFSET),
-            Protocol::Udp => (false, vnet_hdr::UDP_CSUM_OFFSET),
-        };
-        let checksum = VnetHdr {
-            flags: vnet_hdr::F_NEEDS_CSUM,
-            csum_start: self.l4,
-            csum_offset,
-            ..VnetHdr::default()
-        };
-        match self.offload {
-            Offload::None => VnetHdr::default(),
-            Offload::Checksum => checksum,
-            Offload::Super => VnetHdr {
-                gso_type: match (tcp, self.v6) {
-                    (true, false) => vnet_hdr::GSO_TCPV4,
-                    (true, true) => vnet_hdr::GSO_TCPV6,
-                    (false, _) => vnet_hdr::GSO_UDP_L4,
-                } | if self.cwr { vnet_hdr::GSO_ECN } else { 0 },
-                hdr_len: self.header_len,
-                gso_size: self.gso_size,
-                ..checksum
-            },
-        }
-    }
-
-    /// Turn the first segment's headers into those of the super-packet. Writing them
-    /// twice changes nothing.
-    fn patch(&self, header: &mut [u8]) -> Option<()> {
-        let (ip_header, l4_header) = header.split_at_mut_checked(usize::from(self.l4))?;
-        if self.segments == 1 {
-            // Received whole: the IP header is right, or the stack is to see that it is not.
-        } else if self.v6 {
-            let mut packet = ipv6::Packet::header_only(ip_header).ok()?;
-            packet.set_payload_len((self.ip_len - ipv6::HEADER_LEN) as u16);
-        } else {
-            let mut packet = ipv4::Packet::header_only(ip_header).ok()?;
-            packet.set_total_len(self.ip_len as u16);
-            packet.fill_checksum();
-        }
-        let l4_len = (self.ip_len - usize::from(self.l4)) as u16;
-        let seed = self.pseudo.add_u16(l4_len).fold();
-        match self.protocol {
-            Protocol::Tcp => {
-                let mut segment = tcp::Segment::new(l4_header).ok()?;
-                if self.push {
-                    segment.set_flags(segment.flags() | tcp::PSH);
-                }
-                segment.set_checksum(seed);
-            }
-            Protocol::Udp => {
-                let mut datagram = udp::Datagram::header_only(l4_header).ok()?;
-                datagram.set_len(l4_len);
-                datagram.set_checksum(seed);
-            }
-        }
-        Some(())
     }
 }
 
@@ -442,21 +217,20 @@ impl Coalescer {
         &mut self,
         at: Packet,
         ip: &IpPacket<'_>,
-        segment: &Segment,
+        segment: &Segment<'_>,
         bytes: &[u8],
         trust: Trust,
     ) -> Result<(), PushError> {
         let max_segments = self.limits.segments(segment.protocol);
         let pseudo = segment.pseudo(ip);
         let partial = segment.is_partial(pseudo);
-        let template = Some(segment)
-            .filter(|segment| segment.mergeable && max_segments > 1)
-            .filter(|_| trust == Trust::Vouched || partial || segment.is_intact(pseudo, bytes))
-            .and_then(|segment| segment.template(bytes));
+        let may_merge = segment.mergeable
+            && max_segments > 1
+            && (trust == Trust::Vouched || partial || segment.is_intact(pseudo, bytes));
         let (slot, latest) = self.latest(&segment.flow);
-        if let Some(template) = &template
+        if may_merge
             && let Some(number) = latest.filter(|&number| number >= self.barrier)
-            && self.writes[number].accepts(segment, template, max_segments)
+            && self.writes[number].accepts(segment, max_segments)
         {
             self.writes[number].append(at, segment);
             self.last = number;
@@ -465,11 +239,10 @@ impl Coalescer {
         let write = self.open_latest(at, ip.total_len(), segment.flow, slot)?;
         write.describe(segment, pseudo);
         if partial {
-            write.offload = Offload::Checksum;
+            write.complete_checksum();
         }
-        if let Some(template) = template {
-            write.template = template;
-            write.follow(segment);
+        if may_merge {
+            write.grow_from(segment);
         }
         Ok(())
     }
@@ -479,7 +252,7 @@ impl Coalescer {
         &mut self,
         at: Packet,
         ip: &IpPacket<'_>,
-        segment: &Segment,
+        segment: &Segment<'_>,
         bytes: &[u8],
         trust: Trust,
         super_gso: Option<u16>,
@@ -493,18 +266,16 @@ impl Coalescer {
         let write = self.open_latest(at, ip.total_len(), segment.flow, slot)?;
         write.describe(segment, pseudo);
         if let Some(gso_size) = gso_size {
-            write.offload = Offload::Super;
-            write.gso_size = gso_size;
-            write.cwr = segment.flags & tcp::CWR != 0;
+            write.pass_on(segment, gso_size);
         } else if partial {
-            write.offload = Offload::Checksum;
+            write.complete_checksum();
         }
         Ok(())
     }
 
     /// Payload bytes of each segment of a super-packet; `None` when it is none that the
     /// kernel would take.
-    fn super_gso_size(&self, segment: &Segment, super_gso: Option<u16>) -> Option<u16> {
+    fn super_gso_size(&self, segment: &Segment<'_>, super_gso: Option<u16>) -> Option<u16> {
         let size = match segment.protocol {
             Protocol::Tcp => {
                 // The sender's segment size is lost; whatever fits our MTU will do.
@@ -562,26 +333,8 @@ impl Coalescer {
     /// put a `virtio_net_hdr` before each.
     pub fn finish(&self, buffers: &mut impl Buffers) {
         for write in self.writes() {
-            let first = write.pieces[0];
-            let Source::Buffer(id) = first.source else {
-                continue;
-            };
-            let from = first.offset as usize;
-            let Some(head) = buffers
-                .bytes_mut(id)
-                .get_mut(from..from + first.len as usize)
-            else {
-                debug_assert!(false, "buffer {id} has changed since the push");
-                continue;
-            };
-            let (vnet, ip) = head.split_at_mut(write.vnet_len);
-            let encoded = write.vnet_hdr().encode(vnet, self.layout).is_ok();
-            debug_assert!(encoded, "the piece starts with room for the header");
-            if write.offload == Offload::Super {
-                let header = ip.get_mut(..usize::from(write.header_len));
-                let patched = header.and_then(|header| write.patch(header));
-                debug_assert!(patched.is_some(), "headers were parsed at the push");
-            }
+            let finished = write.finish(buffers, self.layout);
+            debug_assert!(finished.is_some(), "the buffers are those of the pushes");
         }
     }
 }

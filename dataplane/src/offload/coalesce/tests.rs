@@ -4,6 +4,7 @@ use crate::offload::testing::{
     ACK, CWR, ECE, FIN, Memory, PSH, RST, SYN, Spec, URG, assert_valid, fix_ipv4_checksum,
     super_packets,
 };
+use crate::offload::vnet_hdr::{self, VnetHdr};
 use proptest::prelude::*;
 
 const MTU: usize = 1450;
