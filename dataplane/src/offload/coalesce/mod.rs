@@ -100,7 +100,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As far as the kernel allows on a TUN of this MTU.
+    /// As far as Linux 6.9 and later allow on a TUN of this MTU; earlier ones refuse writes
+    /// of more than 64 UDP segments.
     pub fn new(mtu: usize) -> Limits {
         Limits {
             mtu,
@@ -274,8 +275,9 @@ impl Coalescer {
     }
 
     /// Payload bytes of each segment of a super-packet; `None` when it is none that the
-    /// kernel would take.
+    /// kernel would take: then it goes on as one long packet.
     fn super_gso_size(&self, segment: &Segment<'_>, super_gso: Option<u16>) -> Option<u16> {
+        let max_segments = usize::from(self.limits.segments(segment.protocol));
         let size = match segment.protocol {
             Protocol::Tcp => {
                 // The sender's segment size is lost; whatever fits our MTU will do.
@@ -284,11 +286,11 @@ impl Coalescer {
             }
             Protocol::Udp => {
                 let size = usize::from(super_gso?);
-                let most = size * usize::from(MAX_UDP_SEGMENTS);
+                let most = size * max_segments;
                 (segment.checksum != 0 && segment.payload <= most).then_some(size)?
             }
         };
-        let ok = segment.exact && size != 0 && segment.payload > size;
+        let ok = segment.exact && max_segments > 1 && size != 0 && segment.payload > size;
         u16::try_from(size).ok().filter(|_| ok)
     }
 

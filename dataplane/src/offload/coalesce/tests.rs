@@ -680,6 +680,11 @@ fn merging_can_be_turned_off() {
         packets.iter().for_each(|packet| bench.push(packet));
         assert_eq!(deliver(&bench.finish()), packets);
         assert_eq!(bench.coalescer.writes().len(), 3);
+        bench.coalescer.clear();
+        let gso = base.udp.then_some(100);
+        let long = run(&base, &[2000])[0].build_partial();
+        bench.try_push(&long, gso).unwrap();
+        assert!(!bench.coalescer.writes()[0].is_super());
         bench.coalescer.set_limits(Limits::new(MTU));
         bench.coalescer.clear();
         packets.iter().for_each(|packet| bench.push(packet));
