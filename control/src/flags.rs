@@ -1,6 +1,6 @@
 //! The command line and environment of `weft agent`.
 //!
-//! Flags have flanneld's names, types, defaults and Go's syntax; one [`table`] drives
+//! Flags have flanneld's names, types, defaults and Go's syntax; one table drives
 //! parsing, environment, help text and what is said of flags that are not there yet. A
 //! library such as clap is of no use here: Go's `-flag=value` with one dash, its booleans
 //! that take a value only after `=`, and the `FLANNELD_*` rules would all have to be

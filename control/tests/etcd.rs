@@ -9,6 +9,8 @@ mod acquire;
 mod keep;
 #[path = "etcd/lab.rs"]
 mod lab;
+#[path = "etcd/log.rs"]
+mod log;
 #[path = "etcd/outage.rs"]
 mod outage;
 #[path = "etcd/watch.rs"]

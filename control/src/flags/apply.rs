@@ -10,8 +10,8 @@ use std::time::Duration;
 /// A TUN device has at most 256 queues (Linux drivers/net/tun.c, MAX_TAP_QUEUES).
 const QUEUES_MAX: i64 = 256;
 
-/// More sockets per worker than ECMP and RSS could ever tell apart.
-const TX_SOCKETS_MAX: i64 = 256;
+/// The dataplane numbers a worker's sockets with one byte.
+const TX_SOCKETS_MAX: i64 = 255;
 
 /// All settings at the table's defaults.
 pub(super) fn defaults() -> AgentOptions {

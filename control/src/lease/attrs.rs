@@ -4,6 +4,7 @@ use crate::json::{Object, WrongType};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use weft_dataplane::wire::ethernet::MacAddr;
 
 /// How peers reach a node. Serialises byte for byte as flannel's `LeaseAttrs`.
 #[derive(Clone, Debug, Serialize)]
@@ -106,7 +107,7 @@ impl VxlanData {
     pub fn parse(text: &str) -> Result<VxlanData, BadAttrs> {
         let keys = Object::parse(text).map_err(|error| BadAttrs::Json(error.to_string()))?;
         let mac: String = get(&keys, "VtepMAC", "a string")?.ok_or(BadAttrs::Missing("VtepMAC"))?;
-        let vtep_mac = parse_mac(&mac).ok_or(BadAttrs::Invalid {
+        let MacAddr(vtep_mac) = mac.parse().map_err(|_| BadAttrs::Invalid {
             key: "VtepMAC",
             value: mac,
             wanted: "a MAC address such as 0e:12:34:56:78:9a",
@@ -132,23 +133,8 @@ fn raw(keys: &Object, key: &str) -> Option<Box<RawValue>> {
     keys.get(key).unwrap_or_default()
 }
 
-/// Six bytes of two hexadecimal digits, separated by `:` or by `-`.
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut bytes = [0; 6];
-    let mut parts = text.split(if text.contains('-') { '-' } else { ':' });
-    for byte in &mut bytes {
-        let part = parts.next()?;
-        let digits = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
-        *byte = u8::from_str_radix(part, 16).ok().filter(|_| digits)?;
-    }
-    parts.next().is_none().then_some(bytes)
-}
-
 fn mac_text<S: Serializer>(mac: &[u8; 6], serializer: S) -> Result<S::Ok, S::Error> {
-    let [a, b, c, d, e, f] = mac;
-    serializer.collect_str(&format_args!(
-        "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"
-    ))
+    serializer.collect_str(&MacAddr(*mac))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 use crate::lab::{Etcd, Mode, Proxy, free_port, manager, timing};
+use crate::log::Log;
 use crate::{config, node, soon};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use weft_control::subnets::etcd::EtcdSubnets;
-use weft_control::subnets::{LeaseEvent, SubnetError, SubnetManager};
+use weft_control::subnets::{LeaseEvent, SubnetError, SubnetManager, wait_for_config};
 
 #[tokio::test]
 async fn etcd_that_is_down_at_start_is_waited_for() {
@@ -17,6 +18,86 @@ async fn etcd_that_is_down_at_start_is_waited_for() {
     assert!(waiting.is_err(), "{waiting:?}");
     let (found, ()) = tokio::join!(soon("config", subnets.network_config()), etcd.resume());
     assert_eq!(found, Ok("{}".to_owned()));
+}
+
+#[tokio::test]
+async fn an_outage_is_one_line_at_its_start_and_one_at_its_end() {
+    let mut etcd = Etcd::start().await;
+    let log = Log::start();
+    let subnets = etcd.subnets().await;
+    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    let margin = Duration::from_secs(86_399);
+    tokio::select! {
+        end = subnets.keep(own.clone(), margin) => panic!("{end}"),
+        () = subnets.watch(&own, sender) => panic!("the watch ended"),
+        () = async {
+            soon("list", events.recv()).await;
+            for _ in 0..2 {
+                etcd.stop();
+                sleep(Duration::from_secs(2)).await;
+                etcd.resume().await;
+                etcd.put("subnets/10.1.9.0-24", &node(2).to_json()).await;
+                soon("put", events.recv()).await;
+            }
+        } => {}
+    }
+    let reason = "Connection refused (os error 111)";
+    let down = format!(
+        "WARN etcd unreachable: {}: {reason}; retrying",
+        etcd.endpoint()
+    );
+    let up = "INFO etcd reachable again".to_owned();
+    let lines = log.lines();
+    let lines = lines.into_iter().filter(|line| line.contains("reachable"));
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(lines, [down.clone(), up.clone(), down, up]);
+}
+
+#[tokio::test]
+async fn each_reason_to_wait_for_a_config_is_one_line() {
+    let etcd = Etcd::start().await;
+    let log = Log::start();
+    let subnets = etcd.subnets().await;
+    let operator = async {
+        sleep(Duration::from_millis(2500)).await;
+        etcd.put("config", r#"{"Network":"10.9.0.0/16"}"#).await;
+        sleep(Duration::from_millis(2500)).await;
+        let text = r#"{"Network":"10.9.0.0/16","Backend":{"Type":"vxlan"}}"#;
+        etcd.put("config", text).await;
+    };
+    tokio::join!(soon("config", wait_for_config(&subnets)), operator);
+    let lines = log.lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].starts_with("WARN no network config in etcd: key "));
+    assert_eq!(
+        lines[1],
+        "WARN network config: Backend Type udp is not supported yet: supported: vxlan; \
+         looking again each second"
+    );
+    assert_eq!(lines[2], "INFO network config found");
+}
+
+#[tokio::test]
+async fn a_malformed_key_or_value_is_named_in_the_log() {
+    let etcd = Etcd::start().await;
+    let log = Log::start();
+    etcd.put("subnets/junk", "x").await;
+    etcd.put("subnets/10.1.9.0-24", r#"{"PublicIP":"nowhere"}"#)
+        .await;
+    let subnets = etcd.subnets().await;
+    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    tokio::select! {
+        () = subnets.watch(&own, sender) => panic!("the watch ended"),
+        _ = soon("list", events.recv()) => {}
+    }
+    let lines = log.lines();
+    let key = "WARN ignoring etcd key \"/coreos.com/network/subnets/junk\": it names no subnet";
+    let value = "WARN ignoring the value of lease 10.1.9.0-24 in etcd: \
+                 PublicIP \"nowhere\" is not an IPv4 address";
+    assert!(lines.iter().any(|line| line == key), "{lines:?}");
+    assert!(lines.iter().any(|line| line == value), "{lines:?}");
 }
 
 #[tokio::test]

@@ -126,7 +126,8 @@ async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure>
     }
 }
 
-/// Write the lease unless its key has changed since `mod_revision`.
+/// Write the lease unless its key has changed since `mod_revision`. If the answer is lost the
+/// write may have happened; the next try then finds this node's lease and uses it again.
 async fn write(
     store: &Store,
     wanted: &Wanted<'_>,

@@ -3,9 +3,11 @@
 use super::{SubnetError, Timing};
 use etcd_client::{Client, ConnectOptions, Error};
 use rand::RngExt;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -80,28 +82,42 @@ impl Connection {
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        let mut reasons = Vec::new();
-        for _ in &self.endpoints {
-            let (current, outcome) = self.call_current(&request).await;
-            let reason = match outcome {
+        let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
+        // Each server once, and once more the one whose connection turns out to be stale.
+        for _ in 0..=self.endpoints.len() {
+            let Attempt {
+                server,
+                fresh,
+                outcome,
+            } = self.attempt(&request).await;
+            let (reason, go_on) = match outcome {
                 Ok(Ok(value)) => {
                     self.reached();
                     return Ok(value);
                 }
                 Ok(Err(error)) if is_answer(&error) => {
                     self.reached();
+                    let reason = describe(&error);
                     return Err(Failure::Refused(format!(
-                        "etcd refused to {what}: {}",
-                        describe(&error)
+                        "etcd refused to {what}: {reason}"
                     )));
                 }
-                Ok(Err(error)) => describe(&error),
-                Err(_) => format!("no answer within {:?}", self.timing.request_timeout),
+                Ok(Err(error)) => (describe(&error), fresh),
+                Err(_) => (
+                    format!("no answer within {:?}", self.timing.request_timeout),
+                    true,
+                ),
             };
-            reasons.push(format!("{}: {reason}", self.endpoints[current]));
-            self.leave(current);
+            reasons.insert(server, reason);
+            self.leave(server, go_on);
+            if go_on && reasons.len() == self.endpoints.len() {
+                break;
+            }
         }
-        self.unreached(&reasons.join("; "));
+        let reasons = reasons.iter();
+        let reasons =
+            reasons.map(|(server, reason)| format!("{}: {reason}", self.endpoints[*server]));
+        self.unreached(reasons.collect());
         Err(Failure::Unreachable)
     }
 
@@ -120,31 +136,36 @@ impl Connection {
         }
     }
 
-    /// Send a request to the server in use; with the outcome, which one that was.
-    async fn call_current<T, F, Fut>(
-        &self,
-        request: &F,
-    ) -> (usize, Result<Result<T, Error>, tokio::time::error::Elapsed>)
+    /// Send a request to the server in use.
+    async fn attempt<T, F, Fut>(&self, request: &F) -> Attempt<T>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        let (current, client) = {
+        let (server, kept) = {
             let state = self.state();
             (state.current, state.client.clone())
         };
-        let client = match client {
-            Some(client) => client,
-            None => match self.connect(&self.endpoints[current]).await {
+        let fresh = kept.is_none();
+        let outcome = match kept {
+            Some(client) => self.answer(request(client)).await,
+            None => match self.connect(&self.endpoints[server]).await {
                 Ok(client) => {
                     self.state().client = Some(client.clone());
-                    client
+                    self.answer(request(client)).await
                 }
-                Err(error) => return (current, Ok(Err(error))),
+                Err(error) => Ok(Err(error)),
             },
         };
-        let outcome = timeout(self.timing.request_timeout, request(client)).await;
-        (current, outcome)
+        Attempt {
+            server,
+            fresh,
+            outcome,
+        }
+    }
+
+    async fn answer<T>(&self, request: impl Future<Output = T>) -> Result<T, Elapsed> {
+        timeout(self.timing.request_timeout, request).await
     }
 
     /// A client for one server. It connects at the first request, not here.
@@ -159,12 +180,15 @@ impl Connection {
         Client::connect([endpoint], Some(options)).await
     }
 
-    /// Turn away from a server, unless another request has done so already.
-    fn leave(&self, server: usize) {
+    /// Give up the connection to a server, and go on to the next one if asked to, unless
+    /// another request has done so already.
+    fn leave(&self, server: usize, go_on: bool) {
         let mut state = self.state();
         if state.current == server {
-            state.current = (server + 1) % self.endpoints.len();
             state.client = None;
+            if go_on {
+                state.current = (server + 1) % self.endpoints.len();
+            }
         }
     }
 
@@ -174,9 +198,9 @@ impl Connection {
         }
     }
 
-    fn unreached(&self, reasons: &str) {
+    fn unreached(&self, reasons: Vec<String>) {
         if !std::mem::replace(&mut self.state().down, true) {
-            warn!("etcd unreachable: {reasons}; retrying");
+            warn!("etcd unreachable: {}; retrying", reasons.join(", "));
         }
     }
 
@@ -184,6 +208,15 @@ impl Connection {
         // Each critical section is a few assignments: a poisoned state is still a state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one request to one server came to.
+struct Attempt<T> {
+    /// Index of the server.
+    server: usize,
+    /// Whether the connection was made for this request.
+    fresh: bool,
+    outcome: Result<Result<T, Error>, Elapsed>,
 }
 
 /// Pauses between tries: doubling, with some scatter so that the nodes of a cluster do not
