@@ -34,11 +34,11 @@ impl std::fmt::Display for Summary {
         let whole = [self.median, self.min, self.max]
             .iter()
             .all(|v| v.fract() == 0.0);
-        let digits = match self.max {
+        let digits = match self.median {
             _ if whole => 0,
-            max if max < 1.0 => 3,
-            max if max < 20.0 => 2,
-            max if max < 100.0 => 1,
+            m if m < 1.0 => 3,
+            m if m < 20.0 => 2,
+            m if m < 100.0 => 1,
             _ => 0,
         };
         let Summary { median, min, max } = self;
