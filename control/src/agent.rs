@@ -2,9 +2,9 @@
 //! date until it is told to stop.
 //!
 //! # Order
-//! Subnet manager, signal handlers, network config (waited for), underlay interface, MAC,
-//! lease (waited for), device with address and route, workers, `subnet.env`, then lease
-//! renewal and the watch on the other nodes. The first table comes with the watch.
+//! Signal handlers, network config (waited for), underlay interface, device, MAC, lease
+//! (waited for), the device's address and route, workers, `subnet.env`, then lease renewal
+//! and the watch on the other nodes. The first table comes with the watch.
 //!
 //! At the end the workers stop; the device with its address and route, `subnet.env`, the MAC
 //! and the lease stay, so that the next start finds the same subnet and peers keep their
@@ -158,7 +158,7 @@ impl Node {
             "packets leave through {} ({}, MTU {}), advertised address {public_ip}",
             underlay.name, underlay.addr, underlay.mtu
         );
-        // Before the lease, so that a node that cannot run takes none.
+        // All that can fail here comes before the lease: a node that cannot run takes none.
         if let Some(existing) = netlink.link(&device).await?
             && let Some(conflict) = link::conflict(&existing)
         {
@@ -166,6 +166,7 @@ impl Node {
         }
         let port = vxlan.port;
         dataplane::await_port(port).await?;
+        let tun = dataplane::open_device(&device, options)?;
         let mac = mac_store::load_or_create(&options.state_dir, &device)?;
 
         let data = VxlanData {
@@ -179,7 +180,6 @@ impl Node {
 
         let overlay = overlay(&config, options, data, lease.subnet);
         let vxlan = Vxlan::new(overlay, port);
-        let tun = dataplane::open_device(&device, options).await?;
         set_up_device(&netlink, &device, mtu, network, lease.subnet).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
