@@ -2,6 +2,7 @@
 //!
 //! Each test has a network namespace of its own in which a real etcd and one agent run.
 //! Needs root and the programs etcd, etcdctl and ip.
+#![allow(clippy::unwrap_used)]
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
