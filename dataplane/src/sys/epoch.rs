@@ -58,6 +58,8 @@ pub struct EpochCell<T> {
     participant: LocalHandle,
     /// How many there were, and so the number of the latest.
     replacements: Cell<u64>,
+    /// Up to which of them `unseen` is raised, or going to be.
+    marked: Cell<u64>,
     shared: Arc<Shared<T>>,
 }
 
@@ -73,6 +75,7 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
         EpochCell {
             participant: collector.register(),
             replacements: Cell::new(0),
+            marked: Cell::new(0),
             shared: Arc::new(Shared {
                 current: AtomicPtr::new(Box::into_raw(Box::new(value))),
                 collector,
@@ -95,7 +98,6 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
     /// Waits for nobody: an old value that a reader still holds is dropped by a later call
     /// of this or of [`EpochCell::reclaim`]. Returns how many are left.
     pub fn replace(&self, value: T) -> usize {
-        let guard = self.participant.pin();
         let new = Box::into_raw(Box::new(value));
         let old = self.shared.current.swap(new, Ordering::AcqRel);
         let number = self.replacements.get() + 1;
@@ -104,49 +106,61 @@ impl<T: Send + Sync + 'static> EpochCell<T> {
             number,
             value: AtomicPtr::new(old),
         });
-        let unseen = self.shared.unseen.clone();
-        // Runs once every reader that may have loaded `old`, or anything older, has
-        // repinned or unpinned.
-        guard.defer(move || unseen.fetch_max(number, Ordering::Release));
-        drop(guard);
         self.reclaim()
     }
 
     /// Drop, on this thread, what no reader can see any more; returns how many are left.
     pub fn reclaim(&self) -> usize {
-        let unseen = self.collect();
+        let mut unseen = self.unseen();
+        while unseen < self.replacements.get() {
+            if self.marked.get() == unseen {
+                self.mark();
+            }
+            // A deferred function is due two epochs after it was deferred, and each flush
+            // advances the epoch by one, if the readers allow it; but every 128th pin does
+            // so before the flush, which then finds itself pinned an epoch behind.
+            for _ in 0..3 {
+                self.participant.pin().flush();
+            }
+            let before = unseen;
+            unseen = self.unseen();
+            if unseen == before {
+                break;
+            }
+        }
+        self.drop_unseen(unseen)
+    }
+
+    /// Have `unseen` raised once every reader that may have loaded one of the values
+    /// retired so far has repinned or unpinned.
+    ///
+    /// One such mark is under way at a time, whatever the number of replacements: each
+    /// takes 2 KiB in the collector, and a reader may be busy for long.
+    fn mark(&self) {
+        let number = self.replacements.get();
+        self.marked.set(number);
+        let unseen = self.shared.unseen.clone();
+        let guard = self.participant.pin();
+        guard.defer(move || unseen.store(number, Ordering::Release));
+    }
+
+    fn unseen(&self) -> u64 {
+        self.shared.unseen.load(Ordering::Acquire)
+    }
+
+    fn drop_unseen(&self, unseen: u64) -> usize {
         let mut retired = self.retired();
         let free = retired.partition_point(|old| old.number <= unseen);
         let left = retired.len() - free;
         let values: Vec<_> = retired.drain(..free).collect();
         drop(retired);
         for old in values {
-            // SAFETY: from `Box::into_raw`, and out of the list, so dropped once. The
-            // deferred function for it or a younger value has run, so all readers that
-            // could have loaded it have let go, and their reads happened before.
+            // SAFETY: from `Box::into_raw`, and out of the list, so dropped once. A mark
+            // set after the value was retired has run, so all readers that could have
+            // loaded it have let go, and their reads happened before.
             drop(unsafe { Box::from_raw(old.value.into_inner()) });
         }
         left
-    }
-
-    /// Let crossbeam-epoch run what is due; returns the number that `unseen` reached.
-    fn collect(&self) -> u64 {
-        // A value is free of readers two epochs after it was retired. A flush advances the
-        // epoch by one, if the readers allow it, and runs what eight calls of `replace`
-        // deferred; after a while without a flush that was let through, more wait.
-        let mut reached = self.flush();
-        loop {
-            let now = self.flush();
-            if now == reached {
-                return now;
-            }
-            reached = now;
-        }
-    }
-
-    fn flush(&self) -> u64 {
-        self.participant.pin().flush();
-        self.shared.unseen.load(Ordering::Acquire)
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<Retired<T>>> {
