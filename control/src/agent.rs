@@ -2,9 +2,9 @@
 //! date until it is told to stop.
 //!
 //! # Order
-//! Subnet manager, signal handlers, network config (waited for), underlay interface, MAC,
-//! lease (waited for), device with address and route, workers, `subnet.env`, then lease
-//! renewal and the watch on the other nodes. The first table comes with the watch.
+//! Signal handlers, network config (waited for), underlay interface, device, MAC, lease
+//! (waited for), the device's address and route, workers, `subnet.env`, then lease renewal
+//! and the watch on the other nodes. The first table comes with the watch.
 //!
 //! At the end the workers stop; the device with its address and route, `subnet.env`, the MAC
 //! and the lease stay, so that the next start finds the same subnet and peers keep their
@@ -158,7 +158,13 @@ impl Node {
             "packets leave through {} ({}, MTU {}), advertised address {public_ip}",
             underlay.name, underlay.addr, underlay.mtu
         );
-        // Before the lease, so that a node that cannot run takes none.
+        if network.contains(&underlay.addr) {
+            warn!(
+                "{} of {} lies inside Network {network}: packets to other nodes may be routed into the tunnel",
+                underlay.addr, underlay.name
+            );
+        }
+        // All that can fail here comes before the lease: a node that cannot run takes none.
         if let Some(existing) = netlink.link(&device).await?
             && let Some(conflict) = link::conflict(&existing)
         {
@@ -166,6 +172,7 @@ impl Node {
         }
         let port = vxlan.port;
         dataplane::await_port(port).await?;
+        let tun = dataplane::open_device(&device, options)?;
         let mac = mac_store::load_or_create(&options.state_dir, &device)?;
 
         let data = VxlanData {
@@ -173,14 +180,14 @@ impl Node {
             vtep_mac: mac,
         };
         let attrs = LeaseAttrs::vxlan(public_ip, data);
-        let previous = Previous::read(&options.subnet_file).subnet;
-        let lease = manager.acquire(&config, &attrs, previous).await?;
+        let previous = Previous::read(&options.subnet_file);
+        let lease = manager.acquire(&config, &attrs, previous.subnet).await?;
         info!("this node's subnet is {}", lease.subnet);
 
         let overlay = overlay(&config, options, data, lease.subnet);
         let vxlan = Vxlan::new(overlay, port);
-        let tun = dataplane::open_device(&device, options).await?;
-        set_up_device(&netlink, &device, mtu, network, lease.subnet).await?;
+        let earlier = previous.network.unwrap_or(network);
+        set_up_device(&netlink, &device, mtu, lease.subnet, [network, earlier]).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
         // No await from here on: the workers must be stopped by `Node::stop`.
@@ -296,20 +303,21 @@ fn overlay(
     }
 }
 
-/// Give the device its MTU, address and route.
+/// Give the device its MTU, address and route. `networks` are the one of the network config
+/// and the one of the last start.
 async fn set_up_device(
     netlink: &Netlink,
     name: &str,
     mtu: u32,
-    network: Ipv4Net,
     subnet: Ipv4Net,
+    networks: [Ipv4Net; 2],
 ) -> Result<(), AgentError> {
     let device = netlink.link(name).await?;
     let device = device.ok_or_else(|| AgentError::DeviceGone(name.to_owned()))?;
     let addr = subnet.network();
     link::ensure_up(netlink, &device, mtu).await?;
-    link::ensure_address(netlink, &device, addr, network).await?;
-    route::ensure(netlink, &device, network, addr).await?;
+    link::ensure_address(netlink, &device, addr, &networks).await?;
+    route::ensure(netlink, &device, networks[0], addr).await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats;
-use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
+use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::SocketError;
 use weft_dataplane::worker::{self, StartError};
 
@@ -21,11 +21,11 @@ const TX_SOCKETS: u8 = 8;
 /// More queues than this only spread the flows of one node too thinly to coalesce.
 const QUEUES_MAX: usize = 8;
 
-/// How long the port and the queues of an agent that has ended may stay taken: the kernel
-/// tears its io_uring instances down in the background.
-const RELEASE_GRACE: Duration = Duration::from_secs(3);
+/// How long the port of an agent that has ended may stay taken: the kernel tears its
+/// io_uring instances down in the background.
+const RELEASE_GRACE: Duration = Duration::from_secs(2);
 
-/// Pause between two looks whether they are free.
+/// Pause between two looks whether it is free.
 const RELEASE_POLL: Duration = Duration::from_millis(10);
 
 /// TUN queues if the options name no number: one per core, as traffic tends to go one way
@@ -53,23 +53,14 @@ fn port_is_taken(port: u16) -> bool {
     bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// Create the tunnel device, or attach to the one left by an earlier run, after waiting for
-/// an agent that has just ended.
-pub(super) async fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
+/// Create the tunnel device, or attach to the one left by an earlier run.
+pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
     let queues = options.queues.unwrap_or_else(default_queues);
     let offloads = Offloads {
         tso: options.tso,
         uso: options.uso,
     };
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
-        match Tun::open(name, queues, offloads) {
-            Err(OpenError::Held(_)) if Instant::now() < deadline => {
-                tokio::time::sleep(RELEASE_POLL).await;
-            }
-            result => return Ok(result?),
-        }
-    }
+    Ok(Tun::open(name, queues, offloads)?)
 }
 
 fn saturating_u8(n: usize) -> u8 {

@@ -7,18 +7,19 @@ use std::net::UdpSocket;
 use std::sync::Mutex;
 use tempfile::TempDir;
 
-const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
-
 /// Gives out one subnet and remembers what it was asked.
 struct Leases {
+    network: Ipv4Net,
     subnet: Ipv4Net,
     asked: Mutex<Vec<(LeaseAttrs, Option<Ipv4Net>)>>,
 }
 
 impl Leases {
     fn of(subnet: &str) -> Leases {
+        let subnet: Ipv4Net = subnet.parse().unwrap();
         Leases {
-            subnet: subnet.parse().unwrap(),
+            network: Ipv4Net::new(subnet.network(), 16).unwrap().trunc(),
+            subnet,
             asked: Mutex::default(),
         }
     }
@@ -30,7 +31,10 @@ impl Leases {
 
 impl SubnetManager for Leases {
     async fn network_config(&self) -> Result<String, SubnetError> {
-        Ok(CONFIG.to_owned())
+        Ok(format!(
+            r#"{{"Network":"{}","Backend":{{"Type":"vxlan"}}}}"#,
+            self.network
+        ))
     }
 
     async fn acquire(
@@ -117,15 +121,22 @@ fn another_lease_moves_address_and_route() {
         underlay(&netlink).await;
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir, &["-public-ip=203.0.113.9"]);
-        for subnet in ["10.5.72.0/24", "10.5.80.0/24"] {
+        for (subnet, addr, network) in [
+            ("10.5.72.0/24", "10.5.72.0", "10.5.0.0/16"),
+            ("10.5.80.0/24", "10.5.80.0", "10.5.0.0/16"),
+            ("10.9.4.0/24", "10.9.4.0", "10.9.0.0/16"),
+        ] {
             let leases = Leases::of(subnet);
             Node::start(&options, &leases).await.unwrap().stop();
             assert_eq!(leases.asked()[0].0.public_ip.to_string(), "203.0.113.9");
+            let addresses = netns::ip(&["-brief", "-4", "address", "show", "flannel.1"]);
+            let own: Vec<&str> = addresses.split_whitespace().skip(2).collect();
+            assert_eq!(own, [format!("{addr}/32")]);
+            let routes = netns::ip(&["route", "show", "dev", "flannel.1"]);
+            assert_eq!(routes.lines().count(), 1, "{routes}");
+            let route = format!("{network} src {addr}");
+            assert!(routes.starts_with(&route), "{routes}");
         }
-        let addresses = netns::ip(&["-brief", "-4", "address", "show", "flannel.1"]);
-        assert!(addresses.trim().ends_with(" 10.5.80.0/32"), "{addresses}");
-        let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
-        assert!(route.starts_with("10.5.0.0/16 src 10.5.80.0"), "{route}");
     });
 }
 

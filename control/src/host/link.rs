@@ -57,13 +57,14 @@ pub async fn ensure_up(netlink: &Netlink, link: &Link, mtu: u32) -> Result<(), N
 
 /// Give `link` the address `addr`/32.
 ///
-/// Other addresses of it that lie in `network` are of earlier leases and go; foreign ones
-/// stay.
+/// Other addresses of it that lie in one of `networks`, which are those of the network
+/// config now and before, are of earlier leases and go, and with them the routes that have
+/// them as source. Foreign addresses stay.
 pub async fn ensure_address(
     netlink: &Netlink,
     link: &Link,
     addr: Ipv4Addr,
-    network: Ipv4Net,
+    networks: &[Ipv4Net],
 ) -> Result<(), NetlinkError> {
     let mut present = netlink.addresses().await?;
     present.retain(|address| address.index == link.index);
@@ -71,10 +72,8 @@ pub async fn ensure_address(
     if !present.iter().any(wanted) {
         netlink.add_address(link, addr, 32).await?;
     }
-    for address in present
-        .iter()
-        .filter(|a| !wanted(a) && network.contains(&a.addr))
-    {
+    let ours = |address: &Address| networks.iter().any(|n| n.contains(&address.addr));
+    for address in present.iter().filter(|a| ours(a) && !wanted(a)) {
         tracing::info!(
             "removing {}/{} of an earlier lease from {}",
             address.addr,
@@ -110,10 +109,10 @@ mod tests {
             netns::ip(&["address", "add", "10.5.9.0/32", "dev", "flannel.1"]);
             netns::ip(&["address", "add", "10.5.72.0/24", "dev", "flannel.1"]);
             netns::ip(&["address", "add", "192.168.7.1/24", "dev", "flannel.1"]);
-            let network = NETWORK.parse().unwrap();
+            let networks = [NETWORK.parse().unwrap()];
             for _ in 0..2 {
                 let addr = Ipv4Addr::new(10, 5, 72, 0);
-                ensure_address(&netlink, &link, addr, network)
+                ensure_address(&netlink, &link, addr, &networks)
                     .await
                     .unwrap();
                 let addresses = on_device(&netlink, &link).await;
@@ -128,9 +127,9 @@ mod tests {
             let link = netns::link(&netlink, "flannel.1").await;
             let bridge = netns::link(&netlink, "cni0").await;
             netns::ip(&["address", "add", "10.5.72.1/24", "dev", "cni0"]);
-            let network = NETWORK.parse().unwrap();
+            let networks = [NETWORK.parse().unwrap()];
             let addr = Ipv4Addr::new(10, 5, 72, 0);
-            ensure_address(&netlink, &link, addr, network)
+            ensure_address(&netlink, &link, addr, &networks)
                 .await
                 .unwrap();
             assert_eq!(on_device(&netlink, &bridge).await, ["10.5.72.1/24"]);

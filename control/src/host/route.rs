@@ -59,7 +59,7 @@ mod tests {
     async fn device(netlink: &Netlink, network: Ipv4Net, addr: Ipv4Addr) -> Link {
         let device = netns::link(netlink, "flannel.1").await;
         link::ensure_up(netlink, &device, 1450).await.unwrap();
-        link::ensure_address(netlink, &device, addr, network)
+        link::ensure_address(netlink, &device, addr, &[network])
             .await
             .unwrap();
         device
@@ -126,7 +126,7 @@ mod tests {
             let device = device(&netlink, network, addr).await;
             ensure(&netlink, &device, network, addr).await.unwrap();
             let addr = [10, 5, 80, 0].into();
-            link::ensure_address(&netlink, &device, addr, network)
+            link::ensure_address(&netlink, &device, addr, &[network])
                 .await
                 .unwrap();
             ensure(&netlink, &device, network, addr).await.unwrap();

@@ -48,7 +48,7 @@ pub struct Config {
     pub port: u16,
     /// MTU of the TUN in bytes.
     pub mtu: usize,
-    /// Sockets per worker to send from, each with its own source port (1 to 255).
+    /// Sockets to send from, each with its own source port (1 to 255).
     pub tx_sockets: u8,
     /// Send trains with `UDP_SEGMENT`.
     pub udp_gso: bool,
@@ -96,6 +96,11 @@ impl Dataplane {
     /// `publisher`. Returns once all of them run.
     pub fn start(tun: Tun, config: Config, publisher: &Publisher) -> Result<Dataplane, StartError> {
         let queues = tun.into_queues();
+        // One pool for all workers: the outer source port, by which the peer picks its worker,
+        // must depend on the inner flow alone. With a pool each, a flow that moves to another
+        // queue here moves to another worker there, whose writes move it again here, for ever.
+        let senders: Arc<[Socket]> =
+            udp::senders(config.local, usize::from(config.tx_sockets.max(1)))?.into();
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let cores = affinity::assign(&affinity::allowed_cores(), queues.len() * 2);
         let mut dataplane = Dataplane {
@@ -107,9 +112,8 @@ impl Dataplane {
         let (started, starts) = mpsc::sync_channel(queues.len() * 2);
         for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
             let queue = Arc::new(queue);
-            let senders = udp::senders(config.local, usize::from(config.tx_sockets.max(1)))?;
             let common = dataplane.common(publisher, cores[2 * index], &started);
-            dataplane.spawn_encap(index, common, queue.clone(), senders, config)?;
+            dataplane.spawn_encap(index, common, queue.clone(), senders.clone(), config)?;
             let common = dataplane.common(publisher, cores[2 * index + 1], &started);
             dataplane.spawn_decap(index, common, queue, receiver, config)?;
         }
@@ -148,7 +152,7 @@ impl Dataplane {
         index: usize,
         common: Common,
         queue: Arc<TunQueue>,
-        senders: Vec<Socket>,
+        senders: Arc<[Socket]>,
         config: Config,
     ) -> io::Result<()> {
         let buckets = config.tx_sockets.max(1);

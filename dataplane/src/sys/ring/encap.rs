@@ -55,7 +55,7 @@ pub struct EncapRing {
     refused: Vec<(usize, i32)>,
     stats: Arc<WorkerStats>,
     // Registered with the ring; kept so that sockets close after it.
-    sockets: Vec<Socket>,
+    sockets: Arc<[Socket]>,
     _queue: Arc<TunQueue>,
 }
 
@@ -63,10 +63,10 @@ impl EncapRing {
     /// Everything an encap worker needs, made in the worker's own thread.
     ///
     /// `plan` bounds what one batch may hold; `sockets` are the send pool, indexed by
-    /// [`TrainKey::bucket`](crate::offload::plan::TrainKey).
+    /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers.
     pub fn new(
         queue: Arc<TunQueue>,
-        sockets: Vec<Socket>,
+        sockets: Arc<[Socket]>,
         stop: &StopEvent,
         plan: SendPlan,
         stats: Arc<WorkerStats>,

@@ -49,6 +49,7 @@ fn tun_pair() -> (UnixDatagram, Arc<TunQueue>) {
 }
 
 fn encap(sockets: Vec<Socket>) -> Encap {
+    let sockets = sockets.into();
     let (tun, queue) = tun_pair();
     let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
