@@ -137,25 +137,25 @@ impl DecapRing {
 
     /// Write what has been coalesced, in the middle of a batch.
     pub fn flush(&mut self) -> Result<(), RingError> {
-        self.write_all(0)
+        self.write_all(false)
     }
 
     /// End the batch: write what has been coalesced, give its buffers back and wait until
     /// there are datagrams to take or the stop event is raised.
     pub fn next_batch(&mut self) -> Result<(), RingError> {
-        self.write_all(self.ring.idle())?;
+        self.write_all(true)?;
         self.ring.next_batch()
     }
 
-    fn write_all(&mut self, extra: usize) -> Result<(), RingError> {
+    fn write_all(&mut self, last: bool) -> Result<(), RingError> {
         self.coalescer.finish(self.ring.buffers());
         let count = self.coalescer.writes().len();
         let mut next = 0;
         while next < count {
             next = self.queue_from(next);
-            let extra = if next == count { extra } else { 0 };
+            let last = last && next == count;
             let (coalescer, stats) = (&self.coalescer, &self.stats);
-            self.ring.settle(extra, |index, result| {
+            self.ring.settle(last, |index, result| {
                 if let Some(write) = coalescer.writes().get(index as usize) {
                     note_written(stats, write, result);
                 }

@@ -117,24 +117,24 @@ impl EncapRing {
 
     /// Send what is planned, in the middle of a batch.
     pub fn flush(&mut self) -> Result<(), RingError> {
-        self.send_plan(0)
+        self.send_plan(false)
     }
 
     /// End the batch: send what is planned, give its buffers back and wait until there are
     /// packets to take or the stop event is raised.
     pub fn next_batch(&mut self) -> Result<(), RingError> {
-        self.send_plan(self.ring.idle())?;
+        self.send_plan(true)?;
         self.ring.next_batch()
     }
 
-    fn send_plan(&mut self, extra: usize) -> Result<(), RingError> {
+    fn send_plan(&mut self, last: bool) -> Result<(), RingError> {
         let count = self.plan.sends().len();
         let mut next = 0;
         while next < count {
             next = self.queue_from(next);
-            let extra = if next == count { extra } else { 0 };
+            let last = last && next == count;
             let (plan, stats, refused) = (&self.plan, &self.stats, &mut self.refused);
-            self.ring.settle(extra, |index, result| {
+            self.ring.settle(last, |index, result| {
                 let index = index as usize;
                 if result < 0 {
                     refused.push((index, -result));
@@ -191,7 +191,7 @@ impl EncapRing {
         }
         self.queue_frames(index);
         let stats = &self.stats;
-        self.ring.settle(0, |_, result| {
+        self.ring.settle(false, |_, result| {
             if result < 0 {
                 stats.count_drop(Reason::SendFailed);
             } else {

@@ -199,10 +199,9 @@ impl Ring {
         Some((buffer, len))
     }
 
-    /// How many completions the last output of a batch should wait for beyond its own, so
-    /// that one system call both writes and waits: 1 when there is nothing to do.
-    fn idle(&self) -> usize {
-        usize::from(self.ready.is_empty() && !self.stopped)
+    /// Whether there is nothing to do until the kernel reports something.
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && !self.stopped
     }
 
     /// Outputs that can still be pushed before [`Ring::settle`]. One entry stays free for
@@ -225,10 +224,12 @@ impl Ring {
     }
 
     /// Submit, and wait until no output is in the kernel; `done` hears of each: its index and
-    /// the bytes it moved or a negated errno. The first wait asks for `extra` completions
-    /// more.
-    fn settle(&mut self, extra: usize, mut done: impl FnMut(u32, i32)) -> Result<(), RingError> {
-        let mut extra = extra;
+    /// the bytes it moved or a negated errno.
+    ///
+    /// With `last`, the end of a batch, the same system call also waits for input if there is
+    /// none. It must not when the input has to be armed again first: nothing would come.
+    fn settle(&mut self, last: bool, mut done: impl FnMut(u32, i32)) -> Result<(), RingError> {
+        let mut extra = usize::from(last && self.is_idle() && self.input_armed);
         while self.outstanding > 0 {
             self.enter(self.outstanding + extra)?;
             self.reap(&mut done)?;
@@ -251,7 +252,7 @@ impl Ring {
             if !self.input_armed {
                 self.arm();
             }
-            if self.idle() == 0 {
+            if !self.is_idle() {
                 return Ok(());
             }
             self.enter(1)?;
