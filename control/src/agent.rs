@@ -221,6 +221,7 @@ impl Node {
         let mut health = tokio::time::interval(HEALTH_CHECK);
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
+        let mut downgrades = 0;
         loop {
             tokio::select! {
                 request = signals.next() => match request {
@@ -245,6 +246,11 @@ impl Node {
                 _ = health.tick() => {
                     if let Some(reason) = self.dataplane.failed() {
                         return Err(AgentError::Worker(reason));
+                    }
+                    let refused = self.dataplane.downgrades();
+                    if refused > downgrades {
+                        downgrades = refused;
+                        warn!("the kernel refuses long UDP trains: sending shorter ones or single datagrams");
                     }
                     self.publisher.reclaim();
                 }

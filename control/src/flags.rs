@@ -50,13 +50,13 @@ pub struct AgentOptions {
     pub verbosity: u8,
     /// Where the MAC address and other state is kept across restarts.
     pub state_dir: PathBuf,
-    /// TUN queues and workers; `None`: one per core.
+    /// TUN queues and workers; `None`: one for every two cores.
     pub queues: Option<usize>,
     /// What moves packets between TUN device and sockets.
     pub engine: Engine,
     /// How received datagrams are checked.
     pub admit: Admit,
-    /// Sockets that each worker sends from; `None`: chosen by the dataplane.
+    /// Sockets to send from; `None`: chosen by the dataplane.
     pub tx_sockets: Option<usize>,
     /// Let the TUN device hand over TCP super-packets.
     pub tso: bool,

@@ -52,8 +52,6 @@ counted! {
         UnknownSender => "unknown_sender",
         /// Receive: the inner source lies in a subnet that is not the sender's.
         SpoofedSource => "spoofed_source",
-        /// Receive: the inner checksum is wrong and nothing else vouched for it.
-        BadChecksum => "bad_checksum",
         /// Receive: outer CE on an inner packet that is not ECN-capable (RFC 6040).
         EcnDrop => "ecn_drop",
         /// Receive: the datagram did not fit its buffer.

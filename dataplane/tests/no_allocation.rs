@@ -2,6 +2,8 @@
 //!
 //! The test counts allocations of the whole process, so it is alone in its file.
 
+#![allow(clippy::unwrap_used)]
+
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trust};

@@ -138,7 +138,7 @@ pub(super) static TABLE: [Flag; 41] = [
         "queues",
         Int,
         "0",
-        "TUN queues and workers; 0: one per core",
+        "TUN queues, each with two workers; 0: one for every two cores, at most 8",
     ),
     works(
         "engine",
@@ -156,7 +156,7 @@ pub(super) static TABLE: [Flag; 41] = [
         "tx-sockets",
         Int,
         "0",
-        "sockets that each worker sends from; 0: chosen by weft",
+        "sockets to send from, each with its own source port; 0: 8",
     ),
     works(
         "tso",

@@ -182,8 +182,13 @@ impl Dataplane {
     ) -> io::Result<()> {
         let mtu = config.mtu;
         self.spawn(format!("weft-decap-{index}"), common, move |common| {
-            let coalescer = Coalescer::new(COALESCER_WRITES, Layout::Legacy, Limits::new(mtu))
-                .map_err(RingError::Layout)?;
+            // Before Linux 6.9 a UDP super-packet has 64 segments at most, and a received train
+            // has no more in any version.
+            let limits = Limits {
+                udp_segments: 64,
+                ..Limits::new(mtu)
+            };
+            let coalescer = Coalescer::new(COALESCER_WRITES, Layout::Legacy, limits)?;
             let stats = common.stats.clone();
             let io = DecapRing::new(receiver, queue, &common.stop, coalescer, stats)?;
             Ok(move |common: Common| {

@@ -177,8 +177,8 @@ impl EncapRing {
     /// Frames of a refused train go out one by one; a refused single frame is dropped.
     fn resend(&mut self, index: usize, errno: i32) -> Result<(), RingError> {
         let frames = self.plan.sends()[index].frames;
-        // EIO: no checksum offload for GSO on the way; EINVAL: the kernel knows no GSO or
-        // fewer segments; EMSGSIZE: a frame exceeds the path's MTU and must be fragmented,
+        // EIO: no checksum offload for GSO on the way; EINVAL: the kernel knows no GSO, or 64
+        // segments at most (before Linux 6.9); EMSGSIZE: a frame exceeds the path's MTU and must be fragmented,
         // which only single datagrams can be.
         if frames == 1 || !matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
             self.stats
@@ -187,7 +187,12 @@ impl EncapRing {
         }
         if errno != libc::EMSGSIZE {
             self.stats.add(Count::Downgrades, 1);
-            self.plan.set_max_frames(1);
+            let fewer = if errno == libc::EINVAL && frames > 64 {
+                64
+            } else {
+                1
+            };
+            self.plan.set_max_frames(fewer);
         }
         self.queue_frames(index);
         let stats = &self.stats;

@@ -251,6 +251,7 @@ impl Ring {
             self.provided.offer(self.held.drain(..));
             if !self.input_armed {
                 self.arm();
+                self.stats.add(Count::Rearms, 1);
             }
             if !self.is_idle() {
                 return Ok(());
@@ -265,7 +266,6 @@ impl Ring {
         // SAFETY: the maker vouches for the request; the provided buffers are freed only after
         // it has ended (see `Drop`).
         self.input_armed = unsafe { self.push(entry, Token::Input) };
-        self.stats.add(Count::Rearms, 1);
     }
 
     /// Queue a request; `false` when the queue is full.
@@ -327,6 +327,12 @@ impl Ring {
         match -result {
             libc::ENOBUFS => self.stats.add(Count::NoBuffers, 1),
             libc::EAGAIN | libc::EINTR | libc::ECANCELED | 0 => {}
+            // The multishot read came with Linux 6.7.
+            libc::EINVAL => {
+                return Err(RingError::Refused(io::Error::from_raw_os_error(
+                    libc::EINVAL,
+                )));
+            }
             errno => {
                 return Err(RingError::Input {
                     from: self.input_name,
