@@ -13,6 +13,9 @@ use weft_benches::lab::Pod;
 /// Time between two datagrams, or two writes of the stream.
 const PACE: Duration = Duration::from_millis(5);
 
+/// The shortest time that says anything.
+const AT_LEAST: Duration = Duration::from_secs(1);
+
 /// How long an answer may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -22,6 +25,7 @@ const STALL: Duration = Duration::from_secs(2);
 
 /// Datagrams echoed and a TCP stream between two pods, until [`Probe::finish`].
 pub(crate) struct Probe {
+    start: Instant,
     stop: Arc<AtomicBool>,
     echo: JoinHandle<()>,
     asker: JoinHandle<BTreeSet<u64>>,
@@ -44,6 +48,7 @@ impl Probe {
         let (mut tx, mut rx) = connect(from, to);
         let flag = || stop.clone();
         Probe {
+            start: Instant::now(),
             echo: std::thread::spawn({
                 let stop = flag();
                 move || echo(&server, &stop)
@@ -64,6 +69,7 @@ impl Probe {
     /// Stop, and expect that no datagram was lost and the stream came through unaltered
     /// and without a stall.
     pub(crate) fn finish(self) {
+        std::thread::sleep(AT_LEAST.saturating_sub(self.start.elapsed()));
         self.stop.store(true, Ordering::SeqCst);
         let lost = self.asker.join().unwrap();
         self.echo.join().unwrap();

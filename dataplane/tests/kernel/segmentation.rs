@@ -2,7 +2,7 @@
 //! same write.
 
 use crate::forwarder::{Forwarder, MTU};
-use crate::namespace::can_run;
+use crate::namespace::skips_test;
 use crate::packets::{self, Spec, forwarded};
 use weft_dataplane::offload::segment::{Segmenter, finish_checksum};
 use weft_dataplane::wire::tcp;
@@ -80,7 +80,7 @@ fn with_payload(spec: &Spec, len: usize) -> Spec {
 
 #[test]
 fn tcp_segments_are_the_kernels_for_every_size() {
-    if !can_run("tcp_segments_are_the_kernels_for_every_size") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
@@ -103,7 +103,7 @@ fn tcp_segments_are_the_kernels_for_every_size() {
 
 #[test]
 fn tcp_flags_fall_on_the_kernels_segments() {
-    if !can_run("tcp_flags_fall_on_the_kernels_segments") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
@@ -125,7 +125,7 @@ fn tcp_flags_fall_on_the_kernels_segments() {
 
 #[test]
 fn ipv4_identification_counts_as_the_kernels_does() {
-    if !can_run("ipv4_identification_counts_as_the_kernels_does") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
@@ -146,7 +146,7 @@ fn ipv4_identification_counts_as_the_kernels_does() {
 
 #[test]
 fn options_and_extension_headers_are_copied_as_the_kernel_does() {
-    if !can_run("options_and_extension_headers_are_copied_as_the_kernel_does") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
@@ -173,7 +173,7 @@ fn options_and_extension_headers_are_copied_as_the_kernel_does() {
 
 #[test]
 fn udp_segments_are_the_kernels_for_every_size() {
-    if !can_run("udp_segments_are_the_kernels_for_every_size") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
@@ -191,7 +191,7 @@ fn udp_segments_are_the_kernels_for_every_size() {
 
 #[test]
 fn a_checksum_of_zero_is_stored_as_the_kernel_stores_it() {
-    if !can_run("a_checksum_of_zero_is_stored_as_the_kernel_stores_it") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
@@ -213,7 +213,7 @@ fn a_checksum_of_zero_is_stored_as_the_kernel_stores_it() {
 
 #[test]
 fn single_packets_get_the_kernels_checksum() {
-    if !can_run("single_packets_get_the_kernels_checksum") {
+    if skips_test() {
         return;
     }
     let kernel = Forwarder::new();
