@@ -10,6 +10,7 @@ mod errors;
 mod frames;
 mod hostile;
 mod interop;
+mod life_cycle;
 mod pods;
 mod probe;
 mod traffic;

@@ -28,7 +28,7 @@ pub(crate) struct Probe {
     start: Instant,
     stop: Arc<AtomicBool>,
     echo: JoinHandle<()>,
-    asker: JoinHandle<BTreeSet<u64>>,
+    asker: JoinHandle<(u64, BTreeSet<u64>)>,
     sender: JoinHandle<usize>,
     receiver: JoinHandle<(usize, Duration)>,
 }
@@ -71,10 +71,11 @@ impl Probe {
     pub(crate) fn finish(self) {
         std::thread::sleep(AT_LEAST.saturating_sub(self.start.elapsed()));
         self.stop.store(true, Ordering::SeqCst);
-        let lost = self.asker.join().unwrap();
+        let (asked, lost) = self.asker.join().unwrap();
         self.echo.join().unwrap();
         let sent = self.sender.join().unwrap();
         let (received, silence) = self.receiver.join().unwrap();
+        assert!(sent > 0 && asked > 0, "{sent} bytes and {asked} datagrams sent");
         assert!(lost.is_empty(), "{} datagrams lost: {lost:?}", lost.len());
         assert_eq!(sent, received, "bytes of the stream");
         assert!(silence < STALL, "the stream was silent for {silence:?}");
@@ -97,15 +98,15 @@ fn echo(socket: &UdpSocket, stop: &AtomicBool) {
     }
 }
 
-/// Send numbers and cross off those that come back; the rest.
-fn ask(socket: &UdpSocket, stop: &AtomicBool) -> BTreeSet<u64> {
+/// Send numbers and cross off those that come back; how many, and the rest.
+fn ask(socket: &UdpSocket, stop: &AtomicBool) -> (u64, BTreeSet<u64>) {
     let mut open = BTreeSet::new();
     let mut next = 0u64;
     let mut last = Instant::now();
     loop {
         let stopping = stop.load(Ordering::SeqCst);
         if stopping && (open.is_empty() || last.elapsed() > LAST_ANSWERS) {
-            return open;
+            return (next, open);
         }
         if !stopping && last.elapsed() >= PACE {
             last = Instant::now();
