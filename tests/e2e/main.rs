@@ -4,6 +4,7 @@
 //! are skipped and say why.
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
 mod capture;
 mod cluster;
 mod errors;

@@ -75,7 +75,10 @@ impl Probe {
         self.echo.join().unwrap();
         let sent = self.sender.join().unwrap();
         let (received, silence) = self.receiver.join().unwrap();
-        assert!(sent > 0 && asked > 0, "{sent} bytes and {asked} datagrams sent");
+        assert!(
+            sent > 0 && asked > 0,
+            "{sent} bytes and {asked} datagrams sent"
+        );
         assert!(lost.is_empty(), "{} datagrams lost: {lost:?}", lost.len());
         assert_eq!(sent, received, "bytes of the stream");
         assert!(silence < STALL, "the stream was silent for {silence:?}");
