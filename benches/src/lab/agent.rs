@@ -156,6 +156,14 @@ impl Agent {
         self.process.take().map(|mut p| p.stop()).transpose()
     }
 
+    /// Wait for the agent to end by itself, at most `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
+        let stopped = || Error::new("the agent is stopped");
+        let status = self.process.as_mut().ok_or_else(stopped)?.wait(limit)?;
+        self.process = None;
+        Ok(status)
+    }
+
     /// End the agent with SIGKILL, as a crash would.
     pub fn kill(&mut self) -> Result<()> {
         self.process

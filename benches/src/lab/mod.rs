@@ -102,9 +102,10 @@ pub fn skips_test() -> bool {
     let Some(reason) = unavailable().or_else(missing) else {
         return false;
     };
-    eprintln!("skipped: {reason}");
+    use std::io::Write;
+    // Not with eprintln, whose output the test harness swallows where tests pass.
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
     if let Some(path) = std::env::var_os("WEFT_SKIPPED") {
-        use std::io::Write;
         let file = std::fs::File::options().append(true).open(path);
         // Only the count suffers if that cannot be written.
         let _ = file.and_then(|mut file| writeln!(file, "{reason}"));

@@ -50,9 +50,10 @@ pub fn shape(payload: &[u8], gro_size: Option<u16>, mtu: usize) -> Shape {
 }
 
 /// The byte ranges of the frames of a train of `len` bytes; of a zero `stride`, one range.
+/// An empty datagram is one empty frame, so that it is dropped and counted as such.
 pub fn frames(len: usize, stride: usize) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
     let stride = if stride == 0 { len.max(1) } else { stride };
-    (0..len.div_ceil(stride)).map(move |i| i * stride..len.min((i + 1) * stride))
+    (0..len.div_ceil(stride).max(1)).map(move |i| i * stride..len.min((i + 1) * stride))
 }
 
 /// Length in bytes that the first frame's inner IP header claims.
@@ -154,7 +155,8 @@ mod tests {
 
     #[test]
     fn frames_of_every_length_and_stride_cover_the_buffer() {
-        for len in 0..40 {
+        assert!(frames(0, 0).eq(std::iter::once(0..0)));
+        for len in 1..40 {
             for stride in 0..40 {
                 let mut end = 0;
                 for range in frames(len, stride) {

@@ -1,0 +1,149 @@
+//! What crosses the underlay, as tcpdump sees it and tshark reads it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use weft_benches::lab::{Lab, Process, netns, run};
+
+/// How long tcpdump may take to start.
+const START: Duration = Duration::from_secs(10);
+
+/// Fields asked of tshark. Each frame has a value per layer, the outermost first.
+const FIELDS: [&str; 24] = [
+    "frame.number",
+    "frame.len",
+    "ip.src",
+    "ip.dst",
+    "ip.len",
+    "ip.ttl",
+    "ip.flags.df",
+    "ip.flags.mf",
+    "ip.frag_offset",
+    "ip.proto",
+    "ip.checksum.status",
+    "udp.srcport",
+    "udp.dstport",
+    "udp.length",
+    "udp.checksum",
+    "udp.checksum.status",
+    "vxlan.flags",
+    "vxlan.gbp",
+    "vxlan.reserved8",
+    "vxlan.vni",
+    "tcp.hdr_len",
+    "tcp.len",
+    "tcp.checksum.status",
+    "_ws.malformed",
+];
+
+/// A running capture of a node's underlay device.
+pub(crate) struct Capture {
+    tcpdump: Process,
+    file: PathBuf,
+    log: PathBuf,
+}
+
+impl Capture {
+    /// Capture what passes the underlay device of a node.
+    pub(crate) fn start(lab: &Lab, number: usize) -> Capture {
+        let file = lab.dir().join("capture.pcap");
+        let log = lab.dir().join("tcpdump.log");
+        let ns = &lab.node(number).ns;
+        let mut command = ns.command("tcpdump");
+        // Buffered in the kernel, so that tcpdump keeps up; written as root, who owns the
+        // directory.
+        command.args(["-i", "eth0", "-s", "0", "-B", "65536", "-Z", "root", "-w"]);
+        command.arg(&file);
+        let tcpdump = ns.spawn(command, &log).unwrap();
+        let started = netns::wait_until(START, || read(&log).contains("listening on"));
+        assert!(started, "tcpdump does not start: {}", read(&log));
+        Capture { tcpdump, file, log }
+    }
+
+    /// End the capture and dissect it with every checksum verified.
+    pub(crate) fn frames(mut self) -> Vec<Frame> {
+        self.tcpdump.stop().unwrap();
+        let log = read(&self.log);
+        assert!(
+            log.contains("\n0 packets dropped by kernel"),
+            "tcpdump missed some: {log}"
+        );
+        let mut command = Command::new("tshark");
+        command.arg("-r").arg(&self.file);
+        // Payload is noise, in which some dissector would see a protocol of its own.
+        for rule in [
+            "udp.port==1-8471,data",
+            "udp.port==8473-65535,data",
+            "tcp.port==1-65535,data",
+            "udp.port==8472,vxlan",
+        ] {
+            command.args(["-d", rule]);
+        }
+        command.args(["-Y", "udp.port==8472"]);
+        for preference in [
+            "ip.check_checksum:TRUE",
+            "udp.check_checksum:TRUE",
+            "tcp.check_checksum:TRUE",
+            // Each fragment is looked at by itself.
+            "ip.defragment:FALSE",
+            "tcp.desegment_tcp_streams:FALSE",
+        ] {
+            command.args(["-o", preference]);
+        }
+        command.args(["-T", "fields", "-E", "occurrence=a", "-E", "aggregator=,"]);
+        for field in FIELDS {
+            command.args(["-e", field]);
+        }
+        run(&mut command)
+            .unwrap()
+            .lines()
+            .map(Frame::parse)
+            .collect()
+    }
+}
+
+fn read(log: &PathBuf) -> String {
+    std::fs::read_to_string(log).unwrap_or_default()
+}
+
+/// One frame as tshark reads it.
+#[derive(Debug)]
+pub(crate) struct Frame(HashMap<&'static str, Vec<String>>);
+
+impl Frame {
+    fn parse(line: &str) -> Frame {
+        let values = line.split('\t').map(|values| {
+            let values = values.split(',').filter(|value| !value.is_empty());
+            values.map(str::to_owned).collect()
+        });
+        Frame(FIELDS.into_iter().zip(values).collect())
+    }
+
+    /// All values of a field, the outermost layer first.
+    pub(crate) fn all(&self, field: &str) -> &[String] {
+        &self.0[field]
+    }
+
+    /// The value of a field in a layer, 0 for the outermost.
+    pub(crate) fn text(&self, field: &str, layer: usize) -> &str {
+        let values = self.all(field);
+        let value = values.get(layer);
+        value.unwrap_or_else(|| panic!("no {field} in layer {layer} of {self:?}"))
+    }
+
+    /// The same as a number, decimal or hexadecimal.
+    pub(crate) fn number(&self, field: &str, layer: usize) -> u64 {
+        let text = self.text(field, layer);
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        number.unwrap_or_else(|_| panic!("{field} is {text}"))
+    }
+
+    /// Whether a flag is set; tshark writes `1` or `True`.
+    pub(crate) fn is_set(&self, field: &str, layer: usize) -> bool {
+        matches!(self.text(field, layer), "1" | "True")
+    }
+}

@@ -1,0 +1,180 @@
+//! Nodes of an overlay, run by weft or by the kernel.
+
+use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use weft_benches::lab::kernel::Peer;
+use weft_benches::lab::topology::ping;
+use weft_benches::lab::{
+    Agent, AgentOptions, Etcd, Lab, LabOptions, Pod, Regime, SubnetEnv, Vtep, VxlanSpec, netns,
+};
+
+/// The key prefix that all clusters use, flannel's default.
+pub(crate) const PREFIX: &str = "/coreos.com/network";
+
+/// The network config that all clusters use.
+pub(crate) const CONFIG: &str = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
+
+/// How long news may take from one node to the others.
+pub(crate) const NEWS: Duration = Duration::from_secs(10);
+
+/// The binary under test.
+pub(crate) fn weft() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_weft"))
+}
+
+/// A lab with etcd on node 1 and a node agent or a kernel VTEP on each node that joined.
+pub(crate) struct Cluster {
+    // Dropped first to last: agents before their etcd, the lab at the end.
+    pub(crate) agents: BTreeMap<usize, Agent>,
+    pub(crate) vteps: BTreeMap<usize, Vtep>,
+    pub(crate) etcd: Etcd,
+    pub(crate) lab: Lab,
+}
+
+impl Cluster {
+    /// Nodes, etcd and the network config; nobody has joined yet.
+    pub(crate) fn empty(nodes: usize, regime: Regime) -> Cluster {
+        let lab = new_lab(nodes, regime);
+        let etcd = Etcd::start(&lab, 1).unwrap();
+        etcd.put(&format!("{PREFIX}/config"), CONFIG).unwrap();
+        Cluster {
+            agents: BTreeMap::new(),
+            vteps: BTreeMap::new(),
+            etcd,
+            lab,
+        }
+    }
+
+    /// Nodes that all run weft and reach each other.
+    pub(crate) fn of_weft(nodes: usize, regime: Regime) -> Cluster {
+        let mut cluster = Cluster::empty(nodes, regime);
+        for number in 1..=nodes {
+            cluster.join(number);
+        }
+        for a in 1..=nodes {
+            for b in (1..=nodes).filter(|&b| b != a) {
+                cluster.await_path(a, b);
+            }
+        }
+        cluster
+    }
+
+    /// Node 1 runs weft, node 2 kernel VXLAN as flannel configures it.
+    pub(crate) fn weft_and_kernel(regime: Regime) -> Cluster {
+        let mut cluster = Cluster::empty(2, regime);
+        cluster.join_kernel(2, "10.244.200.1/24");
+        cluster.join(1);
+        cluster.introduce(1, 2);
+        cluster.await_path(1, 2);
+        cluster
+    }
+
+    /// Start weft on a node and put a pod into the subnet it gets.
+    pub(crate) fn join(&mut self, number: usize) -> SubnetEnv {
+        let options = AgentOptions::new(weft(), self.etcd.endpoint());
+        let mut agent = Agent::start(&self.lab, number, options).unwrap();
+        let env = agent.wait_ready().unwrap();
+        self.lab.attach_pod(number, env.subnet, env.mtu).unwrap();
+        self.agents.insert(number, agent);
+        env
+    }
+
+    /// Make a node a kernel VTEP with a lease of its own and a pod.
+    pub(crate) fn join_kernel(&mut self, number: usize, subnet: &str) {
+        let subnet: Ipv4Net = subnet.parse().unwrap();
+        let spec = VxlanSpec::flannel(1);
+        let vtep = Vtep::create(&self.lab, number, spec, subnet).unwrap();
+        let key = format!("{PREFIX}/{}", vtep.lease_key());
+        self.etcd
+            .put_leased(&key, &vtep.lease_value(), 86_400)
+            .unwrap();
+        self.lab.attach_pod(number, subnet, 1450).unwrap();
+        self.vteps.insert(number, vtep);
+    }
+
+    /// Tell the kernel's node about weft's, as flannel on it would.
+    pub(crate) fn introduce(&self, weft: usize, kernel: usize) {
+        let peer = Peer {
+            subnet: self.lab.node(weft).subnet.unwrap(),
+            underlay: self.lab.node(weft).underlay,
+            mac: self.mac(weft),
+        };
+        let vtep = &self.vteps[&kernel];
+        vtep.learn(&peer).unwrap();
+        vtep.route(&peer).unwrap();
+    }
+
+    /// The first pod of a node.
+    pub(crate) fn pod(&self, number: usize) -> &Pod {
+        self.lab.node(number).pod().unwrap()
+    }
+
+    /// Key of a node's lease.
+    pub(crate) fn lease_key(&self, number: usize) -> String {
+        let subnet = self.lab.node(number).subnet.unwrap();
+        let (base, len) = (subnet.network(), subnet.prefix_len());
+        format!("{PREFIX}/subnets/{base}-{len}")
+    }
+
+    /// The MAC in a node's lease.
+    pub(crate) fn mac(&self, number: usize) -> String {
+        let key = self.lease_key(number);
+        let value = self.etcd.get(&key).unwrap();
+        let value = value.unwrap_or_else(|| panic!("{key} is not there"));
+        let value: serde_json::Value = serde_json::from_str(&value).unwrap();
+        value["BackendData"]["VtepMAC"].as_str().unwrap().to_owned()
+    }
+
+    /// Wait until the pod of `a` reaches that of `b`.
+    pub(crate) fn await_path(&self, a: usize, b: usize) {
+        let (from, to) = (&self.pod(a).ns, self.pod(b).address);
+        let mut last = Ok(());
+        let reached = netns::wait_until(NEWS, || {
+            last = ping(from, to, 1, 56, false);
+            last.is_ok()
+        });
+        assert!(reached, "node {a} does not reach node {b}: {last:?}");
+    }
+
+    /// A counter of a node's agent, zero if it has not counted any.
+    pub(crate) fn counter(&self, number: usize, name: &str) -> u64 {
+        let counters = self.agents[&number].counters().unwrap();
+        counters.get(name).copied().unwrap_or(0)
+    }
+
+    /// Ping until a node's counter has grown by the packets sent.
+    pub(crate) fn assert_drops(&self, number: usize, to: Ipv4Addr, reason: &str) {
+        let name = format!("drop_{reason}");
+        let from = &self.pod(number).ns;
+        let mut seen = (0, 0);
+        let dropped = netns::wait_until(NEWS, || {
+            let before = self.counter(number, &name);
+            let _ = ping(from, to, 3, 56, false);
+            seen = (before, self.counter(number, &name));
+            seen.1 >= seen.0 + 3
+        });
+        assert!(dropped, "node {number} does not drop with {name}: {seen:?}");
+    }
+}
+
+/// A lab without anything on it.
+pub(crate) fn new_lab(nodes: usize, regime: Regime) -> Lab {
+    let options = LabOptions {
+        nodes,
+        regime,
+        ..LabOptions::default()
+    };
+    Lab::new(options).unwrap()
+}
+
+/// The lines of a log that contain all of `words`.
+pub(crate) fn lines_with(log: &Path, words: &[&str]) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = text
+        .lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)));
+    lines.map(str::to_owned).collect()
+}

@@ -1,0 +1,18 @@
+//! weft as a whole: agents, a real etcd, pods and kernel VXLAN peers in network namespaces.
+//!
+//! Every test builds a lab of its own, which goes with it. Where a lab cannot be made they
+//! are skipped and say why.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod capture;
+mod cluster;
+mod errors;
+mod frames;
+mod hostile;
+mod interop;
+mod life_cycle;
+mod pods;
+mod probe;
+mod traffic;
+mod wire;
