@@ -1,4 +1,5 @@
-//! Which cores workers may run on, and pinning to one.
+//! Where and how workers are scheduled.
+#![allow(unsafe_code)]
 
 use core_affinity::CoreId;
 
@@ -13,6 +14,17 @@ pub fn allowed_cores() -> Vec<CoreId> {
 /// Pin the calling thread to `core`; `false` when the kernel refused.
 pub fn pin(core: CoreId) -> bool {
     core_affinity::set_for_current(core)
+}
+
+/// Make the calling thread one that does not preempt others when it wakes (`SCHED_BATCH`).
+///
+/// A worker that preempts whoever just made it runnable finds one packet; one that waits for
+/// its turn finds several, and a batch of them costs little more than one. On an idle core
+/// nothing changes. `false` when the kernel refused, which does no harm.
+pub fn schedule_as_batch() -> bool {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the parameters, which outlive the call; 0 is this thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) == 0 }
 }
 
 /// The core for each of `threads` workers, or none.

@@ -206,6 +206,7 @@ impl Dataplane {
     {
         let builder = std::thread::Builder::new().name(name.clone());
         self.threads.push(builder.spawn(move || {
+            affinity::schedule_as_batch();
             if let Some(core) = common.core {
                 affinity::pin(core);
             }
