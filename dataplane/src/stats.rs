@@ -52,6 +52,8 @@ counted! {
         UnknownSender => "unknown_sender",
         /// Receive: the inner source lies in a subnet that is not the sender's.
         SpoofedSource => "spoofed_source",
+        /// Receive: a UDP super-packet that the TUN cannot take as one.
+        BadSuper => "bad_super",
         /// Receive: outer CE on an inner packet that is not ECN-capable (RFC 6040).
         EcnDrop => "ecn_drop",
         /// Receive: the datagram did not fit its buffer.

@@ -1,6 +1,6 @@
 //! What one send or one write consists of.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Frames one UDP GSO send may carry (`UDP_MAX_SEGMENTS` since Linux 6.9; 64 before).
 pub const MAX_FRAMES: usize = 128;
@@ -10,6 +10,9 @@ pub const MAX_TRAIN_BYTES: usize = 65_507;
 
 /// Every frame is at most a header piece and a payload piece.
 pub const MAX_SEND_PIECES: usize = 2 * MAX_FRAMES;
+
+/// Destinations that can be kept from getting trains.
+const MAX_SINGLY: usize = 64;
 
 /// Memory a [`Piece`] lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +144,8 @@ pub struct SendPlan {
     sends: Box<[Send]>,
     send_count: usize,
     max_frames: u16,
+    /// Destinations that get no trains.
+    singly: Vec<IpAddr>,
 }
 
 impl SendPlan {
@@ -153,6 +158,7 @@ impl SendPlan {
             sends: (0..sends).map(|_| Send::new()).collect(),
             send_count: 0,
             max_frames: max_frames.clamp(1, MAX_FRAMES as u16),
+            singly: Vec::with_capacity(MAX_SINGLY),
         }
     }
 
@@ -167,9 +173,22 @@ impl SendPlan {
         self.send_count = 0;
     }
 
-    /// Change the number of frames a send may carry, for kernels that refuse trains.
-    pub fn set_max_frames(&mut self, max_frames: u16) {
-        self.max_frames = max_frames.clamp(1, MAX_FRAMES as u16);
+    /// Lower the number of frames a send may carry, for kernels that refuse trains.
+    pub fn limit_frames(&mut self, max_frames: u16) {
+        self.max_frames = self.max_frames.min(max_frames).max(1);
+    }
+
+    /// Make no trains to `to` any more, for a path whose MTU is too small for its frames:
+    /// only single datagrams can be fragmented. With many such paths, make no trains at all.
+    pub fn send_singly(&mut self, to: IpAddr) {
+        if self.singly.contains(&to) {
+            return;
+        }
+        if self.singly.len() == MAX_SINGLY {
+            self.limit_frames(1);
+            return;
+        }
+        self.singly.push(to);
     }
 
     /// Whether nothing is planned.
@@ -216,7 +235,10 @@ impl SendPlan {
         frame_len: usize,
         pieces: &[Piece],
     ) -> Result<(), Full> {
-        let max_frames = self.max_frames;
+        let max_frames = match self.singly.is_empty() || !self.singly.contains(&to.ip()) {
+            true => self.max_frames,
+            false => 1,
+        };
         let latest = self.sends[..self.send_count]
             .iter_mut()
             .rev()
@@ -331,6 +353,30 @@ mod tests {
                 .iter()
                 .all(|s| s.bytes as usize <= MAX_TRAIN_BYTES)
         );
+    }
+
+    #[test]
+    fn limits_only_ever_shrink() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        plan.limit_frames(1);
+        plan.limit_frames(64);
+        push(&mut plan, KEY, 100);
+        push(&mut plan, KEY, 100);
+        assert_eq!(plan.sends().len(), 2);
+    }
+
+    #[test]
+    fn a_destination_without_trains_leaves_the_others_theirs() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        plan.send_singly(to().ip());
+        let other = SocketAddr::from(([10, 0, 0, 3], 8472));
+        for _ in 0..2 {
+            push(&mut plan, KEY, 100);
+            let key = TrainKey { peer: 8, ..KEY };
+            plan.push(key, other, 100, &piece(100)).unwrap();
+        }
+        let shapes: Vec<_> = plan.sends().iter().map(|s| (s.to, s.frames)).collect();
+        assert_eq!(shapes, [(to(), 1), (other, 2), (to(), 1)]);
     }
 
     #[test]

@@ -263,6 +263,10 @@ impl Coalescer {
         let gso_size = self
             .super_gso_size(segment, super_gso)
             .filter(|_| trust == Trust::Vouched || partial || segment.is_intact(pseudo, bytes));
+        if gso_size.is_none() && super_gso.is_some() && segment.protocol == Protocol::Udp {
+            // Written whole it would be one datagram where the sender sent several.
+            return Err(PushError::Drop(Drop::BadSuper));
+        }
         let (slot, _) = self.latest(&segment.flow);
         let write = self.open_latest(at, ip.total_len(), segment.flow, slot)?;
         write.describe(segment, pseudo);
@@ -286,7 +290,8 @@ impl Coalescer {
             }
             Protocol::Udp => {
                 let size = usize::from(super_gso?);
-                let most = size * max_segments;
+                // Nothing is merged here, so the limit on merging does not count.
+                let most = size * usize::from(MAX_UDP_SEGMENTS);
                 (segment.checksum != 0 && segment.payload <= most).then_some(size)?
             }
         };

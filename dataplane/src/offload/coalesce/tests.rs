@@ -683,13 +683,33 @@ fn merging_can_be_turned_off() {
         bench.coalescer.clear();
         let gso = base.udp.then_some(100);
         let long = run(&base, &[2000])[0].build_partial();
-        bench.try_push(&long, gso).unwrap();
-        assert!(!bench.coalescer.writes()[0].is_super());
+        if base.udp {
+            // Whole, it would arrive as one datagram where 20 were sent.
+            let refused = Err(PushError::Drop(Drop::BadSuper));
+            assert_eq!(bench.try_push(&long, gso), refused);
+        } else {
+            bench.try_push(&long, gso).unwrap();
+            assert!(!bench.coalescer.writes()[0].is_super());
+        }
         bench.coalescer.set_limits(Limits::new(MTU));
         bench.coalescer.clear();
         packets.iter().for_each(|packet| bench.push(packet));
         assert_eq!(bench.coalescer.writes().len(), 1);
     }
+}
+
+#[test]
+fn a_limit_on_merging_is_none_on_what_arrives_whole() {
+    let limits = Limits {
+        udp_segments: 64,
+        ..Limits::new(MTU)
+    };
+    let mut bench = Bench::with_limits(Trust::Vouched, limits);
+    let long = run(&Spec::udp4(0), &[10_000])[0].build_partial();
+    bench.try_push(&long, Some(100)).unwrap();
+    assert!(bench.coalescer.writes()[0].is_super());
+    let refused = Err(PushError::Drop(Drop::BadSuper));
+    assert_eq!(bench.try_push(&long, Some(50)), refused, "200 segments");
 }
 
 #[test]

@@ -28,6 +28,10 @@ const IOVECS: usize = 2048;
 
 const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
 
+/// Batches without a refused send after which sending and waiting become one system call.
+/// Before, what is refused must be seen and sent again before anything is waited for.
+const CLEAN_BATCHES: u32 = 100;
+
 /// One packet read from the TUN.
 #[derive(Clone, Copy, Debug)]
 pub struct TunPacket {
@@ -53,6 +57,8 @@ pub struct EncapRing {
     iovecs: Box<[libc::iovec]>,
     /// Sends of the plan that the kernel refused, with the errno.
     refused: Vec<(usize, i32)>,
+    /// Batches since the kernel last refused a send.
+    clean_batches: u32,
     stats: Arc<WorkerStats>,
     // Registered with the ring; kept so that sockets close after it.
     sockets: Arc<[Socket]>,
@@ -91,6 +97,7 @@ impl EncapRing {
             messages: (0..messages).map(|_| empty_message()).collect(),
             iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
             refused: Vec::with_capacity(plan.capacity()),
+            clean_batches: 0,
             plan,
             stats,
             sockets,
@@ -132,7 +139,7 @@ impl EncapRing {
         let mut next = 0;
         while next < count {
             next = self.queue_from(next);
-            let last = last && next == count;
+            let last = last && next == count && self.clean_batches >= CLEAN_BATCHES;
             let (plan, stats, refused) = (&self.plan, &self.stats, &mut self.refused);
             self.ring.settle(last, |index, result| {
                 let index = index as usize;
@@ -144,9 +151,16 @@ impl EncapRing {
                 }
             })?;
         }
-        while let Some((index, errno)) = self.refused.pop() {
+        self.clean_batches = match self.refused.is_empty() {
+            true => self.clean_batches.saturating_add(1),
+            false => 0,
+        };
+        // In order, as far as it is in our hands: what left in between has overtaken them.
+        for next in 0..self.refused.len() {
+            let (index, errno) = self.refused[next];
             self.resend(index, errno)?;
         }
+        self.refused.clear();
         self.plan.clear();
         Ok(())
     }
@@ -185,14 +199,13 @@ impl EncapRing {
                 .count_drops(Reason::SendFailed, u64::from(frames));
             return Ok(());
         }
-        if errno != libc::EMSGSIZE {
+        if errno == libc::EMSGSIZE {
+            let to = self.plan.sends()[index].to.ip();
+            self.plan.send_singly(to);
+        } else {
             self.stats.add(Count::Downgrades, 1);
-            let fewer = if errno == libc::EINVAL && frames > 64 {
-                64
-            } else {
-                1
-            };
-            self.plan.set_max_frames(fewer);
+            let too_long = errno == libc::EINVAL && frames > 64;
+            self.plan.limit_frames(if too_long { 64 } else { 1 });
         }
         self.queue_frames(index);
         let stats = &self.stats;
