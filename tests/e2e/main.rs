@@ -7,6 +7,7 @@
 mod bad_input;
 mod capture;
 mod cluster;
+mod demo;
 mod errors;
 mod frames;
 mod hostile;

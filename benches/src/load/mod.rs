@@ -19,6 +19,8 @@ pub enum Workload {
     Tcp1Reverse,
     /// iperf3, four TCP streams.
     Tcp4,
+    /// iperf3, four TCP streams, second pod to first.
+    Tcp4Reverse,
     /// 64-byte UDP datagrams from a sender that hands the kernel 32 a call.
     Udp64,
     /// One UDP datagram back and forth.
@@ -27,10 +29,11 @@ pub enum Workload {
 
 impl Workload {
     /// All of them, in the order of the report's rows.
-    pub const ALL: [Workload; 5] = [
+    pub const ALL: [Workload; 6] = [
         Workload::Tcp1,
         Workload::Tcp1Reverse,
         Workload::Tcp4,
+        Workload::Tcp4Reverse,
         Workload::Udp64,
         Workload::PingPong,
     ];
@@ -41,6 +44,7 @@ impl Workload {
             Workload::Tcp1 => "TCP 1 stream, Gbit/s",
             Workload::Tcp1Reverse => "TCP 1 reverse, Gbit/s",
             Workload::Tcp4 => "TCP 4 streams, Gbit/s",
+            Workload::Tcp4Reverse => "TCP 4 reverse, Gbit/s",
             Workload::Udp64 => "UDP 64 B, kpps",
             Workload::PingPong => "UDP one way, us",
         }
@@ -65,6 +69,7 @@ impl Workload {
             Workload::Tcp1 => tcp(from, to, time, 1, false),
             Workload::Tcp1Reverse => tcp(from, to, time, 1, true),
             Workload::Tcp4 => tcp(from, to, time, 4, false),
+            Workload::Tcp4Reverse => tcp(from, to, time, 4, true),
             Workload::Udp64 => udp(from, to, time),
             Workload::PingPong => ping_pong(from, to, time),
         }?;
