@@ -20,7 +20,7 @@ use crate::offload::plan::{Piece, Source};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use provided::{Layout, Provided};
+use provided::{GROUP, Layout, Provided};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -228,7 +228,17 @@ impl Ring {
     ///
     /// With `last`, the end of a batch, the same system call also waits for input if there is
     /// none. It must not when the input has to be armed again first: nothing would come.
-    fn settle(&mut self, last: bool, mut done: impl FnMut(u32, i32)) -> Result<(), RingError> {
+    ///
+    /// After an error the ring is shut down, so that nothing is in the kernel then either.
+    fn settle(&mut self, last: bool, done: impl FnMut(u32, i32)) -> Result<(), RingError> {
+        let settled = self.complete(last, done);
+        if settled.is_err() {
+            self.shut_down();
+        }
+        settled
+    }
+
+    fn complete(&mut self, last: bool, mut done: impl FnMut(u32, i32)) -> Result<(), RingError> {
         let mut extra = usize::from(last && self.is_idle() && self.input_armed);
         while self.outstanding > 0 {
             self.enter(self.outstanding + extra)?;
@@ -367,6 +377,8 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         if self.shut_down() {
+            // The kernel forgets the entries before they are freed; closing would do as much.
+            let _ = self.uring.submitter().unregister_buf_ring(GROUP);
             // SAFETY: dropped once, here, and the kernel has let go of it. If it has not,
             // leaking beats handing it memory that is used again.
             unsafe { ManuallyDrop::drop(&mut self.provided) };

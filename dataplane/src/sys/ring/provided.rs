@@ -40,8 +40,8 @@ impl Provided {
         let bytes = usize::from(count) * size_of::<BufRingEntry>();
         let entries = Mapping::new(bytes.next_multiple_of(4096)).map_err(failed("buffer ring"))?;
         let buffers = Buffers::new(count, headroom + size).map_err(failed("buffers"))?;
-        // SAFETY: `entries` holds `count` entries, is page-aligned, and lives as long as the
-        // ring: owners drop the ring, or leak this, before they drop this.
+        // SAFETY: `entries` holds `count` entries, is page-aligned, and lives until
+        // the owner has unregistered it, or is leaked.
         unsafe {
             uring
                 .submitter()
