@@ -1,4 +1,5 @@
-use crate::lab::{Etcd, PREFIX, manager, timing};
+use crate::lab::{Etcd, Mode, PREFIX, Proxy, manager, timing};
+use crate::log::Log;
 use crate::{config, node, soon};
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -322,4 +323,35 @@ async fn unused_grants_are_given_back() {
     }
     let leases = etcd.client().await.leases().await.unwrap();
     assert_eq!(leases.leases().len(), 8);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_no_lost_race() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(&etcd).await;
+    let subnets = manager(&[proxy.endpoint()], timing()).await;
+    let log = Log::start();
+    // The first time the key is new, the second time it is used again.
+    for _ in 0..2 {
+        proxy.set(Mode::LoseWrite);
+        let (config, attrs) = (config(), node(1));
+        let lease = subnets.acquire(&config, &attrs, None);
+        let lease = soon("lease", lease).await.unwrap();
+        assert_eq!(proxy.mode(), Mode::Pass, "no answer was lost");
+        let name = lease.key().to_string();
+        assert_eq!(
+            etcd.leases().await,
+            [(name.clone(), node(1).to_json())],
+            "the key did not survive"
+        );
+        let path = format!("{PREFIX}/subnets/{name}");
+        let stored = etcd.client().await.get(path, None).await.unwrap();
+        assert_eq!(stored.kvs()[0].mod_revision(), lease.revision);
+        assert!(etcd.ttl(&format!("subnets/{name}")).await.unwrap() > 86_000);
+    }
+    let lines = log.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("faster")),
+        "{lines:?}"
+    );
 }

@@ -236,3 +236,19 @@ async fn a_lease_made_a_reservation_while_running_is_renewed_no_more() {
         () = operator => {}
     }
 }
+
+#[tokio::test]
+async fn a_renewal_whose_answer_is_lost_keeps_the_lease() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(&etcd).await;
+    let (subnets, lease) = short_lived(proxy.endpoint(), 3).await;
+    proxy.set(Mode::LoseWrite);
+    let keep = subnets.keep(lease.clone(), MARGIN);
+    if let Ok(end) = timeout(Duration::from_secs(6), keep).await {
+        panic!("{end}");
+    }
+    assert_eq!(proxy.mode(), Mode::Pass, "no answer was lost");
+    let key = format!("subnets/{}", lease.key());
+    assert_eq!(etcd.get(&key).await, Some(node(1).to_json()));
+    assert!(etcd.ttl(&key).await.unwrap() >= 1);
+}

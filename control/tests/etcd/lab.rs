@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
@@ -193,14 +194,23 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// What a proxy does with connections.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
     /// Close them, new ones at once.
     Cut,
     /// Leave them open and move no byte, as when a machine vanishes.
     Hang,
+    /// Pass on until a lease has been written; close that connection instead of passing the
+    /// answer back, then go on as `Pass`.
+    LoseWrite,
 }
+
+/// What only requests that write a lease have in them.
+const WRITE: &[u8] = b"\"PublicIP\"";
+
+/// Longest that etcd takes for a write.
+const WRITE_TIME: Duration = Duration::from_millis(300);
 
 /// A way to etcd that can be interrupted.
 pub(crate) struct Proxy {
@@ -212,8 +222,8 @@ impl Proxy {
     pub(crate) async fn to(etcd: &Etcd) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (mode, modes) = watch::channel(Mode::Pass);
-        let server = etcd.client_port;
+        let mode = watch::Sender::new(Mode::Pass);
+        let (modes, server) = (mode.clone(), etcd.client_port);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(pass(client, server, modes.clone()));
@@ -229,24 +239,65 @@ impl Proxy {
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
+
+    pub(crate) fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
 }
 
-async fn pass(mut client: TcpStream, server: u16, mut modes: watch::Receiver<Mode>) {
+async fn pass(client: TcpStream, server: u16, mode: watch::Sender<Mode>) {
+    let mut modes = mode.subscribe();
     let at = *modes.borrow_and_update();
     match at {
         Mode::Cut => return,
         Mode::Hang => return std::future::pending().await,
-        Mode::Pass => {}
+        Mode::Pass | Mode::LoseWrite => {}
     }
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
         return;
     };
+    // Kept here so that `Hang` leaves them open.
+    let (mut client, mut server) = (client, server);
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = modes.wait_for(|mode| *mode != Mode::Pass) => {}
+        _ = copy(&mut client, &mut server, &mode) => {}
+        _ = modes.wait_for(|mode| matches!(mode, Mode::Cut | Mode::Hang)) => {}
     }
     let hang = *modes.borrow() == Mode::Hang;
     if hang {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Copy both ways until one side closes or an answer is to be lost.
+async fn copy(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    mode: &watch::Sender<Mode>,
+) -> std::io::Result<()> {
+    let (mut request, mut answer) = ([0; 16 << 10], [0; 16 << 10]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => {
+                let request = &request[..read?];
+                server.write_all(request).await?;
+                let mut windows = request.windows(WRITE.len());
+                let lose = *mode.borrow() == Mode::LoseWrite;
+                if lose && windows.any(|window| window == WRITE) {
+                    tokio::time::sleep(WRITE_TIME).await;
+                    mode.send_replace(Mode::Pass);
+                    return Ok(());
+                }
+                if request.is_empty() {
+                    return Ok(());
+                }
+            }
+            read = server.read(&mut answer) => {
+                let answer = &answer[..read?];
+                client.write_all(answer).await?;
+                if answer.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
     }
 }

@@ -146,9 +146,6 @@ async fn write(
             expires: grant.expires,
             revision,
         })),
-        None => {
-            store.revoke(grant).await;
-            Ok(Try::LostRace(key))
-        }
+        None => Ok(Try::LostRace(key)),
     }
 }

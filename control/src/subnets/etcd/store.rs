@@ -139,7 +139,11 @@ impl Store {
     }
 
     /// Write a lease if its key has not changed since `mod_revision` (0: does not exist).
-    /// Returns the new revision, or `None` if the key has changed.
+    /// Returns the new revision, or `None` if the key has changed; the etcd lease is then
+    /// given back.
+    ///
+    /// A request whose answer got lost is sent again, and then finds its own write. That
+    /// counts as done: giving the etcd lease back would delete the key that hangs on it.
     pub(super) async fn put_if(
         &self,
         key: &SubnetKey,
@@ -150,8 +154,21 @@ impl Store {
         let (path, value) = (self.path(key), attrs.to_json());
         let options = PutOptions::new().with_lease(grant.id);
         let put = TxnOp::put(path, value, Some(options));
-        self.change_if("write a lease", key, mod_revision, put)
-            .await
+        let written = self.change_if("write a lease", key, mod_revision, put);
+        if let Some(revision) = written.await? {
+            return Ok(Some(revision));
+        }
+        // For a reservation nothing is given back, and whoever reads the key sees the write.
+        if grant.id == 0 {
+            return Ok(None);
+        }
+        match self.get(key).await? {
+            (_, Some(entry)) if entry.lease_id == grant.id => Ok(Some(entry.mod_revision)),
+            _ => {
+                self.revoke(grant).await;
+                Ok(None)
+            }
+        }
     }
 
     /// Delete a lease if its key has not changed since `mod_revision`.
@@ -201,13 +218,11 @@ impl Store {
     }
 
     /// Give back an etcd lease that was not used. A failure does no harm: it times out.
-    pub(super) async fn revoke(&self, grant: Grant) {
+    async fn revoke(&self, grant: Grant) {
         let revoke = |client: etcd_client::Client| async move {
             client.lease_client().revoke(grant.id).await
         };
-        if grant.id != 0 {
-            let _ = self.connection.call("revoke an etcd lease", revoke).await;
-        }
+        let _ = self.connection.call("revoke an etcd lease", revoke).await;
     }
 
     /// When an etcd lease ends; at once if it already has.
