@@ -1,17 +1,11 @@
 //! The MTU of the tunnel device.
 
+use crate::config::VxlanOptions;
 use crate::host::iface::Underlay;
 
-/// Bytes that VXLAN over IPv4 adds to each packet: IPv4 (20), UDP (8), VXLAN (8) and the
-/// inner Ethernet header (14).
-pub(super) const OVERHEAD: u32 = 50;
-
-/// Every IPv4 host takes packets of this size (RFC 1122 section 3.3.2); a network whose
-/// packets cannot reach it breaks in ways that are hard to find.
-pub(super) const DEVICE_MTU_MIN: u32 = 576;
-
-/// An IPv4 packet, and with it the outer one, ends at 65,535 bytes.
-pub(super) const DEVICE_MTU_MAX: u32 = 65_535 - OVERHEAD;
+const OVERHEAD: u32 = VxlanOptions::OVERHEAD;
+const DEVICE_MTU_MIN: u32 = VxlanOptions::DEVICE_MTU_MIN;
+const DEVICE_MTU_MAX: u32 = VxlanOptions::MTU_MAX - OVERHEAD;
 
 /// An MTU that leaves the device none to use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +18,8 @@ pub struct MtuError {
 }
 
 /// The device's MTU in bytes: `configured` (`Backend.MTU`, that of the outer packets) or the
-/// underlay's, less what VXLAN adds.
+/// underlay's, less what VXLAN adds. The config's has been checked when it was read; the
+/// underlay's may be anything.
 pub(super) fn of_device(underlay: &Underlay, configured: Option<u32>) -> Result<u32, MtuError> {
     let outer = configured.unwrap_or(underlay.mtu);
     let device = outer.saturating_sub(OVERHEAD);
@@ -68,6 +63,13 @@ mod tests {
         assert_eq!(of(1500, Some(9000)), Ok(8950), "as flannel, with a warning");
         assert_eq!(of(626, None), Ok(576));
         assert_eq!(of(65_535, None), Ok(65_485));
+    }
+
+    #[test]
+    fn whatever_the_config_may_say_is_usable() {
+        for mtu in [VxlanOptions::MTU_MIN, VxlanOptions::MTU_MAX] {
+            assert_eq!(of(1500, Some(mtu)), Ok(mtu - 50));
+        }
     }
 
     #[test]

@@ -209,7 +209,11 @@ fn vxlan_options_out_of_range_are_named() {
             r#"{"Port":65536}"#,
             "Port 65536: must be between 1 and 65535",
         ),
-        (r#"{"MTU":117}"#, "MTU 117: must be between 118 and 65535"),
+        (r#"{"MTU":625}"#, "MTU 625: must be between 626 and 65535"),
+        (
+            r#"{"MTU":65536}"#,
+            "MTU 65536: must be between 626 and 65535",
+        ),
         (r#"{"Learning":1}"#, "Learning 1: must be true or false"),
     ] {
         let error = VxlanOptions::parse(&with_backend(backend).backend).unwrap_err();

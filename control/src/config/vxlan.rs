@@ -2,12 +2,6 @@
 
 use super::{BackendConfig, ConfigError, value};
 
-/// Bytes that VXLAN over IPv4 adds to each packet.
-const OVERHEAD: u32 = 50;
-
-/// The smallest MTU that IPv4 allows on a device (RFC 791).
-const MTU_MIN: u32 = 68;
-
 /// What `Backend` says when its type is `vxlan`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VxlanOptions {
@@ -22,6 +16,21 @@ pub struct VxlanOptions {
 impl VxlanOptions {
     /// Port used when the config names none: that of Linux, not the registered 4789.
     pub const DEFAULT_PORT: u16 = 8472;
+
+    /// Bytes that VXLAN over IPv4 adds to each packet: IPv4 (20), UDP (8), VXLAN (8) and the
+    /// inner Ethernet header (14).
+    pub const OVERHEAD: u32 = 50;
+
+    /// Smallest MTU of the tunnel device. Every IPv4 host takes packets of this size (RFC
+    /// 1122 section 3.3.2); a network whose packets cannot reach it breaks in ways that are
+    /// hard to find.
+    pub const DEVICE_MTU_MIN: u32 = 576;
+
+    /// Smallest MTU of the outgoing packets.
+    pub const MTU_MIN: u32 = Self::DEVICE_MTU_MIN + Self::OVERHEAD;
+
+    /// Largest MTU of the outgoing packets: an IPv4 packet ends there.
+    pub const MTU_MAX: u32 = 65_535;
 
     /// Read the options; those not there yet are refused by name.
     pub fn parse(backend: &BackendConfig) -> Result<VxlanOptions, ConfigError> {
@@ -45,7 +54,8 @@ impl VxlanOptions {
         };
         // Zero stands for "not set" in flannel's Port and MTU.
         let port = number("Port", 0, 1, 65_535)?;
-        let mtu = number("MTU", 0, i64::from(MTU_MIN + OVERHEAD), 65_535)?;
+        let (mtu_min, mtu_max) = (VxlanOptions::MTU_MIN, VxlanOptions::MTU_MAX);
+        let mtu = number("MTU", 0, i64::from(mtu_min), i64::from(mtu_max))?;
         Ok(VxlanOptions {
             vni: number("VNI", 1, 0, (1 << 24) - 1)? as u32,
             port: match port {
