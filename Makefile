@@ -1,10 +1,16 @@
 # weft's usual errands. `make demo` and `make test` want root: they make network namespaces.
 
 .DEFAULT_GOAL := build
-.PHONY: setup build lint test demo
+.PHONY: setup build install lint test demo
 
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
+
+PREFIX ?= /usr/local
+
+# Put the command where shells find it.
+install: build
+	install -D -m 755 target/release/weft $(DESTDIR)$(PREFIX)/bin/weft
 
 # Install what is missing: Debian packages, the Rust toolchain.
 setup:

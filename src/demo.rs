@@ -179,20 +179,25 @@ fn report(regime: Regime, samples: &[Sample]) -> String {
     text
 }
 
-/// Packets that weft dropped, by reason, over both nodes; empty if none or unknown.
+/// Packets that weft dropped, by reason, on each node.
 fn drops(cluster: &Cluster) -> String {
     let mut text = String::new();
     for (i, agent) in cluster.agents.iter().enumerate() {
-        let counters = agent.counters().unwrap_or_default();
+        let Ok(counters) = agent.counters() else {
+            let _ = writeln!(text, "weft on node {}: no counters to be had", i + 1);
+            continue;
+        };
         let drops = counters
             .iter()
             .filter(|(name, _)| name.starts_with("drop_"));
         let drops: Vec<_> = drops
             .map(|(name, count)| format!("{name}={count}"))
             .collect();
-        if !drops.is_empty() {
-            let _ = writeln!(text, "weft on node {}: {}", i + 1, drops.join(" "));
-        }
+        let drops = match drops.is_empty() {
+            true => "dropped nothing".to_owned(),
+            false => drops.join(" "),
+        };
+        let _ = writeln!(text, "weft on node {}: {drops}", i + 1);
     }
     text
 }
@@ -217,6 +222,7 @@ fn how_to_enter(cluster: &Cluster) -> lab::Result<String> {
     for agent in &cluster.agents {
         let _ = writeln!(text, "  less {}", agent.log_file().display());
     }
-    text += "To remove them: weft demo --remove\n";
+    let command = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("weft"));
+    let _ = writeln!(text, "To remove them: {} demo --remove", command.display());
     Ok(text)
 }
