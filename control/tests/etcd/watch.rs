@@ -134,13 +134,18 @@ async fn u6_changes_lost_to_a_compaction_arrive_as_a_snapshot() {
     let mut cut_off = Watcher::start(manager(&[proxy.endpoint()], timing()).await, &own);
     assert_eq!(watcher.snapshot().await, ["10.1.6.0-24"]);
     assert_eq!(cut_off.snapshot().await, ["10.1.6.0-24"]);
+    // Both watches have begun once they tell of this one.
+    etcd.put("subnets/10.1.9.0-24", &node(9).to_json()).await;
+    assert_eq!(watcher.put().await.0, "10.1.9.0-24");
+    assert_eq!(cut_off.put().await.0, "10.1.9.0-24");
     proxy.set(Mode::Cut);
     etcd.delete("subnets/10.1.6.0-24").await;
     lease(&subnets, 7).await;
     lease(&subnets, 8).await;
     etcd.compact().await;
     proxy.set(Mode::Pass);
-    assert_eq!(cut_off.snapshot().await, ["10.1.7.0-24", "10.1.8.0-24"]);
+    let left = ["10.1.7.0-24", "10.1.8.0-24", "10.1.9.0-24"];
+    assert_eq!(cut_off.snapshot().await, left);
     etcd.delete("subnets/10.1.8.0-24").await;
     assert_eq!(cut_off.next().await, deleted("10.1.8.0-24"));
     // The one that was never cut off sees each change.
