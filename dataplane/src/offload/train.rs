@@ -6,10 +6,11 @@
 //! control message for inner TCP, and for inner UDP with one that states the *inner*
 //! segment size: splitting by it would yield garbage. Only the inner IP length tells.
 
+use crate::wire::{ethernet, vxlan};
 use std::ops::Range;
 
 /// VXLAN header and inner Ethernet header in front of every inner IP packet.
-pub const FRAME_OVERHEAD: usize = 8 + 14;
+pub const FRAME_OVERHEAD: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
 
 /// The shapes of a received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use super::flow;
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
+use crate::offload::train::FRAME_OVERHEAD;
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::publish::Reader;
 use crate::route::table::{Peer, PeerId, Table};
@@ -14,11 +15,8 @@ use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::ip::IpPacket;
 use std::net::{IpAddr, SocketAddr};
 
-/// VXLAN and inner Ethernet header.
-const FRAME_HEADER: usize = 22;
-
 /// The longest header of one frame in bytes.
-pub const MAX_HEADER: usize = FRAME_HEADER + segment::MAX_HEADER_LEN;
+pub const MAX_HEADER: usize = FRAME_OVERHEAD + segment::MAX_HEADER_LEN;
 
 /// IP bytes to read before sending: waiting for more would idle the receiver, and 256 KB
 /// still fit the second-level cache.
@@ -31,7 +29,7 @@ pub struct Pending {
     segmenter: Segmenter,
     key: TrainKey,
     to: SocketAddr,
-    header: [u8; FRAME_HEADER],
+    header: [u8; FRAME_OVERHEAD],
 }
 
 impl Pending {
@@ -39,7 +37,7 @@ impl Pending {
     ///
     /// `buffer` is the number and `ip` the IP packet of the buffer that it was made from.
     pub fn plan(&mut self, buffer: u16, ip: &[u8], plan: &mut SendPlan) -> bool {
-        let header_len = FRAME_HEADER + self.segmenter.header_len();
+        let header_len = FRAME_OVERHEAD + self.segmenter.header_len();
         while !self.segmenter.is_done() {
             if !plan.has_room(header_len) {
                 return false;
@@ -47,7 +45,7 @@ impl Pending {
             let Some((header, slot)) = plan.header(header_len) else {
                 return false;
             };
-            let (outer, inner) = slot.split_at_mut(FRAME_HEADER);
+            let (outer, inner) = slot.split_at_mut(FRAME_OVERHEAD);
             outer.copy_from_slice(&self.header);
             let Some(payload) = self.segmenter.segment(ip, inner) else {
                 return true;
@@ -107,9 +105,9 @@ pub fn plan_packet(
         }));
     }
     segment::finish_checksum(&offload, ip).map_err(|_| Reason::BadOffload)?;
-    let start = HEADROOM - FRAME_HEADER;
+    let start = HEADROOM - FRAME_OVERHEAD;
     head[start..].copy_from_slice(&header);
-    let frame_len = FRAME_HEADER + ip_len;
+    let frame_len = FRAME_OVERHEAD + ip_len;
     let piece = Piece {
         source: Source::Buffer(buffer),
         offset: start as u32,
@@ -123,8 +121,8 @@ pub fn plan_packet(
 struct Found {
     id: u32,
     addr: SocketAddr,
-    header_v4: [u8; FRAME_HEADER],
-    header_v6: [u8; FRAME_HEADER],
+    header_v4: [u8; FRAME_OVERHEAD],
+    header_v6: [u8; FRAME_OVERHEAD],
 }
 
 fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {

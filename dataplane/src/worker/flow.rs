@@ -1,6 +1,6 @@
 //! Which send socket an inner flow uses.
 
-use crate::wire::ip::IpPacket;
+use crate::wire::ip::{IpPacket, protocol};
 
 /// The send bucket, below `buckets`, of the flow that `ip` belongs to.
 ///
@@ -24,10 +24,10 @@ pub fn bucket(ip: &IpPacket<'_>, buckets: u8) -> u8 {
             (mixed as u64 ^ (mixed >> 64) as u64, false)
         }
     };
-    let protocol = ip.protocol();
-    hash ^= u64::from(protocol) << 56;
+    let kind = ip.protocol();
+    hash ^= u64::from(kind) << 56;
     if !fragment
-        && matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP)
+        && matches!(kind, protocol::TCP | protocol::UDP)
         && let Some(ports) = ip.payload().first_chunk::<4>()
     {
         hash = mix(hash) ^ u64::from(u32::from_be_bytes(*ports));
@@ -35,9 +35,6 @@ pub fn bucket(ip: &IpPacket<'_>, buckets: u8) -> u8 {
     // The high half of a product depends on all bits below; scaling it avoids a division.
     ((u64::from((mix(hash) >> 32) as u32) * u64::from(buckets)) >> 32) as u8
 }
-
-const PROTOCOL_TCP: u8 = 6;
-const PROTOCOL_UDP: u8 = 17;
 
 /// 2^64 divided by the golden ratio, whose multiples spread evenly (Knuth 6.4).
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -56,7 +53,7 @@ mod tests {
         bytes[0] = 0x45;
         bytes[3] = 40;
         bytes[6] = if fragment { 0x20 } else { 0 };
-        bytes[9] = PROTOCOL_TCP;
+        bytes[9] = protocol::TCP;
         bytes[12..20].copy_from_slice(&[10, 244, 1, 2, 10, 244, 2, 2]);
         bytes[20..22].copy_from_slice(&src_port.to_be_bytes());
         bytes[22..24].copy_from_slice(&5201u16.to_be_bytes());

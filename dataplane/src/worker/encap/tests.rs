@@ -120,7 +120,7 @@ fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
         let ip = spec.build_partial();
         let bytes = &mut buffer(&spec.vnet_hdr(1000), &ip)[..];
         // Headers of three segments at most, so that twenty take seven turns.
-        let header = FRAME_HEADER + spec.header_len();
+        let header = FRAME_OVERHEAD + spec.header_len();
         let mut plan = SendPlan::new(4, 3 * header, 128);
         let mut pending = plan_packet(BUFFER, bytes, ip.len(), &table(), 1, &mut plan)
             .unwrap()
