@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing::Level;
+pub use weft_dataplane::worker::Engine;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +67,6 @@ pub struct AgentOptions {
     pub udp_gso: bool,
     /// Receive trains with UDP receive offload.
     pub udp_gro: bool,
-}
-
-/// What moves packets between the TUN device and the sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// The best that this kernel has.
-    #[default]
-    Auto,
-    /// io_uring.
-    Ring,
 }
 
 /// How received datagrams are checked.

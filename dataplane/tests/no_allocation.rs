@@ -11,7 +11,7 @@ use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
 use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
-use weft_dataplane::sys::ring::encap::HEADROOM;
+use weft_dataplane::sys::engine::HEADROOM;
 use weft_dataplane::worker::encap::plan_packet;
 
 #[global_allocator]

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
+use tracing::warn;
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
@@ -81,6 +82,7 @@ impl Dataplane {
         publisher: &Publisher,
     ) -> Result<Dataplane, AgentError> {
         let config = worker::Config {
+            engine: options.engine,
             local: underlay.addr.into(),
             port,
             mtu: mtu as usize,
@@ -89,6 +91,9 @@ impl Dataplane {
             udp_gro: options.udp_gro,
         };
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
+        if let Some(refusal) = dataplane.refusal() {
+            warn!("{refusal}: using the poll engine");
+        }
         Ok(Dataplane(dataplane))
     }
 

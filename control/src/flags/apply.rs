@@ -91,7 +91,8 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
             options.engine = match value {
                 "auto" => Engine::Auto,
                 "ring" => Engine::Ring,
-                _ => return Err("must be auto or ring".to_owned()),
+                "poll" => Engine::Poll,
+                _ => return Err("must be auto, ring or poll".to_owned()),
             }
         }
         "admit" => {

@@ -144,7 +144,7 @@ pub(super) static TABLE: [Flag; 41] = [
         "engine",
         Text,
         "auto",
-        "what moves packets: auto or ring (io_uring)",
+        "what moves packets: ring (io_uring), poll (epoll), or auto: ring where the kernel has it",
     ),
     works(
         "admit",

@@ -148,7 +148,7 @@ fn values_that_break_a_rule_are_named() {
         ),
         ("-subnet-lease-renew-margin=1h", "must be an integer"),
         ("-queues=257", "must be between 0 and 256"),
-        ("-engine=poll", "must be auto or ring"),
+        ("-engine=dpdk", "must be auto, ring or poll"),
         ("-admit=", "must be strict or loose"),
         ("-public-ip=fd00::1", "must be an IPv4 address"),
         ("-subnet-file=", "must not be empty"),

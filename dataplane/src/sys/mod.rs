@@ -8,9 +8,13 @@
 pub mod affinity;
 pub mod buffers;
 pub mod cmsg;
+pub mod engine;
 pub mod epoch;
 pub mod event;
+mod incoming;
 pub mod mmsg;
+mod outgoing;
+pub mod poll;
 pub mod ring;
 pub mod tun;
 pub mod udp;

@@ -4,43 +4,32 @@ use crate::offload::coalesce::{Packet, PushError, Trust};
 use crate::offload::ecn;
 use crate::offload::train::{self, Shape};
 use crate::route::admit::{self, Sender};
-use crate::route::publish::Reader;
 use crate::route::table::Table;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
-use crate::sys::ring::RingError;
-use crate::sys::ring::decap::{Datagram, DecapRing};
+use crate::sys::engine::{Datagram, DecapIo, EngineError};
 
-/// Payload bytes to take before writing: half of the second-level cache.
-const BATCH_BYTES: usize = 512 << 10;
-
-/// Run until the stop event is raised or the ring fails. `mtu` is the TUN's.
-pub fn run(
-    mut io: DecapRing,
-    mut reader: Reader,
+/// Take the datagrams of one batch and hand their packets to the coalescer. The last ones
+/// are left for the engine to write with the end of the batch. `mtu` is the TUN's.
+pub fn batch(
+    io: &mut impl DecapIo,
+    table: &Table,
     stats: &WorkerStats,
     mtu: usize,
-) -> Result<(), RingError> {
-    while !io.stopped() {
-        let mut taken = 0;
-        while taken < BATCH_BYTES
-            && let Some(datagram) = io.take()
-        {
-            taken += datagram.len;
-            stats.add(Count::Receives, 1);
-            decap(&mut io, &datagram, reader.table(), stats, mtu)?;
-        }
-        reader.wait(|| io.next_batch())?;
+) -> Result<(), EngineError> {
+    while let Some(datagram) = io.take()? {
+        stats.add(Count::Receives, 1);
+        decap(io, &datagram, table, stats, mtu)?;
     }
     Ok(())
 }
 
 fn decap(
-    io: &mut DecapRing,
+    io: &mut impl DecapIo,
     datagram: &Datagram,
     table: &Table,
     stats: &WorkerStats,
     mtu: usize,
-) -> Result<(), RingError> {
+) -> Result<(), EngineError> {
     let end = datagram.offset + datagram.len;
     let payload = io
         .parts()
@@ -94,7 +83,7 @@ fn count(stats: &WorkerStats, shape: Shape, frames: usize) {
 /// Admit one frame, given as offset and length in its buffer, and hand its packet to the
 /// coalescer. May be called again for the same frame after [`PushError::Full`].
 fn push(
-    io: &mut DecapRing,
+    io: &mut impl DecapIo,
     datagram: &Datagram,
     (offset, len): (usize, usize),
     shape: Shape,

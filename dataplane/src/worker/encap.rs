@@ -6,21 +6,15 @@ use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
 use crate::offload::train::FRAME_OVERHEAD;
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
-use crate::route::publish::Reader;
 use crate::route::table::{Peer, PeerId, Table};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
-use crate::sys::ring::RingError;
-use crate::sys::ring::encap::{EncapRing, HEADROOM, TunPacket};
+use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::ip::IpPacket;
 use std::net::{IpAddr, SocketAddr};
 
 /// The longest header of one frame in bytes.
 pub const MAX_HEADER: usize = FRAME_OVERHEAD + segment::MAX_HEADER_LEN;
-
-/// IP bytes to read before sending: waiting for more would idle the receiver, and 256 KB
-/// still fit the second-level cache.
-const BATCH_BYTES: usize = 256 << 10;
 
 /// A super-packet on its way into the plan.
 ///
@@ -150,35 +144,29 @@ fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
     })
 }
 
-/// Run until the stop event is raised or the ring fails.
-pub fn run(
-    mut io: EncapRing,
-    mut reader: Reader,
+/// Take the packets of one batch and plan them. The last ones are left for the engine to
+/// send with the end of the batch.
+pub fn batch(
+    io: &mut impl EncapIo,
+    table: &Table,
     stats: &WorkerStats,
     buckets: u8,
-) -> Result<(), RingError> {
-    while !io.stopped() {
-        let mut planned = 0;
-        while planned < BATCH_BYTES
-            && let Some(packet) = io.take()
-        {
-            planned += packet.len;
-            stats.add(Count::TunReads, 1);
-            stats.add(Count::TunReadBytes, packet.len as u64);
-            encap(&mut io, packet, reader.table(), stats, buckets)?;
-        }
-        reader.wait(|| io.next_batch())?;
+) -> Result<(), EngineError> {
+    while let Some(packet) = io.take()? {
+        stats.add(Count::TunReads, 1);
+        stats.add(Count::TunReadBytes, packet.len as u64);
+        encap(io, packet, table, stats, buckets)?;
     }
     Ok(())
 }
 
 fn encap(
-    io: &mut EncapRing,
+    io: &mut impl EncapIo,
     packet: TunPacket,
     table: &Table,
     stats: &WorkerStats,
     buckets: u8,
-) -> Result<(), RingError> {
+) -> Result<(), EngineError> {
     let TunPacket { buffer, len } = packet;
     if !io.parts().0.has_room(MAX_HEADER) {
         io.flush()?;

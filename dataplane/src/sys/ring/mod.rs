@@ -13,12 +13,14 @@
 
 pub mod decap;
 pub mod encap;
+mod probe;
 mod provided;
 
-use crate::offload::coalesce::LayoutTooLong;
-use crate::offload::plan::{Piece, Source};
+pub use probe::probe;
+
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
+use crate::sys::engine::{EngineError, failed};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use provided::{GROUP, Layout, Provided};
 use std::collections::VecDeque;
@@ -27,7 +29,6 @@ use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 
 /// Index of the stop event among the registered files.
 const STOP_FILE: types::Fixed = types::Fixed(0);
@@ -40,35 +41,6 @@ const FIRST_OUTPUT_FILE: u32 = 2;
 const ENTRIES: u32 = 256;
 /// Completion queue entries: all submissions and all provided buffers at once, twice over.
 const COMPLETIONS: u32 = 1024;
-
-/// Why a ring stopped working.
-#[derive(Debug, Error)]
-pub enum RingError {
-    /// io_uring is not to be had.
-    #[error(
-        "io_uring refused ({0}): weft needs Linux 6.7 or later, kernel.io_uring_disabled=0 and a seccomp profile that allows io_uring"
-    )]
-    Refused(io::Error),
-    /// The coalescer was made for another `virtio_net_hdr`.
-    #[error(transparent)]
-    Layout(#[from] LayoutTooLong),
-    /// A call on a ring that worked before.
-    #[error("io_uring: {step}: {error}")]
-    Failed {
-        /// The call that failed.
-        step: &'static str,
-        /// What the kernel said.
-        error: io::Error,
-    },
-    /// Reading from the TUN or the receive socket.
-    #[error("reading from {from}: {error}")]
-    Input {
-        /// What was read.
-        from: &'static str,
-        /// What the kernel said.
-        error: io::Error,
-    },
-}
 
 /// What a completion belongs to, as carried in its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +92,9 @@ struct Ring {
     outstanding: usize,
     /// Filled buffers not yet taken, with the number of bytes the kernel reported.
     ready: VecDeque<(u16, usize)>,
+    /// Bytes that this batch may still take.
+    left: usize,
+    budget: usize,
     /// Buffers taken in this batch.
     held: Vec<u16>,
     stats: Arc<WorkerStats>,
@@ -138,12 +113,12 @@ impl Ring {
         input_name: &'static str,
         layout: Layout,
         stats: Arc<WorkerStats>,
-    ) -> Result<Ring, RingError> {
-        let uring = setup().map_err(RingError::Refused)?;
+    ) -> Result<Ring, EngineError> {
+        let uring = setup().map_err(EngineError::RingRefused)?;
         uring
             .submitter()
             .register_files(files)
-            .map_err(failed("register files"))?;
+            .map_err(failed("io_uring: register files"))?;
         let provided = Provided::new(&uring, layout)?;
         let count = usize::from(layout.count);
         let mut ring = Ring {
@@ -156,6 +131,8 @@ impl Ring {
             stopped: false,
             outstanding: 0,
             ready: VecDeque::with_capacity(count),
+            left: 0,
+            budget: layout.batch_bytes,
             held: Vec::with_capacity(count),
             stats,
         };
@@ -172,29 +149,19 @@ impl Ring {
         &mut self.provided.buffers
     }
 
-    /// Fill `iovecs` with the addresses of `pieces`. One that leaves its memory, which only
-    /// a bug could make, becomes empty instead of reaching the kernel.
-    fn gather(&self, iovecs: &mut [libc::iovec], pieces: &[Piece], arena: &[u8]) {
-        for (iovec, piece) in iovecs.iter_mut().zip(pieces) {
-            let (offset, len) = (piece.offset as usize, piece.len as usize);
-            let start = match piece.source {
-                Source::Arena => arena
-                    .get(offset..offset + len)
-                    .map(|s| s.as_ptr().cast_mut()),
-                Source::Buffer(id) => self.provided.buffers.address(id, offset, len),
-            };
-            debug_assert!(start.is_some(), "{piece:?}");
-            *iovec = start.map_or(EMPTY_IOVEC, |start| libc::iovec {
-                iov_base: start.cast(),
-                iov_len: len,
-            });
-        }
+    /// The buffers, while outputs are being made of them.
+    fn outputs_from(&self) -> &Buffers {
+        &self.provided.buffers
     }
 
     /// The next filled buffer and the bytes the kernel reported; it stays ours until the end
     /// of the batch.
     fn take(&mut self) -> Option<(u16, usize)> {
+        if self.left == 0 {
+            return None;
+        }
         let (buffer, len) = self.ready.pop_front()?;
+        self.left = self.left.saturating_sub(len);
         self.held.push(buffer);
         Some((buffer, len))
     }
@@ -230,7 +197,7 @@ impl Ring {
     /// none. It must not when the input has to be armed again first: nothing would come.
     ///
     /// After an error the ring is shut down, so that nothing is in the kernel then either.
-    fn settle(&mut self, last: bool, done: impl FnMut(u32, i32)) -> Result<(), RingError> {
+    fn settle(&mut self, last: bool, done: impl FnMut(u32, i32)) -> Result<(), EngineError> {
         let settled = self.complete(last, done);
         if settled.is_err() {
             self.shut_down();
@@ -238,7 +205,7 @@ impl Ring {
         settled
     }
 
-    fn complete(&mut self, last: bool, mut done: impl FnMut(u32, i32)) -> Result<(), RingError> {
+    fn complete(&mut self, last: bool, mut done: impl FnMut(u32, i32)) -> Result<(), EngineError> {
         let mut extra = usize::from(last && self.is_idle() && self.input_armed);
         while self.outstanding > 0 {
             self.enter(self.outstanding + extra)?;
@@ -250,8 +217,9 @@ impl Ring {
 
     /// Give the batch's buffers back and wait until there are others to take or the stop
     /// event is raised. No output may be in the kernel.
-    fn next_batch(&mut self) -> Result<(), RingError> {
+    fn next_batch(&mut self) -> Result<(), EngineError> {
         debug_assert_eq!(self.outstanding, 0);
+        self.left = self.budget;
         self.stats.add(Count::Batches, 1);
         let lost = u64::from(self.uring.completion().overflow());
         let known = self.stats.get(Count::CqOverflows);
@@ -290,18 +258,18 @@ impl Ring {
     }
 
     /// Submit what is queued and wait until `want` completions can be reaped.
-    fn enter(&mut self, want: usize) -> Result<(), RingError> {
+    fn enter(&mut self, want: usize) -> Result<(), EngineError> {
         match self.uring.submit_and_wait(want) {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 // A signal, or completions that must be reaped first: callers loop.
                 Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(failed("enter")(error)),
+                _ => Err(failed("io_uring: enter")(error)),
             },
         }
     }
 
-    fn reap(&mut self, done: &mut impl FnMut(u32, i32)) -> Result<(), RingError> {
+    fn reap(&mut self, done: &mut impl FnMut(u32, i32)) -> Result<(), EngineError> {
         loop {
             // Bound to a name first: the queue publishes what it gave when it is dropped.
             let entry = self.uring.completion().next();
@@ -323,7 +291,7 @@ impl Ring {
         }
     }
 
-    fn note_input(&mut self, result: i32, flags: u32) -> Result<(), RingError> {
+    fn note_input(&mut self, result: i32, flags: u32) -> Result<(), EngineError> {
         if !cqueue::more(flags) {
             self.input_armed = false;
         }
@@ -339,12 +307,12 @@ impl Ring {
             libc::EAGAIN | libc::EINTR | libc::ECANCELED | 0 => {}
             // The multishot read came with Linux 6.7.
             libc::EINVAL => {
-                return Err(RingError::Refused(io::Error::from_raw_os_error(
+                return Err(EngineError::RingRefused(io::Error::from_raw_os_error(
                     libc::EINVAL,
                 )));
             }
             errno => {
-                return Err(RingError::Input {
+                return Err(EngineError::Input {
                     from: self.input_name,
                     error: io::Error::from_raw_os_error(errno),
                 });
@@ -384,15 +352,6 @@ impl Drop for Ring {
             unsafe { ManuallyDrop::drop(&mut self.provided) };
         }
     }
-}
-
-const EMPTY_IOVEC: libc::iovec = libc::iovec {
-    iov_base: std::ptr::null_mut(),
-    iov_len: 0,
-};
-
-fn failed(step: &'static str) -> impl FnOnce(io::Error) -> RingError {
-    move |error| RingError::Failed { step, error }
 }
 
 /// SINGLE_ISSUER with DEFER_TASKRUN: completions are made only when this thread asks for

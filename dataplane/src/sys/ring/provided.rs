@@ -1,7 +1,7 @@
 //! Buffers that multishot requests pick for themselves (`IORING_REGISTER_PBUF_RING`).
 
-use super::{RingError, failed};
 use crate::sys::buffers::{Buffers, Mapping};
+use crate::sys::engine::{EngineError, failed};
 use io_uring::{IoUring, types::BufRingEntry};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -17,6 +17,8 @@ pub(super) struct Layout {
     pub(super) headroom: usize,
     /// Bytes behind them that it may fill.
     pub(super) size: usize,
+    /// Bytes after which a batch takes no further one.
+    pub(super) batch_bytes: usize,
 }
 
 /// Buffers and the ring of those that the kernel may fill next.
@@ -30,15 +32,17 @@ pub(super) struct Provided {
 
 impl Provided {
     /// Buffers as laid out, registered with `uring` and all on offer.
-    pub(super) fn new(uring: &IoUring, layout: Layout) -> Result<Provided, RingError> {
+    pub(super) fn new(uring: &IoUring, layout: Layout) -> Result<Provided, EngineError> {
         let Layout {
             count,
             headroom,
             size,
+            ..
         } = layout;
         debug_assert!(count.is_power_of_two());
         let bytes = usize::from(count) * size_of::<BufRingEntry>();
-        let entries = Mapping::new(bytes.next_multiple_of(4096)).map_err(failed("buffer ring"))?;
+        let entries =
+            Mapping::new(bytes.next_multiple_of(4096)).map_err(failed("io_uring: buffer ring"))?;
         let buffers = Buffers::new(count, headroom + size).map_err(failed("buffers"))?;
         // SAFETY: `entries` holds `count` entries, is page-aligned, and lives until
         // the owner has unregistered it, or is leaked.
@@ -47,7 +51,7 @@ impl Provided {
                 .submitter()
                 .register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)
         }
-        .map_err(RingError::Refused)?;
+        .map_err(EngineError::RingRefused)?;
         let mut provided = Provided {
             buffers,
             headroom,

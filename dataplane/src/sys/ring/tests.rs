@@ -3,11 +3,12 @@
 
 use super::Token;
 use super::decap::DecapRing;
-use super::encap::{EncapRing, HEADROOM};
+use super::encap::EncapRing;
 use crate::offload::coalesce::{Coalescer, Limits, Packet, Trust};
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::vnet_hdr::Layout;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::engine::{DecapIo, EncapIo, HEADROOM};
 use crate::sys::event::StopEvent;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use crate::sys::udp;
@@ -111,7 +112,7 @@ fn packets_are_read_with_headroom_and_sent_as_planned() {
     let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
     encap.feed(0xab, 100);
     encap.io.next_batch().unwrap();
-    let packet = encap.io.take().unwrap();
+    let packet = encap.io.take().unwrap().unwrap();
     assert_eq!(packet.len, 100);
     let (_, buffers) = encap.io.parts();
     assert!(
@@ -134,7 +135,7 @@ fn trains_keep_the_order_of_their_frames() {
     let mut taken = 0;
     while taken < 10 {
         encap.io.next_batch().unwrap();
-        while let Some(packet) = encap.io.take() {
+        while let Some(packet) = encap.io.take().unwrap() {
             encap.plan(packet.buffer, packet.len);
             taken += 1;
         }
@@ -166,7 +167,7 @@ fn a_reader_without_free_buffers_is_armed_again() {
         let mut taken = 0;
         while taken < 100 {
             encap.io.next_batch().unwrap();
-            while let Some(packet) = encap.io.take() {
+            while let Some(packet) = encap.io.take().unwrap() {
                 let (_, buffers) = encap.io.parts();
                 assert_eq!(
                     buffers.bytes(packet.buffer)[HEADROOM],
@@ -194,7 +195,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
     let mut taken = 0;
     while taken < 5 {
         encap.io.next_batch().unwrap();
-        while let Some(packet) = encap.io.take() {
+        while let Some(packet) = encap.io.take().unwrap() {
             encap.plan(packet.buffer, packet.len);
             taken += 1;
         }
@@ -213,7 +214,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
     let mut taken = 0;
     while taken < 2 {
         encap.io.next_batch().unwrap();
-        while let Some(packet) = encap.io.take() {
+        while let Some(packet) = encap.io.take().unwrap() {
             encap.plan(packet.buffer, packet.len);
             taken += 1;
         }
@@ -273,7 +274,7 @@ fn the_stop_event_ends_a_wait_and_buffers_in_the_kernel_are_let_go() {
     let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
     encap.feed(1, 10);
     encap.io.next_batch().unwrap();
-    assert!(encap.io.take().is_some());
+    assert!(encap.io.take().unwrap().is_some());
     encap.stop.raise();
     while !encap.io.stopped() {
         encap.io.next_batch().unwrap();
@@ -310,7 +311,7 @@ fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
     sender.send_to(&frame, (LOOPBACK, port)).unwrap();
 
     io.next_batch().unwrap();
-    let datagram = io.take().unwrap();
+    let datagram = io.take().unwrap().unwrap();
     assert_eq!(datagram.source, Some(LOOPBACK));
     assert_eq!((datagram.len, datagram.truncated), (frame.len(), false));
     let (coalescer, buffers) = io.parts();

@@ -1,0 +1,116 @@
+//! What the workers ask of an engine, whichever it is.
+//!
+//! An engine owns the buffers and the descriptors of one direction. Between two calls its
+//! buffers are the caller's to read and patch; during a call they may be the kernel's, and
+//! when the call returns the kernel has finished with all that was planned.
+
+use crate::offload::coalesce::{Coalescer, LayoutTooLong};
+use crate::offload::plan::SendPlan;
+use crate::sys::buffers::Buffers;
+use crate::sys::cmsg::Received;
+use std::io;
+use std::net::IpAddr;
+use thiserror::Error;
+
+/// Free bytes in front of the IP packet of every encap buffer. The `virtio_net_hdr` lies at
+/// their end; a frame's 22 bytes of VXLAN and Ethernet may overwrite it and what is before it.
+pub const HEADROOM: usize = 64;
+
+/// Longest packet a TUN hands out, and longest payload of a UDP datagram or train.
+pub(super) const MAX_PACKET: usize = 65_535;
+
+/// IP bytes after which an encap batch reads no further packet: waiting for more would idle
+/// the receiver, and 256 KB still fit the second-level cache.
+pub(super) const ENCAP_BATCH_BYTES: usize = 256 << 10;
+
+/// UDP payload bytes after which a decap batch receives no further datagram.
+pub(super) const DECAP_BATCH_BYTES: usize = 512 << 10;
+
+/// Buffers of a decap engine: the segments of two super-packets where nothing merges them.
+/// With 64, io_uring often ran out of them there, which cost 5 to 10 % of one stream's speed.
+pub(super) const DECAP_BUFFERS: u16 = 128;
+
+/// One packet read from the TUN.
+#[derive(Clone, Copy, Debug)]
+pub struct TunPacket {
+    /// The buffer that holds it: `virtio_net_hdr` right before offset [`HEADROOM`], IP packet
+    /// from there on.
+    pub buffer: u16,
+    /// Length of the IP packet in bytes; 0 when the read was too short for a header.
+    pub len: usize,
+}
+
+/// One datagram or train.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram {
+    /// The buffer that holds it.
+    pub buffer: u16,
+    /// Offset of its payload in the buffer.
+    pub offset: usize,
+    /// Length of its payload.
+    pub len: usize,
+    /// Outer source address; `None` when the kernel's record made no sense.
+    pub source: Option<IpAddr>,
+    /// What the control messages told.
+    pub received: Received,
+    /// The payload did not fit the buffer.
+    pub truncated: bool,
+}
+
+/// From the TUN to the send sockets.
+pub trait EncapIo {
+    /// The plan of this batch and the buffers its pieces may point to.
+    fn parts(&mut self) -> (&mut SendPlan, &mut Buffers);
+
+    /// The next packet of this batch; `None` at its end: nothing is there, or it is full.
+    fn take(&mut self) -> Result<Option<TunPacket>, EngineError>;
+
+    /// Send what is planned, in order, and clear the plan. The batch's buffers stay filled.
+    fn flush(&mut self) -> Result<(), EngineError>;
+}
+
+/// From the receive socket to the TUN.
+pub trait DecapIo {
+    /// The coalescer of this batch and the buffers its packets lie in.
+    fn parts(&mut self) -> (&mut Coalescer, &mut Buffers);
+
+    /// The next datagram of this batch; `None` at its end: nothing is there, or it is full.
+    fn take(&mut self) -> Result<Option<Datagram>, EngineError>;
+
+    /// Write what has been coalesced, in order, and clear the coalescer. The batch's buffers
+    /// stay filled.
+    fn flush(&mut self) -> Result<(), EngineError>;
+}
+
+/// Why an engine cannot start or go on.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// io_uring is not to be had.
+    #[error(
+        "io_uring refused ({0}): it needs Linux 6.7 or later, kernel.io_uring_disabled=0 and a seccomp profile that allows io_uring"
+    )]
+    RingRefused(io::Error),
+    /// The coalescer was made for another `virtio_net_hdr`.
+    #[error(transparent)]
+    Layout(#[from] LayoutTooLong),
+    /// A call that worked before, or must always work.
+    #[error("{step}: {error}")]
+    Failed {
+        /// The call that failed.
+        step: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Reading from the TUN or the receive socket.
+    #[error("reading from {from}: {error}")]
+    Input {
+        /// What was read.
+        from: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+pub(super) fn failed(step: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+    move |error| EngineError::Failed { step, error }
+}

@@ -1,0 +1,224 @@
+//! From the receive socket to the TUN.
+
+use super::Waiter;
+use crate::offload::coalesce::{Coalescer, MAX_UDP_SEGMENTS};
+use crate::stats::{Count, WorkerStats};
+use crate::sys::buffers::Buffers;
+use crate::sys::cmsg::{self, RECEIVE_SPACE};
+use crate::sys::engine::{
+    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET, failed,
+};
+use crate::sys::incoming::{self, NAME_SPACE, note_written};
+use crate::sys::outgoing::{self, EMPTY_IOVEC};
+use crate::sys::tun::TunQueue;
+use socket2::Socket;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+/// Datagrams asked for in one call while they are long: so many stay in the second-level
+/// cache until they have been written.
+const FEW: u16 = 4;
+
+/// Average length in bytes above which datagrams count as long.
+const LONG: usize = 8 << 10;
+
+/// What the kernel writes beside the payload.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Envelope {
+    name: [u8; NAME_SPACE],
+    control: [u8; RECEIVE_SPACE],
+}
+
+/// The engine of the direction from the underlay.
+pub struct DecapPoll {
+    socket: Socket,
+    queue: Arc<TunQueue>,
+    coalescer: Coalescer,
+    buffers: Buffers,
+    /// Buffers filled in this batch: those of the lowest numbers.
+    filled: u16,
+    /// The first of them that has not been taken.
+    next: u16,
+    /// Datagrams to ask for in the next call.
+    ask: u16,
+    drained: bool,
+    /// Bytes that this batch may still receive.
+    left: usize,
+    headers: Box<[libc::mmsghdr]>,
+    envelopes: Box<[Envelope]>,
+    iovecs: Box<[libc::iovec]>,
+    stats: Arc<WorkerStats>,
+}
+
+impl DecapPoll {
+    /// Everything one direction needs. `waiter` will hear when there is something to take.
+    pub fn new(
+        socket: Socket,
+        queue: Arc<TunQueue>,
+        waiter: &Waiter,
+        coalescer: Coalescer,
+        stats: Arc<WorkerStats>,
+    ) -> Result<DecapPoll, EngineError> {
+        waiter.add(socket.as_fd())?;
+        let count = usize::from(DECAP_BUFFERS);
+        let header = libc::mmsghdr {
+            msg_hdr: outgoing::empty_header(),
+            msg_len: 0,
+        };
+        let envelope = Envelope {
+            name: [0; NAME_SPACE],
+            control: [0; RECEIVE_SPACE],
+        };
+        Ok(DecapPoll {
+            socket,
+            queue,
+            coalescer,
+            buffers: Buffers::new(DECAP_BUFFERS, MAX_PACKET).map_err(failed("buffers"))?,
+            filled: 0,
+            next: 0,
+            ask: FEW,
+            drained: false,
+            left: DECAP_BATCH_BYTES,
+            headers: vec![header; count].into_boxed_slice(),
+            envelopes: vec![envelope; count].into_boxed_slice(),
+            iovecs: vec![EMPTY_IOVEC; count.max(usize::from(MAX_UDP_SEGMENTS))].into_boxed_slice(),
+            stats,
+        })
+    }
+
+    /// End the batch: write what has been coalesced and use the buffers anew. Tells whether
+    /// the socket was empty when it was last read and all that it gave has been taken.
+    pub fn end_batch(&mut self) -> Result<bool, EngineError> {
+        self.flush()?;
+        for id in 0..self.filled {
+            self.buffers.give(id);
+        }
+        self.stats.add(Count::Batches, u64::from(self.filled > 0));
+        let drained = std::mem::take(&mut self.drained);
+        debug_assert_eq!(self.next, self.filled, "datagrams would be lost");
+        self.filled = 0;
+        self.next = 0;
+        self.left = DECAP_BATCH_BYTES;
+        Ok(drained)
+    }
+
+    /// Receive into the buffers behind the filled ones.
+    fn receive(&mut self) -> Result<(), EngineError> {
+        let count = self.ask.min(DECAP_BUFFERS - self.filled);
+        if count == 0 || self.left == 0 {
+            return Ok(());
+        }
+        let range = usize::from(self.filled)..usize::from(self.filled + count);
+        for index in range.clone() {
+            let start = self.buffers.address(index as u16, 0, MAX_PACKET);
+            let iovec = &mut self.iovecs[index];
+            *iovec = start.map_or(EMPTY_IOVEC, |start| libc::iovec {
+                iov_base: start.cast(),
+                iov_len: MAX_PACKET,
+            });
+            let envelope = &mut self.envelopes[index];
+            let header = &mut self.headers[index].msg_hdr;
+            header.msg_name = envelope.name.as_mut_ptr().cast();
+            header.msg_namelen = NAME_SPACE as libc::socklen_t;
+            header.msg_iov = iovec;
+            header.msg_iovlen = 1;
+            header.msg_control = envelope.control.as_mut_ptr().cast();
+            header.msg_controllen = RECEIVE_SPACE as _;
+            header.msg_flags = 0;
+        }
+        let headers = &mut self.headers[range];
+        // SAFETY: every header points to its own envelope, iovec and buffer, each with its true
+        // length, all owned by `self`; the buffers are not lent out.
+        let received = unsafe {
+            libc::recvmmsg(
+                self.socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                headers.len() as u32,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        match u16::try_from(received) {
+            Ok(received) => self.note_received(received, count),
+            Err(_) => self.nothing_received(io::Error::last_os_error())?,
+        }
+        Ok(())
+    }
+
+    fn note_received(&mut self, received: u16, asked: u16) {
+        let mut bytes = 0;
+        for id in self.filled..self.filled + received {
+            self.buffers.take(id);
+            bytes += self.headers[usize::from(id)].msg_len as usize;
+        }
+        self.filled += received;
+        self.drained = received < asked;
+        self.left = self.left.saturating_sub(bytes);
+        let long = bytes > LONG * usize::from(received);
+        self.ask = if long { FEW } else { DECAP_BUFFERS };
+    }
+
+    fn nothing_received(&mut self, error: io::Error) -> Result<(), EngineError> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.drained = true,
+            // An ICMP error that an earlier datagram met is no fault of the socket.
+            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => {}
+            _ => {
+                return Err(EngineError::Input {
+                    from: "the UDP socket",
+                    error,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn datagram(&self, buffer: u16) -> Datagram {
+        let index = usize::from(buffer);
+        let (header, envelope) = (&self.headers[index], &self.envelopes[index]);
+        let name_len = (header.msg_hdr.msg_namelen as usize).min(NAME_SPACE);
+        let control_len = header.msg_hdr.msg_controllen.min(RECEIVE_SPACE);
+        Datagram {
+            buffer,
+            offset: 0,
+            len: (header.msg_len as usize).min(MAX_PACKET),
+            source: incoming::source(&envelope.name[..name_len]),
+            received: cmsg::decode_receive(&envelope.control[..control_len]),
+            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        }
+    }
+}
+
+impl DecapIo for DecapPoll {
+    fn parts(&mut self) -> (&mut Coalescer, &mut Buffers) {
+        (&mut self.coalescer, &mut self.buffers)
+    }
+
+    fn take(&mut self) -> Result<Option<Datagram>, EngineError> {
+        if self.next == self.filled && !self.drained {
+            self.receive()?;
+        }
+        if self.next == self.filled {
+            return Ok(None);
+        }
+        self.next += 1;
+        Ok(Some(self.datagram(self.next - 1)))
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        self.coalescer.finish(&mut self.buffers);
+        let fd = self.queue.as_fd().as_raw_fd();
+        for write in self.coalescer.writes() {
+            let pieces = write.pieces();
+            let iovecs = &mut self.iovecs[..pieces.len()];
+            outgoing::gather(iovecs, pieces, &[], &self.buffers);
+            // SAFETY: the iovecs point into filled buffers of `self`, which the kernel reads.
+            let written = unsafe { libc::writev(fd, iovecs.as_ptr(), iovecs.len() as i32) };
+            note_written(&self.stats, write, written as i32);
+        }
+        self.coalescer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! From the TUN to the send sockets.
+
+use super::{Waiter, set_nonblocking};
+use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, SendPlan};
+use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::buffers::Buffers;
+use crate::sys::engine::{
+    ENCAP_BATCH_BYTES, EncapIo, EngineError, HEADROOM, MAX_PACKET, TunPacket, failed,
+};
+use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
+use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
+use socket2::Socket;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+/// Packets of one batch; one of super-packets ends earlier, by bytes.
+const BUFFERS: u16 = 64;
+
+/// Gather entries of one system call.
+const IOVECS: usize = 2048;
+
+const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
+
+/// The engine of the direction to the underlay.
+pub struct EncapPoll {
+    queue: Arc<TunQueue>,
+    sockets: Arc<[Socket]>,
+    plan: SendPlan,
+    buffers: Buffers,
+    /// Buffers filled in this batch: those of the lowest numbers.
+    filled: u16,
+    drained: bool,
+    /// Bytes that this batch may still take.
+    left: usize,
+    headers: Box<[libc::mmsghdr]>,
+    envelopes: Box<[Envelope]>,
+    iovecs: Box<[libc::iovec]>,
+    stats: Arc<WorkerStats>,
+}
+
+impl EncapPoll {
+    /// Everything one direction needs. `plan` bounds what one batch may hold; `sockets` are
+    /// the send pool, indexed by [`TrainKey::bucket`](crate::offload::plan::TrainKey) and
+    /// shared by all workers. `waiter` will hear when there is something to take.
+    pub fn new(
+        queue: Arc<TunQueue>,
+        sockets: Arc<[Socket]>,
+        waiter: &Waiter,
+        plan: SendPlan,
+        stats: Arc<WorkerStats>,
+    ) -> Result<EncapPoll, EngineError> {
+        set_nonblocking(queue.as_fd())?;
+        waiter.add(queue.as_fd())?;
+        let messages = plan.capacity().max(MAX_FRAMES);
+        let header = libc::mmsghdr {
+            msg_hdr: outgoing::empty_header(),
+            msg_len: 0,
+        };
+        Ok(EncapPoll {
+            queue,
+            sockets,
+            buffers: Buffers::new(BUFFERS, HEADROOM + MAX_PACKET).map_err(failed("buffers"))?,
+            filled: 0,
+            drained: false,
+            left: ENCAP_BATCH_BYTES,
+            headers: vec![header; messages].into_boxed_slice(),
+            envelopes: (0..messages).map(|_| Envelope::new()).collect(),
+            iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
+            plan,
+            stats,
+        })
+    }
+
+    /// End the batch: send what is planned and use the buffers anew. Tells whether the TUN
+    /// was empty when it was last read.
+    pub fn end_batch(&mut self) -> Result<bool, EngineError> {
+        self.flush()?;
+        for id in 0..self.filled {
+            self.buffers.give(id);
+        }
+        self.stats.add(Count::Batches, u64::from(self.filled > 0));
+        self.filled = 0;
+        self.left = ENCAP_BATCH_BYTES;
+        Ok(std::mem::take(&mut self.drained))
+    }
+
+    /// Make messages of the sends from `next` on that share its socket, as far as they fit;
+    /// returns the first that is not among them.
+    fn queue_from(&mut self, next: usize) -> usize {
+        let sends = self.plan.sends();
+        let bucket = sends[next].key.bucket;
+        let mut used = 0;
+        for (index, send) in sends.iter().enumerate().skip(next) {
+            let pieces = send.pieces();
+            let iovecs = self.iovecs.get_mut(used..used + pieces.len());
+            let Some(iovecs) = iovecs.filter(|_| send.key.bucket == bucket) else {
+                return index;
+            };
+            used += pieces.len();
+            outgoing::gather(iovecs, pieces, self.plan.arena(), &self.buffers);
+            let stride = (send.frames > 1).then_some(send.stride);
+            let header = &mut self.headers[index].msg_hdr;
+            self.envelopes[index].address(header, iovecs, send, stride);
+        }
+        sends.len()
+    }
+
+    /// Send the messages of sends `range`, which share a socket, in one call as far as the
+    /// kernel takes them: how many it took, or why it did not take the first.
+    fn send(&mut self, range: std::ops::Range<usize>, bucket: u8) -> io::Result<usize> {
+        let socket = &self.sockets[usize::from(bucket) % self.sockets.len()];
+        let headers = &mut self.headers[range];
+        // SAFETY: the headers were filled by `queue_from` or `send_frames`, which come right
+        // before; they point into envelopes, iovecs, arena and buffers of `self`, none of which
+        // has been touched since, and the kernel only reads through them.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                headers.len() as u32,
+                0,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Send each frame of train `index` as a datagram of its own.
+    fn send_frames(&mut self, index: usize) {
+        let send = &self.plan.sends()[index];
+        let bucket = send.key.bucket;
+        let (mut used, mut count) = (0, 0);
+        // A train has MAX_FRAMES frames at most, and so many messages exist.
+        for frame in outgoing::frames(send) {
+            let iovecs = &mut self.iovecs[used..used + frame.len()];
+            used += frame.len();
+            outgoing::gather(iovecs, frame, self.plan.arena(), &self.buffers);
+            let header = &mut self.headers[count].msg_hdr;
+            self.envelopes[count].address(header, iovecs, send, None);
+            count += 1;
+        }
+        let mut next = 0;
+        while next < count {
+            match self.send(next..count, bucket) {
+                Ok(sent) => {
+                    for _ in 0..sent {
+                        outgoing::count_sent(&self.stats, 1);
+                    }
+                    next += sent;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.stats.count_drop(Reason::SendFailed);
+                    next += 1;
+                }
+            }
+        }
+    }
+}
+
+impl EncapIo for EncapPoll {
+    fn parts(&mut self) -> (&mut SendPlan, &mut Buffers) {
+        (&mut self.plan, &mut self.buffers)
+    }
+
+    fn take(&mut self) -> Result<Option<TunPacket>, EngineError> {
+        let buffer = self.filled;
+        let offset = HEADROOM - VNET_HDR_LEN;
+        let len = VNET_HDR_LEN + MAX_PACKET;
+        if self.drained || self.left == 0 {
+            return Ok(None);
+        }
+        let Some(start) = self.buffers.address(buffer, offset, len) else {
+            return Ok(None);
+        };
+        // SAFETY: `start` has `len` bytes in a buffer that is not lent out.
+        let read = unsafe { libc::read(self.queue.as_fd().as_raw_fd(), start.cast(), len) };
+        match usize::try_from(read) {
+            Ok(read) => {
+                self.buffers.take(buffer);
+                self.filled += 1;
+                self.left = self.left.saturating_sub(read);
+                let len = read.saturating_sub(VNET_HDR_LEN);
+                Ok(Some(TunPacket { buffer, len }))
+            }
+            Err(_) => self.no_packet(io::Error::last_os_error()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        let count = self.plan.sends().len();
+        let mut next = 0;
+        while next < count {
+            let bucket = self.plan.sends()[next].key.bucket;
+            let end = self.queue_from(next);
+            match self.send(next..end, bucket) {
+                Ok(sent) => {
+                    for send in &self.plan.sends()[next..next + sent] {
+                        outgoing::count_sent(&self.stats, send.frames);
+                    }
+                    next += sent;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(0);
+                    if outgoing::may_go_singly(&mut self.plan, next, errno, &self.stats) {
+                        self.send_frames(next);
+                    }
+                    next += 1;
+                }
+            }
+        }
+        self.plan.clear();
+        Ok(())
+    }
+}
+
+impl EncapPoll {
+    fn no_packet(&mut self, error: io::Error) -> Result<Option<TunPacket>, EngineError> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                self.drained = true;
+                Ok(None)
+            }
+            io::ErrorKind::Interrupted => Ok(None),
+            _ => Err(EngineError::Input {
+                from: "the TUN device",
+                error,
+            }),
+        }
+    }
+}

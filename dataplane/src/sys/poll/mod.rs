@@ -1,0 +1,90 @@
+//! The readiness engine: plain system calls where io_uring is not to be had.
+//!
+//! Every call is made when its turn comes and nothing is in the kernel between calls, so
+//! buffers are taken in the order of their numbers and start anew with every batch: the few
+//! that a batch needs stay in the cache.
+#![allow(unsafe_code)]
+
+pub mod decap;
+pub mod encap;
+
+use super::engine::{EngineError, failed};
+use super::event::StopEvent;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+const STOP: Token = Token(0);
+const INPUT: Token = Token(1);
+
+/// Waits until one of its inputs has something to read, or the stop event is raised.
+///
+/// Readiness is edge-triggered: wait only after every input has said that it is empty.
+pub struct Waiter {
+    poll: Poll,
+    events: Events,
+    stopped: bool,
+    _stop: Arc<StopEvent>,
+}
+
+impl Waiter {
+    /// Wait for `stop`, and for inputs yet to be added.
+    pub fn new(stop: Arc<StopEvent>) -> Result<Waiter, EngineError> {
+        let poll = Poll::new().map_err(failed("epoll"))?;
+        let waiter = Waiter {
+            poll,
+            events: Events::with_capacity(8),
+            stopped: false,
+            _stop: stop.clone(),
+        };
+        waiter.register(stop.as_fd(), STOP)?;
+        Ok(waiter)
+    }
+
+    /// Wait for this input, too.
+    pub fn add(&self, input: BorrowedFd<'_>) -> Result<(), EngineError> {
+        self.register(input, INPUT)
+    }
+
+    fn register(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), EngineError> {
+        let fd = fd.as_raw_fd();
+        let registry = self.poll.registry();
+        registry
+            .register(&mut SourceFd(&fd), token, Interest::READABLE)
+            .map_err(failed("epoll_ctl"))
+    }
+
+    /// Block until there is something to do.
+    pub fn wait(&mut self) -> Result<(), EngineError> {
+        match self.poll.poll(&mut self.events, None) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(failed("epoll_wait")(error)),
+        }
+        self.stopped |= self.events.iter().any(|event| event.token() == STOP);
+        Ok(())
+    }
+
+    /// Whether the stop event has been raised.
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+}
+
+/// Let reads return at once when there is nothing to read.
+fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), EngineError> {
+    // SAFETY: F_GETFL and F_SETFL take and return plain numbers.
+    let done = unsafe {
+        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+        flags >= 0 && libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) >= 0
+    };
+    match done {
+        true => Ok(()),
+        false => Err(failed("O_NONBLOCK")(io::Error::last_os_error())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! The engine over loopback sockets and a socket pair in place of the TUN.
+
+use super::Waiter;
+use super::decap::DecapPoll;
+use super::encap::EncapPoll;
+use crate::offload::coalesce::{Coalescer, Limits, Packet, Trust};
+use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
+use crate::offload::vnet_hdr::Layout;
+use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::engine::{DECAP_BATCH_BYTES, DecapIo, EncapIo, HEADROOM};
+use crate::sys::event::StopEvent;
+use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
+use crate::sys::udp;
+use socket2::Socket;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::Duration;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+struct Encap {
+    io: EncapPoll,
+    waiter: Waiter,
+    stop: Arc<StopEvent>,
+    tun: UnixDatagram,
+    peer: UdpSocket,
+    stats: Arc<WorkerStats>,
+}
+
+fn encap(sockets: Vec<Socket>) -> Encap {
+    let (tun, theirs) = UnixDatagram::pair().unwrap();
+    let queue = Arc::new(TunQueue::from_fd(theirs.into()));
+    let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let stop = Arc::new(StopEvent::new().unwrap());
+    let waiter = Waiter::new(stop.clone()).unwrap();
+    let stats = Arc::new(WorkerStats::default());
+    let plan = SendPlan::new(64, 4096, 128);
+    let io = EncapPoll::new(queue, sockets.into(), &waiter, plan, stats.clone()).unwrap();
+    Encap {
+        io,
+        waiter,
+        stop,
+        tun,
+        peer,
+        stats,
+    }
+}
+
+impl Encap {
+    /// Packets as the TUN would give them, one for each fill byte; then plan them all as
+    /// frames without any header.
+    fn carry(&mut self, fills: std::ops::Range<u8>, len: usize) {
+        for fill in fills {
+            let mut packet = vec![0; VNET_HDR_LEN];
+            packet.resize(VNET_HDR_LEN + len, fill);
+            self.tun.send(&packet).unwrap();
+        }
+        while let Some(packet) = self.io.take().unwrap() {
+            assert_eq!(packet.len, len);
+            let piece = Piece {
+                source: Source::Buffer(packet.buffer),
+                offset: HEADROOM as u32,
+                len: len as u32,
+            };
+            self.plan(0, self.peer.local_addr().unwrap(), len, &[piece]);
+        }
+    }
+
+    fn plan(&mut self, peer: u32, to: SocketAddr, len: usize, pieces: &[Piece]) {
+        let key = TrainKey {
+            peer,
+            bucket: 0,
+            ecn: 0,
+        };
+        self.io.parts().0.push(key, to, len, pieces).unwrap();
+    }
+
+    fn received(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 65_536];
+        let len = self.peer.recv(&mut bytes).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+}
+
+#[test]
+fn trains_keep_the_order_of_their_frames() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    encap.carry(0..10, 1000);
+    assert!(encap.io.end_batch().unwrap(), "the TUN is empty");
+    for fill in 0..10 {
+        assert_eq!(encap.received(), vec![fill; 1000]);
+    }
+    assert_eq!(encap.stats.get(Count::FramesSent), 10);
+    assert_eq!(encap.stats.get(Count::Sends), 1);
+}
+
+#[test]
+fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
+    let sockets = udp::senders(LOOPBACK, 1).unwrap();
+    // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
+    udp::tests::disable_checksums(&sockets[0]);
+    let mut encap = encap(sockets);
+    for round in 1..3 {
+        encap.carry(0..5, 500);
+        encap.io.end_batch().unwrap();
+        for fill in 0..5 {
+            assert_eq!(encap.received(), vec![fill; 500]);
+        }
+        assert_eq!(encap.stats.get(Count::Sends), 5 * round);
+        assert_eq!(encap.stats.get(Count::Downgrades), 1);
+    }
+    assert_eq!(encap.stats.drops(Reason::SendFailed), 0);
+}
+
+#[test]
+fn a_frame_no_send_can_carry_is_counted_and_holds_none_back() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    let (piece, _) = encap.io.parts().0.header(100).unwrap();
+    encap.plan(1, SocketAddr::from(([240, 0, 0, 1], 9)), 100, &[piece]);
+    encap.carry(7..8, 50);
+    encap.io.end_batch().unwrap();
+    assert_eq!(encap.received(), [7; 50]);
+    assert_eq!(encap.stats.drops(Reason::SendFailed), 1);
+    assert_eq!(encap.stats.get(Count::FramesSent), 1);
+}
+
+#[test]
+fn waits_end_with_input_and_with_the_stop_event() {
+    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    encap.carry(0..0, 0);
+    assert!(encap.io.end_batch().unwrap());
+    encap.tun.send(&[0; VNET_HDR_LEN + 1]).unwrap();
+    encap.waiter.wait().unwrap();
+    assert!(!encap.waiter.stopped());
+    assert_eq!(encap.io.take().unwrap().unwrap().len, 1);
+    encap.stop.raise();
+    encap.waiter.wait().unwrap();
+    assert!(encap.waiter.stopped());
+}
+
+struct Decap {
+    io: DecapPoll,
+    tun: UnixDatagram,
+    to: SocketAddr,
+    stats: Arc<WorkerStats>,
+}
+
+fn decap() -> Decap {
+    let (tun, theirs) = UnixDatagram::pair().unwrap();
+    tun.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let queue = Arc::new(TunQueue::from_fd(theirs.into()));
+    let free = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let to = free.local_addr().unwrap();
+    drop(free);
+    let receiver = udp::receivers(LOOPBACK, to.port(), 1, true).unwrap();
+    let waiter = Waiter::new(Arc::new(StopEvent::new().unwrap())).unwrap();
+    let stats = Arc::new(WorkerStats::default());
+    let coalescer = Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap();
+    let receiver = receiver.into_iter().next().unwrap();
+    let io = DecapPoll::new(receiver, queue, &waiter, coalescer, stats.clone()).unwrap();
+    Decap { io, tun, to, stats }
+}
+
+#[test]
+fn datagrams_arrive_with_their_source_and_are_written() {
+    let mut decap = decap();
+    let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let mut frame = vec![0u8; 22];
+    frame.extend([
+        0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    frame.extend([8, 0, 0, 0, 0, 0, 0, 0]);
+    sender.send_to(&frame, decap.to).unwrap();
+
+    let datagram = decap.io.take().unwrap().unwrap();
+    assert_eq!(datagram.source, Some(LOOPBACK));
+    assert_eq!((datagram.len, datagram.truncated), (frame.len(), false));
+    let (coalescer, _) = decap.io.parts();
+    let packet = Packet {
+        buffer: datagram.buffer,
+        offset: (datagram.offset + 22) as u32,
+        len: 28,
+    };
+    coalescer
+        .push(packet, &frame[22..], Trust::Unknown, None)
+        .unwrap();
+    assert!(decap.io.end_batch().unwrap(), "the socket is empty");
+    let mut written = vec![0; 100];
+    let len = decap.tun.recv(&mut written).unwrap();
+    assert_eq!(written[VNET_HDR_LEN..len], frame[22..]);
+    assert_eq!(decap.stats.get(Count::TunWrites), 1);
+}
+
+#[test]
+fn a_batch_that_is_full_loses_nothing() {
+    let mut decap = decap();
+    let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    // So many that neither the bytes nor the buffers of one batch suffice.
+    const DATAGRAMS: usize = 200;
+    let len = DECAP_BATCH_BYTES / DATAGRAMS * 2;
+    for i in 0..DATAGRAMS {
+        sender.send_to(&vec![i as u8; len], decap.to).unwrap();
+    }
+    let mut taken = 0;
+    let mut batches = 0;
+    loop {
+        while let Some(datagram) = decap.io.take().unwrap() {
+            let bytes = decap.io.parts().1.bytes(datagram.buffer);
+            assert_eq!(bytes[datagram.offset], taken as u8);
+            taken += 1;
+        }
+        batches += 1;
+        if decap.io.end_batch().unwrap() {
+            break;
+        }
+    }
+    assert_eq!(taken, DATAGRAMS);
+    assert!(batches > 1, "one batch took all");
+}

@@ -1,0 +1,54 @@
+//! Whether this kernel has all of io_uring that the rings need, found out by using it.
+
+use super::provided::{GROUP, Layout};
+use super::{INPUT_FILE, Ring};
+use crate::stats::WorkerStats;
+use crate::sys::engine::{EngineError, failed};
+use crate::sys::event::StopEvent;
+use io_uring::{opcode, squeue};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+/// Read one byte from a pipe the way that packets are read from the TUN: ring flags,
+/// registered files, a buffer ring, and the multishot read, the youngest of them (Linux 6.7).
+pub fn probe() -> Result<(), EngineError> {
+    let stop = StopEvent::new().map_err(failed("eventfd"))?;
+    let (reader, mut writer) = std::io::pipe().map_err(failed("pipe"))?;
+    let files = [stop.as_fd().as_raw_fd(), reader.as_raw_fd()];
+    let layout = Layout {
+        count: 1,
+        headroom: 0,
+        size: 64,
+        batch_bytes: 64,
+    };
+    let read = opcode::ReadMulti::new(INPUT_FILE, 0, GROUP)
+        .offset(u64::MAX)
+        .build()
+        .flags(squeue::Flags::FIXED_FILE);
+    // SAFETY: a multishot read on the input file and our group that points to no memory.
+    let mut ring = unsafe {
+        Ring::new(
+            &files,
+            read,
+            "a pipe",
+            layout,
+            Arc::<WorkerStats>::default(),
+        )?
+    };
+    writer.write_all(&[0]).map_err(failed("pipe"))?;
+    ring.next_batch()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_answers() {
+        match probe() {
+            Ok(()) => {}
+            Err(error) => assert!(matches!(error, EngineError::RingRefused(_)), "{error}"),
+        }
+    }
+}

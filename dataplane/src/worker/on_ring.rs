@@ -1,0 +1,66 @@
+//! Workers over io_uring: one thread and one ring for each direction.
+
+use super::threads::Threads;
+use super::{Lane, decap, encap};
+use crate::route::publish::{Publisher, Reader};
+use crate::stats::WorkerStats;
+use crate::sys::engine::EngineError;
+use crate::sys::ring::decap::DecapRing;
+use crate::sys::ring::encap::EncapRing;
+use std::io;
+
+/// Start the two workers of a lane.
+pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) -> io::Result<()> {
+    let Lane {
+        index,
+        queue,
+        senders,
+        receiver,
+        config,
+    } = lane;
+    let tun = queue.clone();
+    threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
+        let stats = common.stats.clone();
+        let io = EncapRing::new(tun, senders, &common.stop, config.plan(), stats)?;
+        Ok(move |common: super::threads::Common| {
+            let reader = common.subscription.into_reader();
+            run_encap(io, reader, &common.stats, config.buckets())
+        })
+    })?;
+    threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
+        let stats = common.stats.clone();
+        let io = DecapRing::new(receiver, queue, &common.stop, config.coalescer()?, stats)?;
+        Ok(move |common: super::threads::Common| {
+            let reader = common.subscription.into_reader();
+            run_decap(io, reader, &common.stats, config.mtu)
+        })
+    })
+}
+
+/// Encapsulate until the stop event is raised or the ring fails.
+fn run_encap(
+    mut io: EncapRing,
+    mut reader: Reader,
+    stats: &WorkerStats,
+    buckets: u8,
+) -> Result<(), EngineError> {
+    while !io.stopped() {
+        encap::batch(&mut io, reader.table(), stats, buckets)?;
+        reader.wait(|| io.next_batch())?;
+    }
+    Ok(())
+}
+
+/// Decapsulate until the stop event is raised or the ring fails. `mtu` is the TUN's.
+fn run_decap(
+    mut io: DecapRing,
+    mut reader: Reader,
+    stats: &WorkerStats,
+    mtu: usize,
+) -> Result<(), EngineError> {
+    while !io.stopped() {
+        decap::batch(&mut io, reader.table(), stats, mtu)?;
+        reader.wait(|| io.next_batch())?;
+    }
+    Ok(())
+}
