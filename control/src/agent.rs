@@ -39,6 +39,7 @@ use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{Admission, BuildError, Overlay};
 use weft_dataplane::sys::tun::OpenError;
 use weft_dataplane::worker::StartError;
+use weft_dataplane::worker::tunnel::TunnelState;
 
 /// Lease events that may wait for the agent, and the most that go into one table build.
 const EVENT_QUEUE: usize = 1024;
@@ -222,6 +223,7 @@ impl Node {
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
         let mut downgrades = 0;
+        let mut tunnel_gso = self.dataplane.tunnel_gso();
         loop {
             tokio::select! {
                 request = signals.next() => match request {
@@ -251,6 +253,11 @@ impl Node {
                     if refused > downgrades {
                         downgrades = refused;
                         warn!("the kernel refuses long UDP trains: sending shorter ones or single datagrams");
+                    }
+                    let state = self.dataplane.tunnel_gso();
+                    if state != tunnel_gso {
+                        tunnel_gso = state;
+                        log_tunnel_gso(state);
                     }
                     self.publisher.reclaim();
                 }
@@ -306,6 +313,25 @@ fn overlay(
             Admit::Strict => Admission::Strict,
             Admit::Loose => Admission::Loose,
         },
+    }
+}
+
+fn log_tunnel_gso(state: TunnelState) {
+    match state {
+        TunnelState::Off | TunnelState::Untried => {}
+        TunnelState::InUse => info!("TCP super-packets leave whole"),
+        TunnelState::Segmented => {
+            info!(
+                "the underlay device does not take super-packets: they are cut before they leave"
+            );
+        }
+        TunnelState::Lost => warn!("a super-packet did not get out whole: they are cut before"),
+        TunnelState::GivenUp => warn!(
+            "super-packets do not get out whole (a FORWARD chain of the firewall, or net.ipv4.conf.all.rp_filter=1?): they are cut before they leave"
+        ),
+        TunnelState::Refused => {
+            warn!("the kernel refused a super-packet: they are cut before they leave")
+        }
     }
 }
 

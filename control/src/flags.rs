@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tracing::Level;
 pub use weft_dataplane::worker::Engine;
+pub use weft_dataplane::worker::tunnel::TunnelGso;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct AgentOptions {
     pub udp_gso: bool,
     /// Receive trains with UDP receive offload.
     pub udp_gro: bool,
+    /// When to send TCP super-packets whole.
+    pub tunnel_gso: TunnelGso,
 }
 
 /// How received datagrams are checked.

@@ -72,8 +72,10 @@ counted! {
         TunReads => "tun_reads",
         /// Bytes read from the TUN, IP header included.
         TunReadBytes => "tun_read_bytes",
-        /// `sendmsg` calls, each a frame or a train.
+        /// Sends, each a frame, a train or a super-packet that leaves whole.
         Sends => "sends",
+        /// Those of them that are super-packets, through the TAP.
+        SuperSends => "super_sends",
         /// Frames sent.
         FramesSent => "frames_sent",
         /// Datagrams or trains received.

@@ -12,7 +12,7 @@ use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
 use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
 use weft_dataplane::sys::engine::HEADROOM;
-use weft_dataplane::worker::encap::plan_packet;
+use weft_dataplane::worker::encap::{Egress, plan_packet};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -84,6 +84,7 @@ fn encap_and_decap_allocate_nothing() {
     let receiver = table(THEM, "10.244.1.0/24", US);
     let mut plan = SendPlan::new(8, 64 << 10, 128);
     let mut coalescer = Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap();
+    let mut egress = Egress::new(8, None);
     let template = super_packet(60_000);
     let ip_len = template.len() - HEADROOM;
     let mut tun = One(template.clone());
@@ -93,7 +94,7 @@ fn encap_and_decap_allocate_nothing() {
     let mut writes = 0;
     for _ in 0..100 {
         tun.0.copy_from_slice(&template);
-        let pending = plan_packet(0, &mut tun.0, ip_len, &sender, 8, &mut plan).unwrap();
+        let pending = plan_packet(0, &mut tun.0, ip_len, &sender, &mut egress, &mut plan).unwrap();
         assert!(pending.unwrap().plan(0, &tun.0[HEADROOM..], &mut plan));
         for send in plan.sends() {
             train.0.clear();

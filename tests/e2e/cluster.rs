@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     pub(crate) vteps: BTreeMap<usize, Vtep>,
     pub(crate) etcd: Etcd,
     pub(crate) lab: Lab,
+    /// Flags of agents that join.
+    pub(crate) flags: Vec<String>,
 }
 
 impl Cluster {
@@ -45,12 +47,19 @@ impl Cluster {
             vteps: BTreeMap::new(),
             etcd,
             lab,
+            flags: Vec::new(),
         }
     }
 
     /// Nodes that all run weft and reach each other.
     pub(crate) fn of_weft(nodes: usize, regime: Regime) -> Cluster {
+        Cluster::of_weft_with(nodes, regime, &[])
+    }
+
+    /// As [`Cluster::of_weft`], with further flags for all agents.
+    pub(crate) fn of_weft_with(nodes: usize, regime: Regime, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster::empty(nodes, regime);
+        cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         for number in 1..=nodes {
             cluster.join(number);
         }
@@ -64,7 +73,13 @@ impl Cluster {
 
     /// Node 1 runs weft, node 2 kernel VXLAN as flannel configures it.
     pub(crate) fn weft_and_kernel(regime: Regime) -> Cluster {
+        Cluster::weft_and_kernel_with(regime, &[])
+    }
+
+    /// As [`Cluster::weft_and_kernel`], with further flags for the agent.
+    pub(crate) fn weft_and_kernel_with(regime: Regime, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster::empty(2, regime);
+        cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         cluster.join_kernel(2, "10.244.200.1/24");
         cluster.join(1);
         cluster.introduce(1, 2);
@@ -74,7 +89,8 @@ impl Cluster {
 
     /// Start weft on a node and put a pod into the subnet it gets.
     pub(crate) fn join(&mut self, number: usize) -> SubnetEnv {
-        let options = AgentOptions::new(weft(), self.etcd.endpoint());
+        let mut options = AgentOptions::new(weft(), self.etcd.endpoint());
+        options.flags.clone_from(&self.flags);
         let mut agent = Agent::start(&self.lab, number, options).unwrap();
         let env = agent.wait_ready().unwrap();
         self.lab.attach_pod(number, env.subnet, env.mtu).unwrap();

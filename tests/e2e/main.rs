@@ -16,4 +16,5 @@ mod life_cycle;
 mod pods;
 mod probe;
 mod traffic;
+mod tunnel_gso;
 mod wire;

@@ -5,6 +5,7 @@ use crate::capture::{Capture, Frame};
 use crate::cluster::Cluster;
 use crate::pods::exchange_fragments;
 use crate::traffic::{tcp, udp, udp_super};
+use crate::tunnel_gso::send_until_whole;
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::RangeInclusive;
@@ -132,4 +133,16 @@ fn frames_between_weft_and_the_kernel_fit_the_wire_and_every_field_is_right() {
         return;
     }
     check(&Cluster::weft_and_kernel(Regime::R3), &[1]);
+}
+
+#[test]
+fn frames_that_the_kernel_cuts_of_whole_super_packets_are_right_in_every_field() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft_with(2, Regime::R3, &["-tunnel-gso=on"]);
+    for (from, to) in [(1, 2), (2, 1)] {
+        send_until_whole(&cluster, from, to);
+    }
+    check(&cluster, &[1, 2]);
 }

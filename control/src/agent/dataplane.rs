@@ -8,11 +8,12 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
-use tracing::warn;
+use tracing::{info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::SocketError;
+use weft_dataplane::worker::tunnel::TunnelState;
 use weft_dataplane::worker::{self, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
@@ -89,10 +90,15 @@ impl Dataplane {
             tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
             udp_gso: options.udp_gso,
             udp_gro: options.udp_gro,
+            tunnel_gso: options.tunnel_gso,
+            underlay: underlay.index,
         };
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
         if let Some(refusal) = dataplane.refusal() {
             warn!("{refusal}: using the poll engine");
+        }
+        if let Some(refusal) = dataplane.tunnel_refusal() {
+            info!("super-packets are cut before they leave: {refusal}");
         }
         Ok(Dataplane(dataplane))
     }
@@ -103,6 +109,11 @@ impl Dataplane {
             .stats()
             .map(|stats| stats.get(Count::Downgrades))
             .sum()
+    }
+
+    /// What is known of the way for super-packets that leave whole.
+    pub(super) fn tunnel_gso(&self) -> TunnelState {
+        self.0.tunnel_gso()
     }
 
     /// Why a worker ended that nobody stopped.

@@ -2,7 +2,7 @@
 
 use super::syntax::{parse_bool, parse_int};
 use super::table::{Flag, Status, TABLE};
-use super::{Admit, AgentOptions, Engine, FlagError};
+use super::{Admit, AgentOptions, Engine, FlagError, TunnelGso};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(super) fn defaults() -> AgentOptions {
         uso: true,
         udp_gso: true,
         udp_gro: true,
+        tunnel_gso: TunnelGso::default(),
     };
     for flag in TABLE.iter().filter(|flag| !flag.default.is_empty()) {
         if flag.status == Status::Works {
@@ -106,6 +107,14 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "uso" => options.uso = on,
         "udp-gso" => options.udp_gso = on,
         "udp-gro" => options.udp_gro = on,
+        "tunnel-gso" => {
+            options.tunnel_gso = match value {
+                "auto" => TunnelGso::Auto,
+                "on" => TunnelGso::On,
+                "off" => TunnelGso::Off,
+                _ => return Err("must be auto, on or off".to_owned()),
+            }
+        }
         // -version and -help have been answered before.
         _ => {}
     }

@@ -59,7 +59,7 @@ const fn later(name: &'static str, kind: Kind, default: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 41] = [
+pub(super) static TABLE: [Flag; 42] = [
     works(
         "etcd-endpoints",
         Text,
@@ -181,6 +181,12 @@ pub(super) static TABLE: [Flag; 41] = [
         Bool,
         "true",
         "receive trains with UDP receive offload",
+    ),
+    works(
+        "tunnel-gso",
+        Text,
+        "auto",
+        "send TCP super-packets whole (Linux 6.17): auto (where the underlay device takes them), on or off",
     ),
     works("help", Bool, "false", "print this text and exit"),
 ];

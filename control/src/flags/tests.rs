@@ -55,6 +55,7 @@ fn defaults_are_flannelds() {
             uso: true,
             udp_gso: true,
             udp_gro: true,
+            tunnel_gso: TunnelGso::Auto,
         }
     );
     assert_eq!(options.log_level(), Level::INFO);
@@ -149,6 +150,7 @@ fn values_that_break_a_rule_are_named() {
         ("-subnet-lease-renew-margin=1h", "must be an integer"),
         ("-queues=257", "must be between 0 and 256"),
         ("-engine=dpdk", "must be auto, ring or poll"),
+        ("-tunnel-gso=maybe", "must be auto, on or off"),
         ("-admit=", "must be strict or loose"),
         ("-public-ip=fd00::1", "must be an IPv4 address"),
         ("-subnet-file=", "must not be empty"),

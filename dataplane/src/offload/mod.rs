@@ -10,6 +10,7 @@ pub mod plan;
 pub mod segment;
 pub mod train;
 pub(crate) mod transport;
+pub mod tunnel;
 pub mod vnet_hdr;
 
 #[cfg(test)]

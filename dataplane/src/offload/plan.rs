@@ -56,9 +56,21 @@ pub struct TrainKey {
     pub ecn: u8,
 }
 
-/// One `sendmsg`: a single frame or a train.
+/// How a send leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through a send socket: a single frame or a train.
+    Socket,
+    /// Through the TAP: a super-packet in one piece, with all its headers and its
+    /// `virtio_net_hdr` (see [`super::tunnel`]).
+    Tunnel,
+}
+
+/// One `sendmsg` or one write to the TAP.
 #[derive(Clone, Debug)]
 pub struct Send {
+    /// How it leaves.
+    pub way: Way,
     /// What the frames of this send share.
     pub key: TrainKey,
     /// Underlay destination.
@@ -78,6 +90,7 @@ pub struct Send {
 impl Send {
     fn new() -> Send {
         Send {
+            way: Way::Socket,
             key: TrainKey {
                 peer: 0,
                 bucket: 0,
@@ -99,6 +112,7 @@ impl Send {
     }
 
     fn start(&mut self, key: TrainKey, to: SocketAddr, stride: u16) {
+        self.way = Way::Socket;
         self.key = key;
         self.to = to;
         self.stride = stride;
@@ -257,6 +271,27 @@ impl SendPlan {
     }
 }
 
+impl SendPlan {
+    /// Append a super-packet of `frames` frames that leaves whole through the TAP. Later
+    /// frames of its flow do not overtake it.
+    pub fn push_tunnel(
+        &mut self,
+        key: TrainKey,
+        to: SocketAddr,
+        frames: u16,
+        piece: Piece,
+    ) -> Result<(), Full> {
+        let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
+        send.start(key, to, 0);
+        send.append(piece.len as usize, &[piece]);
+        send.way = Way::Tunnel;
+        send.frames = frames;
+        send.sealed = true;
+        self.send_count += 1;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,6 +363,18 @@ mod tests {
             plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
             [3, 3]
         );
+    }
+
+    #[test]
+    fn nothing_joins_or_overtakes_a_super_packet_that_leaves_whole() {
+        let mut plan = SendPlan::new(8, 0, 128);
+        push(&mut plan, KEY, 100);
+        plan.push_tunnel(KEY, to(), 40, piece(60_000)[0]).unwrap();
+        push(&mut plan, KEY, 100);
+        let ways: Vec<_> = plan.sends().iter().map(|s| (s.way, s.frames)).collect();
+        let socket = (Way::Socket, 1);
+        assert_eq!(ways, [socket, (Way::Tunnel, 40), socket]);
+        assert_eq!(plan.sends()[1].bytes, 60_000);
     }
 
     #[test]

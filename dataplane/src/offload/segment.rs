@@ -224,6 +224,12 @@ impl Segmenter {
         (self.len - self.cursor).div_ceil(self.gso_size)
     }
 
+    /// Segments that the whole super-packet is cut into.
+    pub fn count(&self) -> u16 {
+        let payload = self.len - self.header_len;
+        u16::try_from(payload.div_ceil(self.gso_size)).unwrap_or(u16::MAX)
+    }
+
     /// Whether all segments have been handed out.
     pub fn is_done(&self) -> bool {
         self.cursor == self.len

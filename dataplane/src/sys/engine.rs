@@ -8,13 +8,17 @@ use crate::offload::coalesce::{Coalescer, LayoutTooLong};
 use crate::offload::plan::SendPlan;
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
+use crate::sys::tap::TapError;
 use std::io;
 use std::net::IpAddr;
 use thiserror::Error;
 
 /// Free bytes in front of the IP packet of every encap buffer. The `virtio_net_hdr` lies at
-/// their end; a frame's 22 bytes of VXLAN and Ethernet may overwrite it and what is before it.
-pub const HEADROOM: usize = 64;
+/// their end; a frame's 22 bytes of VXLAN and Ethernet, or all headers of a super-packet that
+/// leaves whole, may overwrite it and what is before it.
+pub const HEADROOM: usize = 128;
+
+const _: () = assert!(HEADROOM >= crate::offload::tunnel::HEADER_LEN);
 
 /// Longest packet a TUN hands out, and longest payload of a UDP datagram or train.
 pub(super) const MAX_PACKET: usize = 65_535;
@@ -93,6 +97,9 @@ pub enum EngineError {
     /// The coalescer was made for another `virtio_net_hdr`.
     #[error(transparent)]
     Layout(#[from] LayoutTooLong),
+    /// No TAP for super-packets that leave whole.
+    #[error("TAP for super-packets: {0}")]
+    Tap(TapError),
     /// A call that worked before, or must always work.
     #[error("{step}: {error}")]
     Failed {
@@ -111,6 +118,6 @@ pub enum EngineError {
     },
 }
 
-pub(super) fn failed(step: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+pub(crate) fn failed(step: &'static str) -> impl FnOnce(io::Error) -> EngineError {
     move |error| EngineError::Failed { step, error }
 }

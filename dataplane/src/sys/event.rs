@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// An eventfd that is raised once and never read.
 ///
@@ -20,6 +21,18 @@ impl StopEvent {
         }
         // SAFETY: `fd` was just opened and belongs to nobody else.
         Ok(StopEvent(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Wait until it is raised, at most `limit`; whether it is.
+    pub fn wait(&self, limit: Duration) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let millis = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one pollfd, which outlives the call. Interrupted counts as timed out.
+        unsafe { libc::poll(&raw mut poll, 1, millis) == 1 }
     }
 
     /// Raise it, for good.

@@ -8,6 +8,7 @@
 pub mod affinity;
 pub mod buffers;
 pub mod cmsg;
+pub mod egress;
 pub mod engine;
 pub mod epoch;
 pub mod event;
@@ -16,5 +17,6 @@ pub mod mmsg;
 mod outgoing;
 pub mod poll;
 pub mod ring;
+pub mod tap;
 pub mod tun;
 pub mod udp;

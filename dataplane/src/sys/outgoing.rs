@@ -3,7 +3,8 @@
 
 use super::buffers::Buffers;
 use super::cmsg::{self, SEND_SPACE};
-use crate::offload::plan::{Piece, Send, SendPlan, Source};
+use super::tap::Tap;
+use crate::offload::plan::{Piece, Send, SendPlan, Source, Way};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use socket2::SockAddr;
 
@@ -96,6 +97,29 @@ pub(super) fn frames(send: &Send) -> impl Iterator<Item = &[Piece]> {
     })
 }
 
+/// Where and how long the packet of a send through the TAP is: its one piece.
+pub(super) fn whole(send: &Send, buffers: &Buffers) -> Option<(*const u8, u32)> {
+    let [piece] = send.pieces() else {
+        return None;
+    };
+    let Source::Buffer(id) = piece.source else {
+        return None;
+    };
+    let (offset, len) = (piece.offset as usize, piece.len as usize);
+    let start = buffers.address(id, offset, len)?;
+    Some((start.cast_const(), piece.len))
+}
+
+/// A super-packet did not leave through the TAP: count it, and if the kernel would refuse all,
+/// let none follow.
+pub(super) fn note_refused_whole(send: &Send, errno: i32, tap: Option<&Tap>, stats: &WorkerStats) {
+    debug_assert_eq!(send.way, Way::Tunnel);
+    stats.count_drops(Reason::SendFailed, u64::from(send.frames));
+    if tap.is_some_and(|tap| tap.note_refusal(errno)) {
+        stats.add(Count::Downgrades, 1);
+    }
+}
+
 /// Draw the lesson from send `index` of `plan` that the kernel refused with `errno`: whether
 /// its frames are worth sending one by one. If not, they are counted as dropped.
 ///
@@ -128,4 +152,10 @@ pub(super) fn may_go_singly(
 pub(super) fn count_sent(stats: &WorkerStats, frames: u16) {
     stats.add(Count::Sends, 1);
     stats.add(Count::FramesSent, u64::from(frames));
+}
+
+/// Count a planned send that left.
+pub(super) fn count_left(stats: &WorkerStats, send: &Send) {
+    count_sent(stats, send.frames);
+    stats.add(Count::SuperSends, u64::from(send.way == Way::Tunnel));
 }

@@ -14,15 +14,15 @@ use thiserror::Error;
 /// kernel's default and fits into the 22 bytes of VXLAN and inner Ethernet header.
 pub const VNET_HDR_LEN: usize = 10;
 
-const TUNSETIFF: libc::Ioctl = 0x4004_54ca_u32 as libc::Ioctl;
+pub(super) const TUNSETIFF: libc::Ioctl = 0x4004_54ca_u32 as libc::Ioctl;
 const TUNSETPERSIST: libc::Ioctl = 0x4004_54cb_u32 as libc::Ioctl;
-const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0_u32 as libc::Ioctl;
-const TUNSETVNETHDRSZ: libc::Ioctl = 0x4004_54d8_u32 as libc::Ioctl;
+pub(super) const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0_u32 as libc::Ioctl;
+pub(super) const TUNSETVNETHDRSZ: libc::Ioctl = 0x4004_54d8_u32 as libc::Ioctl;
 
-const TUN_F_CSUM: libc::c_ulong = 0x01;
-const TUN_F_TSO4: libc::c_ulong = 0x02;
-const TUN_F_TSO6: libc::c_ulong = 0x04;
-const TUN_F_TSO_ECN: libc::c_ulong = 0x08;
+pub(super) const TUN_F_CSUM: libc::c_ulong = 0x01;
+pub(super) const TUN_F_TSO4: libc::c_ulong = 0x02;
+pub(super) const TUN_F_TSO6: libc::c_ulong = 0x04;
+pub(super) const TUN_F_TSO_ECN: libc::c_ulong = 0x08;
 /// Both USO bits exist since Linux 6.2 and must be set together.
 const TUN_F_USO4: libc::c_ulong = 0x20;
 const TUN_F_USO6: libc::c_ulong = 0x40;
@@ -175,7 +175,7 @@ fn other(name: &str, step: &'static str) -> OpenError {
     }
 }
 
-fn ifreq(name: &str) -> libc::ifreq {
+pub(super) fn ifreq(name: &str) -> libc::ifreq {
     // SAFETY: ifreq is plain old data for which all-zero bytes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {

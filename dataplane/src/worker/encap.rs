@@ -1,10 +1,12 @@
 //! TUN to underlay: packets become frames in the batch's send plan.
 
 use super::flow;
+use super::tunnel::TunnelWay;
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
 use crate::offload::train::FRAME_OVERHEAD;
+use crate::offload::tunnel::{self, Outer};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::table::{Peer, PeerId, Table};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
@@ -12,9 +14,70 @@ use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::ip::IpPacket;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// The longest header of one frame in bytes.
 pub const MAX_HEADER: usize = FRAME_OVERHEAD + segment::MAX_HEADER_LEN;
+
+/// The ways on which frames can leave.
+pub struct Egress {
+    /// Send sockets to choose from by inner flow.
+    buckets: u8,
+    /// The way for super-packets that leave whole.
+    tunnel: Option<Arc<TunnelWay>>,
+    /// Outer IPv4 identification of the next frame that leaves by it.
+    ident: u16,
+}
+
+impl Egress {
+    /// Through `buckets` sockets, and where it is open through `tunnel`.
+    pub fn new(buckets: u8, tunnel: Option<Arc<TunnelWay>>) -> Egress {
+        Egress {
+            buckets,
+            tunnel,
+            ident: 0,
+        }
+    }
+
+    /// A super-packet as it leaves whole, if it can; its headers overwrite the end of `head`,
+    /// all bytes of the buffer before it.
+    fn whole(
+        &mut self,
+        buffer: u16,
+        head: &mut [u8],
+        to: SocketAddr,
+        frame: &[u8; FRAME_OVERHEAD],
+        key: TrainKey,
+        super_packet: (&VnetHdr, &Segmenter, usize),
+    ) -> Option<Piece> {
+        let (offload, segmenter, len) = super_packet;
+        let (Some(way), SocketAddr::V4(to)) = (&self.tunnel, to) else {
+            return None;
+        };
+        if !tunnel::takes(offload, len) || !way.is_open(*to.ip()) {
+            return None;
+        }
+        let outer = Outer {
+            src_port: way.port(key.bucket),
+            to,
+            ecn: key.ecn,
+            ident: self.ident,
+        };
+        tunnel::write(
+            head.last_chunk_mut()?,
+            way.via(),
+            &outer,
+            frame,
+            super_packet,
+        );
+        self.ident = self.ident.wrapping_add(segmenter.count());
+        Some(Piece {
+            source: Source::Buffer(buffer),
+            offset: (HEADROOM - tunnel::HEADER_LEN) as u32,
+            len: (tunnel::HEADER_LEN + len) as u32,
+        })
+    }
+}
 
 /// A super-packet on its way into the plan.
 ///
@@ -60,14 +123,14 @@ impl Pending {
 /// Plan the packet of `len` bytes in `bytes`, the whole buffer number `buffer`.
 ///
 /// A packet that is one segment becomes one frame in place: its VXLAN and Ethernet headers
-/// overwrite the `virtio_net_hdr`. A super-packet is returned for planning. The plan must
-/// have room for one more send.
+/// overwrite the `virtio_net_hdr`. A super-packet leaves whole where `egress` has a way for
+/// it, and is returned for planning otherwise. The plan must have room for one more send.
 pub fn plan_packet(
     buffer: u16,
     bytes: &mut [u8],
     len: usize,
     table: &Table,
-    buckets: u8,
+    egress: &mut Egress,
     plan: &mut SendPlan,
 ) -> Result<Option<Pending>, Reason> {
     let (head, rest) = bytes
@@ -82,7 +145,7 @@ pub fn plan_packet(
     };
     let key = TrainKey {
         peer: peer.id,
-        bucket: flow::bucket(&packet, buckets),
+        bucket: flow::bucket(&packet, egress.buckets),
         ecn: ecn::encap(packet.ecn()),
     };
     let to = peer.addr;
@@ -91,6 +154,12 @@ pub fn plan_packet(
         .map_err(|_| Reason::BadOffload)?;
     if offload.gso() != vnet_hdr::GSO_NONE {
         let segmenter = Segmenter::new(&offload, ip).map_err(|_| Reason::BadOffload)?;
+        let super_packet = (&offload, &segmenter, ip_len);
+        if let Some(whole) = egress.whole(buffer, head, to, &header, key, super_packet) {
+            plan.push_tunnel(key, to, segmenter.count(), whole)
+                .map_err(|_| Reason::SendFailed)?;
+            return Ok(None);
+        }
         return Ok(Some(Pending {
             segmenter,
             key,
@@ -150,12 +219,12 @@ pub fn batch(
     io: &mut impl EncapIo,
     table: &Table,
     stats: &WorkerStats,
-    buckets: u8,
+    egress: &mut Egress,
 ) -> Result<(), EngineError> {
     while let Some(packet) = io.take()? {
         stats.add(Count::TunReads, 1);
         stats.add(Count::TunReadBytes, packet.len as u64);
-        encap(io, packet, table, stats, buckets)?;
+        encap(io, packet, table, stats, egress)?;
     }
     Ok(())
 }
@@ -165,14 +234,14 @@ fn encap(
     packet: TunPacket,
     table: &Table,
     stats: &WorkerStats,
-    buckets: u8,
+    egress: &mut Egress,
 ) -> Result<(), EngineError> {
     let TunPacket { buffer, len } = packet;
     if !io.parts().0.has_room(MAX_HEADER) {
         io.flush()?;
     }
     let (plan, buffers) = io.parts();
-    let planned = plan_packet(buffer, buffers.bytes_mut(buffer), len, table, buckets, plan);
+    let planned = plan_packet(buffer, buffers.bytes_mut(buffer), len, table, egress, plan);
     let mut pending = match planned {
         Ok(None) => return Ok(()),
         Ok(Some(pending)) => pending,

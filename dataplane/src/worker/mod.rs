@@ -10,6 +10,7 @@ pub mod flow;
 mod on_poll;
 mod on_ring;
 mod threads;
+pub mod tunnel;
 
 use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::{MAX_FRAMES, SendPlan};
@@ -26,6 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use thiserror::Error;
 use threads::Threads;
+use tunnel::{TunnelGso, TunnelState, TunnelWay};
 
 /// One for each direction.
 const THREADS_PER_QUEUE: usize = 2;
@@ -70,6 +72,10 @@ pub struct Config {
     pub udp_gso: bool,
     /// Receive trains with `UDP_GRO`.
     pub udp_gro: bool,
+    /// When to send TCP super-packets whole, through a TAP.
+    pub tunnel_gso: TunnelGso,
+    /// Index of the device through which peers are reached.
+    pub underlay: u32,
 }
 
 impl Config {
@@ -117,6 +123,9 @@ pub struct Dataplane {
     engine: Engine,
     /// Why it is not the engine that was preferred.
     refusal: Option<EngineError>,
+    tunnel: Option<Arc<TunnelWay>>,
+    /// Why there is no way for whole super-packets although one was wanted.
+    tunnel_refusal: Option<EngineError>,
 }
 
 impl Dataplane {
@@ -124,6 +133,7 @@ impl Dataplane {
     /// of `publisher`. Returns once all of them run.
     pub fn start(tun: Tun, config: Config, publisher: &Publisher) -> Result<Dataplane, StartError> {
         let (engine, refusal) = choose(config.engine)?;
+        let tap_name = format!("weft.{}", tun.name().rsplit('.').next().unwrap_or("0"));
         let queues = tun.into_queues();
         // One pool for all workers: the outer source port, by which the peer picks its worker,
         // must depend on the inner flow alone. With a pool each, a flow that moves to another
@@ -131,12 +141,18 @@ impl Dataplane {
         let senders: Arc<[Socket]> =
             udp::senders(config.local, usize::from(config.buckets()))?.into();
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
-        let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE)?;
+        let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
+        let tunnel = tunnel_way(&config, &tap_name, &senders);
+        let (tunnel, tunnel_refusal) = match tunnel {
+            Ok(way) => (way.map(Arc::new), None),
+            Err(error) => (None, Some(error)),
+        };
         for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
             let lane = Lane {
                 index,
                 queue: Arc::new(queue),
                 senders: senders.clone(),
+                tunnel: tunnel.clone(),
                 receiver,
                 config,
             };
@@ -145,11 +161,17 @@ impl Dataplane {
                 Engine::Poll => on_poll::start(&mut threads, publisher, lane)?,
             }
         }
+        if let Some(way) = &tunnel {
+            let (way, wanted) = (way.clone(), config.tunnel_gso);
+            tunnel::start(&mut threads, publisher, way, wanted, config.underlay)?;
+        }
         threads.await_starts()?;
         Ok(Dataplane {
             threads,
             engine,
             refusal,
+            tunnel,
+            tunnel_refusal,
         })
     }
 
@@ -161,6 +183,20 @@ impl Dataplane {
     /// Why it is not the one that [`Engine::Auto`] prefers.
     pub fn refusal(&self) -> Option<&EngineError> {
         self.refusal.as_ref()
+    }
+
+    /// What is known of the way for super-packets that leave whole.
+    pub fn tunnel_gso(&self) -> TunnelState {
+        match (&self.tunnel, &self.tunnel_refusal) {
+            (Some(way), _) => way.state(),
+            (None, Some(_)) => TunnelState::Refused,
+            (None, None) => TunnelState::Off,
+        }
+    }
+
+    /// Why there is no such way although one was wanted.
+    pub fn tunnel_refusal(&self) -> Option<&EngineError> {
+        self.tunnel_refusal.as_ref()
     }
 
     /// The counters of every worker.
@@ -176,6 +212,18 @@ impl Dataplane {
     /// Stop the workers and wait for them.
     pub fn stop(self) {
         drop(self);
+    }
+}
+
+/// The way for super-packets that leave whole, if it is wanted and the underlay is IPv4.
+fn tunnel_way(
+    config: &Config,
+    name: &str,
+    senders: &[Socket],
+) -> Result<Option<TunnelWay>, EngineError> {
+    match (config.tunnel_gso, config.local) {
+        (TunnelGso::Off, _) | (_, IpAddr::V6(_)) => Ok(None),
+        (_, IpAddr::V4(local)) => TunnelWay::new(name, local, senders).map(Some),
     }
 }
 
@@ -195,6 +243,8 @@ struct Lane {
     queue: Arc<TunQueue>,
     /// Shared by all lanes.
     senders: Arc<[Socket]>,
+    /// The way for super-packets that leave whole, shared by all lanes.
+    tunnel: Option<Arc<TunnelWay>>,
     receiver: Socket,
     config: Config,
 }

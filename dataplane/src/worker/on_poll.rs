@@ -1,6 +1,7 @@
 //! Workers over plain system calls: one thread for each direction.
 
-use super::threads::Threads;
+use super::encap::Egress;
+use super::threads::{Common, Threads};
 use super::{Lane, decap, encap};
 use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
@@ -16,24 +17,27 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         index,
         queue,
         senders,
+        tunnel,
         receiver,
         config,
     } = lane;
     let tun = queue.clone();
+    let tap = tunnel.as_ref().map(|way| way.tap());
+    let egress = Egress::new(config.buckets(), tunnel);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let waiter = Waiter::new(common.stop.clone())?;
         let stats = common.stats.clone();
-        let io = EncapPoll::new(tun, senders, &waiter, config.plan(), stats)?;
-        Ok(move |common: super::threads::Common| {
+        let io = EncapPoll::new(tun, senders, tap, &waiter, config.plan(), stats)?;
+        Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
-            run_encap(io, waiter, reader, &common.stats, config.buckets())
+            run_encap(io, waiter, reader, &common.stats, egress)
         })
     })?;
     threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
         let waiter = Waiter::new(common.stop.clone())?;
         let stats = common.stats.clone();
         let io = DecapPoll::new(receiver, queue, &waiter, config.coalescer()?, stats)?;
-        Ok(move |common: super::threads::Common| {
+        Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
             run_decap(io, waiter, reader, &common.stats, config.mtu)
         })
@@ -46,10 +50,10 @@ fn run_encap(
     mut waiter: Waiter,
     mut reader: Reader,
     stats: &WorkerStats,
-    buckets: u8,
+    mut egress: Egress,
 ) -> Result<(), EngineError> {
     while !waiter.stopped() {
-        encap::batch(&mut io, reader.table(), stats, buckets)?;
+        encap::batch(&mut io, reader.table(), stats, &mut egress)?;
         match io.end_batch()? {
             true => reader.wait(|| waiter.wait())?,
             false => reader.refresh(),

@@ -1,6 +1,7 @@
 //! Workers over io_uring: one thread and one ring for each direction.
 
-use super::threads::Threads;
+use super::encap::Egress;
+use super::threads::{Common, Threads};
 use super::{Lane, decap, encap};
 use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
@@ -15,22 +16,25 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         index,
         queue,
         senders,
+        tunnel,
         receiver,
         config,
     } = lane;
     let tun = queue.clone();
+    let tap = tunnel.as_ref().map(|way| way.tap());
+    let egress = Egress::new(config.buckets(), tunnel);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
-        let io = EncapRing::new(tun, senders, &common.stop, config.plan(), stats)?;
-        Ok(move |common: super::threads::Common| {
+        let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), stats)?;
+        Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
-            run_encap(io, reader, &common.stats, config.buckets())
+            run_encap(io, reader, &common.stats, egress)
         })
     })?;
     threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
         let io = DecapRing::new(receiver, queue, &common.stop, config.coalescer()?, stats)?;
-        Ok(move |common: super::threads::Common| {
+        Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
             run_decap(io, reader, &common.stats, config.mtu)
         })
@@ -42,10 +46,10 @@ fn run_encap(
     mut io: EncapRing,
     mut reader: Reader,
     stats: &WorkerStats,
-    buckets: u8,
+    mut egress: Egress,
 ) -> Result<(), EngineError> {
     while !io.stopped() {
-        encap::batch(&mut io, reader.table(), stats, buckets)?;
+        encap::batch(&mut io, reader.table(), stats, &mut egress)?;
         reader.wait(|| io.next_batch())?;
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! From the TUN to the send sockets.
 
 use super::{Waiter, set_nonblocking};
-use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, SendPlan};
+use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, SendPlan, Way};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::engine::{
     ENCAP_BATCH_BYTES, EncapIo, EngineError, HEADROOM, MAX_PACKET, TunPacket, failed,
 };
 use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
+use crate::sys::tap::Tap;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use socket2::Socket;
 use std::io;
@@ -26,6 +27,7 @@ const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
 pub struct EncapPoll {
     queue: Arc<TunQueue>,
     sockets: Arc<[Socket]>,
+    tap: Option<Arc<Tap>>,
     plan: SendPlan,
     buffers: Buffers,
     /// Buffers filled in this batch: those of the lowest numbers.
@@ -42,10 +44,12 @@ pub struct EncapPoll {
 impl EncapPoll {
     /// Everything one direction needs. `plan` bounds what one batch may hold; `sockets` are
     /// the send pool, indexed by [`TrainKey::bucket`](crate::offload::plan::TrainKey) and
-    /// shared by all workers. `waiter` will hear when there is something to take.
+    /// shared by all workers; `tap` takes super-packets that leave whole. `waiter` will hear
+    /// when there is something to take.
     pub fn new(
         queue: Arc<TunQueue>,
         sockets: Arc<[Socket]>,
+        tap: Option<Arc<Tap>>,
         waiter: &Waiter,
         plan: SendPlan,
         stats: Arc<WorkerStats>,
@@ -60,6 +64,7 @@ impl EncapPoll {
         Ok(EncapPoll {
             queue,
             sockets,
+            tap,
             buffers: Buffers::new(BUFFERS, HEADROOM + MAX_PACKET).map_err(failed("buffers"))?,
             filled: 0,
             drained: false,
@@ -94,7 +99,8 @@ impl EncapPoll {
         for (index, send) in sends.iter().enumerate().skip(next) {
             let pieces = send.pieces();
             let iovecs = self.iovecs.get_mut(used..used + pieces.len());
-            let Some(iovecs) = iovecs.filter(|_| send.key.bucket == bucket) else {
+            let alike = send.way == Way::Socket && send.key.bucket == bucket;
+            let Some(iovecs) = iovecs.filter(|_| alike) else {
                 return index;
             };
             used += pieces.len();
@@ -123,6 +129,28 @@ impl EncapPoll {
             )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Write super-packet `index` to the TAP.
+    fn send_whole(&self, index: usize) {
+        let send = &self.plan.sends()[index];
+        let target = self
+            .tap
+            .as_deref()
+            .zip(outgoing::whole(send, &self.buffers));
+        let Some((tap, (start, len))) = target else {
+            self.stats
+                .count_drops(Reason::SendFailed, u64::from(send.frames));
+            return;
+        };
+        let fd = tap.as_fd().as_raw_fd();
+        // SAFETY: `len` bytes from `start` lie in a filled buffer of `self`.
+        if unsafe { libc::write(fd, start.cast(), len as usize) } >= 0 {
+            outgoing::count_left(&self.stats, send);
+        } else {
+            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            outgoing::note_refused_whole(send, errno, Some(tap), &self.stats);
+        }
     }
 
     /// Send each frame of train `index` as a datagram of its own.
@@ -191,12 +219,18 @@ impl EncapIo for EncapPoll {
         let count = self.plan.sends().len();
         let mut next = 0;
         while next < count {
-            let bucket = self.plan.sends()[next].key.bucket;
+            let send = &self.plan.sends()[next];
+            if send.way == Way::Tunnel {
+                self.send_whole(next);
+                next += 1;
+                continue;
+            }
+            let bucket = send.key.bucket;
             let end = self.queue_from(next);
             match self.send(next..end, bucket) {
                 Ok(sent) => {
                     for send in &self.plan.sends()[next..next + sent] {
-                        outgoing::count_sent(&self.stats, send.frames);
+                        outgoing::count_left(&self.stats, send);
                     }
                     next += sent;
                 }

@@ -37,7 +37,7 @@ fn encap(sockets: Vec<Socket>) -> Encap {
     let waiter = Waiter::new(stop.clone()).unwrap();
     let stats = Arc::new(WorkerStats::default());
     let plan = SendPlan::new(64, 4096, 128);
-    let io = EncapPoll::new(queue, sockets.into(), &waiter, plan, stats.clone()).unwrap();
+    let io = EncapPoll::new(queue, sockets.into(), None, &waiter, plan, stats.clone()).unwrap();
     Encap {
         io,
         waiter,

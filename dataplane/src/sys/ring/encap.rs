@@ -2,7 +2,7 @@
 
 use super::provided::{GROUP, Layout};
 use super::{FIRST_OUTPUT_FILE, INPUT_FILE, Ring};
-use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Send, SendPlan};
+use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Send, SendPlan, Way};
 use crate::stats::{Drop as Reason, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::engine::{
@@ -10,6 +10,7 @@ use crate::sys::engine::{
 };
 use crate::sys::event::StopEvent;
 use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
+use crate::sys::tap::Tap;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use io_uring::{opcode, squeue, types};
 use socket2::Socket;
@@ -45,8 +46,9 @@ pub struct EncapRing {
     /// Batches since the kernel last refused a send.
     clean_batches: u32,
     stats: Arc<WorkerStats>,
-    // Registered with the ring; kept so that sockets close after it.
+    // Registered with the ring; kept so that they close after it.
     sockets: Arc<[Socket]>,
+    tap: Option<Arc<Tap>>,
     _queue: Arc<TunQueue>,
 }
 
@@ -54,16 +56,20 @@ impl EncapRing {
     /// Everything an encap worker needs, made in the worker's own thread.
     ///
     /// `plan` bounds what one batch may hold; `sockets` are the send pool, indexed by
-    /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers.
+    /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers; `tap`
+    /// takes super-packets that leave whole.
     pub fn new(
         queue: Arc<TunQueue>,
         sockets: Arc<[Socket]>,
+        tap: Option<Arc<Tap>>,
         stop: &StopEvent,
         plan: SendPlan,
         stats: Arc<WorkerStats>,
     ) -> Result<EncapRing, EngineError> {
         let mut files = vec![stop.as_fd().as_raw_fd(), queue.as_fd().as_raw_fd()];
         files.extend(sockets.iter().map(|socket| socket.as_raw_fd()));
+        // Behind the sockets, see `prepare`.
+        files.extend(tap.as_ref().map(|tap| tap.as_fd().as_raw_fd()));
         let layout = Layout {
             count: BUFFERS,
             headroom: HEADROOM - VNET_HDR_LEN,
@@ -92,6 +98,7 @@ impl EncapRing {
             plan,
             stats,
             sockets,
+            tap,
             _queue: queue,
         })
     }
@@ -120,7 +127,7 @@ impl EncapRing {
                 if result < 0 {
                     refused.push((index, -result));
                 } else if let Some(send) = plan.sends().get(index) {
-                    outgoing::count_sent(stats, send.frames);
+                    outgoing::count_left(stats, send);
                 }
             })?;
         }
@@ -152,7 +159,10 @@ impl EncapRing {
             outgoing::gather(iovecs, pieces, self.plan.arena(), self.ring.outputs_from());
             let stride = (send.frames > 1).then_some(send.stride);
             let message = &mut self.messages[index];
-            let entry = prepare(message, iovecs, send, stride, self.sockets.len());
+            let entry = match send.way {
+                Way::Socket => prepare(message, iovecs, send, stride, self.sockets.len()),
+                Way::Tunnel => prepare_whole(send, self.ring.outputs_from(), self.sockets.len()),
+            };
             // SAFETY: the message with its name and control, the iovecs, the arena and the
             // buffers belong to `self`, do not move, and are not touched before `settle` has
             // seen the completion; `Drop` waits for it as well.
@@ -163,6 +173,11 @@ impl EncapRing {
 
     /// Frames of a refused train go out one by one; a refused single frame is dropped.
     fn resend(&mut self, index: usize, errno: i32) -> Result<(), EngineError> {
+        let send = &self.plan.sends()[index];
+        if send.way == Way::Tunnel {
+            outgoing::note_refused_whole(send, errno, self.tap.as_deref(), &self.stats);
+            return Ok(());
+        }
         if !outgoing::may_go_singly(&mut self.plan, index, errno, &self.stats) {
             return Ok(());
         }
@@ -234,4 +249,13 @@ fn prepare(
     envelope.address(header, iovecs, send, stride);
     let socket = types::Fixed(FIRST_OUTPUT_FILE + u32::from(send.key.bucket) % sockets as u32);
     opcode::SendMsg::new(socket, &raw const *header).build()
+}
+
+/// The request for a super-packet that leaves whole through the TAP, which is registered
+/// behind the `sockets` sockets.
+fn prepare_whole(send: &Send, buffers: &Buffers, sockets: usize) -> squeue::Entry {
+    let tap = types::Fixed(FIRST_OUTPUT_FILE + sockets as u32);
+    let (start, len) = outgoing::whole(send, buffers).unwrap_or((std::ptr::null(), 0));
+    // Offset -1: the current position, as for any file that has none.
+    opcode::Write::new(tap, start, len).offset(u64::MAX).build()
 }

@@ -65,7 +65,7 @@ fn encap_over(queue: Arc<TunQueue>, sockets: Vec<Socket>) -> Encap {
     let stop = StopEvent::new().unwrap();
     let stats = Arc::new(WorkerStats::default());
     let plan = SendPlan::new(64, 4096, 128);
-    let io = EncapRing::new(queue, sockets, &stop, plan, stats.clone()).unwrap();
+    let io = EncapRing::new(queue, sockets, None, &stop, plan, stats.clone()).unwrap();
     Encap {
         io,
         tun,

@@ -84,7 +84,14 @@ fn a_segment_becomes_one_frame_in_place_with_its_checksum_finished() {
         let ip = spec.build_partial();
         let mut bytes = buffer(&offload, &ip);
         let mut plan = SendPlan::new(4, 0, 128);
-        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table(), 4, &mut plan);
+        let planned = plan_packet(
+            BUFFER,
+            &mut bytes,
+            ip.len(),
+            &table(),
+            &mut Egress::new(4, None),
+            &mut plan,
+        );
         assert!(planned.unwrap().is_none());
         assert_eq!(plan.sends()[0].pieces().len(), 1, "one contiguous piece");
         assert_eq!(plan.sends()[0].to, "192.0.2.2:8472".parse().unwrap());
@@ -100,7 +107,15 @@ fn a_super_packet_longer_than_a_datagram_needs_two_sends() {
     let ip = spec.build_partial();
     let bytes = &mut buffer(&spec.vnet_hdr(1398), &ip)[..];
     let mut plan = SendPlan::new(8, 64 << 10, 128);
-    let pending = plan_packet(BUFFER, bytes, ip.len(), &table(), 4, &mut plan).unwrap();
+    let pending = plan_packet(
+        BUFFER,
+        bytes,
+        ip.len(),
+        &table(),
+        &mut Egress::new(4, None),
+        &mut plan,
+    )
+    .unwrap();
     assert!(pending.unwrap().plan(BUFFER, &ip, &mut plan));
     let counts: Vec<_> = plan.sends().iter().map(|send| send.frames).collect();
     assert_eq!(counts.len(), 2, "{counts:?}");
@@ -122,9 +137,16 @@ fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
         // Headers of three segments at most, so that twenty take seven turns.
         let header = FRAME_OVERHEAD + spec.header_len();
         let mut plan = SendPlan::new(4, 3 * header, 128);
-        let mut pending = plan_packet(BUFFER, bytes, ip.len(), &table(), 1, &mut plan)
-            .unwrap()
-            .unwrap();
+        let mut pending = plan_packet(
+            BUFFER,
+            bytes,
+            ip.len(),
+            &table(),
+            &mut Egress::new(1, None),
+            &mut plan,
+        )
+        .unwrap()
+        .unwrap();
         let mut sent = Vec::new();
         let mut turns = 0;
         loop {
@@ -152,7 +174,15 @@ fn fragments_of_one_packet_share_a_bucket() {
         ip[7] = offset as u8;
         let mut bytes = buffer(&VnetHdr::default(), &ip);
         let mut plan = SendPlan::new(1, 0, 1);
-        plan_packet(BUFFER, &mut bytes, ip.len(), &table(), 64, &mut plan).unwrap();
+        plan_packet(
+            BUFFER,
+            &mut bytes,
+            ip.len(),
+            &table(),
+            &mut Egress::new(64, None),
+            &mut plan,
+        )
+        .unwrap();
         keys.push(plan.sends()[0].key);
     }
     assert!(keys.iter().all(|key| key == &keys[0]), "{keys:?}");
@@ -163,7 +193,14 @@ fn what_cannot_be_sent_has_a_reason() {
     let drop = |offload: VnetHdr, ip: &[u8]| {
         let mut bytes = buffer(&offload, ip);
         let mut plan = SendPlan::new(1, 0, 1);
-        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table(), 1, &mut plan);
+        let planned = plan_packet(
+            BUFFER,
+            &mut bytes,
+            ip.len(),
+            &table(),
+            &mut Egress::new(1, None),
+            &mut plan,
+        );
         assert!(plan.is_empty());
         planned.err()
     };

@@ -1,0 +1,83 @@
+//! Seeing what leaves the node: a packet socket on the underlay device.
+#![allow(unsafe_code)]
+
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Where the classic BPF of sockets finds a packet's direction (`SKF_AD_OFF`,
+/// `SKF_AD_PKTTYPE`), and the direction that counts (`PACKET_OUTGOING`).
+const PACKET_TYPE: u32 = 0xffff_f000 + 4;
+const OUTGOING: u32 = 4;
+
+/// Offsets in an IPv4 packet without options.
+const PROTOCOL: u32 = 9;
+const UDP_SOURCE: u32 = 20;
+
+/// Sees the UDP datagrams over IPv4 that leave from one source port.
+///
+/// The kernel shows a packet here at the moment at which it hands it to the device: after
+/// its own segmentation, if the device does none. While a watch exists, every packet of
+/// the device pays for it.
+pub struct EgressWatch(Socket);
+
+impl EgressWatch {
+    /// Watch the device of index `device` for datagrams from `port`.
+    pub fn new(device: u32, port: u16) -> io::Result<EgressWatch> {
+        // Protocol 0: nothing arrives before the filter is in place and the socket bound.
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
+        attach(&socket, port)?;
+        bind(&socket, device)?;
+        socket.set_nonblocking(true)?;
+        Ok(EgressWatch(socket))
+    }
+
+    /// Length in bytes of the next IP packet seen; `None` when there is none.
+    pub fn next(&self) -> Option<usize> {
+        // SAFETY: no bytes are asked for; with MSG_TRUNC the result is the true length.
+        let len =
+            unsafe { libc::recv(self.0.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_TRUNC) };
+        usize::try_from(len).ok()
+    }
+}
+
+fn attach(socket: &Socket, port: u16) -> io::Result<()> {
+    let statement = |code: u32, k: u32| SockFilter::new(code as u16, 0, 0, k);
+    // Go on if equal, else skip to the last statement, `left` statements on.
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    let unless = |k: u32, left: u8| SockFilter::new(equal, 0, left, k);
+    let load = |size: u32, at: u32| statement(libc::BPF_LD | size | libc::BPF_ABS, at);
+    let take = |bytes: u32| statement(libc::BPF_RET | libc::BPF_K, bytes);
+    let filter = [
+        load(libc::BPF_W, PACKET_TYPE),
+        unless(OUTGOING, 5),
+        load(libc::BPF_B, PROTOCOL),
+        unless(u32::from(libc::IPPROTO_UDP as u8), 3),
+        load(libc::BPF_H, UDP_SOURCE),
+        unless(u32::from(port), 1),
+        take(0xffff),
+        take(0),
+    ];
+    socket.attach_filter(&filter)
+}
+
+fn bind(socket: &Socket, device: u32) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain old data for which all-zero bytes are valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    // Only sockets for all protocols see what leaves.
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = device as i32;
+    // SAFETY: the kernel reads one sockaddr_ll of the length given.
+    let bound = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    match bound {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

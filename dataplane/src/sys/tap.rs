@@ -1,0 +1,148 @@
+//! The TAP through which super-packets leave unsegmented (Linux 6.17 and later).
+//!
+//! A TUN will not do: the kernel wants an outer Ethernet header in front of tunnelled
+//! super-packets (`drivers/net/tun_vnet.h`). What is written is received by the kernel on this
+//! device and forwarded, so forwarding must be on for it, and a packet from an address of
+//! this node's own must not be taken for forged.
+#![allow(unsafe_code)]
+
+use super::tun::{
+    TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6, TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ,
+    ifreq,
+};
+use crate::offload::vnet_hdr::Layout;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use thiserror::Error;
+
+/// UDP tunnel segmentation, and with it the outer checksum; both since Linux 6.17.
+const TUN_F_UDP_TUNNEL_GSO: libc::c_ulong = 0x80;
+const TUN_F_UDP_TUNNEL_GSO_CSUM: libc::c_ulong = 0x100;
+
+/// Settings of the device under `/proc/sys/net`, and whether it is of no use without them.
+/// The kernel takes the stricter of `rp_filter` here and that of `all`.
+const SETTINGS: [(&str, &str, &str, bool); 4] = [
+    ("ipv4", "forwarding", "1", true),
+    ("ipv4", "accept_local", "1", true),
+    ("ipv4", "rp_filter", "0", true),
+    // It is to stay silent.
+    ("ipv6", "disable_ipv6", "1", false),
+];
+
+/// Why there is no such TAP.
+#[derive(Debug, Error)]
+#[error("{step}: {error}")]
+pub struct TapError {
+    step: &'static str,
+    error: io::Error,
+}
+
+fn fail(step: &'static str) -> impl FnOnce(io::Error) -> TapError {
+    move |error| TapError { step, error }
+}
+
+/// The device. It goes when this is dropped.
+pub struct Tap {
+    file: File,
+    mac: [u8; 6],
+    refused: AtomicBool,
+}
+
+impl Tap {
+    /// Create the device `name` and bring it up.
+    pub fn open(name: &str) -> Result<Tap, TapError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .map_err(fail("open /dev/net/tun"))?;
+        let mut request = ifreq(name);
+        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+        request.ifr_ifru.ifru_flags = flags as libc::c_short;
+        // SAFETY: TUNSETIFF reads and writes this ifreq only.
+        check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) })
+            .map_err(fail("TUNSETIFF"))?;
+        let header_len = Layout::Tunnel.len() as libc::c_int;
+        // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer.
+        check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETVNETHDRSZ, &header_len) })
+            .map_err(fail("TUNSETVNETHDRSZ"))?;
+        let offloads = TUN_F_CSUM
+            | TUN_F_TSO4
+            | TUN_F_TSO6
+            | TUN_F_TSO_ECN
+            | TUN_F_UDP_TUNNEL_GSO
+            | TUN_F_UDP_TUNNEL_GSO_CSUM;
+        // SAFETY: TUNSETOFFLOAD takes its argument by value.
+        check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETOFFLOAD, offloads) })
+            .map_err(fail("TUNSETOFFLOAD (Linux 6.17 and later can do it)"))?;
+        for (family, setting, value, needed) in SETTINGS {
+            let set = fs::write(
+                format!("/proc/sys/net/{family}/conf/{name}/{setting}"),
+                value,
+            );
+            if needed {
+                set.map_err(fail("sysctl"))?;
+            }
+        }
+        let mac = bring_up(name)?;
+        Ok(Tap {
+            file,
+            mac,
+            refused: AtomicBool::new(false),
+        })
+    }
+
+    /// Its MAC address, to which outer frames are addressed.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Whether the kernel has refused a packet for what it is, which it would do again.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Note that the kernel refused a packet with `errno`; whether this is news that says
+    /// something of all packets.
+    pub(super) fn note_refusal(&self, errno: i32) -> bool {
+        let lasting = matches!(errno, libc::EIO | libc::EINVAL | libc::EBADFD);
+        lasting && !self.refused.swap(true, Ordering::Relaxed)
+    }
+
+    /// Hand the kernel one packet behind its `virtio_net_hdr`.
+    pub fn write(&self, packet: &[u8]) -> io::Result<()> {
+        (&self.file).write(packet).map(drop)
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Set the link up; its MAC address.
+fn bring_up(name: &str) -> Result<[u8; 6], TapError> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
+        .map_err(fail("socket"))?;
+    let fd = socket.as_raw_fd();
+    let mut request = ifreq(name);
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads the name and the flags of this ifreq.
+    check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &mut request) }).map_err(fail("link up"))?;
+    // SAFETY: SIOCGIFHWADDR reads the name and fills the address of this ifreq.
+    check(unsafe { libc::ioctl(fd, libc::SIOCGIFHWADDR, &mut request) })
+        .map_err(fail("SIOCGIFHWADDR"))?;
+    // SAFETY: SIOCGIFHWADDR filled this member.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok(std::array::from_fn(|i| address[i] as u8))
+}

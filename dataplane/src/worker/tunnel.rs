@@ -1,0 +1,316 @@
+//! Whether super-packets may leave whole through the TAP, and the thread that finds out.
+//!
+//! The way through the TAP leads through routing and firewall of this node, where much can
+//! stand against it (a FORWARD policy, `rp_filter` of `all`), now or later. So it is tried
+//! before it is used, and again every second in which super-packets flow: a probe is written
+//! to the TAP and must be seen leaving the underlay device. How it leaves also tells whether
+//! the way pays: in one piece where the device segments, or can pass on, VXLAN by itself;
+//! in frames where the kernel must cut it in software, which costs more than sending
+//! trains through a socket (see docs/performance.md).
+
+use super::threads::{Common, Threads};
+use crate::offload::tunnel::{self, Outer, Via};
+use crate::route::publish::{Publisher, Reader};
+use crate::sys::egress::EgressWatch;
+use crate::sys::engine::{EngineError, failed};
+use crate::sys::event::StopEvent;
+use crate::sys::tap::Tap;
+use crate::sys::udp;
+use socket2::Socket;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// When super-packets leave whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TunnelGso {
+    /// Where the underlay device takes them whole.
+    #[default]
+    Auto,
+    /// Wherever they get out, even if the kernel must cut them in software.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What is known of the way through the TAP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TunnelState {
+    /// Switched off, or the underlay is IPv6.
+    Off,
+    /// The kernel has no such TAP.
+    Refused,
+    /// No super-packet has come yet, or no answer.
+    Untried,
+    /// In use.
+    InUse,
+    /// Probes get out, but in frames: trains are better.
+    Segmented,
+    /// The last probe did not get out.
+    Lost,
+    /// Several probes in a row did not get out; given up for good.
+    GivenUp,
+}
+
+impl TunnelState {
+    const ALL: [TunnelState; 7] = [
+        TunnelState::Off,
+        TunnelState::Refused,
+        TunnelState::Untried,
+        TunnelState::InUse,
+        TunnelState::Segmented,
+        TunnelState::Lost,
+        TunnelState::GivenUp,
+    ];
+
+    /// One word for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            TunnelState::Off => "off",
+            TunnelState::Refused => "refused",
+            TunnelState::Untried => "untried",
+            TunnelState::InUse => "in use",
+            TunnelState::Segmented => "segmented in software",
+            TunnelState::Lost => "lost",
+            TunnelState::GivenUp => "given up",
+        }
+    }
+}
+
+/// Probes lost in a row after which the way is given up.
+const LOST_MAX: u32 = 3;
+
+/// How often the way is tried while super-packets flow.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+
+/// How soon after the first super-packet the way is tried.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a probe may take to leave. It mostly has when the write to the TAP returns.
+const PROBE_TIME: Duration = Duration::from_millis(20);
+
+/// What the encap workers and the prober share.
+pub struct TunnelWay {
+    state: AtomicU8,
+    /// To whom a super-packet was sent since the last look, 0 for nobody.
+    wanted: AtomicU32,
+    via: Via,
+    tap: Arc<Tap>,
+    /// Source port of each send bucket: that of its socket, so that a flow keeps its port
+    /// whichever way its packets take.
+    ports: Box<[u16]>,
+}
+
+impl TunnelWay {
+    /// Create the TAP `name` for packets from `local`, with the ports of `senders`.
+    pub(super) fn new(
+        name: &str,
+        local: Ipv4Addr,
+        senders: &[Socket],
+    ) -> Result<TunnelWay, EngineError> {
+        let tap = Tap::open(name).map_err(EngineError::Tap)?;
+        let port = |socket: &Socket| -> io::Result<u16> {
+            Ok(socket.local_addr()?.as_socket().map_or(0, |a| a.port()))
+        };
+        let ports = senders.iter().map(port).collect::<io::Result<_>>();
+        Ok(TunnelWay {
+            state: AtomicU8::new(TunnelState::Untried as u8),
+            wanted: AtomicU32::new(0),
+            via: Via {
+                mac: tap.mac(),
+                local,
+            },
+            tap: Arc::new(tap),
+            ports: ports.map_err(failed("getsockname"))?,
+        })
+    }
+
+    /// What is known of it.
+    pub fn state(&self) -> TunnelState {
+        if self.tap.is_refused() {
+            return TunnelState::Refused;
+        }
+        let state = usize::from(self.state.load(Ordering::Relaxed));
+        TunnelState::ALL
+            .get(state)
+            .copied()
+            .unwrap_or(TunnelState::Off)
+    }
+
+    /// Whether a super-packet to `to` may take this way now. Asking is noted: only then is
+    /// the way tried.
+    pub(super) fn is_open(&self, to: Ipv4Addr) -> bool {
+        if self.wanted.load(Ordering::Relaxed) == 0 {
+            self.wanted.store(to.to_bits(), Ordering::Relaxed);
+        }
+        self.state.load(Ordering::Relaxed) == TunnelState::InUse as u8 && !self.tap.is_refused()
+    }
+
+    pub(super) fn via(&self) -> &Via {
+        &self.via
+    }
+
+    pub(super) fn tap(&self) -> Arc<Tap> {
+        self.tap.clone()
+    }
+
+    /// The source port of a bucket.
+    pub(super) fn port(&self, bucket: u8) -> u16 {
+        let ports = &self.ports;
+        ports[usize::from(bucket) % ports.len().max(1)]
+    }
+
+    fn set(&self, state: TunnelState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+}
+
+/// Start the thread that tries `way`, which leads out of the device of index `device`.
+pub(super) fn start(
+    threads: &mut Threads,
+    publisher: &Publisher,
+    way: Arc<TunnelWay>,
+    wanted: TunnelGso,
+    device: u32,
+) -> io::Result<()> {
+    threads.spawn("weft-prober".to_owned(), publisher, move |_| {
+        let local = IpAddr::V4(way.via.local);
+        let socket =
+            udp::senders(local, 1).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
+        let port = socket[0].local_addr().map_err(failed("getsockname"))?;
+        let port = port.as_socket().map_or(0, |a| a.port());
+        let prober = Prober {
+            way,
+            wanted,
+            device,
+            port,
+            _socket: socket,
+        };
+        Ok(move |common: Common| {
+            prober.run(common.subscription.into_reader(), &common.stop);
+            Ok(())
+        })
+    })
+}
+
+/// How a probe fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Whole,
+    Segmented,
+    Lost,
+}
+
+/// The state after a probe, and how many were lost in a row.
+fn judge(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (TunnelState, u32) {
+    match outcome {
+        Outcome::Whole => (TunnelState::InUse, 0),
+        Outcome::Segmented if wanted == TunnelGso::On => (TunnelState::InUse, 0),
+        Outcome::Segmented => (TunnelState::Segmented, 0),
+        Outcome::Lost if lost + 1 >= LOST_MAX => (TunnelState::GivenUp, lost + 1),
+        Outcome::Lost => (TunnelState::Lost, lost + 1),
+    }
+}
+
+struct Prober {
+    way: Arc<TunnelWay>,
+    wanted: TunnelGso,
+    device: u32,
+    /// Source port of probes, which is nobody else's while the socket is open.
+    port: u16,
+    _socket: Vec<Socket>,
+}
+
+impl Prober {
+    fn run(&self, mut reader: Reader, stop: &StopEvent) {
+        let mut lost = 0;
+        let mut next = Instant::now();
+        while !reader.wait(|| stop.wait(LOOK_EVERY)) {
+            if Instant::now() < next {
+                continue;
+            }
+            let to = Ipv4Addr::from_bits(self.way.wanted.swap(0, Ordering::Relaxed));
+            let table = reader.table();
+            let Some(id) = table
+                .peer_by_addr(to.into())
+                .filter(|_| !to.is_unspecified())
+            else {
+                continue;
+            };
+            let peer = table.peer(id);
+            let SocketAddr::V4(addr) = peer.addr else {
+                continue;
+            };
+            let outcome = self.probe(addr, &peer.header_v4).unwrap_or(Outcome::Lost);
+            let (state, lost_now) = judge(outcome, self.wanted, lost);
+            lost = lost_now;
+            self.way.set(state);
+            if state == TunnelState::GivenUp {
+                break;
+            }
+            next = Instant::now() + TRY_EVERY;
+        }
+        // A thread that ends counts as failed, so it waits for the end like all others.
+        while !reader.wait(|| stop.wait(Duration::MAX)) {}
+    }
+
+    /// Send a probe to a peer and see how it leaves.
+    fn probe(&self, to: SocketAddrV4, frame: &[u8; 22]) -> io::Result<Outcome> {
+        let watch = EgressWatch::new(self.device, self.port)?;
+        let outer = Outer {
+            src_port: self.port,
+            to,
+            ecn: 0,
+            ident: 0,
+        };
+        let packet = tunnel::probe(&self.way.via, &outer, frame);
+        self.way.tap.write(&packet)?;
+        let deadline = Instant::now() + PROBE_TIME;
+        loop {
+            match watch.next() {
+                Some(tunnel::PROBE_IP_LEN) => return Ok(Outcome::Whole),
+                Some(_) => return Ok(Outcome::Segmented),
+                None if Instant::now() > deadline => return Ok(Outcome::Lost),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_leaves_whole_opens_the_way_and_one_in_frames_only_on_demand() {
+        use TunnelGso::{Auto, On};
+        assert_eq!(judge(Outcome::Whole, Auto, 2), (TunnelState::InUse, 0));
+        assert_eq!(
+            judge(Outcome::Segmented, Auto, 1),
+            (TunnelState::Segmented, 0)
+        );
+        assert_eq!(judge(Outcome::Segmented, On, 1), (TunnelState::InUse, 0));
+    }
+
+    #[test]
+    fn a_lost_probe_closes_the_way_at_once_and_several_for_good() {
+        let mut lost = 0;
+        let states = [(); 3].map(|()| {
+            let (state, now) = judge(Outcome::Lost, TunnelGso::Auto, lost);
+            lost = now;
+            state
+        });
+        let closed = TunnelState::Lost;
+        assert_eq!(states, [closed, closed, TunnelState::GivenUp]);
+    }
+
+    #[test]
+    fn states_are_in_the_order_of_their_numbers() {
+        for (i, state) in TunnelState::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, i);
+        }
+    }
+}

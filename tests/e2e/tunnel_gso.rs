@@ -1,0 +1,130 @@
+//! Super-packets that leave whole through the TAP, and when they must not.
+
+use crate::cluster::{Cluster, NEWS, lines_with};
+use crate::errors::Errors;
+use crate::traffic::tcp;
+use weft_benches::lab::{Regime, netns, skips_test};
+
+/// Send TCP from one node to another until the first one's log says `words`.
+fn send_until(cluster: &Cluster, from: usize, to: usize, words: &[&str]) {
+    let log = cluster.agents[&from].log_file();
+    let said = netns::wait_until(NEWS, || {
+        tcp(cluster.pod(from), cluster.pod(to), 1, 5_000_000);
+        !lines_with(&log, words).is_empty()
+    });
+    assert!(said, "{words:?} is not in {}", log.display());
+}
+
+/// Send TCP from one node to another until super-packets leave whole.
+pub(crate) fn send_until_whole(cluster: &Cluster, from: usize, to: usize) {
+    send_until(cluster, from, to, &["super-packets leave whole"]);
+}
+
+/// Super-packets that left whole while both nodes exchanged TCP.
+fn sent_whole(cluster: &Cluster) -> u64 {
+    let before = cluster.counter(1, "super_sends");
+    tcp(cluster.pod(1), cluster.pod(2), 3, 5_000_000);
+    tcp(cluster.pod(2), cluster.pod(1), 3, 5_000_000);
+    cluster.counter(1, "super_sends") - before
+}
+
+fn leaves_whole(cluster: &Cluster) {
+    let errors = Errors::of(cluster);
+    send_until_whole(cluster, 1, 2);
+    // Fifteen megabytes are 230 super-packets of full length.
+    let whole = sent_whole(cluster);
+    assert!(whole > 100, "{whole} super-packets left whole");
+    errors.assert_none_since(cluster);
+}
+
+#[test]
+fn super_packets_leave_whole_where_the_underlay_takes_them() {
+    if skips_test() {
+        return;
+    }
+    for engine in ["-engine=ring", "-engine=poll"] {
+        leaves_whole(&Cluster::of_weft_with(2, Regime::R1, &[engine]));
+    }
+}
+
+#[test]
+fn the_kernel_takes_whole_super_packets_as_its_own() {
+    if skips_test() {
+        return;
+    }
+    leaves_whole(&Cluster::weft_and_kernel(Regime::R1));
+}
+
+#[test]
+fn super_packets_are_cut_before_they_leave_where_the_kernel_would_have_to() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R3);
+    send_until(
+        &cluster,
+        1,
+        2,
+        &["the underlay device does not take super-packets"],
+    );
+    assert_eq!(sent_whole(&cluster), 0);
+}
+
+#[test]
+fn the_way_closes_and_opens_with_the_offloads_of_the_underlay() {
+    if skips_test() {
+        return;
+    }
+    let mut cluster = Cluster::of_weft(2, Regime::R1);
+    send_until_whole(&cluster, 1, 2);
+    cluster.lab.set_regime(Regime::R2).unwrap();
+    send_until(
+        &cluster,
+        1,
+        2,
+        &["the underlay device does not take super-packets"],
+    );
+    assert_eq!(sent_whole(&cluster), 0);
+}
+
+#[test]
+fn what_the_kernel_cuts_of_them_is_right_too() {
+    if skips_test() {
+        return;
+    }
+    leaves_whole(&Cluster::of_weft_with(2, Regime::R3, &["-tunnel-gso=on"]));
+}
+
+#[test]
+fn a_firewall_that_stops_them_costs_nothing_but_the_speed() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    let node = &cluster.lab.node(1).ns;
+    for rule in [
+        "add table ip firewall",
+        "add chain ip firewall forward { type filter hook forward priority 0; policy accept; }",
+        "add rule ip firewall forward iifname weft.1 drop",
+    ] {
+        node.run(&["nft", rule]).unwrap();
+    }
+    send_until(
+        &cluster,
+        1,
+        2,
+        &["WARN", "super-packets do not get out whole", "FORWARD"],
+    );
+    assert_eq!(sent_whole(&cluster), 0);
+}
+
+#[test]
+fn switched_off_there_is_no_tap() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &["-tunnel-gso=off"]);
+    assert_eq!(sent_whole(&cluster), 0);
+    let links = cluster.lab.node(1).ns.ip("link show").unwrap();
+    assert!(!links.contains("weft.1"), "{links}");
+}
