@@ -33,6 +33,7 @@ const FIELDS: [&str; 24] = [
     "vxlan.vni",
     "tcp.hdr_len",
     "tcp.len",
+    "tcp.checksum",
     "tcp.checksum.status",
     "_ws.malformed",
 ];

@@ -61,7 +61,11 @@ fn check_lengths_and_checksums(frame: &Frame) {
         "6" => {
             let inner = len("tcp.hdr_len", 0) + len("tcp.len", 0);
             assert_eq!(inner, len("ip.len", 1) - 20, "{frame:?}");
-            assert_eq!(frame.all("tcp.checksum.status"), [GOOD], "{frame:?}");
+            // The kernel and weft store a checksum of 0 as 0xffff, which is as good (RFC 1624),
+            // but not in the eyes of tshark. It is one in 65,536.
+            if frame.all("tcp.checksum") != ["0xffff"] {
+                assert_eq!(frame.all("tcp.checksum.status"), [GOOD], "{frame:?}");
+            }
         }
         "17" => {
             assert_eq!(len("udp.length", 1), len("ip.len", 1) - 20, "{frame:?}");
