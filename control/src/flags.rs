@@ -68,6 +68,8 @@ pub struct AgentOptions {
     pub udp_gso: bool,
     /// Receive trains with UDP receive offload.
     pub udp_gro: bool,
+    /// How long idle workers look for packets before they sleep.
+    pub spin: Duration,
     /// When to send TCP super-packets whole.
     pub tunnel_gso: TunnelGso,
 }
@@ -125,6 +127,10 @@ pub fn parse(
     let mut options = apply::defaults();
     for (flag, value) in given.iter().chain(&from_env) {
         apply::apply(&mut options, flag, value)?;
+    }
+    if options.engine == Engine::Ring && !options.spin.is_zero() {
+        let rule = "flag -spin-us is for the poll engine: with it, -engine must be auto or poll";
+        return Err(FlagError(rule.to_owned()));
     }
     Ok(Command::Run { options, warnings })
 }

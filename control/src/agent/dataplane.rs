@@ -91,6 +91,7 @@ impl Dataplane {
             udp_gso: options.udp_gso,
             udp_gro: options.udp_gro,
             tunnel_gso: options.tunnel_gso,
+            spin: options.spin,
             underlay: underlay.index,
         };
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;

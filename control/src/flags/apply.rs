@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A TUN device has at most 256 queues (Linux drivers/net/tun.c, MAX_TAP_QUEUES).
 const QUEUES_MAX: i64 = 256;
 
+/// Longer than this, a sleep costs less than the wait for it.
+const SPIN_US_MAX: i64 = 1000;
+
 /// The dataplane numbers a worker's sockets with one byte.
 const TX_SOCKETS_MAX: i64 = 255;
 
@@ -32,6 +35,7 @@ pub(super) fn defaults() -> AgentOptions {
         uso: true,
         udp_gso: true,
         udp_gro: true,
+        spin: Duration::ZERO,
         tunnel_gso: TunnelGso::default(),
     };
     for flag in TABLE.iter().filter(|flag| !flag.default.is_empty()) {
@@ -107,6 +111,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "uso" => options.uso = on,
         "udp-gso" => options.udp_gso = on,
         "udp-gro" => options.udp_gro = on,
+        "spin-us" => options.spin = Duration::from_micros(within(value, 0, SPIN_US_MAX)?),
         "tunnel-gso" => {
             options.tunnel_gso = match value {
                 "auto" => TunnelGso::Auto,

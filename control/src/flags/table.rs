@@ -59,7 +59,7 @@ const fn later(name: &'static str, kind: Kind, default: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 42] = [
+pub(super) static TABLE: [Flag; 43] = [
     works(
         "etcd-endpoints",
         Text,
@@ -181,6 +181,12 @@ pub(super) static TABLE: [Flag; 42] = [
         Bool,
         "true",
         "receive trains with UDP receive offload",
+    ),
+    works(
+        "spin-us",
+        Int,
+        "0",
+        "microseconds that idle workers look for packets before they sleep, 0 to 1000; takes the poll engine",
     ),
     works(
         "tunnel-gso",

@@ -55,6 +55,7 @@ fn defaults_are_flannelds() {
             uso: true,
             udp_gso: true,
             udp_gro: true,
+            spin: Duration::ZERO,
             tunnel_gso: TunnelGso::Auto,
         }
     );
@@ -150,6 +151,7 @@ fn values_that_break_a_rule_are_named() {
         ("-subnet-lease-renew-margin=1h", "must be an integer"),
         ("-queues=257", "must be between 0 and 256"),
         ("-engine=dpdk", "must be auto, ring or poll"),
+        ("-spin-us=1001", "must be between 0 and 1000"),
         ("-tunnel-gso=maybe", "must be auto, on or off"),
         ("-admit=", "must be strict or loose"),
         ("-public-ip=fd00::1", "must be an IPv4 address"),
@@ -358,4 +360,11 @@ proptest! {
     fn any_value_of_any_flag_is_settings_or_an_error(at in 0..table::TABLE.len(), value in "\\PC{0,12}") {
         let _ = parse([format!("-{}={value}", table::TABLE[at].name)], |_| None);
     }
+}
+
+#[test]
+fn spinning_and_the_ring_engine_exclude_each_other() {
+    assert!(error(&["-engine=ring", "-spin-us=50"]).contains("-engine must be auto or poll"));
+    assert_eq!(options(&["-spin-us=50"]).spin, Duration::from_micros(50));
+    assert_eq!(options(&["-engine=ring"]).engine, Engine::Ring);
 }

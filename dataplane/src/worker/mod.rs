@@ -25,6 +25,7 @@ use socket2::Socket;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use threads::Threads;
 use tunnel::{TunnelGso, TunnelState, TunnelWay};
@@ -74,6 +75,9 @@ pub struct Config {
     pub udp_gro: bool,
     /// When to send TCP super-packets whole, through a TAP.
     pub tunnel_gso: TunnelGso,
+    /// How long a worker that finds nothing to do looks again before it sleeps. Only the poll
+    /// engine can; with any time at all [`Engine::Auto`] takes it.
+    pub spin: Duration,
     /// Index of the device through which peers are reached.
     pub underlay: u32,
 }
@@ -132,7 +136,7 @@ impl Dataplane {
     /// Open the sockets and start the workers of every queue of `tun`, which read the tables
     /// of `publisher`. Returns once all of them run.
     pub fn start(tun: Tun, config: Config, publisher: &Publisher) -> Result<Dataplane, StartError> {
-        let (engine, refusal) = choose(config.engine)?;
+        let (engine, refusal) = choose(config.engine, config.spin)?;
         let tap_name = format!("weft.{}", tun.name().rsplit('.').next().unwrap_or("0"));
         let queues = tun.into_queues();
         // One pool for all workers: the outer source port, by which the peer picks its worker,
@@ -228,9 +232,10 @@ fn tunnel_way(
 }
 
 /// The engine to run, and for [`Engine::Auto`] why it is not the preferred one.
-fn choose(wanted: Engine) -> Result<(Engine, Option<EngineError>), EngineError> {
+fn choose(wanted: Engine, spin: Duration) -> Result<(Engine, Option<EngineError>), EngineError> {
     match (wanted, ring::probe()) {
         (Engine::Poll, _) => Ok((Engine::Poll, None)),
+        (Engine::Auto, _) if !spin.is_zero() => Ok((Engine::Poll, None)),
         (Engine::Auto | Engine::Ring, Ok(())) => Ok((Engine::Ring, None)),
         (Engine::Ring, Err(error)) => Err(error),
         (Engine::Auto, Err(error)) => Ok((Engine::Poll, Some(error))),

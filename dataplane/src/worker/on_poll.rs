@@ -1,17 +1,21 @@
-//! Workers over plain system calls: one thread for each direction.
+//! Workers over plain system calls.
 
 use super::encap::Egress;
 use super::threads::{Common, Threads};
-use super::{Lane, decap, encap};
-use crate::route::publish::{Publisher, Reader};
-use crate::stats::WorkerStats;
+use super::tunnel::TunnelWay;
+use super::{Config, Lane, decap, encap};
+use crate::route::publish::Publisher;
 use crate::sys::engine::EngineError;
 use crate::sys::poll::Waiter;
 use crate::sys::poll::decap::DecapPoll;
 use crate::sys::poll::encap::EncapPoll;
+use crate::sys::tun::TunQueue;
+use socket2::Socket;
 use std::io;
+use std::sync::Arc;
 
-/// Start the two workers of a lane.
+/// Start the workers of a lane: one for each direction, or where they spin, one for both,
+/// because two that spin for one queue would keep each other from their cores.
 pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) -> io::Result<()> {
     let Lane {
         index,
@@ -21,58 +25,107 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         receiver,
         config,
     } = lane;
-    let tun = queue.clone();
-    let tap = tunnel.as_ref().map(|way| way.tap());
-    let egress = Egress::new(config.buckets(), tunnel);
+    let spin = config.spin;
+    let encap = EncapParts {
+        queue: queue.clone(),
+        senders,
+        tunnel,
+        config,
+    };
+    let decap = DecapParts {
+        queue,
+        receiver,
+        config,
+    };
+    if !spin.is_zero() {
+        return threads.spawn(format!("weft-both-{index}"), publisher, move |common| {
+            let waiter = Waiter::new(common.stop.clone(), spin)?;
+            let encap = Some(encap.open(&waiter, common)?);
+            let decap = Some(decap.open(&waiter, common)?);
+            Ok(move |common| run(waiter, encap, decap, common))
+        });
+    }
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
-        let waiter = Waiter::new(common.stop.clone())?;
-        let stats = common.stats.clone();
-        let io = EncapPoll::new(tun, senders, tap, &waiter, config.plan(), stats)?;
-        Ok(move |common: Common| {
-            let reader = common.subscription.into_reader();
-            run_encap(io, waiter, reader, &common.stats, egress)
-        })
+        let waiter = Waiter::new(common.stop.clone(), spin)?;
+        let encap = Some(encap.open(&waiter, common)?);
+        Ok(move |common| run(waiter, encap, None, common))
     })?;
     threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
-        let waiter = Waiter::new(common.stop.clone())?;
-        let stats = common.stats.clone();
-        let io = DecapPoll::new(receiver, queue, &waiter, config.coalescer()?, stats)?;
-        Ok(move |common: Common| {
-            let reader = common.subscription.into_reader();
-            run_decap(io, waiter, reader, &common.stats, config.mtu)
-        })
+        let waiter = Waiter::new(common.stop.clone(), spin)?;
+        let decap = Some(decap.open(&waiter, common)?);
+        Ok(move |common| run(waiter, None, decap, common))
     })
 }
 
-/// Encapsulate until the stop event is raised or the engine fails.
-fn run_encap(
-    mut io: EncapPoll,
-    mut waiter: Waiter,
-    mut reader: Reader,
-    stats: &WorkerStats,
-    mut egress: Egress,
-) -> Result<(), EngineError> {
-    while !waiter.stopped() {
-        encap::batch(&mut io, reader.table(), stats, &mut egress)?;
-        match io.end_batch()? {
-            true => reader.wait(|| waiter.wait())?,
-            false => reader.refresh(),
-        }
-    }
-    Ok(())
+/// What one direction needs, before its thread has it.
+struct EncapParts {
+    queue: Arc<TunQueue>,
+    senders: Arc<[Socket]>,
+    tunnel: Option<Arc<TunnelWay>>,
+    config: Config,
 }
 
-/// Decapsulate until the stop event is raised or the engine fails. `mtu` is the TUN's.
-fn run_decap(
-    mut io: DecapPoll,
-    mut waiter: Waiter,
-    mut reader: Reader,
-    stats: &WorkerStats,
+struct DecapParts {
+    queue: Arc<TunQueue>,
+    receiver: Socket,
+    config: Config,
+}
+
+/// A direction at work.
+struct Encap {
+    io: EncapPoll,
+    egress: Egress,
+}
+
+struct Decap {
+    io: DecapPoll,
     mtu: usize,
+}
+
+impl EncapParts {
+    fn open(self, waiter: &Waiter, common: &Common) -> Result<Encap, EngineError> {
+        let tap = self.tunnel.as_ref().map(|way| way.tap());
+        let stats = common.stats.clone();
+        let plan = self.config.plan();
+        Ok(Encap {
+            io: EncapPoll::new(self.queue, self.senders, tap, waiter, plan, stats)?,
+            egress: Egress::new(self.config.buckets(), self.tunnel),
+        })
+    }
+}
+
+impl DecapParts {
+    fn open(self, waiter: &Waiter, common: &Common) -> Result<Decap, EngineError> {
+        let stats = common.stats.clone();
+        let coalescer = self.config.coalescer()?;
+        Ok(Decap {
+            io: DecapPoll::new(self.receiver, self.queue, waiter, coalescer, stats)?,
+            mtu: self.config.mtu,
+        })
+    }
+}
+
+/// Carry packets until the stop event is raised or the engine fails. Batches of the two
+/// directions alternate; only when all inputs are empty does the thread wait.
+fn run(
+    mut waiter: Waiter,
+    mut encap: Option<Encap>,
+    mut decap: Option<Decap>,
+    common: Common,
 ) -> Result<(), EngineError> {
+    let mut reader = common.subscription.into_reader();
+    let stats = &*common.stats;
     while !waiter.stopped() {
-        decap::batch(&mut io, reader.table(), stats, mtu)?;
-        match io.end_batch()? {
+        let mut drained = true;
+        if let Some(Decap { io, mtu }) = &mut decap {
+            decap::batch(io, reader.table(), stats, *mtu)?;
+            drained &= io.end_batch()?;
+        }
+        if let Some(Encap { io, egress }) = &mut encap {
+            encap::batch(io, reader.table(), stats, egress)?;
+            drained &= io.end_batch()?;
+        }
+        match drained {
             true => reader.wait(|| waiter.wait())?,
             false => reader.refresh(),
         }

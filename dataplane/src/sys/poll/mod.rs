@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const STOP: Token = Token(0);
 const INPUT: Token = Token(1);
@@ -26,17 +27,20 @@ pub struct Waiter {
     poll: Poll,
     events: Events,
     stopped: bool,
+    spin: Duration,
     _stop: Arc<StopEvent>,
 }
 
 impl Waiter {
-    /// Wait for `stop`, and for inputs yet to be added.
-    pub fn new(stop: Arc<StopEvent>) -> Result<Waiter, EngineError> {
+    /// Wait for `stop`, and for inputs yet to be added. Before it sleeps, a wait looks again
+    /// and again for as long as `spin`, but lets everybody else go first.
+    pub fn new(stop: Arc<StopEvent>, spin: Duration) -> Result<Waiter, EngineError> {
         let poll = Poll::new().map_err(failed("epoll"))?;
         let waiter = Waiter {
             poll,
             events: Events::with_capacity(8),
             stopped: false,
+            spin,
             _stop: stop.clone(),
         };
         waiter.register(stop.as_fd(), STOP)?;
@@ -57,14 +61,31 @@ impl Waiter {
     }
 
     /// Block until there is something to do.
+    ///
+    /// Spinning stops once the time is over, however it was spent: a thread that had to let
+    /// others run finds that it is, so a busy machine spins little.
     pub fn wait(&mut self) -> Result<(), EngineError> {
-        match self.poll.poll(&mut self.events, None) {
+        if !self.spin.is_zero() {
+            let start = Instant::now();
+            while start.elapsed() < self.spin {
+                if self.look(Some(Duration::ZERO))? {
+                    return Ok(());
+                }
+                std::thread::yield_now();
+            }
+        }
+        self.look(None).map(drop)
+    }
+
+    /// Wait for events, at most `limit`; whether there were any.
+    fn look(&mut self, limit: Option<Duration>) -> Result<bool, EngineError> {
+        match self.poll.poll(&mut self.events, limit) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => return Err(failed("epoll_wait")(error)),
         }
         self.stopped |= self.events.iter().any(|event| event.token() == STOP);
-        Ok(())
+        Ok(!self.events.is_empty())
     }
 
     /// Whether the stop event has been raised.

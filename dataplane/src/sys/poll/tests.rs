@@ -13,6 +13,7 @@ use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use crate::sys::udp;
 use socket2::Socket;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ fn encap(sockets: Vec<Socket>) -> Encap {
     let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let stop = Arc::new(StopEvent::new().unwrap());
-    let waiter = Waiter::new(stop.clone()).unwrap();
+    let waiter = Waiter::new(stop.clone(), Duration::ZERO).unwrap();
     let stats = Arc::new(WorkerStats::default());
     let plan = SendPlan::new(64, 4096, 128);
     let io = EncapPoll::new(queue, sockets.into(), None, &waiter, plan, stats.clone()).unwrap();
@@ -141,6 +142,28 @@ fn waits_end_with_input_and_with_the_stop_event() {
     assert!(encap.waiter.stopped());
 }
 
+#[test]
+fn a_wait_that_spins_ends_with_input_whenever_it_comes() {
+    let stop = Arc::new(StopEvent::new().unwrap());
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let spin = Duration::from_millis(20);
+    let mut waiter = Waiter::new(stop, spin).unwrap();
+    waiter.add(theirs.as_fd()).unwrap();
+    for delay in [spin / 4, spin * 2] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(delay);
+                ours.send(&[1]).unwrap();
+            });
+            waiter.wait().unwrap();
+        });
+        assert_eq!(theirs.recv(&mut [0; 4]).unwrap(), 1);
+        let empty = theirs.recv(&mut [0; 4]).unwrap_err();
+        assert_eq!(empty.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
 struct Decap {
     io: DecapPoll,
     tun: UnixDatagram,
@@ -156,7 +179,7 @@ fn decap() -> Decap {
     let to = free.local_addr().unwrap();
     drop(free);
     let receiver = udp::receivers(LOOPBACK, to.port(), 1, true).unwrap();
-    let waiter = Waiter::new(Arc::new(StopEvent::new().unwrap())).unwrap();
+    let waiter = Waiter::new(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
     let stats = Arc::new(WorkerStats::default());
     let coalescer = Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap();
     let receiver = receiver.into_iter().next().unwrap();
