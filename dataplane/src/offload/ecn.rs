@@ -1,11 +1,18 @@
-//! Explicit congestion notification across the tunnel (RFC 6040, as Linux does it in
-//! `include/net/inet_ecn.h`).
+//! Explicit congestion notification across the tunnel, as Linux does it for its own tunnels
+//! (`INET_ECN_encapsulate` and `INET_ECN_decapsulate` in `include/net/inet_ecn.h`).
+//!
+//! Outwards that is the full-functionality option of RFC 3168 (section 9.1.1). The normal
+//! mode of RFC 6040 (section 4.1) differs in one codepoint: it copies CE. Kernel VXLAN peers
+//! see from weft what they see from each other, and every decapsulator of either RFC makes
+//! the same of both, because a CE inside stays CE. Inwards it is RFC 6040, section 4.2.
 
 use crate::stats::Drop as Reason;
 use crate::wire::{ipv4, ipv6};
 
 /// Not ECN-capable transport.
 pub const NOT_ECT: u8 = 0;
+/// ECN-capable, codepoint 1.
+pub const ECT_1: u8 = 1;
 /// ECN-capable, codepoint 0.
 pub const ECT_0: u8 = 2;
 /// Congestion experienced.
@@ -17,28 +24,45 @@ pub fn encap(inner: u8) -> u8 {
     if inner == CE { ECT_0 } else { inner }
 }
 
-/// Bring an outer CE mark to the inner IP packet `ip` (from its header on).
+/// The inner ECN field after decapsulation (RFC 6040, figure 4); `None` where the packet
+/// must be dropped, because it cannot carry the congestion that the underlay signals.
 ///
-/// Errors: [`Reason::EcnDrop`] when the inner packet is not ECN-capable and so cannot be
-/// marked; [`Reason::BadInnerIp`] when it is no IP packet.
+/// | inner \ outer | Not-ECT | ECT(0) | ECT(1) | CE |
+/// |---|---|---|---|---|
+/// | Not-ECT | Not-ECT | Not-ECT | Not-ECT | drop |
+/// | ECT(0) | ECT(0) | ECT(0) | ECT(1) | CE |
+/// | ECT(1) | ECT(1) | ECT(1) | ECT(1) | CE |
+/// | CE | CE | CE | CE | CE |
+fn combine(outer: u8, inner: u8) -> Option<u8> {
+    match (inner, outer) {
+        (NOT_ECT, CE) => None,
+        (NOT_ECT, _) => Some(NOT_ECT),
+        (_, CE) => Some(CE),
+        (ECT_0, ECT_1) => Some(ECT_1),
+        (inner, _) => Some(inner),
+    }
+}
+
+/// Bring what the outer ECN field says to the inner IP packet `ip` (from its header on).
+///
+/// Errors: [`Reason::EcnDrop`] when the outer field says CE and the inner packet is not
+/// ECN-capable and so cannot be marked; [`Reason::BadInnerIp`] when it would have to be
+/// changed and is no IP packet.
 pub fn decap(outer: u8, ip: &mut [u8]) -> Result<(), Reason> {
-    if outer != CE {
+    // These never change anything, and nearly all packets have one of them.
+    if outer == NOT_ECT || outer == ECT_0 {
         return Ok(());
     }
     match ip.first().map(|byte| byte >> 4) {
         Some(4) => {
             let mut packet = ipv4::Packet::new(ip).map_err(|_| Reason::BadInnerIp)?;
-            if packet.ecn() == NOT_ECT {
-                return Err(Reason::EcnDrop);
-            }
-            packet.set_ecn(CE);
+            let ecn = combine(outer, packet.ecn()).ok_or(Reason::EcnDrop)?;
+            packet.set_ecn(ecn);
         }
         Some(6) => {
             let mut packet = ipv6::Packet::new(ip).map_err(|_| Reason::BadInnerIp)?;
-            if packet.ecn() == NOT_ECT {
-                return Err(Reason::EcnDrop);
-            }
-            packet.set_ecn(CE);
+            let ecn = combine(outer, packet.ecn()).ok_or(Reason::EcnDrop)?;
+            packet.set_ecn(ecn);
         }
         _ => return Err(Reason::BadInnerIp),
     }
@@ -70,33 +94,42 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(encap), [0, 1, 2, 2]);
     }
 
+    /// Figure 4 of RFC 6040: a row for each inner field and in it a value for each outer one,
+    /// both in the order of the codepoints: Not-ECT, ECT(1), ECT(0), CE.
+    const FIGURE_4: [[Option<u8>; 4]; 4] = [
+        [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None],
+        [Some(ECT_1), Some(ECT_1), Some(ECT_1), Some(CE)],
+        [Some(ECT_0), Some(ECT_1), Some(ECT_0), Some(CE)],
+        [Some(CE), Some(CE), Some(CE), Some(CE)],
+    ];
+
     #[test]
-    fn outer_marks_other_than_ce_change_nothing() {
-        for outer in 0..3 {
-            for inner in 0..4 {
-                let mut packet = v4(inner);
-                assert_eq!(decap(outer, &mut packet), Ok(()));
-                assert_eq!(packet, v4(inner));
+    fn decap_follows_the_figure_and_keeps_checksums_right() {
+        for (inner, row) in (0..).zip(FIGURE_4) {
+            for (outer, expected) in (0..).zip(row) {
+                for make in [v4, v6] {
+                    let mut packet = make(inner);
+                    match expected {
+                        Some(ecn) => {
+                            assert_eq!(decap(outer, &mut packet), Ok(()));
+                            assert_eq!(packet, make(ecn), "{outer} outside, {inner} inside");
+                        }
+                        None => assert_eq!(decap(outer, &mut packet), Err(Reason::EcnDrop)),
+                    }
+                }
             }
         }
     }
 
     #[test]
-    fn ce_marks_capable_packets_and_keeps_checksums_right() {
-        for inner in 1..4 {
-            let mut packet = v4(inner);
-            assert_eq!(decap(CE, &mut packet), Ok(()));
-            assert_eq!(packet, v4(CE));
-            let mut packet = v6(inner);
-            assert_eq!(decap(CE, &mut packet), Ok(()));
-            assert_eq!(packet, v6(CE));
+    fn what_is_no_ip_packet_is_a_drop() {
+        for packet in [
+            &mut [][..],
+            &mut [0x45; 19],
+            &mut [0x60; 39],
+            &mut [0x50; 40],
+        ] {
+            assert_eq!(decap(CE, packet), Err(Reason::BadInnerIp));
         }
-    }
-
-    #[test]
-    fn ce_on_packets_that_cannot_carry_it_is_a_drop() {
-        assert_eq!(decap(CE, &mut v4(NOT_ECT)), Err(Reason::EcnDrop));
-        assert_eq!(decap(CE, &mut v6(NOT_ECT)), Err(Reason::EcnDrop));
-        assert_eq!(decap(CE, &mut []), Err(Reason::BadInnerIp));
     }
 }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Frames one UDP GSO send may carry (`UDP_MAX_SEGMENTS` since Linux 6.9; 64 before).
 pub const MAX_FRAMES: usize = 128;
 
-/// Payload bytes of one UDP datagram over IPv4, and so of one train: 65,535 - 20 - 8.
+/// Payload bytes of one UDP datagram over IPv4, and so of one train: 65,535 - 20 - 8. Over
+/// IPv6 20 more would fit, less than any frame.
 pub const MAX_TRAIN_BYTES: usize = 65_507;
 
 /// Every frame is at most a header piece and a payload piece.
