@@ -93,9 +93,11 @@ pub fn receivers(
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
     let address = SocketAddr::new(any, port);
-    // SO_REUSEPORT would share the port with another agent of the same user and steal half of
-    // its packets, so first see whether the port is free without it.
-    bind(&new_socket(address)?, address)?;
+    if count > 1 {
+        // SO_REUSEPORT would share the port with another agent of the same user and steal half
+        // of its packets, so first see whether the port is free without it.
+        bind(&new_socket(address)?, address)?;
+    }
     (0..count)
         .map(|_| receiver(address, count > 1, gro))
         .collect()
