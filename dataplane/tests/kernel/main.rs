@@ -1,9 +1,14 @@
-//! Our offloads against the kernel's own: what it makes of a write to a TUN device, byte
-//! for byte.
+//! weft against the kernel: its offloads against the kernel's own, byte for byte, and
+//! whole tunnels over IPv4 and IPv6, between two of weft and between weft and kernel VXLAN.
 #![allow(clippy::unwrap_used)]
 
 mod coalescing;
+mod ecn;
 mod forwarder;
 mod namespace;
 mod packets;
 mod segmentation;
+mod traffic;
+mod tunnel;
+mod tunnels;
+mod wire;

@@ -1,9 +1,9 @@
-//! A network namespace for the calling thread.
+//! Network namespaces for threads.
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,19 +25,46 @@ pub(crate) fn skips_test() -> bool {
 }
 
 /// Move the calling thread into a network namespace of its own.
-///
-/// The namespace has lost its name before this returns, so it goes with the thread and its
-/// file descriptors, however they end.
 pub(crate) fn enter_fresh() {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("weft-kernel-{}-{count}", std::process::id());
-    ip(&format!("netns add {name}"));
-    let file = File::open(format!("/run/netns/{name}"));
-    let moved =
-        file.map(|file| move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)));
-    ip(&format!("netns del {name}"));
-    moved.unwrap().unwrap();
+    Namespace::fresh().move_thread();
+}
+
+/// A network namespace without a name: it goes with its last thread and file descriptor,
+/// however they end.
+pub(crate) struct Namespace(File);
+
+impl Namespace {
+    /// A new one.
+    pub(crate) fn fresh() -> Namespace {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weft-kernel-{}-{count}", std::process::id());
+        ip(&format!("netns add {name}"));
+        let file = File::open(format!("/run/netns/{name}"));
+        ip(&format!("netns del {name}"));
+        Namespace(file.unwrap())
+    }
+
+    /// A path to it for other processes.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    /// Run `f` with the calling thread inside. What it opens and the threads and processes
+    /// that it starts belong to the namespace.
+    pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        let outside = Namespace(File::open("/proc/thread-self/ns/net").unwrap());
+        self.move_thread();
+        let result = f();
+        outside.move_thread();
+        result
+    }
+
+    /// Move the calling thread inside.
+    fn move_thread(&self) {
+        let kind = LinkNameSpaceType::Network;
+        move_into_link_name_space(self.0.as_fd(), Some(kind)).unwrap();
+    }
 }
 
 /// Run `ip` with the words of `args`, in the thread's namespace.
