@@ -19,6 +19,7 @@ use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue, VNET_HDR_LEN};
 use weft_dataplane::wire::checksum::pseudo_v4;
 use weft_dataplane::wire::ip::protocol;
 use weft_dataplane::wire::ipv4;
+use weft_dataplane::worker::tunnel::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, Engine};
 
 #[global_allocator]
@@ -100,6 +101,8 @@ impl Node {
             tx_sockets: 8,
             udp_gso: true,
             udp_gro: true,
+            tunnel_gso: TunnelGso::Off,
+            underlay: 0,
         };
         let publisher = Publisher::new(table(own, other));
         let dataplane = Dataplane::start(tunnel_tun, config, &publisher).unwrap();

@@ -9,7 +9,7 @@ use weft_dataplane::sys::buffers::Buffers;
 use weft_dataplane::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::ip::IpPacket;
-use weft_dataplane::worker::encap;
+use weft_dataplane::worker::encap::{self, Egress};
 
 /// Packets that one batch may have.
 const BATCH: usize = 64;
@@ -32,6 +32,7 @@ pub struct TunRead {
 /// Encapsulates one batch.
 pub struct Encap {
     io: Reads,
+    egress: Egress,
     table: Table,
     stats: WorkerStats,
 }
@@ -55,6 +56,7 @@ impl Encap {
         subnets.dedup();
         let encap = Encap {
             io: Reads::new(batch),
+            egress: Egress::new(BUCKETS, None),
             table: table(NEAR, FAR, &subnets),
             stats: WorkerStats::default(),
         };
@@ -115,7 +117,7 @@ impl Replay for Encap {
     }
 
     fn run(&mut self) {
-        let done = encap::batch(&mut self.io, &self.table, &self.stats, BUCKETS);
+        let done = encap::batch(&mut self.io, &self.table, &self.stats, &mut self.egress);
         assert!(done.is_ok(), "nothing can fail without a kernel");
     }
 }
