@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
@@ -102,6 +103,7 @@ impl Node {
             udp_gso: true,
             udp_gro: true,
             tunnel_gso: TunnelGso::Off,
+            spin: Duration::ZERO,
             underlay: 0,
         };
         let publisher = Publisher::new(table(own, other));

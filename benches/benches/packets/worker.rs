@@ -54,7 +54,8 @@ fn trace(name: &str) -> Vec<TunRead> {
     let file = File::open(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let mut reader = PcapReader::new(file).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut reads = Vec::new();
-    while let Some(packet) = reader.next_packet() {
+    // Raw, because the reader takes packets longer than what is kept of them for errors.
+    while let Some(packet) = reader.next_raw_packet() {
         let packet = packet.unwrap_or_else(|e| panic!("{name}: {e}"));
         let len = packet.orig_len as usize;
         reads.extend(read(packet.data.into_owned(), len));
