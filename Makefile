@@ -1,7 +1,7 @@
 # weft's usual errands. `make demo` and `make test` want root: they make network namespaces.
 
 .DEFAULT_GOAL := build
-.PHONY: setup build install lint test demo
+.PHONY: setup build install lint test instructions demo
 
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -27,6 +27,10 @@ lint:
 # Lint and every test; the last line says how many passed.
 test: setup
 	scripts/test.sh
+
+# Instructions per packet, held against benches/instructions.json; ARGS=--record makes it anew.
+instructions:
+	cargo run --release --quiet -p weft-benches --features portable --bin instructions -- $(ARGS)
 
 # Two nodes on this machine, measured against the kernel. make demo ARGS="--keep --regime all"
 demo: build

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 packages=(
     build-essential pkg-config ca-certificates protobuf-compiler libprotobuf-dev
     iproute2 iputils-ping ethtool procps nftables iptables
-    etcd-server etcd-client iperf3 tshark tcpdump
+    etcd-server etcd-client iperf3 tshark tcpdump valgrind
 )
 
 fail() {

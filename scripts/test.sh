@@ -1,5 +1,6 @@
 #!/bin/bash
-# Lint, then every test, end to end ones last and alone: they measure and they need the cores.
+# Lint, every test, and instruction counts; end to end tests are last and alone: they measure and
+# they need the cores.
 # Goes on after failures; the last line sums all tests up.
 set -u
 cd "$(dirname "$0")/.."
@@ -23,6 +24,7 @@ stage() {
 stage lint make --no-print-directory --keep-going lint
 stage tests cargo test --workspace --exclude weft --no-fail-fast
 stage command cargo test --package weft --bins --test agent --no-fail-fast
+stage instructions make --no-print-directory instructions
 if [ -e tests/e2e.rs ] || [ -e tests/e2e/main.rs ]; then
     stage "end to end" cargo test --release --test e2e --no-fail-fast -- --test-threads=1
 fi

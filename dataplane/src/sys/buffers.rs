@@ -86,6 +86,14 @@ impl Buffers {
         })
     }
 
+    /// `count` buffers of at least `size` bytes that no kernel will ever get, all filled with
+    /// zeros: for an engine that replays packets.
+    pub fn detached(count: u16, size: usize) -> io::Result<Buffers> {
+        let mut buffers = Buffers::new(count, size)?;
+        buffers.owners.fill(Owner::Filled);
+        Ok(buffers)
+    }
+
     /// Number of buffers.
     pub fn count(&self) -> u16 {
         self.owners.len() as u16

@@ -23,10 +23,11 @@ fn etherparse(bytes: &[u8]) -> u16 {
 fn assert_all_agree(bytes: &[u8]) {
     let expected = naive(bytes);
     assert_eq!(sum(bytes).fold(), expected, "{} bytes", bytes.len());
+    assert_eq!(sum_portable(bytes).fold(), expected);
     assert_eq!(Sum(sum_lanes(bytes)).fold(), expected);
     assert_eq!(Sum(sum_words(bytes)).fold(), expected);
     assert_eq!(sum(bytes).finish(), etherparse(bytes));
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
     if let Some(wide) = x86::sum(bytes) {
         assert_eq!(Sum(wide).fold(), expected, "AVX2, {} bytes", bytes.len());
     }

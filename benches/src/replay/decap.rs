@@ -1,0 +1,164 @@
+//! From received trains to the writes.
+
+use super::{FAR, MTU, NEAR, Replay, coalescer, subnet, table};
+use weft_dataplane::offload::coalesce::Coalescer;
+use weft_dataplane::offload::train::FRAME_OVERHEAD;
+use weft_dataplane::route::table::Table;
+use weft_dataplane::stats::{Count, WorkerStats, summary};
+use weft_dataplane::sys::buffers::Buffers;
+use weft_dataplane::sys::cmsg::Received;
+use weft_dataplane::sys::engine::{Datagram, DecapIo, EngineError};
+use weft_dataplane::wire::ip::IpPacket;
+use weft_dataplane::worker::decap;
+
+/// One datagram or train as the receive socket gives it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its frames.
+    pub payload: Vec<u8>,
+    /// The stride, if it is a train; its outer checksum has been verified then.
+    pub gro_size: Option<u16>,
+}
+
+impl Arrival {
+    /// The frames as datagrams of their own, as they come where nothing merges them.
+    pub fn frames(&self) -> Vec<Arrival> {
+        let stride = self.gro_size.map_or(self.payload.len(), usize::from);
+        let frame = |payload: &[u8]| Arrival {
+            payload: payload.to_vec(),
+            gro_size: None,
+        };
+        self.payload.chunks(stride.max(1)).map(frame).collect()
+    }
+}
+
+/// Decapsulates one batch.
+pub struct Decap {
+    io: Arrivals,
+    table: Table,
+    stats: WorkerStats,
+}
+
+impl Decap {
+    /// A batch of all of `arrivals`.
+    pub fn new(arrivals: Vec<Arrival>) -> Decap {
+        let mut subnets: Vec<_> = arrivals.iter().filter_map(source).collect();
+        subnets.sort_unstable();
+        subnets.dedup();
+        Decap {
+            io: Arrivals::new(arrivals),
+            table: table(FAR, NEAR, &subnets),
+            stats: WorkerStats::default(),
+        }
+    }
+
+    /// What all runs together received, wrote and dropped, by name.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let mut counters = summary(std::iter::once(&self.stats));
+        counters.push((Count::TunWrites.name().to_owned(), self.io.writes));
+        counters
+    }
+
+    /// The packets of the last run's writes, in order.
+    pub fn written(&self) -> Vec<Vec<u8>> {
+        self.io.written()
+    }
+
+    /// Datagrams and trains of the batch.
+    pub fn datagrams(&self) -> usize {
+        self.io.recorded.len()
+    }
+}
+
+impl Replay for Decap {
+    fn rewind(&mut self) {
+        self.io.rewind();
+    }
+
+    fn run(&mut self) {
+        let done = decap::batch(&mut self.io, &self.table, &self.stats, MTU);
+        assert!(done.is_ok(), "nothing can fail without a kernel");
+        self.io.finish();
+    }
+}
+
+/// The subnet that the first packet comes from.
+fn source(arrival: &Arrival) -> Option<ipnet::IpNet> {
+    let packet = IpPacket::new(arrival.payload.get(FRAME_OVERHEAD..)?).ok()?;
+    Some(subnet(packet.src()))
+}
+
+/// An engine that receives the same datagrams again and again, and writes into the void.
+struct Arrivals {
+    recorded: Vec<Arrival>,
+    next: usize,
+    coalescer: Coalescer,
+    buffers: Buffers,
+    writes: u64,
+}
+
+impl Arrivals {
+    fn new(recorded: Vec<Arrival>) -> Arrivals {
+        let longest = recorded.iter().map(|arrival| arrival.payload.len()).max();
+        let buffers = Buffers::detached(recorded.len() as u16, longest.unwrap_or(0));
+        let mut arrivals = Arrivals {
+            recorded,
+            next: 0,
+            coalescer: coalescer(),
+            buffers: buffers.expect("memory for one batch"),
+            writes: 0,
+        };
+        arrivals.rewind();
+        arrivals
+    }
+
+    fn rewind(&mut self) {
+        for (id, arrival) in self.recorded.iter().enumerate() {
+            let bytes = self.buffers.bytes_mut(id as u16);
+            bytes[..arrival.payload.len()].copy_from_slice(&arrival.payload);
+        }
+        self.coalescer.clear();
+        self.next = 0;
+    }
+
+    /// What an engine does before it writes.
+    fn finish(&mut self) {
+        self.coalescer.finish(&mut self.buffers);
+        self.writes += self.coalescer.writes().len() as u64;
+    }
+
+    fn written(&self) -> Vec<Vec<u8>> {
+        super::coalesce::written(&self.coalescer, &self.buffers)
+    }
+}
+
+impl DecapIo for Arrivals {
+    fn parts(&mut self) -> (&mut Coalescer, &mut Buffers) {
+        (&mut self.coalescer, &mut self.buffers)
+    }
+
+    fn take(&mut self) -> Result<Option<Datagram>, EngineError> {
+        let Some(arrival) = self.recorded.get(self.next) else {
+            return Ok(None);
+        };
+        let buffer = self.next as u16;
+        self.next += 1;
+        Ok(Some(Datagram {
+            buffer,
+            offset: 0,
+            len: arrival.payload.len(),
+            source: Some(NEAR.0),
+            received: Received {
+                gro_size: arrival.gro_size,
+                ecn: 0,
+            },
+            truncated: false,
+        }))
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        self.finish();
+        self.coalescer.clear();
+        Ok(())
+    }
+}
