@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "kernel/namespace.rs"]
+#[allow(dead_code, reason = "shared with the kernel tests, which use more of it")]
 mod namespace;
 
 use namespace::{enter_fresh, ip, skips_test, sysctl};
