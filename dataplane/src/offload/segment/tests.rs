@@ -317,3 +317,28 @@ fn a_short_slot_or_another_buffer_advances_nothing() {
     assert_eq!(segmenter.segment(&ip[..100], &mut [0; 40]), None);
     assert_eq!(segmenter.segment(&ip, &mut [0; 40]), Some(40..1040));
 }
+
+#[test]
+fn tcp_can_be_cut_shorter_than_its_sender_asked() {
+    for spec in [Spec::tcp4(5000), Spec::tcp6(5000)] {
+        let ip = spec.build_partial();
+        let mut segmenter = Segmenter::new(&spec.vnet_hdr(1398), &ip).unwrap();
+        let header_len = spec.header_len();
+        assert!(!segmenter.shorten(header_len + 7));
+        assert!(segmenter.shorten(header_len + 1000));
+        assert!(segmenter.shorten(header_len + 2000), "never longer again");
+        assert_eq!(segmenter.remaining(), 5);
+        for segment in spec.segments(1000) {
+            let mut slot = [0; MAX_HEADER_LEN];
+            let payload = segmenter.segment(&ip, &mut slot).unwrap();
+            let mut bytes = slot[..header_len].to_vec();
+            bytes.extend(&ip[payload]);
+            assert_eq!(bytes, segment.build());
+        }
+        assert!(segmenter.is_done());
+    }
+    let spec = Spec::udp4(5000);
+    let mut udp = Segmenter::new(&spec.vnet_hdr(1400), &spec.build_partial()).unwrap();
+    assert!(!udp.shorten(1000));
+    assert_eq!(udp.remaining(), 4);
+}
