@@ -223,17 +223,19 @@ impl Segmenter {
         self.header_len
     }
 
-    /// Make segments of `len` bytes at most, header included, where they would be longer.
+    /// The same with segments of `len` bytes at most, header included.
     ///
-    /// `false`, and nothing changes, for UDP, whose datagrams are the sender's choice, and
-    /// where too little payload is left to be worth a segment.
-    pub fn shorten(&mut self, len: usize) -> bool {
+    /// `None` for UDP, whose datagrams are the sender's choice, and where too little payload
+    /// would be left to be worth a segment.
+    pub fn shortened(&self, len: usize) -> Option<Segmenter> {
         let payload = len.saturating_sub(self.header_len);
         if self.kind != Kind::Tcp || payload < MIN_PAYLOAD {
-            return false;
+            return None;
         }
-        self.gso_size = self.gso_size.min(payload);
-        true
+        Some(Segmenter {
+            gso_size: self.gso_size.min(payload),
+            ..*self
+        })
     }
 
     /// Segments that are still to come.

@@ -84,7 +84,7 @@ fn fragments_carry_the_packet_and_fit() {
 #[test]
 fn a_packet_that_just_fits_stays_whole() {
     let bytes = packet(1002, &[]);
-    assert_eq!(cut(&bytes, 8, bytes.len()).unwrap(), [bytes.clone()]);
+    assert_eq!(cut(&bytes, 8, bytes.len()).unwrap(), vec![bytes.clone()]);
     assert_eq!(cut(&bytes, 8, bytes.len() - 1).unwrap().len(), 2);
 }
 
