@@ -60,6 +60,8 @@ pub struct AgentOptions {
     pub admit: Admit,
     /// Sockets to send from; `None`: chosen by the dataplane.
     pub tx_sockets: Option<usize>,
+    /// Set DF on outer packets, and learn the MTU of the path to each peer.
+    pub outer_df: bool,
     /// Let the TUN device hand over TCP super-packets.
     pub tso: bool,
     /// Let the TUN device hand over UDP super-packets.

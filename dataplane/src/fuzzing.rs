@@ -5,6 +5,7 @@
 
 mod admit;
 mod coalesce;
+mod fragment;
 mod segment;
 mod wire;
 
@@ -17,6 +18,11 @@ pub fn wire(data: &[u8]) {
 /// Read `data` as a super-packet behind its `virtio_net_hdr` and cut it.
 pub fn segment(data: &[u8]) {
     segment::run(data);
+}
+
+/// Read `data` as an IPv4 packet, cut it into fragments and put them together again.
+pub fn fragment(data: &[u8]) {
+    fragment::run(data);
 }
 
 /// Coalesce the packets that `data` describes, segment the result and compare.

@@ -36,6 +36,8 @@ counted! {
         NoPeer => "no_peer",
         /// TUN read: multicast, broadcast or unspecified destination.
         NotUnicast => "not_unicast",
+        /// TUN read: longer than the path to its peer, and not to be fragmented.
+        TooBig => "too_big",
         /// Receive: too short for VXLAN and Ethernet, reserved bits set or no VNI flag.
         BadVxlan => "bad_vxlan",
         /// Receive: another VNI.
@@ -100,6 +102,14 @@ counted! {
         CqOverflows => "cq_overflows",
         /// Offloads that the kernel refused at run time and that were turned off.
         Downgrades => "downgrades",
+        /// Times that a path's MTU was learned from a refused send.
+        PathMtusLearned => "path_mtus_learned",
+        /// Fragments made of packets longer than the path to their peer.
+        FragmentsMade => "fragments_made",
+        /// ICMP errors that told a sender the MTU of a path.
+        IcmpSent => "icmp_sent",
+        /// ICMP errors not sent because there had been too many of late.
+        IcmpLimited => "icmp_limited",
     }
 }
 

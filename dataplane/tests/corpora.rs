@@ -10,6 +10,7 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("admit", fuzzing::admit),
     ("coalesce", fuzzing::coalesce),
+    ("fragment", fuzzing::fragment),
     ("segment", fuzzing::segment),
     ("wire", fuzzing::wire),
 ];

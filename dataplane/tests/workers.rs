@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "kernel/namespace.rs"]
-#[allow(dead_code, reason = "shared with the kernel tests, which use more of it")]
+#[allow(
+    dead_code,
+    reason = "shared with the kernel tests, which use more of it"
+)]
 mod namespace;
 
 use namespace::{enter_fresh, ip, skips_test, sysctl};
@@ -105,6 +108,7 @@ impl Node {
             udp_gro: true,
             tunnel_gso: TunnelGso::Off,
             spin: Duration::ZERO,
+            outer_df: false,
             underlay: 0,
         };
         let publisher = Publisher::new(table(own, other));

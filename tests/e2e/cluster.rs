@@ -39,9 +39,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nodes, etcd and the network config; nobody has joined yet.
     pub(crate) fn empty(nodes: usize, regime: Regime) -> Cluster {
-        let lab = new_lab(nodes, regime);
+        Cluster::in_lab(new_lab(nodes, regime), CONFIG)
+    }
+
+    fn in_lab(lab: Lab, config: &str) -> Cluster {
         let etcd = Etcd::start(&lab, 1).unwrap();
-        etcd.put(&format!("{PREFIX}/config"), CONFIG).unwrap();
+        etcd.put(&format!("{PREFIX}/config"), config).unwrap();
         Cluster {
             agents: BTreeMap::new(),
             vteps: BTreeMap::new(),
@@ -58,17 +61,44 @@ impl Cluster {
 
     /// As [`Cluster::of_weft`], with further flags for all agents.
     pub(crate) fn of_weft_with(nodes: usize, regime: Regime, flags: &[&str]) -> Cluster {
-        let mut cluster = Cluster::empty(nodes, regime);
-        cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Cluster::empty(nodes, regime).filled(flags)
+    }
+
+    /// As [`Cluster::of_weft_with`], on an underlay of this MTU and with `configured` as
+    /// `Backend.MTU` in the network config.
+    pub(crate) fn on_underlay(
+        nodes: usize,
+        mtu: u32,
+        regime: Regime,
+        configured: Option<u32>,
+        flags: &[&str],
+    ) -> Cluster {
+        let options = LabOptions {
+            nodes,
+            mtu,
+            regime,
+            ..LabOptions::default()
+        };
+        let config = match configured {
+            Some(mtu) => CONFIG.replace(r#""vxlan""#, &format!(r#""vxlan","MTU":{mtu}"#)),
+            None => CONFIG.to_owned(),
+        };
+        Cluster::in_lab(Lab::new(options).unwrap(), &config).filled(flags)
+    }
+
+    /// With weft on all nodes, once they reach each other.
+    fn filled(mut self, flags: &[&str]) -> Cluster {
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let nodes = self.lab.nodes().len();
         for number in 1..=nodes {
-            cluster.join(number);
+            self.join(number);
         }
         for a in 1..=nodes {
             for b in (1..=nodes).filter(|&b| b != a) {
-                cluster.await_path(a, b);
+                self.await_path(a, b);
             }
         }
-        cluster
+        self
     }
 
     /// Node 1 runs weft, node 2 kernel VXLAN as flannel configures it.

@@ -13,6 +13,7 @@ mod frames;
 mod hostile;
 mod interop;
 mod life_cycle;
+mod mtu;
 mod pods;
 mod probe;
 mod traffic;

@@ -1,8 +1,10 @@
 //! From the TUN to the send plan.
 
 use super::{Arrival, FAR, NEAR, Replay, subnet, table};
+use std::sync::Arc;
 use weft_dataplane::offload::plan::{MAX_FRAMES, SendPlan, Source};
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
+use weft_dataplane::route::pmtu::PathMtus;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
@@ -10,6 +12,7 @@ use weft_dataplane::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::ip::IpPacket;
 use weft_dataplane::worker::encap::{self, Egress};
+use weft_dataplane::worker::oversize::Oversize;
 
 /// Packets that one batch may have.
 const BATCH: usize = 64;
@@ -33,6 +36,7 @@ pub struct TunRead {
 pub struct Encap {
     io: Reads,
     egress: Egress,
+    oversize: Oversize,
     table: Table,
     stats: WorkerStats,
 }
@@ -57,6 +61,7 @@ impl Encap {
         let encap = Encap {
             io: Reads::new(batch),
             egress: Egress::new(BUCKETS, None),
+            oversize: Oversize::new(Arc::new(PathMtus::new()), false),
             table: table(NEAR, FAR, &subnets),
             stats: WorkerStats::default(),
         };
@@ -117,7 +122,8 @@ impl Replay for Encap {
     }
 
     fn run(&mut self) {
-        let done = encap::batch(&mut self.io, &self.table, &self.stats, &mut self.egress);
+        let (egress, oversize) = (&mut self.egress, &mut self.oversize);
+        let done = encap::batch(&mut self.io, &self.table, &self.stats, egress, oversize);
         assert!(done.is_ok(), "nothing can fail without a kernel");
     }
 }
@@ -182,6 +188,10 @@ impl EncapIo for Reads {
 
     fn flush(&mut self) -> Result<(), EngineError> {
         self.plan.clear();
+        Ok(())
+    }
+
+    fn reply(&mut self, _: &[u8]) -> std::io::Result<()> {
         Ok(())
     }
 }

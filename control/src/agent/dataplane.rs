@@ -88,6 +88,7 @@ impl Dataplane {
             port,
             mtu: mtu as usize,
             tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
+            outer_df: options.outer_df,
             udp_gso: options.udp_gso,
             udp_gro: options.udp_gro,
             tunnel_gso: options.tunnel_gso,

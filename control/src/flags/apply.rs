@@ -31,6 +31,7 @@ pub(super) fn defaults() -> AgentOptions {
         engine: Engine::default(),
         admit: Admit::default(),
         tx_sockets: None,
+        outer_df: false,
         tso: true,
         uso: true,
         udp_gso: true,
@@ -107,6 +108,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
                 _ => return Err("must be strict or loose".to_owned()),
             }
         }
+        "outer-df" => options.outer_df = on,
         "tso" => options.tso = on,
         "uso" => options.uso = on,
         "udp-gso" => options.udp_gso = on,

@@ -59,7 +59,7 @@ const fn later(name: &'static str, kind: Kind, default: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 43] = [
+pub(super) static TABLE: [Flag; 44] = [
     works(
         "etcd-endpoints",
         Text,
@@ -157,6 +157,12 @@ pub(super) static TABLE: [Flag; 43] = [
         Int,
         "0",
         "sockets to send from, each with its own source port; 0: 8",
+    ),
+    works(
+        "outer-df",
+        Bool,
+        "false",
+        "set DF on packets to other nodes, and learn the MTU of the path to each",
     ),
     works(
         "tso",

@@ -51,6 +51,7 @@ fn defaults_are_flannelds() {
             engine: Engine::Auto,
             admit: Admit::Strict,
             tx_sockets: None,
+            outer_df: false,
             tso: true,
             uso: true,
             udp_gso: true,
@@ -117,6 +118,7 @@ fn all_settings_are_read() {
         "-engine=ring",
         "-admit=loose",
         "-tx-sockets=4",
+        "-outer-df",
         "-uso=false",
         "-udp-gso=false",
         "-udp-gro=false",
@@ -136,6 +138,7 @@ fn all_settings_are_read() {
         (options.engine, options.admit),
         (Engine::Ring, Admit::Loose)
     );
+    assert!(options.outer_df);
     assert!(!options.uso && !options.udp_gso && !options.udp_gro && options.tso);
     assert_eq!(options.log_level(), Level::DEBUG);
 }

@@ -6,6 +6,7 @@
 
 pub mod coalesce;
 pub mod ecn;
+pub mod fragment;
 pub mod plan;
 pub mod segment;
 pub mod train;

@@ -1,6 +1,6 @@
 //! What one send or one write consists of.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Frames one UDP GSO send may carry (`UDP_MAX_SEGMENTS` since Linux 6.9; 64 before).
 pub const MAX_FRAMES: usize = 128;
@@ -11,9 +11,6 @@ pub const MAX_TRAIN_BYTES: usize = 65_507;
 
 /// Every frame is at most a header piece and a payload piece.
 pub const MAX_SEND_PIECES: usize = 2 * MAX_FRAMES;
-
-/// Destinations that can be kept from getting trains.
-const MAX_SINGLY: usize = 64;
 
 /// Memory a [`Piece`] lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +156,6 @@ pub struct SendPlan {
     sends: Box<[Send]>,
     send_count: usize,
     max_frames: u16,
-    /// Destinations that get no trains.
-    singly: Vec<IpAddr>,
 }
 
 impl SendPlan {
@@ -173,7 +168,6 @@ impl SendPlan {
             sends: (0..sends).map(|_| Send::new()).collect(),
             send_count: 0,
             max_frames: max_frames.clamp(1, MAX_FRAMES as u16),
-            singly: Vec::with_capacity(MAX_SINGLY),
         }
     }
 
@@ -191,19 +185,6 @@ impl SendPlan {
     /// Lower the number of frames a send may carry, for kernels that refuse trains.
     pub fn limit_frames(&mut self, max_frames: u16) {
         self.max_frames = self.max_frames.min(max_frames).max(1);
-    }
-
-    /// Make no trains to `to` any more, for a path whose MTU is too small for its frames:
-    /// only single datagrams can be fragmented. With many such paths, make no trains at all.
-    pub fn send_singly(&mut self, to: IpAddr) {
-        if self.singly.contains(&to) {
-            return;
-        }
-        if self.singly.len() == MAX_SINGLY {
-            self.limit_frames(1);
-            return;
-        }
-        self.singly.push(to);
     }
 
     /// Whether nothing is planned.
@@ -250,10 +231,7 @@ impl SendPlan {
         frame_len: usize,
         pieces: &[Piece],
     ) -> Result<(), Full> {
-        let max_frames = match self.singly.is_empty() || !self.singly.contains(&to.ip()) {
-            true => self.max_frames,
-            false => 1,
-        };
+        let max_frames = self.max_frames;
         let latest = self.sends[..self.send_count]
             .iter_mut()
             .rev()
@@ -264,11 +242,35 @@ impl SendPlan {
             send.append(frame_len, pieces);
             return Ok(());
         }
+        self.open(key, to, frame_len, pieces)?;
+        Ok(())
+    }
+
+    /// Append one frame that is too long for its path as a send of its own, which stays one:
+    /// IP fragments single datagrams only.
+    pub fn push_alone(
+        &mut self,
+        key: TrainKey,
+        to: SocketAddr,
+        frame_len: usize,
+        pieces: &[Piece],
+    ) -> Result<(), Full> {
+        self.open(key, to, frame_len, pieces)?.sealed = true;
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        key: TrainKey,
+        to: SocketAddr,
+        frame_len: usize,
+        pieces: &[Piece],
+    ) -> Result<&mut Send, Full> {
         let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
         send.start(key, to, frame_len as u16);
         send.append(frame_len, pieces);
         self.send_count += 1;
-        Ok(())
+        Ok(send)
     }
 }
 
@@ -414,17 +416,14 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_without_trains_leaves_the_others_theirs() {
+    fn a_frame_that_must_be_alone_joins_nothing_and_is_not_joined() {
         let mut plan = SendPlan::new(8, 0, 128);
-        plan.send_singly(to().ip());
-        let other = SocketAddr::from(([10, 0, 0, 3], 8472));
-        for _ in 0..2 {
-            push(&mut plan, KEY, 100);
-            let key = TrainKey { peer: 8, ..KEY };
-            plan.push(key, other, 100, &piece(100)).unwrap();
-        }
-        let shapes: Vec<_> = plan.sends().iter().map(|s| (s.to, s.frames)).collect();
-        assert_eq!(shapes, [(to(), 1), (other, 2), (to(), 1)]);
+        push(&mut plan, KEY, 100);
+        plan.push_alone(KEY, to(), 100, &piece(100)).unwrap();
+        push(&mut plan, KEY, 100);
+        push(&mut plan, KEY, 100);
+        let shapes: Vec<_> = plan.sends().iter().map(|send| send.frames).collect();
+        assert_eq!(shapes, [1, 1, 2]);
     }
 
     #[test]

@@ -15,6 +15,10 @@ use std::ops::Range;
 /// 120 at most, the rest is for IPv6 extension headers.
 pub const MAX_HEADER_LEN: usize = 256;
 
+/// The least payload that segments are shortened to, as the kernel's `TCP_MIN_SND_MSS` less
+/// its options.
+const MIN_PAYLOAD: usize = 8;
+
 /// UDP segments of one super-packet (`UDP_MAX_SEGMENTS`).
 const MAX_UDP_SEGMENTS: usize = 128;
 
@@ -217,6 +221,21 @@ impl Segmenter {
     /// Bytes of IP and transport header that every segment starts with.
     pub fn header_len(&self) -> usize {
         self.header_len
+    }
+
+    /// The same with segments of `len` bytes at most, header included.
+    ///
+    /// `None` for UDP, whose datagrams are the sender's choice, and where too little payload
+    /// would be left to be worth a segment.
+    pub fn shortened(&self, len: usize) -> Option<Segmenter> {
+        let payload = len.saturating_sub(self.header_len);
+        if self.kind != Kind::Tcp || payload < MIN_PAYLOAD {
+            return None;
+        }
+        Some(Segmenter {
+            gso_size: self.gso_size.min(payload),
+            ..*self
+        })
     }
 
     /// Segments that are still to come.

@@ -2,8 +2,10 @@
 //!
 //! The control thread builds a [`table::Table`] and hands it to the workers through
 //! [`publish::Publisher`]; [`admit`] holds received frames against the table of the batch.
+//! [`pmtu`] is what the workers learn themselves of the paths to the peers.
 
 pub mod admit;
+pub mod pmtu;
 mod prefixes;
 pub mod publish;
 pub mod table;

@@ -70,7 +70,7 @@ pub struct Buffers {
 
 impl Buffers {
     /// `count` buffers of at least `size` bytes, all owned by the kernel.
-    pub(super) fn new(count: u16, size: usize) -> io::Result<Buffers> {
+    pub(crate) fn new(count: u16, size: usize) -> io::Result<Buffers> {
         // An odd number of cache lines: with a multiple of 4 KiB the headers of all buffers
         // would compete for the same few lines of the first-level cache.
         let size = size.next_multiple_of(64);
@@ -118,7 +118,7 @@ impl Buffers {
     }
 
     /// Note that the kernel has filled `id`.
-    pub(super) fn take(&mut self, id: u16) {
+    pub(crate) fn take(&mut self, id: u16) {
         if let Some(owner) = self.owners.get_mut(usize::from(id)) {
             *owner = Owner::Filled;
         }

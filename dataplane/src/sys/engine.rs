@@ -71,6 +71,9 @@ pub trait EncapIo {
 
     /// Send what is planned, in order, and clear the plan. The batch's buffers stay filled.
     fn flush(&mut self) -> Result<(), EngineError>;
+
+    /// Write one complete IP packet back to the TUN: an ICMP error, which is rare.
+    fn reply(&mut self, packet: &[u8]) -> io::Result<()>;
 }
 
 /// From the receive socket to the TUN.

@@ -7,6 +7,7 @@
 
 pub mod affinity;
 pub mod buffers;
+pub mod clock;
 pub mod cmsg;
 pub mod egress;
 pub mod engine;
@@ -15,6 +16,7 @@ pub mod event;
 mod incoming;
 pub mod mmsg;
 mod outgoing;
+pub mod path;
 pub mod poll;
 pub mod ring;
 pub mod tap;

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -93,9 +93,17 @@ pub enum OpenError {
 /// [`VNET_HDR_LEN`]-byte header.
 pub struct TunQueue(File);
 
-#[cfg(test)]
 impl TunQueue {
+    /// Write one IP packet that is complete, checksums included.
+    pub(super) fn write(&self, packet: &[u8]) -> io::Result<()> {
+        let header = IoSlice::new(&[0; VNET_HDR_LEN]);
+        // A TUN takes a packet whole or not at all.
+        let pieces = [header, IoSlice::new(packet)];
+        (&self.0).write_vectored(&pieces).map(drop)
+    }
+
     /// A queue over any descriptor that keeps message boundaries.
+    #[cfg(test)]
     pub(super) fn from_fd(fd: OwnedFd) -> TunQueue {
         TunQueue(fd.into())
     }

@@ -138,36 +138,55 @@ fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, Sock
 }
 
 /// `count` sockets to send from, each with a source port of its own from the local port
-/// range, so that the outer source port can follow the inner flow.
-pub fn senders(ip: IpAddr, count: usize) -> Result<Vec<Socket>, SocketError> {
-    (0..count).map(|_| sender(SocketAddr::new(ip, 0))).collect()
+/// range, so that the outer source port can follow the inner flow. With `df` nothing they
+/// send may be fragmented.
+pub fn senders(ip: IpAddr, count: usize, df: bool) -> Result<Vec<Socket>, SocketError> {
+    let address = SocketAddr::new(ip, 0);
+    (0..count).map(|_| sender(address, df)).collect()
 }
 
-fn sender(address: SocketAddr) -> Result<Socket, SocketError> {
-    let socket = new_socket(address)?;
+fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
+    let socket = unread(address)?;
     set_buffer(
         &socket,
         libc::SO_SNDBUFFORCE,
         libc::SO_SNDBUF,
         SOCKET_BUFFER,
     );
-    // Nobody reads from it: let strays fill as little memory as possible.
-    set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, 0);
-    let (level, option, value) = match address {
-        // DF clear, as kernel VXLAN sends.
+    let (level, option, clear, set) = match address {
         SocketAddr::V4(_) => (
             libc::IPPROTO_IP,
             libc::IP_MTU_DISCOVER,
             libc::IP_PMTUDISC_DONT,
+            libc::IP_PMTUDISC_DO,
         ),
         SocketAddr::V6(_) => (
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,
             libc::IPV6_PMTUDISC_DONT,
+            libc::IPV6_PMTUDISC_DO,
         ),
     };
+    // Clear by default, as kernel VXLAN sends. Set, the kernel holds sends against what it has
+    // heard from routers and refuses longer ones.
+    let value = if df { set } else { clear };
     set_int(&socket, level, option, value).map_err(fail(address, "IP_MTU_DISCOVER"))?;
     bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// A socket that neither sends nor receives, to ask the kernel for its routes from `ip`.
+pub(super) fn probe(ip: IpAddr) -> Result<Socket, SocketError> {
+    let address = SocketAddr::new(ip, 0);
+    let socket = unread(address)?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// A socket that nobody reads from: strays are to fill as little memory as possible.
+fn unread(address: SocketAddr) -> Result<Socket, SocketError> {
+    let socket = new_socket(address)?;
+    set_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, 0);
     Ok(socket)
 }
 
@@ -208,7 +227,7 @@ pub(super) mod tests {
 
     #[test]
     fn senders_have_ports_of_their_own() {
-        let sockets = senders(LOOPBACK, 8).unwrap();
+        let sockets = senders(LOOPBACK, 8, false).unwrap();
         let mut ports: Vec<_> = sockets
             .iter()
             .map(|s| s.local_addr().unwrap().as_socket().unwrap().port())

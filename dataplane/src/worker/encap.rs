@@ -1,6 +1,7 @@
 //! TUN to underlay: packets become frames in the batch's send plan.
 
 use super::flow;
+use super::oversize::Oversize;
 use super::tunnel::TunnelWay;
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
@@ -181,14 +182,14 @@ pub fn plan_packet(
     Ok(None)
 }
 
-struct Found {
-    id: u32,
-    addr: SocketAddr,
-    header_v4: [u8; FRAME_OVERHEAD],
-    header_v6: [u8; FRAME_OVERHEAD],
+pub(super) struct Found {
+    pub(super) id: u32,
+    pub(super) addr: SocketAddr,
+    pub(super) header_v4: [u8; FRAME_OVERHEAD],
+    pub(super) header_v6: [u8; FRAME_OVERHEAD],
 }
 
-fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
+pub(super) fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
     let found: Option<PeerId> = match dst {
         IpAddr::V4(dst) => table.lookup_v4(dst),
         IpAddr::V6(dst) => table.lookup_v6(dst),
@@ -220,11 +221,14 @@ pub fn batch(
     table: &Table,
     stats: &WorkerStats,
     egress: &mut Egress,
+    oversize: &mut Oversize,
 ) -> Result<(), EngineError> {
     while let Some(packet) = io.take()? {
         stats.add(Count::TunReads, 1);
         stats.add(Count::TunReadBytes, packet.len as u64);
-        encap(io, packet, table, stats, egress)?;
+        if !oversize.take(io, packet, table, stats, egress.buckets)? {
+            encap(io, packet, table, stats, egress)?;
+        }
     }
     Ok(())
 }

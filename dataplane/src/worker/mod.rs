@@ -9,18 +9,23 @@ pub mod encap;
 pub mod flow;
 mod on_poll;
 mod on_ring;
+pub mod oversize;
 mod threads;
 pub mod tunnel;
 
 use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::{MAX_FRAMES, SendPlan};
 use crate::offload::vnet_hdr::Layout;
+use crate::route::pmtu::PathMtus;
 use crate::route::publish::Publisher;
 use crate::stats::WorkerStats;
+use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
+use crate::sys::path::PathProbe;
 use crate::sys::ring;
 use crate::sys::tun::{Tun, TunQueue};
 use crate::sys::udp::{self, SocketError};
+use oversize::Oversize;
 use socket2::Socket;
 use std::io;
 use std::net::IpAddr;
@@ -69,6 +74,8 @@ pub struct Config {
     pub mtu: usize,
     /// Sockets to send from, each with its own source port (1 to 255).
     pub tx_sockets: u8,
+    /// Set DF on outer packets, so that the MTU of the path is found out.
+    pub outer_df: bool,
     /// Send trains with `UDP_SEGMENT`.
     pub udp_gso: bool,
     /// Receive trains with `UDP_GRO`.
@@ -143,8 +150,9 @@ impl Dataplane {
         // must depend on the inner flow alone. With a pool each, a flow that moves to another
         // queue here moves to another worker there, whose writes move it again here, for ever.
         let senders: Arc<[Socket]> =
-            udp::senders(config.local, usize::from(config.buckets()))?.into();
+            udp::senders(config.local, usize::from(config.buckets()), config.outer_df)?.into();
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
+        let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
         let tunnel = tunnel_way(&config, &tap_name, &senders);
         let (tunnel, tunnel_refusal) = match tunnel {
@@ -158,6 +166,9 @@ impl Dataplane {
                 senders: senders.clone(),
                 tunnel: tunnel.clone(),
                 receiver,
+                probe: PathProbe::new(config.local, paths.clone(), clock)?,
+                oversize: Oversize::new(paths.clone(), config.outer_df),
+                clock,
                 config,
             };
             match engine {
@@ -226,6 +237,8 @@ fn tunnel_way(
     senders: &[Socket],
 ) -> Result<Option<TunnelWay>, EngineError> {
     match (config.tunnel_gso, config.local) {
+        // The kernel says nothing of the path to those who send through the TAP.
+        _ if config.outer_df => Ok(None),
         (TunnelGso::Off, _) | (_, IpAddr::V6(_)) => Ok(None),
         (_, IpAddr::V4(local)) => TunnelWay::new(name, local, senders).map(Some),
     }
@@ -251,5 +264,8 @@ struct Lane {
     /// The way for super-packets that leave whole, shared by all lanes.
     tunnel: Option<Arc<TunnelWay>>,
     receiver: Socket,
+    probe: PathProbe,
+    oversize: Oversize,
+    clock: Clock,
     config: Config,
 }

@@ -1,11 +1,14 @@
 //! Workers over plain system calls.
 
 use super::encap::Egress;
+use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::tunnel::TunnelWay;
 use super::{Config, Lane, decap, encap};
 use crate::route::publish::Publisher;
+use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
+use crate::sys::path::PathProbe;
 use crate::sys::poll::Waiter;
 use crate::sys::poll::decap::DecapPoll;
 use crate::sys::poll::encap::EncapPoll;
@@ -23,6 +26,9 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         senders,
         tunnel,
         receiver,
+        probe,
+        oversize,
+        clock,
         config,
     } = lane;
     let spin = config.spin;
@@ -30,6 +36,9 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         queue: queue.clone(),
         senders,
         tunnel,
+        probe,
+        oversize,
+        clock,
         config,
     };
     let decap = DecapParts {
@@ -62,6 +71,9 @@ struct EncapParts {
     queue: Arc<TunQueue>,
     senders: Arc<[Socket]>,
     tunnel: Option<Arc<TunnelWay>>,
+    probe: PathProbe,
+    oversize: Oversize,
+    clock: Clock,
     config: Config,
 }
 
@@ -75,6 +87,8 @@ struct DecapParts {
 struct Encap {
     io: EncapPoll,
     egress: Egress,
+    oversize: Oversize,
+    clock: Clock,
 }
 
 struct Decap {
@@ -88,8 +102,18 @@ impl EncapParts {
         let stats = common.stats.clone();
         let plan = self.config.plan();
         Ok(Encap {
-            io: EncapPoll::new(self.queue, self.senders, tap, waiter, plan, stats)?,
+            io: EncapPoll::new(
+                self.queue,
+                self.senders,
+                tap,
+                waiter,
+                plan,
+                self.probe,
+                stats,
+            )?,
             egress: Egress::new(self.config.buckets(), self.tunnel),
+            oversize: self.oversize,
+            clock: self.clock,
         })
     }
 }
@@ -121,8 +145,15 @@ fn run(
             decap::batch(io, reader.table(), stats, *mtu)?;
             drained &= io.end_batch()?;
         }
-        if let Some(Encap { io, egress }) = &mut encap {
-            encap::batch(io, reader.table(), stats, egress)?;
+        if let Some(encap) = &mut encap {
+            let Encap {
+                io,
+                egress,
+                oversize,
+                clock,
+            } = encap;
+            oversize.begin(|| clock.now_ms());
+            encap::batch(io, reader.table(), stats, egress, oversize)?;
             drained &= io.end_batch()?;
         }
         match drained {

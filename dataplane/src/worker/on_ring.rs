@@ -1,10 +1,12 @@
 //! Workers over io_uring: one thread and one ring for each direction.
 
 use super::encap::Egress;
+use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::{Lane, decap, encap};
 use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
+use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
 use crate::sys::ring::decap::DecapRing;
 use crate::sys::ring::encap::EncapRing;
@@ -18,6 +20,9 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         senders,
         tunnel,
         receiver,
+        probe,
+        oversize,
+        clock,
         config,
     } = lane;
     let tun = queue.clone();
@@ -25,10 +30,10 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     let egress = Egress::new(config.buckets(), tunnel);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
-        let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), stats)?;
+        let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), probe, stats)?;
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
-            run_encap(io, reader, &common.stats, egress)
+            run_encap(io, reader, &common.stats, egress, oversize, clock)
         })
     })?;
     threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
@@ -47,9 +52,12 @@ fn run_encap(
     mut reader: Reader,
     stats: &WorkerStats,
     mut egress: Egress,
+    mut oversize: Oversize,
+    clock: Clock,
 ) -> Result<(), EngineError> {
     while !io.stopped() {
-        encap::batch(&mut io, reader.table(), stats, &mut egress)?;
+        oversize.begin(|| clock.now_ms());
+        encap::batch(&mut io, reader.table(), stats, &mut egress, &mut oversize)?;
         reader.wait(|| io.next_batch())?;
     }
     Ok(())

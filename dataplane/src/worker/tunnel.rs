@@ -178,8 +178,8 @@ pub(super) fn start(
 ) -> io::Result<()> {
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
         let local = IpAddr::V4(way.via.local);
-        let socket =
-            udp::senders(local, 1).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
+        let socket = udp::senders(local, 1, false)
+            .map_err(|e| failed("probe socket")(io::Error::other(e)))?;
         let port = socket[0].local_addr().map_err(failed("getsockname"))?;
         let port = port.as_socket().map_or(0, |a| a.port());
         let prober = Prober {

@@ -252,6 +252,7 @@ fn start_weft(family: Family, number: u8, engine: Engine) -> (Dataplane, Publish
         port: PORT,
         mtu,
         tx_sockets: 8,
+        outer_df: false,
         udp_gso: true,
         udp_gro: true,
         tunnel_gso: TunnelGso::Off,

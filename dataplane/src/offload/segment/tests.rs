@@ -68,7 +68,13 @@ proptest! {
         let mut bytes = spec.build_partial();
         let hdr = VnetHdr { gso_type: vnet_hdr::GSO_NONE, gso_size: 0, ..spec.vnet_hdr(1) };
         finish_checksum(&hdr, &mut bytes).unwrap();
-        prop_assert_eq!(bytes, spec.build());
+        let mut expected = spec.build();
+        let field = spec.l4_offset() + spec.csum_offset();
+        if expected[field..field + 2] == [0, 0] {
+            // As `skb_checksum_help`, for TCP as well.
+            expected[field..field + 2].fill(0xff);
+        }
+        prop_assert_eq!(bytes, expected);
     }
 }
 
@@ -316,4 +322,29 @@ fn a_short_slot_or_another_buffer_advances_nothing() {
     assert_eq!(segmenter.segment(&ip, &mut [0; 39]), None);
     assert_eq!(segmenter.segment(&ip[..100], &mut [0; 40]), None);
     assert_eq!(segmenter.segment(&ip, &mut [0; 40]), Some(40..1040));
+}
+
+#[test]
+fn tcp_can_be_cut_shorter_than_its_sender_asked() {
+    for spec in [Spec::tcp4(5000), Spec::tcp6(5000)] {
+        let ip = spec.build_partial();
+        let header_len = spec.header_len();
+        let segmenter = Segmenter::new(&spec.vnet_hdr(1398), &ip).unwrap();
+        assert!(segmenter.shortened(header_len + 7).is_none());
+        let segmenter = segmenter.shortened(header_len + 1000).unwrap();
+        // Never longer again.
+        let mut segmenter = segmenter.shortened(header_len + 2000).unwrap();
+        assert_eq!(segmenter.remaining(), 5);
+        for segment in spec.segments(1000) {
+            let mut slot = [0; MAX_HEADER_LEN];
+            let payload = segmenter.segment(&ip, &mut slot).unwrap();
+            let mut bytes = slot[..header_len].to_vec();
+            bytes.extend(&ip[payload]);
+            assert_eq!(bytes, segment.build());
+        }
+        assert!(segmenter.is_done());
+    }
+    let spec = Spec::udp4(5000);
+    let udp = Segmenter::new(&spec.vnet_hdr(1400), &spec.build_partial()).unwrap();
+    assert!(udp.shortened(1000).is_none());
 }

@@ -8,6 +8,7 @@ use crate::sys::engine::{
     ENCAP_BATCH_BYTES, EncapIo, EngineError, HEADROOM, MAX_PACKET, TunPacket, failed,
 };
 use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
+use crate::sys::path::PathProbe;
 use crate::sys::tap::Tap;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use socket2::Socket;
@@ -38,20 +39,22 @@ pub struct EncapPoll {
     headers: Box<[libc::mmsghdr]>,
     envelopes: Box<[Envelope]>,
     iovecs: Box<[libc::iovec]>,
+    paths: PathProbe,
     stats: Arc<WorkerStats>,
 }
 
 impl EncapPoll {
     /// Everything one direction needs. `plan` bounds what one batch may hold; `sockets` are
     /// the send pool, indexed by [`TrainKey::bucket`](crate::offload::plan::TrainKey) and
-    /// shared by all workers; `tap` takes super-packets that leave whole. `waiter` will hear
-    /// when there is something to take.
+    /// shared by all workers; `tap` takes super-packets that leave whole; `paths` learns why
+    /// sends are refused. `waiter` will hear when there is something to take.
     pub fn new(
         queue: Arc<TunQueue>,
         sockets: Arc<[Socket]>,
         tap: Option<Arc<Tap>>,
         waiter: &Waiter,
         plan: SendPlan,
+        paths: PathProbe,
         stats: Arc<WorkerStats>,
     ) -> Result<EncapPoll, EngineError> {
         set_nonblocking(queue.as_fd())?;
@@ -73,6 +76,7 @@ impl EncapPoll {
             envelopes: (0..messages).map(|_| Envelope::new()).collect(),
             iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
             plan,
+            paths,
             stats,
         })
     }
@@ -237,7 +241,8 @@ impl EncapIo for EncapPoll {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or(0);
-                    if outgoing::may_go_singly(&mut self.plan, next, errno, &self.stats) {
+                    let (plan, paths) = (&mut self.plan, &mut self.paths);
+                    if outgoing::may_go_singly(plan, next, errno, &self.stats, paths) {
                         self.send_frames(next);
                     }
                     next += 1;
@@ -246,6 +251,10 @@ impl EncapIo for EncapPoll {
         }
         self.plan.clear();
         Ok(())
+    }
+
+    fn reply(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.queue.write(packet)
     }
 }
 

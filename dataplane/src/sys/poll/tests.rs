@@ -9,6 +9,7 @@ use crate::offload::vnet_hdr::Layout;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{DECAP_BATCH_BYTES, DecapIo, EncapIo, HEADROOM};
 use crate::sys::event::StopEvent;
+use crate::sys::path::tests::probe;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use crate::sys::udp;
 use socket2::Socket;
@@ -38,7 +39,8 @@ fn encap(sockets: Vec<Socket>) -> Encap {
     let waiter = Waiter::new(stop.clone(), Duration::ZERO).unwrap();
     let stats = Arc::new(WorkerStats::default());
     let plan = SendPlan::new(64, 4096, 128);
-    let io = EncapPoll::new(queue, sockets.into(), None, &waiter, plan, stats.clone()).unwrap();
+    let sockets = sockets.into();
+    let io = EncapPoll::new(queue, sockets, None, &waiter, plan, probe(), stats.clone()).unwrap();
     Encap {
         io,
         waiter,
@@ -88,7 +90,7 @@ impl Encap {
 
 #[test]
 fn trains_keep_the_order_of_their_frames() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
     encap.carry(0..10, 1000);
     assert!(encap.io.end_batch().unwrap(), "the TUN is empty");
     for fill in 0..10 {
@@ -100,7 +102,7 @@ fn trains_keep_the_order_of_their_frames() {
 
 #[test]
 fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
-    let sockets = udp::senders(LOOPBACK, 1).unwrap();
+    let sockets = udp::senders(LOOPBACK, 1, false).unwrap();
     // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
     udp::tests::disable_checksums(&sockets[0]);
     let mut encap = encap(sockets);
@@ -118,7 +120,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
 
 #[test]
 fn a_frame_no_send_can_carry_is_counted_and_holds_none_back() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
     let (piece, _) = encap.io.parts().0.header(100).unwrap();
     encap.plan(1, SocketAddr::from(([240, 0, 0, 1], 9)), 100, &[piece]);
     encap.carry(7..8, 50);
@@ -130,7 +132,7 @@ fn a_frame_no_send_can_carry_is_counted_and_holds_none_back() {
 
 #[test]
 fn waits_end_with_input_and_with_the_stop_event() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1).unwrap());
+    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
     encap.carry(0..0, 0);
     assert!(encap.io.end_batch().unwrap());
     encap.tun.send(&[0; VNET_HDR_LEN + 1]).unwrap();

@@ -10,10 +10,12 @@ use crate::sys::engine::{
 };
 use crate::sys::event::StopEvent;
 use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
+use crate::sys::path::PathProbe;
 use crate::sys::tap::Tap;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use io_uring::{opcode, squeue, types};
 use socket2::Socket;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
@@ -45,11 +47,12 @@ pub struct EncapRing {
     refused: Vec<(usize, i32)>,
     /// Batches since the kernel last refused a send.
     clean_batches: u32,
+    paths: PathProbe,
     stats: Arc<WorkerStats>,
     // Registered with the ring; kept so that they close after it.
     sockets: Arc<[Socket]>,
     tap: Option<Arc<Tap>>,
-    _queue: Arc<TunQueue>,
+    queue: Arc<TunQueue>,
 }
 
 impl EncapRing {
@@ -57,13 +60,14 @@ impl EncapRing {
     ///
     /// `plan` bounds what one batch may hold; `sockets` are the send pool, indexed by
     /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers; `tap`
-    /// takes super-packets that leave whole.
+    /// takes super-packets that leave whole; `paths` learns why sends are refused.
     pub fn new(
         queue: Arc<TunQueue>,
         sockets: Arc<[Socket]>,
         tap: Option<Arc<Tap>>,
         stop: &StopEvent,
         plan: SendPlan,
+        paths: PathProbe,
         stats: Arc<WorkerStats>,
     ) -> Result<EncapRing, EngineError> {
         let mut files = vec![stop.as_fd().as_raw_fd(), queue.as_fd().as_raw_fd()];
@@ -95,11 +99,12 @@ impl EncapRing {
             iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
             refused: Vec::with_capacity(plan.capacity()),
             clean_batches: 0,
+            paths,
             plan,
             stats,
             sockets,
             tap,
-            _queue: queue,
+            queue,
         })
     }
 
@@ -178,7 +183,8 @@ impl EncapRing {
             outgoing::note_refused_whole(send, errno, self.tap.as_deref(), &self.stats);
             return Ok(());
         }
-        if !outgoing::may_go_singly(&mut self.plan, index, errno, &self.stats) {
+        let (plan, paths) = (&mut self.plan, &mut self.paths);
+        if !outgoing::may_go_singly(plan, index, errno, &self.stats, paths) {
             return Ok(());
         }
         self.queue_frames(index);
@@ -222,6 +228,10 @@ impl EncapIo for EncapRing {
 
     fn flush(&mut self) -> Result<(), EngineError> {
         self.send_plan(false)
+    }
+
+    fn reply(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.queue.write(packet)
     }
 }
 

@@ -1,0 +1,155 @@
+//! Asking the kernel for the MTU of a path.
+//!
+//! The kernel keeps what routers report for every destination (RFC 1191, RFC 8201), believes
+//! it for ten minutes, and holds every send against it. So the refusal of a send says all
+//! there is to learn, and nobody has to read the error queue of a socket. Worse, with
+//! `IP_RECVERR` on, each report would make the next send on that socket fail, whoever it is
+//! for, and the sockets are shared by all peers.
+#![allow(unsafe_code)]
+
+use super::clock::Clock;
+use super::udp::{self, SocketError};
+use crate::offload::train::FRAME_OVERHEAD;
+use crate::route::pmtu::PathMtus;
+use crate::stats::{Count, WorkerStats};
+use crate::wire::{ipv4, ipv6};
+use socket2::Socket;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// Bytes of IP and UDP header around a frame.
+pub fn outer_headers(peer: IpAddr) -> usize {
+    let ip = match peer.to_canonical() {
+        IpAddr::V4(_) => ipv4::MIN_HEADER_LEN,
+        IpAddr::V6(_) => ipv6::HEADER_LEN,
+    };
+    ip + crate::wire::udp::HEADER_LEN
+}
+
+/// The longest inner packet that a path of this MTU carries in one outer packet.
+pub fn inner_limit(peer: IpAddr, mtu: u16) -> usize {
+    usize::from(mtu).saturating_sub(outer_headers(peer) + FRAME_OVERHEAD)
+}
+
+/// Learns MTUs when sends are refused. One for each worker.
+pub struct PathProbe {
+    /// Sends nothing. Connected to a peer, it knows the route and so the MTU to it.
+    socket: Socket,
+    paths: Arc<PathMtus>,
+    clock: Clock,
+}
+
+impl PathProbe {
+    /// A probe of the paths from `local`, which tells `paths` the time by `clock`.
+    pub fn new(
+        local: IpAddr,
+        paths: Arc<PathMtus>,
+        clock: Clock,
+    ) -> Result<PathProbe, SocketError> {
+        Ok(PathProbe {
+            socket: udp::probe(local)?,
+            paths,
+            clock,
+        })
+    }
+
+    /// Whether a frame of `frame_len` bytes exceeds the MTU of the path to `to`. What is not
+    /// known is asked for and learned.
+    pub(super) fn is_too_long(
+        &mut self,
+        to: SocketAddr,
+        frame_len: usize,
+        stats: &WorkerStats,
+    ) -> bool {
+        let now = self.clock.now_ms();
+        let packet = frame_len + outer_headers(to.ip());
+        let exceeds = |mtu: u16| packet > usize::from(mtu);
+        if self.paths.get(to.ip(), now).is_some_and(exceeds) {
+            return true;
+        }
+        // Where the kernel cannot say, as without a route, nothing is learned.
+        let Some(mtu) = self.ask(to).ok().filter(|&mtu| exceeds(mtu)) else {
+            return false;
+        };
+        self.paths.learn(to.ip(), mtu, now);
+        stats.add(Count::PathMtusLearned, 1);
+        true
+    }
+
+    /// The MTU of the path to `to` as the kernel knows it.
+    fn ask(&self, to: SocketAddr) -> io::Result<u16> {
+        self.socket.connect(&to.into())?;
+        let (level, option) = match to {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+        };
+        let mut mtu: libc::c_int = 0;
+        let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes, one int, to `mtu`.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                option,
+                (&raw mut mtu).cast(),
+                &mut len,
+            )
+        };
+        match result {
+            0 => Ok(u16::try_from(mtu).unwrap_or(u16::MAX)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    /// A probe on loopback that nobody else learns from.
+    pub(in crate::sys) fn probe() -> PathProbe {
+        PathProbe::new(LOOPBACK, Arc::default(), Clock::start()).unwrap()
+    }
+
+    #[test]
+    fn overheads() {
+        let v6: IpAddr = "fd00::1".parse().unwrap();
+        assert_eq!(inner_limit(LOOPBACK, 1500), 1450);
+        assert_eq!(inner_limit(v6, 1500), 1430);
+        assert_eq!(inner_limit("::ffff:10.0.0.1".parse().unwrap(), 1500), 1450);
+        assert_eq!(inner_limit(v6, 60), 0);
+    }
+
+    #[test]
+    fn the_kernel_knows_the_mtu_of_loopback() {
+        // 65,536 by default, which is more than a datagram can use.
+        assert_eq!(probe().ask((LOOPBACK, 9).into()).unwrap(), 65_535);
+    }
+
+    #[test]
+    fn nothing_is_learned_from_a_frame_that_fits_or_a_peer_without_a_route() {
+        let mut probe = probe();
+        let stats = WorkerStats::default();
+        assert!(!probe.is_too_long((LOOPBACK, 9).into(), 60_000, &stats));
+        // Bound to loopback, it can have no route to there.
+        assert!(!probe.is_too_long(([240, 0, 0, 1], 9).into(), 60_000, &stats));
+        assert!(probe.paths.is_empty());
+        assert_eq!(stats.get(Count::PathMtusLearned), 0);
+    }
+
+    #[test]
+    fn what_is_too_long_is_learned_once() {
+        let mut probe = probe();
+        let stats = WorkerStats::default();
+        for _ in 0..2 {
+            assert!(probe.is_too_long((LOOPBACK, 9).into(), 65_508, &stats));
+        }
+        assert_eq!(probe.paths.get(LOOPBACK, 0), Some(65_535));
+        assert_eq!(stats.get(Count::PathMtusLearned), 1);
+    }
+}

@@ -1,0 +1,384 @@
+//! Packets that are longer than the path to their peer.
+//!
+//! | packet | what becomes of it | its sender |
+//! |---|---|---|
+//! | TCP super-packet | shorter segments | is told, if it set DF |
+//! | IPv4 with DF clear, and each datagram of such a super-packet | fragments | is not told |
+//! | anything else | goes as it is where IP may fragment outer packets, else it is dropped | is told |
+//!
+//! To tell is to write an ICMP error to the TUN, at a limited rate. It comes from the address
+//! that the packet was for, as that of a kernel tunnel does: the kernel takes no packet from
+//! a device that claims to come from an address of the node, such as the tunnel's own.
+
+use super::encap::{self, MAX_HEADER};
+use super::flow;
+use crate::offload::ecn;
+use crate::offload::fragment::Fragmenter;
+use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
+use crate::offload::segment::{self, MAX_HEADER_LEN, Segmenter};
+use crate::offload::train::FRAME_OVERHEAD;
+use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
+use crate::route::pmtu::{self, PathMtus};
+use crate::route::table::Table;
+use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
+use crate::sys::path::inner_limit;
+use crate::sys::tun::VNET_HDR_LEN;
+use crate::wire::icmp::{self, Refused};
+use crate::wire::ip::IpPacket;
+use crate::wire::{ipv4, ipv6};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Milliseconds between two ICMP errors of one worker, after a burst.
+const REPLY_INTERVAL_MS: u64 = 10;
+
+/// ICMP errors that one worker may send at once: some for each of the flows that meet a
+/// smaller path at the same time.
+const REPLY_BURST: u64 = 50;
+
+/// What one encap worker does about packets that are too long.
+pub struct Oversize {
+    paths: Arc<PathMtus>,
+    outer_df: bool,
+    replies: Tokens,
+    /// Milliseconds, at the beginning of the batch.
+    now: u64,
+}
+
+/// A packet that is too long for its path.
+struct Found {
+    frames: Frames,
+    /// It is lost if outer packets must not be fragmented.
+    whole: bool,
+    /// Its sender expects to hear of it.
+    tell: bool,
+    /// Cuts it as its sender meant it, if it is a super-packet.
+    segmenter: Option<Segmenter>,
+    /// The longest packet that fits.
+    limit: usize,
+}
+
+impl Oversize {
+    /// Go by what is known in `paths`. With `outer_df` outer packets must not be fragmented.
+    pub fn new(paths: Arc<PathMtus>, outer_df: bool) -> Oversize {
+        Oversize {
+            paths,
+            outer_df,
+            replies: Tokens::default(),
+            now: 0,
+        }
+    }
+
+    /// Begin a batch. `now`, in milliseconds, is asked for only if it matters.
+    pub fn begin(&mut self, now: impl FnOnce() -> u64) {
+        if !self.paths.is_empty() {
+            self.now = now();
+        }
+    }
+
+    /// Deal with `packet` if it is too long for its path; `false` if it is not, or if nobody
+    /// can say, and nothing has been done.
+    pub fn take(
+        &mut self,
+        io: &mut impl EncapIo,
+        packet: TunPacket,
+        table: &Table,
+        stats: &WorkerStats,
+        buckets: u8,
+    ) -> Result<bool, EngineError> {
+        if !self.paths.any(self.now) {
+            return Ok(false);
+        }
+        let TunPacket { buffer, len } = packet;
+        let bytes = io.parts().1.bytes_mut(buffer);
+        let mut found = match self.find(bytes, len, table, buckets) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(false),
+            Err(reason) => {
+                stats.count_drop(reason);
+                return Ok(true);
+            }
+        };
+        if found.tell {
+            self.tell(io, packet, &found, stats);
+        }
+        if found.whole && self.outer_df {
+            stats.count_drop(Reason::TooBig);
+            return Ok(true);
+        }
+        loop {
+            let (plan, buffers) = io.parts();
+            let ip = buffers.bytes(buffer).get(HEADROOM..HEADROOM + len);
+            let done = found.frames.plan(buffer, ip.unwrap_or(&[]), plan, stats);
+            if done {
+                return Ok(true);
+            }
+            io.flush()?;
+        }
+    }
+
+    /// What is to be done about the packet of `len` bytes in `bytes`, the whole buffer:
+    /// nothing if it fits. What is malformed is left to those who send packets that fit.
+    fn find(
+        &self,
+        bytes: &mut [u8],
+        len: usize,
+        table: &Table,
+        buckets: u8,
+    ) -> Result<Option<Found>, Reason> {
+        let Some((head, ip)) = bytes
+            .get_mut(..HEADROOM + len)
+            .and_then(|bytes| bytes.split_at_mut_checked(HEADROOM))
+        else {
+            return Ok(None);
+        };
+        let Ok(offload) = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy) else {
+            return Ok(None);
+        };
+        let Some((way, limit)) = self.way(ip, table, buckets) else {
+            return Ok(None);
+        };
+        let Some(segmenter) = super_or_single(&offload, ip, limit) else {
+            return Ok(None);
+        };
+        let may_cut = ipv4::Packet::new(&ip[..]).is_ok_and(|packet| !packet.dont_frag());
+        let cut = cut(ip, segmenter, may_cut, limit)?;
+        let whole = matches!(cut, Cut::AsItIs(..));
+        Ok(Some(Found {
+            frames: Frames {
+                cut,
+                way,
+                alone: whole,
+            },
+            whole,
+            tell: !may_cut,
+            segmenter,
+            limit,
+        }))
+    }
+
+    /// The way to the peer of a packet, and the longest that a packet may be on it; `None` if
+    /// no MTU is known of it.
+    fn way(&self, ip: &[u8], table: &Table, buckets: u8) -> Option<(Way, usize)> {
+        let packet = IpPacket::new(ip).ok()?;
+        let peer = encap::find_peer(table, packet.dst()).ok()?;
+        let mtu = self.paths.get(peer.addr.ip(), self.now)?;
+        let limit = inner_limit(peer.addr.ip(), mtu);
+        let (limit, header) = match packet {
+            IpPacket::V4(_) => (limit, peer.header_v4),
+            // No IPv6 sender goes below that, whatever it is told (RFC 8201 section 4).
+            IpPacket::V6(_) => (limit.max(usize::from(pmtu::MIN_V6)), peer.header_v6),
+        };
+        let key = TrainKey {
+            peer: peer.id,
+            bucket: flow::bucket(&packet, buckets),
+            ecn: ecn::encap(packet.ecn()),
+        };
+        let to = peer.addr;
+        Some((Way { key, to, header }, limit))
+    }
+
+    /// Tell the sender of a packet how long it may be, unless too many were told of late.
+    fn tell(
+        &mut self,
+        io: &mut impl EncapIo,
+        packet: TunPacket,
+        found: &Found,
+        stats: &WorkerStats,
+    ) {
+        if !self.replies.has_one(self.now) {
+            stats.add(Count::IcmpLimited, 1);
+            return;
+        }
+        let end = HEADROOM + packet.len;
+        let ip = io.parts().1.bytes(packet.buffer).get(HEADROOM..end);
+        let mut out = [0; icmp::v6::MAX_LEN];
+        let written = too_big(&mut out, ip.unwrap_or(&[]), found.segmenter, found.limit);
+        // Refused where the RFCs forbid an answer, as to an ICMP error.
+        let Some(reply) = written.ok().and_then(|len| out.get(..len)) else {
+            return;
+        };
+        self.replies.take_one(self.now);
+        match io.reply(reply) {
+            Ok(()) => stats.add(Count::IcmpSent, 1),
+            Err(_) => stats.count_drop(Reason::WriteFailed),
+        }
+    }
+}
+
+/// What cuts a super-packet into its segments, and nothing for a single packet, which gets
+/// its checksum finished. `None` if it fits or is malformed.
+fn super_or_single(offload: &VnetHdr, ip: &mut [u8], limit: usize) -> Option<Option<Segmenter>> {
+    if offload.gso() != vnet_hdr::GSO_NONE {
+        let segmenter = Segmenter::new(offload, ip).ok()?;
+        return (segmenter.next_len() > Some(limit)).then_some(Some(segmenter));
+    }
+    let too_long = IpPacket::new(ip).is_ok_and(|packet| packet.total_len() > limit);
+    (too_long && segment::finish_checksum(offload, ip).is_ok()).then_some(None)
+}
+
+/// How to send a packet in packets of `limit` bytes. `may_cut`: its sender allows fragments.
+fn cut(
+    ip: &[u8],
+    segmenter: Option<Segmenter>,
+    may_cut: bool,
+    limit: usize,
+) -> Result<Cut, Reason> {
+    if let Some(segmenter) = segmenter {
+        return Ok(match segmenter.shortened(limit) {
+            Some(shorter) => Cut::Segments(shorter),
+            None if may_cut => Cut::Datagrams(segmenter, None, limit),
+            None => Cut::AsItIs(Some(segmenter), 0..0),
+        });
+    }
+    let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
+    let total = packet.total_len();
+    if !may_cut {
+        return Ok(Cut::AsItIs(None, 0..total));
+    }
+    let header_len = packet.header_len();
+    let header = ip.get(..header_len).unwrap_or(&[]);
+    let fragmenter = Fragmenter::new(header, header_len..total, limit);
+    fragmenter.map(Cut::Fragments).map_err(|_| Reason::BadInner)
+}
+
+/// Write to `out` the ICMP error that tells the sender of `ip` that packets on this path may
+/// be `limit` bytes long. Of a super-packet the first segment is quoted, as `segmenter` cuts
+/// it. Returns the error's length.
+fn too_big(
+    out: &mut [u8],
+    ip: &[u8],
+    segmenter: Option<Segmenter>,
+    limit: usize,
+) -> Result<usize, Refused> {
+    let mut first = [0; icmp::v6::MAX_LEN];
+    let offender = match segmenter {
+        None => ip,
+        Some(mut segmenter) => {
+            let payload = segmenter.segment(ip, &mut first).ok_or(Refused::NoRoom)?;
+            let header_len = segmenter.header_len();
+            let room = first.get_mut(header_len..).ok_or(Refused::NoRoom)?;
+            let payload = ip.get(payload).ok_or(Refused::NoRoom)?;
+            let len = payload.len().min(room.len());
+            room[..len].copy_from_slice(&payload[..len]);
+            &first[..header_len + len]
+        }
+    };
+    // The header alone is checked: what is quoted may end before the packet does.
+    if let Ok(offender) = ipv4::Packet::header_only(offender) {
+        let (code, mtu) = (icmp::v4::FRAGMENTATION_NEEDED, limit as u16);
+        return icmp::v4::unreachable(out, offender.dst(), code, mtu, &offender);
+    }
+    let offender = ipv6::Packet::header_only(offender).map_err(|_| Refused::NoRoom)?;
+    icmp::v6::packet_too_big(out, offender.dst(), limit as u32, &offender)
+}
+
+/// How a packet becomes inner packets.
+enum Cut {
+    /// Into segments that fit.
+    Segments(Segmenter),
+    /// Into fragments.
+    Fragments(Fragmenter),
+    /// Into datagrams, and each of them into fragments of this length.
+    Datagrams(Segmenter, Option<Fragmenter>, usize),
+    /// Into the segments that its sender asked for, or not at all: then these bytes of it are
+    /// still to go.
+    AsItIs(Option<Segmenter>, Range<usize>),
+}
+
+/// What all frames of a packet have in common.
+struct Way {
+    key: TrainKey,
+    to: SocketAddr,
+    header: [u8; FRAME_OVERHEAD],
+}
+
+/// The frames of one packet on their way into the plan. As
+/// [`Pending`](super::encap::Pending), it holds no borrow.
+struct Frames {
+    cut: Cut,
+    way: Way,
+    /// They are too long to be part of a train.
+    alone: bool,
+}
+
+impl Frames {
+    /// Write the next inner packet's header to `slot`; its length, and where in `ip` its
+    /// payload lies.
+    fn next(&mut self, ip: &[u8], slot: &mut [u8]) -> Option<(usize, Range<usize>)> {
+        match &mut self.cut {
+            Cut::Segments(segmenter) | Cut::AsItIs(Some(segmenter), _) => {
+                let payload = segmenter.segment(ip, slot)?;
+                Some((segmenter.header_len(), payload))
+            }
+            Cut::Fragments(fragmenter) => fragmenter.fragment(slot),
+            Cut::Datagrams(segmenter, fragmenter, limit) => {
+                if let Some(next) = fragmenter.as_mut().and_then(|next| next.fragment(slot)) {
+                    return Some(next);
+                }
+                let payload = segmenter.segment(ip, slot)?;
+                let head = slot.get(..segmenter.header_len())?;
+                let datagram = Fragmenter::new(head, payload, *limit).ok()?;
+                fragmenter.insert(datagram).fragment(slot)
+            }
+            Cut::AsItIs(None, rest) => {
+                let all = std::mem::take(rest);
+                (!all.is_empty()).then_some((0, all))
+            }
+        }
+    }
+
+    /// Plan as many frames as fit; `true` once all are planned.
+    fn plan(&mut self, buffer: u16, ip: &[u8], plan: &mut SendPlan, stats: &WorkerStats) -> bool {
+        let mut inner = [0; MAX_HEADER_LEN];
+        while plan.has_room(MAX_HEADER) {
+            let Some((header_len, payload)) = self.next(ip, &mut inner) else {
+                return true;
+            };
+            let inner = &inner[..header_len];
+            let Some((header, slot)) = plan.header(FRAME_OVERHEAD + header_len) else {
+                return true;
+            };
+            let (outer, rest) = slot.split_at_mut(FRAME_OVERHEAD);
+            outer.copy_from_slice(&self.way.header);
+            rest.copy_from_slice(inner);
+            let frame_len = FRAME_OVERHEAD + header_len + payload.len();
+            let payload = Piece {
+                source: Source::Buffer(buffer),
+                offset: (HEADROOM + payload.start) as u32,
+                len: payload.len() as u32,
+            };
+            // Room was checked, so this cannot be refused.
+            let Way { key, to, .. } = self.way;
+            let _ = match self.alone {
+                true => plan.push_alone(key, to, frame_len, &[header, payload]),
+                false => plan.push(key, to, frame_len, &[header, payload]),
+            };
+            let fragment = ipv4::Packet::header_only(inner).is_ok_and(|ip| ip.is_fragment());
+            stats.add(Count::FragmentsMade, u64::from(fragment));
+        }
+        false
+    }
+}
+
+/// A bucket of tokens that fills at one every [`REPLY_INTERVAL_MS`] up to [`REPLY_BURST`].
+#[derive(Default)]
+struct Tokens {
+    /// When it will be full.
+    full: u64,
+}
+
+impl Tokens {
+    fn has_one(&self, now: u64) -> bool {
+        self.full <= now + (REPLY_BURST - 1) * REPLY_INTERVAL_MS
+    }
+
+    fn take_one(&mut self, now: u64) {
+        self.full = self.full.max(now) + REPLY_INTERVAL_MS;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Underlays of other MTUs than 1500, and paths that are smaller than the underlay.
+
+use crate::cluster::{Cluster, NEWS};
+use crate::errors::Errors;
+use crate::traffic::{tcp, udp, udp_super};
+use std::time::{Duration, Instant};
+use weft_benches::lab::topology::{UNDERLAY, ping};
+use weft_benches::lab::{Regime, netns, run, skips_test};
+
+/// IP, UDP, VXLAN and Ethernet headers around an inner packet.
+const OVERHEAD: u32 = 50;
+
+/// IP and ICMP header of an echo.
+const ECHO: u32 = 28;
+
+/// The MTU in the middle of the path, and the longest inner packet that it carries.
+const MIDDLE: u32 = 1_300;
+const MIDDLE_INNER: u32 = MIDDLE - OVERHEAD;
+
+/// Both engines, by their flags.
+const ENGINES: [&str; 2] = ["-engine=ring", "-engine=poll"];
+
+/// What `ping` prints, whether or not it is answered.
+fn ping_says(cluster: &Cluster, from: usize, to: usize, args: &[&str]) -> String {
+    let mut command = cluster.pod(from).ns.command("ping");
+    command.args(["-n", "-i", "0.1", "-W", "1"]).args(args);
+    command.arg(cluster.pod(to).address.to_string());
+    match run(&mut command) {
+        Ok(text) => text,
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Pings of the largest size that fits, and TCP and UDP of every size, both ways.
+fn exchange(cluster: &Cluster, inner_mtu: u32) {
+    let largest = inner_mtu - ECHO;
+    for (from, to) in [(1, 2), (2, 1)] {
+        let (from, to) = (cluster.pod(from), cluster.pod(to));
+        ping(&from.ns, to.address, 5, largest, true).unwrap();
+        ping(&from.ns, to.address, 5, largest + 1, false).unwrap();
+        tcp(from, to, 4, 4 << 20);
+        udp(from, to, &[0, 1_001, largest as usize, 20_000], 20);
+        udp_super(from, to, largest as usize, 6, 77);
+    }
+}
+
+#[test]
+fn jumbo_and_small_underlays_are_used_to_the_last_byte() {
+    if skips_test() {
+        return;
+    }
+    for (mtu, regime) in [
+        (9_000, Regime::R1),
+        (9_000, Regime::R3),
+        (1_280, Regime::R1),
+        (1_280, Regime::R3),
+    ] {
+        let cluster = Cluster::on_underlay(2, mtu, regime, None, &[]);
+        let errors = Errors::of(&cluster);
+        exchange(&cluster, mtu - OVERHEAD);
+        for number in [1, 2] {
+            assert_eq!(cluster.counter(number, "drop_send_failed"), 0);
+            assert_eq!(cluster.counter(number, "path_mtus_learned"), 0);
+        }
+        errors.assert_none_since(&cluster);
+    }
+}
+
+#[test]
+fn a_configured_mtu_above_the_underlays_loses_nothing() {
+    if skips_test() {
+        return;
+    }
+    for engine in ENGINES {
+        for regime in [Regime::R1, Regime::R3] {
+            let cluster =
+                Cluster::on_underlay(2, 1_500, regime, Some(4_000), &[engine, "-tunnel-gso=off"]);
+            let errors = Errors::of(&cluster);
+            let (a, b) = (cluster.pod(1), cluster.pod(2));
+            // Before anything is learned IP fragments the outer packets.
+            ping(&a.ns, b.address, 5, 3_950 - ECHO, true).unwrap();
+            for (from, to) in [(a, b), (b, a)] {
+                tcp(from, to, 4, 4 << 20);
+                udp(from, to, &[1_001, 1_422, 20_000], 20);
+                // The sender knows better by now than to ask for more.
+                udp_super(from, to, 1_400, 6, 77);
+                ping(&from.ns, to.address, 5, 3_950 - ECHO, false).unwrap();
+            }
+            // The first train of node 1 tells; after that all TCP segments fit. Pod 1, which was
+            // told, may advertise so small a segment size that node 2 has nothing to learn.
+            assert_eq!(
+                cluster.counter(1, "path_mtus_learned"),
+                1,
+                "{engine} {regime}"
+            );
+            assert!(cluster.counter(1, "icmp_sent") > 0, "{engine} {regime}");
+            for number in [1, 2] {
+                assert_eq!(
+                    cluster.counter(number, "downgrades"),
+                    0,
+                    "{engine} {regime}"
+                );
+                assert_eq!(cluster.counter(number, "drop_send_failed"), 0);
+                assert_eq!(cluster.counter(number, "drop_too_big"), 0);
+            }
+            errors.assert_none_since(&cluster);
+        }
+    }
+}
+
+/// Nodes 1 and 2, whose way to each other leads through node 3, which hands on no packet of
+/// more than [`MIDDLE`] bytes. The underlay says 1500.
+fn with_a_narrow_middle(engine: &str, regime: Regime) -> Cluster {
+    let cluster = Cluster::on_underlay(3, 1_500, regime, None, &["-outer-df", engine]);
+    let router = &cluster.lab.node(3).ns;
+    for key in ["all", "default", UNDERLAY] {
+        let key = format!("net/ipv4/conf/{key}/send_redirects");
+        router.sysctl(&key, "0").unwrap();
+    }
+    let via = cluster.lab.node(3).underlay;
+    for (own, other) in [(1, 2), (2, 1)] {
+        let to = cluster.lab.node(other).underlay;
+        let route = format!("route add {to}/32 dev {UNDERLAY} mtu {MIDDLE}");
+        router.ip(&route).unwrap();
+        let route = format!("route add {to}/32 via {via} dev {UNDERLAY}");
+        cluster.lab.node(own).ns.ip(&route).unwrap();
+    }
+    cluster
+}
+
+#[test]
+fn with_df_on_outer_packets_senders_learn_the_mtu_of_the_path() {
+    if skips_test() {
+        return;
+    }
+    for engine in ENGINES {
+        let cluster = with_a_narrow_middle(engine, Regime::R1);
+        let (a, b) = (cluster.pod(1), cluster.pod(2));
+        ping(&a.ns, b.address, 5, MIDDLE_INNER - ECHO, true).unwrap();
+
+        // The first is lost in the middle, the second is refused here, the third is answered.
+        let mut said = String::new();
+        let told = netns::wait_until(NEWS, || {
+            said = ping_says(&cluster, 1, 2, &["-c", "4", "-M", "do", "-s", "1422"]);
+            said.contains("mtu")
+        });
+        assert!(told, "{engine}: {said}");
+        let mtu = format!("mtu = {MIDDLE_INNER}");
+        assert!(
+            said.contains(&mtu) || said.contains(&mtu.replace(' ', "")),
+            "{said}"
+        );
+        assert!(cluster.counter(1, "icmp_sent") > 0);
+        assert!(cluster.counter(1, "drop_too_big") > 0);
+        assert_eq!(cluster.counter(1, "path_mtus_learned"), 1);
+
+        // The way back is learned by what comes back.
+        let learned = netns::wait_until(NEWS, || {
+            ping_says(&cluster, 2, 1, &["-c", "4", "-M", "do", "-s", "1422"]);
+            cluster.counter(2, "path_mtus_learned") > 0
+        });
+        assert!(learned, "{engine}: node 2 learns nothing");
+
+        // What fits passes, and what may be fragmented arrives whole, once the pods have
+        // forgotten the MTU, by which they would fragment it themselves.
+        for pod in [a, b] {
+            pod.ns.ip("route flush cache").unwrap();
+        }
+        let errors = Errors::of(&cluster);
+        ping(&a.ns, b.address, 5, MIDDLE_INNER - ECHO, true).unwrap();
+        ping(&a.ns, b.address, 5, 1_422, false).unwrap();
+        assert!(cluster.counter(1, "fragments_made") > 0);
+        errors.assert_none_since(&cluster);
+    }
+}
+
+#[test]
+fn tcp_recovers_from_a_narrow_middle_and_delivers_everything() {
+    if skips_test() {
+        return;
+    }
+    for (engine, regime) in ENGINES.into_iter().zip([Regime::R1, Regime::R3]) {
+        let cluster = with_a_narrow_middle(engine, regime);
+        let errors = Errors::of(&cluster);
+        let (a, b) = (cluster.pod(1), cluster.pod(2));
+        for (from, to) in [(a, b), (b, a)] {
+            let start = Instant::now();
+            tcp(from, to, 2, 2 << 20);
+            let took = start.elapsed();
+            assert!(took < Duration::from_secs(10), "{engine}: {took:?}");
+        }
+        // Pod 1 then advertises so small a segment size that node 2 has nothing to learn.
+        assert_eq!(cluster.counter(1, "path_mtus_learned"), 1);
+        assert!(cluster.counter(1, "icmp_sent") > 0);
+        for number in [1, 2] {
+            assert_eq!(cluster.counter(number, "downgrades"), 0);
+        }
+        errors.assert_none_since(&cluster);
+    }
+}
