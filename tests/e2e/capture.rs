@@ -10,7 +10,7 @@ use weft_benches::lab::{Lab, Process, netns, run};
 const START: Duration = Duration::from_secs(10);
 
 /// Fields asked of tshark. Each frame has a value per layer, the outermost first.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 25] = [
     "frame.number",
     "frame.len",
     "ip.src",
