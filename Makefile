@@ -1,7 +1,7 @@
 # weft's usual errands. `make demo` and `make test` want root: they make network namespaces.
 
 .DEFAULT_GOAL := build
-.PHONY: setup build install lint test instructions demo
+.PHONY: setup build install lint test instructions demo bench
 
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -35,3 +35,7 @@ instructions:
 # Two nodes on this machine, measured against the kernel. make demo ARGS="--keep --regime all"
 demo: build
 	cargo run --release --quiet -- demo $(ARGS)
+
+# Every way between two nodes, measured, with JSON and an HTML page. make bench ARGS="--quick"
+bench: build
+	cargo run --release --quiet -- bench $(ARGS)

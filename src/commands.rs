@@ -12,6 +12,8 @@ pub(crate) enum Command {
     Agent,
     /// Two nodes on this machine, measured.
     Demo,
+    /// All contestants on this machine, measured, with a report.
+    Bench,
     /// Print the version.
     Version,
     /// Print the list of subcommands.
@@ -29,6 +31,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "demo",
         "make two nodes on this machine and measure them against the kernel",
         Command::Demo,
+    ),
+    (
+        "bench",
+        "measure all ways between two nodes and write tables, JSON and HTML",
+        Command::Bench,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

@@ -1,21 +1,20 @@
 //! `weft demo`: two nodes on this machine, measured against the kernel.
 
 mod args;
-mod progress;
 
-use args::{Args, Refusal};
-use progress::Progress;
+use crate::progress::Progress;
+use crate::words::print;
+use args::Args;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use weft_benches::lab::{
-    self, Cluster, ClusterOptions, Error, Path, Pod, Regime, Switch, guard, tools,
+    self, Arena, Cluster, ClusterOptions, Contestant, Error, Pod, Regime, guard, tools,
 };
 use weft_benches::load::Workload;
-use weft_benches::load::rounds::{self, Plan, Sample};
+use weft_benches::load::rounds::{self, Event, Plan, Sample};
 use weft_benches::report::{Comparison, Host};
 
 /// TCP throughput of flannel's `udp` backend in Gbit/s, measured once on two cores.
@@ -25,14 +24,7 @@ const FLANNEL_UDP_GBITS: f64 = 0.38;
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match args::parse(args) {
         Ok(args) => args,
-        Err(Refusal::Help(text)) => {
-            print(&text);
-            return ExitCode::SUCCESS;
-        }
-        Err(Refusal::Bad(line)) => {
-            eprintln!("weft demo: {line}");
-            return ExitCode::from(2);
-        }
+        Err(refusal) => return refusal.tell("weft demo"),
     };
     let result = if args.remove { remove() } else { show(&args) };
     match result {
@@ -45,11 +37,6 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Print to standard output; nobody reading it is no reason to fail.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 fn remove() -> lab::Result<()> {
     check_machine(false)?;
     let removed = guard::remove_orphans(true)?;
@@ -60,8 +47,8 @@ fn remove() -> lab::Result<()> {
     Ok(())
 }
 
-/// Everything the demo needs of the machine, checked before anything is made.
-fn check_machine(tools: bool) -> lab::Result<()> {
+/// Everything a measurement needs of the machine, checked before anything is made.
+pub(crate) fn check_machine(tools: bool) -> lab::Result<()> {
     if let Some(reason) = lab::unavailable() {
         return Err(Error::new(reason));
     }
@@ -79,40 +66,35 @@ fn check_machine(tools: bool) -> lab::Result<()> {
 fn show(args: &Args) -> lab::Result<()> {
     check_machine(true)?;
     let mut progress = Progress::new();
-    let mut cluster = Cluster::start(&ClusterOptions::new(own_binary()?), |what| {
-        progress.step(what);
-    })?;
+    let options = ClusterOptions::new(own_binary()?);
+    let cluster = Cluster::start(&options, |what| progress.step(what))?;
     progress.step("first pings");
     cluster.ping_all()?;
-    let switch = Switch::new(&cluster.lab, 1, 2, cluster.mtu())?;
-    let heading = heading(&cluster, args)?;
+    let mut arena = Arena::new(cluster)?;
+    let heading = heading(&arena.cluster, args)?;
     progress.pause(|| print(&heading));
 
-    let plan = Plan {
-        paths: Path::ALL.to_vec(),
-        workloads: Workload::ALL.to_vec(),
-        rounds: args.rounds,
-        time: Duration::from_secs(args.seconds),
-    };
+    let plan = plan(args);
     progress.measure(plan.runs() * args.regime.0.len());
     for &regime in args.regime.0.iter().filter(|_| args.rounds > 0) {
-        cluster.lab.set_regime(regime)?;
-        let samples = measure(&cluster, &switch, &plan, &mut progress)?;
+        arena.cluster.lab.set_regime(regime)?;
+        let samples = measure(&mut arena, &plan, &mut progress)?;
         let report = report(regime, &samples);
         progress.pause(|| print(&report));
     }
     progress.finish();
-    switch.choose(Path::Weft)?;
-    print(&drops(&cluster));
+    arena.choose(Contestant::weft())?;
+    print(&drops(&arena.cluster));
     if args.keep {
-        let text = how_to_enter(&cluster)?;
-        cluster.keep()?;
+        let text = how_to_enter(&arena.cluster)?;
+        arena.keep()?;
         print(&text);
     }
     Ok(())
 }
 
-fn own_binary() -> lab::Result<PathBuf> {
+/// This very program.
+pub(crate) fn own_binary() -> lab::Result<PathBuf> {
     std::env::current_exe().map_err(|e| Error::because("cannot find the weft binary", e))
 }
 
@@ -120,19 +102,34 @@ fn pods(cluster: &Cluster) -> lab::Result<(&Pod, &Pod)> {
     Ok((cluster.lab.node(1).pod()?, cluster.lab.node(2).pod()?))
 }
 
-fn measure(
-    cluster: &Cluster,
-    switch: &Switch,
-    plan: &Plan,
-    progress: &mut Progress,
-) -> lab::Result<Vec<Sample>> {
-    let regime = cluster.lab.regime();
-    let tell = |round: usize, workload: Workload, path: Path| {
-        let (load, path) = (workload.name(), path.name());
-        let load = load.split(',').next().unwrap_or(load);
-        progress.run(&format!("{regime} round {}: {load}, {path}", round + 1));
-    };
-    rounds::run(plan, switch, pods(cluster)?, &cluster.agent_pids(), tell)
+fn plan(args: &Args) -> Plan {
+    Plan {
+        contestants: vec![
+            Contestant::direct(),
+            Contestant::kernel(),
+            Contestant::weft(),
+        ],
+        workloads: Workload::FEW.to_vec(),
+        rounds: args.rounds,
+        time: Duration::from_secs(args.seconds),
+    }
+}
+
+/// Carry out the plan; the first thing that fails ends it.
+fn measure(arena: &mut Arena, plan: &Plan, progress: &mut Progress) -> lab::Result<Vec<Sample>> {
+    let regime = arena.cluster.lab.regime();
+    let mut samples = Vec::new();
+    rounds::run(plan, arena, |event| {
+        match event {
+            Event::Begins(run) => progress.run(&format!("{regime} {run}")),
+            Event::Measured(sample) => samples.push(sample),
+            Event::Failed(run, error) | Event::Out(run, error) => {
+                return Err(Error::because(run.contestant.name, error));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(samples)
 }
 
 fn heading(cluster: &Cluster, args: &Args) -> lab::Result<String> {
@@ -167,7 +164,8 @@ fn report(regime: Regime, samples: &[Sample]) -> String {
             "Userspace share of the CPU time of weft's two agents: {percent:.1} %"
         );
     }
-    let weft = comparison.summary(Workload::Tcp1, Path::Weft, |m| m.value);
+    let figure = Workload::Tcp1.main_figure();
+    let weft = comparison.summary(Workload::Tcp1, Contestant::weft(), figure);
     if let Some(weft) = weft {
         let times = weft.median / FLANNEL_UDP_GBITS;
         let _ = writeln!(

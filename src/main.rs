@@ -1,9 +1,12 @@
 //! The `weft` command: one thin file per subcommand.
 
 mod agent;
+mod bench;
 mod commands;
 mod demo;
+mod progress;
 mod version;
+mod words;
 
 use commands::Command;
 use std::ffi::OsString;
@@ -16,6 +19,7 @@ fn main() -> ExitCode {
     match commands::select(&program, &args) {
         Ok((Command::Agent, args)) => agent::run(args),
         Ok((Command::Demo, args)) => demo::run(args.iter().cloned()),
+        Ok((Command::Bench, args)) => bench::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

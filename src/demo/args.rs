@@ -1,8 +1,8 @@
 //! Flags of `weft demo`.
 
+use crate::words::{self, Refusal};
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::str::FromStr;
 use weft_benches::lab::Regime;
@@ -47,45 +47,13 @@ impl FromStr for Regimes {
     }
 }
 
-/// Why there are no arguments to act on.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Refusal {
-    /// Help was asked for: print this and end well.
-    Help(String),
-    /// A flag or value is wrong: print this one line and end with status 2.
-    Bad(String),
-}
-
-/// Read the words after `weft demo`. Flags may be written in Go's style, with one dash.
+/// Read the words after `weft demo`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Refusal> {
-    let words = std::iter::once("weft demo".into()).chain(words.map(two_dashes));
-    let mut args = Args::try_parse_from(words).map_err(|error| refuse(&error))?;
+    let mut args: Args = words::parse("weft demo", words)?;
     if args.quick {
         (args.rounds, args.seconds) = (1, 1);
     }
     Ok(args)
-}
-
-fn two_dashes(word: OsString) -> OsString {
-    match word.to_str() {
-        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
-            format!("-{text}").into()
-        }
-        _ => word,
-    }
-}
-
-fn refuse(error: &clap::Error) -> Refusal {
-    let text = error.render().to_string();
-    if error.kind() == ErrorKind::DisplayHelp {
-        return Refusal::Help(text);
-    }
-    let first = text.lines().next().unwrap_or_default();
-    let mut line = first.trim_start_matches("error: ").to_owned();
-    if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
-        line += &format!("; did you mean '{near}'?");
-    }
-    Refusal::Bad(line)
 }
 
 #[cfg(test)]

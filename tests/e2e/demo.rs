@@ -8,7 +8,7 @@ use weft_benches::lab::{netns, skips_test};
 
 /// The namespaces and lab directories there are. As with every test here that measures, no
 /// other lab may come or go meanwhile.
-fn traces() -> BTreeSet<String> {
+pub(crate) fn traces() -> BTreeSet<String> {
     let listed = Command::new("ip").args(["netns", "list"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let namespaces = listed.lines().filter_map(|line| line.split(' ').next());

@@ -89,6 +89,19 @@ impl Agent {
         Ok(())
     }
 
+    /// Stop the agent, if it runs, and start it with these further flags instead of those
+    /// it had, without waiting for it.
+    pub fn start_with(&mut self, flags: Vec<String>) -> Result<()> {
+        self.stop()?;
+        self.options.flags = flags;
+        self.start_again()
+    }
+
+    /// The further flags it was last started with.
+    pub fn flags(&self) -> &[String] {
+        &self.options.flags
+    }
+
     /// Wait until the agent has written its `subnet.env`.
     pub fn wait_ready(&mut self) -> Result<SubnetEnv> {
         let file = self.subnet_file();

@@ -97,6 +97,26 @@ impl Cluster {
         self.agents.iter().filter_map(Agent::pid).collect()
     }
 
+    /// Have all agents run with these further flags. They keep subnets, MACs and devices;
+    /// those that run with just these flags already go on as they are.
+    pub fn set_flags(&mut self, flags: &[&str]) -> Result<()> {
+        for agent in &mut self.agents {
+            if agent.pid().is_none() || agent.flags() != flags {
+                agent.start_with(flags.iter().map(|&f| f.to_owned()).collect())?;
+            }
+        }
+        for (i, agent) in self.agents.iter_mut().enumerate() {
+            let failed = |e| Error::because(format!("weft on node {}", i + 1), e);
+            let env = agent.wait_ready().map_err(failed)?;
+            if env != self.envs[i] {
+                return Err(failed(Error::new(
+                    "it came back with another subnet or MTU",
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Wait until every pod of an agent's node reaches every other, with small packets and
     /// with the largest that fit the overlay's MTU unfragmented.
     pub fn ping_all(&self) -> Result<()> {

@@ -24,6 +24,10 @@ const ID_LEN: usize = 6;
 static LABS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// What is to be done between an interrupted process's clean-up and its end.
+type LastWords = Box<dyn FnOnce() + Send>;
+static LAST_WORDS: Mutex<Option<LastWords>> = Mutex::new(None);
+
 /// Permission to create things; the signal handler waits for its end.
 pub(super) struct Creating {
     _labs: MutexGuard<'static, BTreeSet<String>>,
@@ -42,6 +46,14 @@ pub(super) fn creating() -> Result<Creating> {
 /// echoes of the clean-up.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// When a signal ends this process, call `f` after the labs are removed. A later call takes
+/// the place of an earlier one. `f` must not wait for what another
+/// thread may hold for long: those go on, and fail, meanwhile.
+pub fn on_interrupt(f: impl FnOnce() + Send + 'static) {
+    let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    *words = Some(Box::new(f));
 }
 
 /// Wait for the end when interrupted, so that the clean-up has the last word; else return.
@@ -222,6 +234,13 @@ fn close(signal: i32) {
         if let Err(error) = remove(id) {
             eprintln!("lab {id}: {error}");
         }
+    }
+    let words = LAST_WORDS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(say) = words {
+        say();
     }
     std::process::exit(128 + signal);
 }

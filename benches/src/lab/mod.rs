@@ -1,13 +1,17 @@
 //! The lab: nodes and pods in network namespaces, joined by one underlay.
 //!
 //! [`Lab`] makes nodes; [`Etcd`], [`Agent`] and [`Vtep`] (kernel VXLAN) run on them;
-//! [`Path`] chooses which of them carries pod traffic. Everything a lab makes carries
+//! a [`Switch`] chooses which [`Path`] pod traffic takes, and an [`Arena`] lets
+//! [`Contestant`]s take turns. Everything a lab makes carries
 //! its id in its name, so several can run at once and each removes only its own: on drop,
 //! on failure, and on SIGINT, SIGTERM or SIGHUP (see [`guard`]).
 
 pub mod agent;
+pub mod arena;
 pub mod cluster;
+pub mod contestant;
 pub mod etcd;
+pub mod flannel;
 pub mod guard;
 pub mod kernel;
 pub mod netns;
@@ -15,9 +19,12 @@ pub mod path;
 pub mod regime;
 pub mod tools;
 pub mod topology;
+pub mod tuntap;
 
 pub use agent::{Agent, AgentOptions, SubnetEnv};
+pub use arena::Arena;
 pub use cluster::{Cluster, ClusterOptions};
+pub use contestant::{CONTESTANTS, Contestant};
 pub use etcd::Etcd;
 pub use kernel::{Vtep, VxlanSpec};
 pub use netns::{Namespace, Process};

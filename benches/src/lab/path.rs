@@ -1,15 +1,15 @@
 //! Which way pod traffic between two nodes takes.
 //!
 //! weft's one route covers the whole Network; a more specific route to the other node's pod
-//! subnet diverts traffic to kernel VXLAN or straight to the other node. Pods, their MTU and
-//! their connections' addresses are the same on all three ways.
+//! subnet diverts traffic to another tunnel or straight to the other node. Pods, their MTU and
+//! their connections' addresses are the same on all ways.
 
-use super::{Error, Lab, Namespace, Result, Vtep, VxlanSpec, topology};
+use super::{Error, Lab, Namespace, Result, Vtep, VxlanSpec, flannel, topology, tuntap};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
-/// A contestant: how pod traffic crosses the underlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// How pod traffic crosses the underlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// Routed as it is, without a tunnel.
     Direct,
@@ -17,20 +17,10 @@ pub enum Path {
     Kernel,
     /// weft's agents.
     Weft,
-}
-
-impl Path {
-    /// All of them, in the order of the report's columns.
-    pub const ALL: [Path; 3] = [Path::Direct, Path::Kernel, Path::Weft];
-
-    /// Name for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Path::Direct => "direct",
-            Path::Kernel => "kernel VXLAN",
-            Path::Weft => "weft",
-        }
-    }
+    /// The one-packet-at-a-time forwarder, see [`super::tuntap`].
+    TunTap,
+    /// flanneld's `udp` backend, see [`super::flannel`].
+    FlannelUdp,
 }
 
 /// One side of the switch.
@@ -79,46 +69,47 @@ impl Switch {
     pub fn choose(&self, path: Path) -> Result<()> {
         for side in &self.sides {
             let (ns, subnet) = (&side.ns, side.other_subnet);
-            let expected = match path {
+            let route = match path {
                 Path::Direct => {
-                    let via = side.other;
-                    let dev = topology::UNDERLAY;
-                    ns.ip(&format!("route replace {subnet} via {via} dev {dev}"))?;
-                    Some(dev)
+                    let (via, dev) = (side.other, topology::UNDERLAY);
+                    Some((dev, format!("via {via} dev {dev}")))
                 }
                 Path::Kernel => {
-                    let base = subnet.network();
-                    let dev = side.vtep.device();
-                    ns.ip(&format!(
-                        "route replace {subnet} via {base} dev {dev} onlink"
-                    ))?;
-                    Some(dev)
+                    let (base, dev) = (subnet.network(), side.vtep.device());
+                    Some((dev, format!("via {base} dev {dev} onlink")))
                 }
-                Path::Weft => {
-                    if !ns
-                        .ip(&format!("route show exact {subnet}"))?
-                        .trim()
-                        .is_empty()
-                    {
-                        ns.ip(&format!("route del {subnet}"))?;
-                    }
-                    None
-                }
+                Path::TunTap => Some((tuntap::DEVICE, format!("dev {}", tuntap::DEVICE))),
+                Path::FlannelUdp => Some((flannel::DEVICE, format!("dev {}", flannel::DEVICE))),
+                Path::Weft => None,
             };
+            match &route {
+                Some((_, way)) => {
+                    ns.ip(&format!("route replace {subnet} {way}"))?;
+                }
+                None => forget(ns, subnet)?,
+            }
             let dev = device_towards(ns, side.other_pod)?;
-            let right = match expected {
-                Some(expected) => dev == expected,
-                None => dev.starts_with("flannel"),
+            let right = match route {
+                Some((expected, _)) => dev == expected,
+                None => dev.starts_with("flannel."),
             };
             if !right {
-                let path = path.name();
                 return Err(Error::new(format!(
-                    "traffic for {subnet} leaves through {dev}, not through {path}"
+                    "traffic for {subnet} leaves through {dev}, which is not the way {path:?}"
                 )));
             }
         }
         Ok(())
     }
+}
+
+/// Delete the specific route to `subnet`, if there is one.
+fn forget(ns: &Namespace, subnet: Ipv4Net) -> Result<()> {
+    let routes = ns.ip(&format!("route show exact {subnet}"))?;
+    if !routes.trim().is_empty() {
+        ns.ip(&format!("route del {subnet}"))?;
+    }
+    Ok(())
 }
 
 fn subnet_of(lab: &Lab, number: usize) -> Result<Ipv4Net> {

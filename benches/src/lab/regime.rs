@@ -3,6 +3,19 @@
 use super::{Namespace, Result};
 use std::str::FromStr;
 
+/// What `ethtool -k` calls the features that tell one regime from another.
+const TELLING: [&str; 9] = [
+    "tx-checksumming",
+    "scatter-gather",
+    "tcp-segmentation-offload",
+    "generic-segmentation-offload",
+    "generic-receive-offload",
+    "tx-udp-segmentation",
+    "tx-udp_tnl-segmentation",
+    "tx-udp_tnl-csum-segmentation",
+    "rx-gro-list",
+];
+
 /// Offloads of the underlay. veth has them all, which no network card does in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Regime {
@@ -58,6 +71,23 @@ impl Regime {
     }
 }
 
+/// Names and states (`on`, `off`) of a device's features that matter here, as it says itself.
+pub fn features_of(namespace: &Namespace, device: &str) -> Result<Vec<(String, String)>> {
+    Ok(telling(&namespace.run(&["ethtool", "-k", device])?))
+}
+
+fn telling(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter_map(|line| {
+        let (name, rest) = line.trim().split_once(':')?;
+        // `on [fixed]`: whether it could be changed does not matter.
+        let state = rest.split_whitespace().next()?;
+        TELLING
+            .contains(&name)
+            .then(|| (name.to_owned(), state.to_owned()))
+    });
+    lines.collect()
+}
+
 impl std::fmt::Display for Regime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -91,5 +121,19 @@ mod tests {
             assert_eq!(regime.to_string().parse(), Ok(regime));
         }
         assert!("r4".parse::<Regime>().unwrap_err().contains("r4"));
+    }
+
+    #[test]
+    fn telling_features_are_read() {
+        let text = "Features for eth0:\nrx-checksumming: on\ntx-checksumming: off\n\
+                    \ttx-checksum-ipv4: off [fixed]\ngeneric-receive-offload: on [fixed]\n";
+        let pair = |name: &str, state: &str| (name.to_owned(), state.to_owned());
+        assert_eq!(
+            telling(text),
+            [
+                pair("tx-checksumming", "off"),
+                pair("generic-receive-offload", "on")
+            ]
+        );
     }
 }

@@ -1,7 +1,5 @@
 //! The programs a lab runs.
 
-use std::path::Path;
-
 /// Programs and the Debian packages that hold them.
 const TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
@@ -25,12 +23,13 @@ pub struct Missing {
 
 /// What is missing on this machine, if anything.
 pub fn missing() -> Option<Missing> {
+    missing_if(in_path)
+}
+
+/// Whether a program of this name is in `PATH`.
+pub fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs: Vec<_> = std::env::split_paths(&path).collect();
-    missing_if(|program| {
-        dirs.iter()
-            .any(|dir: &_| Path::join(dir, program).is_file())
-    })
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 fn missing_if(has: impl Fn(&str) -> bool) -> Option<Missing> {

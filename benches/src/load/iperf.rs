@@ -10,7 +10,7 @@ const PORT: u16 = 5201;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a run gave, as the receiving side counted it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Iperf {
     /// Payload rate.
     pub bits_per_second: f64,
@@ -22,11 +22,40 @@ pub struct Iperf {
     pub client_cpu: f64,
     /// CPU of the iperf3 server in percent of one core.
     pub server_cpu: f64,
+    /// The client's output as it was.
+    pub json: String,
+}
+
+/// Which way the data flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the pod that connects.
+    There,
+    /// To the pod that connects.
+    Back,
+    /// Both ways at once.
+    Both,
+}
+
+impl Direction {
+    fn flag(self) -> Option<&'static str> {
+        match self {
+            Direction::There => None,
+            Direction::Back => Some("-R"),
+            Direction::Both => Some("--bidir"),
+        }
+    }
 }
 
 /// Run TCP for `time` (whole seconds, at least one) over `streams` connections from the pod
-/// `from` to the pod `to`; `reverse` lets the data flow back instead.
-pub fn run(from: &Pod, to: &Pod, time: Duration, streams: u32, reverse: bool) -> Result<Iperf> {
+/// `from` to the pod `to`. Figures of both directions are added up.
+pub fn run(
+    from: &Pod,
+    to: &Pod,
+    time: Duration,
+    streams: u32,
+    direction: Direction,
+) -> Result<Iperf> {
     let mut server = to.ns.command("iperf3");
     server.args(["-s", "-1", "-p", &PORT.to_string()]);
     let mut server = to.ns.spawn(server, "/dev/null".as_ref())?;
@@ -40,10 +69,8 @@ pub fn run(from: &Pod, to: &Pod, time: Duration, streams: u32, reverse: bool) ->
     client.args([&limit.to_string(), "iperf3", "-J", "-c"]);
     client.args([&to.address.to_string(), "-p", &PORT.to_string()]);
     client.args(["-t", &seconds.to_string(), "-P", &streams.to_string()]);
-    if reverse {
-        client.arg("-R");
-    }
-    let result = parse(&run_command(&mut client)?);
+    client.args(direction.flag());
+    let result = run_command(&mut client).and_then(parse);
     if server.wait(Duration::from_secs(2)).is_err() {
         server.kill()?;
     }
@@ -60,6 +87,8 @@ struct Report {
 struct End {
     sum_sent: Option<Sum>,
     sum_received: Option<Sum>,
+    sum_sent_bidir_reverse: Option<Sum>,
+    sum_received_bidir_reverse: Option<Sum>,
     cpu_utilization_percent: Option<Cpu>,
 }
 
@@ -77,23 +106,30 @@ struct Cpu {
 }
 
 /// Read the client's JSON.
-fn parse(json: &str) -> Result<Iperf> {
-    let report: Report = serde_json::from_str(json)
+fn parse(json: String) -> Result<Iperf> {
+    let report: Report = serde_json::from_str(&json)
         .map_err(|e| Error::because("cannot read the output of iperf3", e))?;
     if let Some(error) = report.error {
         return Err(Error::because("iperf3", error));
     }
     let incomplete = || Error::new("the output of iperf3 has no sums");
     let end = report.end.ok_or_else(incomplete)?;
-    let received = end.sum_received.ok_or_else(incomplete)?;
-    let sent = end.sum_sent.ok_or_else(incomplete)?;
+    let there = (
+        end.sum_sent.ok_or_else(incomplete)?,
+        end.sum_received.ok_or_else(incomplete)?,
+    );
+    let back = end
+        .sum_sent_bidir_reverse
+        .zip(end.sum_received_bidir_reverse);
+    let (sent, received): (Vec<_>, Vec<_>) = std::iter::once(there).chain(back).unzip();
     let cpu = end.cpu_utilization_percent;
     Ok(Iperf {
-        bits_per_second: received.bits_per_second,
-        bits: received.bytes * 8.0,
-        retransmits: sent.retransmits.unwrap_or(0),
+        bits_per_second: received.iter().map(|sum| sum.bits_per_second).sum(),
+        bits: received.iter().map(|sum| sum.bytes * 8.0).sum(),
+        retransmits: sent.iter().filter_map(|sum| sum.retransmits).sum(),
         client_cpu: cpu.as_ref().map_or(0.0, |c| c.host_total),
         server_cpu: cpu.as_ref().map_or(0.0, |c| c.remote_total),
+        json,
     })
 }
 
@@ -119,19 +155,33 @@ mod tests {
 
     #[test]
     fn sums_are_the_receivers() {
-        let result = parse(SAMPLE).unwrap();
+        let result = parse(SAMPLE.to_owned()).unwrap();
         assert_eq!(result.bits_per_second, 31_029_259_688.6);
         assert_eq!(result.bits, 3_880_255_488.0 * 8.0);
         assert_eq!(result.retransmits, 3);
         assert_eq!((result.client_cpu, result.server_cpu), (93.5, 61.25));
+        assert_eq!(result.json, SAMPLE);
+    }
+
+    #[test]
+    fn both_directions_are_added_up() {
+        let json = r#"{"end": {
+            "sum_sent": {"bytes": 110, "bits_per_second": 880.0, "retransmits": 2},
+            "sum_received": {"bytes": 100, "bits_per_second": 800.0},
+            "sum_sent_bidir_reverse": {"bytes": 60, "bits_per_second": 480.0, "retransmits": 5},
+            "sum_received_bidir_reverse": {"bytes": 50, "bits_per_second": 400.0}
+        }}"#;
+        let result = parse(json.to_owned()).unwrap();
+        assert_eq!((result.bits_per_second, result.bits), (1200.0, 1200.0));
+        assert_eq!(result.retransmits, 7);
     }
 
     #[test]
     fn errors_are_passed_on() {
         let json = r#"{"start": {}, "intervals": [], "end": {}, "error": "unable to connect"}"#;
-        let error = parse(json).unwrap_err().to_string();
+        let error = parse(json.to_owned()).unwrap_err().to_string();
         assert_eq!(error, "iperf3: unable to connect");
-        assert!(parse(r#"{"end": {}}"#).is_err());
-        assert!(parse("iperf3: error").is_err());
+        assert!(parse(r#"{"end": {}}"#.to_owned()).is_err());
+        assert!(parse("iperf3: error".to_owned()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! One UDP datagram at a time, back and forth: latency without load.
 
 use crate::lab::{Error, Pod, Result};
+use hdrhistogram::Histogram;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,20 +13,32 @@ pub const PAYLOAD: usize = 64;
 /// After this long without a reply the datagram counts as lost.
 const REPLY_LIMIT: Duration = Duration::from_millis(200);
 
-/// Round trips kept; further ones only count.
-const MAX_SAMPLES: usize = 1 << 20;
+/// Longest round trip that the histogram holds, in nanoseconds: the limit and some more.
+const LONGEST: u64 = 1_000_000_000;
 
-/// What a ping-pong gave. Times are one way, that is half a round trip, as sockperf says it.
+/// Digits that the histogram keeps of each time.
+const DIGITS: u8 = 3;
+
+/// What a ping-pong gave.
 #[derive(Clone, Copy, Debug)]
 pub struct PingPong {
     /// Round trips completed.
     pub exchanges: u64,
     /// Datagrams without a reply.
     pub lost: u64,
-    /// Median one-way time in microseconds.
+    /// How long they took.
+    pub round_trip: RoundTrip,
+}
+
+/// Quantiles of the time there and back, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RoundTrip {
+    /// Half of them took no longer.
     pub median_us: f64,
-    /// 99th percentile in microseconds.
+    /// 99 of 100 took no longer.
     pub p99_us: f64,
+    /// 999 of 1,000 took no longer.
+    pub p999_us: f64,
 }
 
 /// Exchange datagrams between two pods for `time`.
@@ -44,27 +57,30 @@ pub fn run(from: &Pod, to: &Pod, time: Duration) -> Result<PingPong> {
 
 /// Round-trip times in nanoseconds.
 struct Trips {
-    nanos: Vec<u64>,
-    exchanges: u64,
+    nanos: Histogram<u64>,
     lost: u64,
 }
 
 impl Trips {
-    fn summary(mut self) -> Result<PingPong> {
+    fn new() -> io::Result<Trips> {
+        let nanos = Histogram::new_with_bounds(1, LONGEST, DIGITS).map_err(io::Error::other)?;
+        Ok(Trips { nanos, lost: 0 })
+    }
+
+    fn summary(&self) -> Result<PingPong> {
         if self.nanos.is_empty() {
             let lost = self.lost;
             return Err(Error::new(format!("UDP ping-pong: {lost} sent, no reply")));
         }
-        self.nanos.sort_unstable();
-        let one_way = |quantile: f64| {
-            let index = (self.nanos.len() - 1) as f64 * quantile;
-            self.nanos[index as usize] as f64 / 2e3
-        };
+        let quantile = |quantile: f64| self.nanos.value_at_quantile(quantile) as f64 / 1e3;
         Ok(PingPong {
-            exchanges: self.exchanges,
+            exchanges: self.nanos.len(),
             lost: self.lost,
-            median_us: one_way(0.5),
-            p99_us: one_way(0.99),
+            round_trip: RoundTrip {
+                median_us: quantile(0.5),
+                p99_us: quantile(0.99),
+                p999_us: quantile(0.999),
+            },
         })
     }
 }
@@ -93,11 +109,7 @@ fn serve(socket: &UdpSocket, done: &AtomicBool) {
 }
 
 fn ask(socket: &UdpSocket, end: Instant) -> io::Result<Trips> {
-    let mut trips = Trips {
-        nanos: Vec::with_capacity(MAX_SAMPLES),
-        exchanges: 0,
-        lost: 0,
-    };
+    let mut trips = Trips::new()?;
     let mut datagram = [0; PAYLOAD];
     let mut number = 0u64;
     loop {
@@ -109,10 +121,9 @@ fn ask(socket: &UdpSocket, end: Instant) -> io::Result<Trips> {
         datagram[..8].copy_from_slice(&number.to_be_bytes());
         socket.send(&datagram)?;
         if await_reply(socket, number, start)? {
-            trips.exchanges += 1;
-            if trips.nanos.len() < MAX_SAMPLES {
-                trips.nanos.push(start.elapsed().as_nanos() as u64);
-            }
+            trips
+                .nanos
+                .saturating_record(start.elapsed().as_nanos() as u64);
         } else {
             trips.lost += 1;
         }
@@ -146,29 +157,38 @@ mod tests {
         let trips = exchange(&client, &server, Duration::from_millis(50)).unwrap();
         let result = trips.summary().unwrap();
         assert!(result.exchanges > 10 && result.lost == 0);
-        assert!(result.median_us > 0.0 && result.median_us <= result.p99_us);
+        let RoundTrip {
+            median_us,
+            p99_us,
+            p999_us,
+        } = result.round_trip;
+        assert!(median_us > 0.0 && median_us <= p99_us && p99_us <= p999_us);
     }
 
     #[test]
     fn silence_is_an_error() {
-        let trips = Trips {
-            nanos: Vec::new(),
-            exchanges: 0,
-            lost: 3,
-        };
+        let mut trips = Trips::new().unwrap();
+        trips.lost = 3;
         let error = trips.summary().unwrap_err().to_string();
         assert_eq!(error, "UDP ping-pong: 3 sent, no reply");
     }
 
     #[test]
-    fn times_are_half_a_round_trip() {
-        let trips = Trips {
-            nanos: (1..=101).rev().map(|us| us * 1000).collect(),
-            exchanges: 101,
-            lost: 0,
-        };
+    fn quantiles_are_those_of_the_times() {
+        let mut trips = Trips::new().unwrap();
+        for us in 1..=1000 {
+            trips.nanos.record(us * 1000).unwrap();
+        }
         let result = trips.summary().unwrap();
-        assert_eq!(result.median_us, 25.5);
-        assert_eq!(result.p99_us, 50.0);
+        assert_eq!(result.exchanges, 1000);
+        let RoundTrip {
+            median_us,
+            p99_us,
+            p999_us,
+        } = result.round_trip;
+        for (found, expected) in [(median_us, 500.0), (p99_us, 990.0), (p999_us, 999.0)] {
+            let error: f64 = (found - expected) / expected;
+            assert!(error.abs() < 2e-3, "{found} for {expected}");
+        }
     }
 }

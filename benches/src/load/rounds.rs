@@ -1,14 +1,14 @@
 //! Interleaved rounds: every contestant meets the same minute of the machine.
 
 use super::{Measurement, Workload};
-use crate::lab::{Path, Pod, Result, Switch, topology::ping};
+use crate::lab::{Arena, Contestant, Error, Result, guard};
 use std::time::Duration;
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Contestants.
-    pub paths: Vec<Path>,
+    pub contestants: Vec<&'static Contestant>,
     /// Loads.
     pub workloads: Vec<Workload>,
     /// How often each load meets each contestant.
@@ -17,19 +17,42 @@ pub struct Plan {
     pub time: Duration,
 }
 
+/// One run: which load meets whom, in which round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Run {
+    /// Round, from 0.
+    pub round: usize,
+    /// Load.
+    pub workload: Workload,
+    /// Contestant.
+    pub contestant: &'static Contestant,
+}
+
+impl std::fmt::Display for Run {
+    /// `round 2: TCP 1 stream, weft`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (load, who) = (self.workload.title(), self.contestant.name);
+        write!(f, "round {}: {load}, {who}", self.round + 1)
+    }
+}
+
 impl Plan {
     /// Number of single runs.
     pub fn runs(&self) -> usize {
-        self.rounds * self.workloads.len() * self.paths.len()
+        self.rounds * self.workloads.len() * self.contestants.len()
     }
 
     /// Every run in order: in each round each load, and for each load all contestants, whose
     /// order turns by one from round to round so that none is always first.
-    pub fn sequence(&self) -> impl Iterator<Item = (usize, Workload, Path)> {
+    pub fn sequence(&self) -> impl Iterator<Item = Run> {
         (0..self.rounds).flat_map(move |round| {
             self.workloads.iter().flat_map(move |&workload| {
-                let count = self.paths.len();
-                (0..count).map(move |i| (round, workload, self.paths[(i + round) % count]))
+                let count = self.contestants.len();
+                (0..count).map(move |i| Run {
+                    round,
+                    workload,
+                    contestant: self.contestants[(i + round) % count],
+                })
             })
         })
     }
@@ -38,40 +61,62 @@ impl Plan {
 /// One run and its result.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Round, from 0.
-    pub round: usize,
-    /// Load.
-    pub workload: Workload,
-    /// Contestant.
-    pub path: Path,
+    /// What was run.
+    pub run: Run,
     /// Result.
     pub measurement: Measurement,
 }
 
-/// Run the plan between two pods. `watched` are the agents' process ids; `progress` hears of
-/// each run before it starts.
+/// What happens while a plan is carried out.
+#[derive(Debug)]
+pub enum Event {
+    /// A run begins.
+    Begins(Run),
+    /// A run has ended well.
+    Measured(Sample),
+    /// A run gave nothing; the contestant's later runs take place all the same.
+    Failed(Run, Error),
+    /// A contestant carries no traffic: neither this run of its takes place nor any later one.
+    Out(Run, Error),
+}
+
+/// Carry out the plan. `tell` hears of everything; an error of its own ends it all.
 pub fn run(
     plan: &Plan,
-    switch: &Switch,
-    (from, to): (&Pod, &Pod),
-    watched: &[u32],
-    mut progress: impl FnMut(usize, Workload, Path),
-) -> Result<Vec<Sample>> {
-    let mut samples = Vec::with_capacity(plan.runs());
-    for (round, workload, path) in plan.sequence() {
-        progress(round, workload, path);
-        switch.choose(path)?;
-        // The path is up and its caches are warm.
-        ping(&from.ns, to.address, 3, 56, false)?;
-        let measurement = workload.measure(from, to, plan.time, watched)?;
-        samples.push(Sample {
-            round,
-            workload,
-            path,
-            measurement,
-        });
+    arena: &mut Arena,
+    mut tell: impl FnMut(Event) -> Result<()>,
+) -> Result<()> {
+    let mut out: Vec<&Contestant> = Vec::new();
+    for run in plan.sequence() {
+        if out.contains(&run.contestant) {
+            continue;
+        }
+        tell(Event::Begins(run))?;
+        let event = match arena.choose(run.contestant) {
+            Ok(()) => measure(plan, arena, run),
+            Err(error) => {
+                out.push(run.contestant);
+                Event::Out(run, error)
+            }
+        };
+        // A signal takes the lab away: what fails from then on is no one's fault.
+        if guard::interrupted() {
+            return Err(Error::new("interrupted"));
+        }
+        tell(event)?;
     }
-    Ok(samples)
+    Ok(())
+}
+
+fn measure(plan: &Plan, arena: &Arena, run: Run) -> Event {
+    let measured = arena.pods().and_then(|(from, to)| {
+        let watched = arena.cluster.agent_pids();
+        run.workload.measure(&from, &to, plan.time, &watched)
+    });
+    match measured {
+        Ok(measurement) => Event::Measured(Sample { run, measurement }),
+        Err(error) => Event::Failed(run, error),
+    }
 }
 
 #[cfg(test)]
@@ -80,18 +125,21 @@ mod tests {
 
     #[test]
     fn contestants_take_turns_at_being_first() {
+        let (direct, kernel) = (Contestant::direct(), Contestant::kernel());
+        let weft = Contestant::weft();
         let plan = Plan {
-            paths: Path::ALL.to_vec(),
+            contestants: vec![direct, kernel, weft],
             workloads: vec![Workload::Tcp1, Workload::Udp64],
             rounds: 2,
             time: Duration::from_secs(1),
         };
         let runs: Vec<_> = plan.sequence().collect();
         assert_eq!(runs.len(), plan.runs());
-        assert_eq!(runs[0], (0, Workload::Tcp1, Path::Direct));
-        assert_eq!(runs[2], (0, Workload::Tcp1, Path::Weft));
-        assert_eq!(runs[3], (0, Workload::Udp64, Path::Direct));
-        assert_eq!(runs[6], (1, Workload::Tcp1, Path::Kernel));
-        assert_eq!(runs[8], (1, Workload::Tcp1, Path::Direct));
+        let at = |i: usize| (runs[i].round, runs[i].workload, runs[i].contestant);
+        assert_eq!(at(0), (0, Workload::Tcp1, direct));
+        assert_eq!(at(2), (0, Workload::Tcp1, weft));
+        assert_eq!(at(3), (0, Workload::Udp64, direct));
+        assert_eq!(at(6), (1, Workload::Tcp1, kernel));
+        assert_eq!(at(8), (1, Workload::Tcp1, direct));
     }
 }

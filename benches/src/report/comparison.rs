@@ -1,10 +1,10 @@
 //! Contestants side by side.
 
 use super::{Summary, Table};
-use crate::lab::Path;
+use crate::lab::{CONTESTANTS, Contestant, Path};
 use crate::load::cpu::ProcessTimes;
 use crate::load::rounds::Sample;
-use crate::load::{Measurement, Workload};
+use crate::load::{Figure, Workload, figure};
 
 /// The samples of one sitting, in one regime.
 #[derive(Clone, Debug)]
@@ -18,144 +18,196 @@ impl<'a> Comparison<'a> {
         Comparison { samples }
     }
 
-    fn of(&self, workload: Workload, path: Path) -> impl Iterator<Item = &'a Sample> {
+    fn of(
+        &self,
+        workload: Workload,
+        contestant: &'a Contestant,
+    ) -> impl Iterator<Item = &'a Sample> {
         let samples = self.samples.iter();
-        samples.filter(move |s| s.workload == workload && s.path == path)
+        samples.filter(move |s| s.run.workload == workload && s.run.contestant == contestant)
     }
 
-    /// Median and range of what `figure` reads from each round.
+    /// In how many rounds this load met this contestant.
+    pub fn rounds(&self, workload: Workload, contestant: &'static Contestant) -> usize {
+        self.of(workload, contestant).count()
+    }
+
+    /// Median and range of one figure.
     pub fn summary(
         &self,
         workload: Workload,
-        path: Path,
-        figure: impl Fn(&Measurement) -> f64,
+        contestant: &'static Contestant,
+        figure: Figure,
     ) -> Option<Summary> {
-        Summary::of(self.of(workload, path).map(|s| figure(&s.measurement)))
+        let samples = self.of(workload, contestant);
+        Summary::of(samples.map(|s| (figure.of)(&s.measurement)))
     }
 
-    /// Median over the rounds of one contestant's figure divided by another's in that round.
+    /// One contestant's figure divided by another's in the same round: median and range over
+    /// the rounds that have both.
     pub fn ratio(
         &self,
         workload: Workload,
-        path: Path,
-        to: Path,
-        figure: impl Fn(&Measurement) -> f64,
-    ) -> Option<f64> {
-        let ratios = self.of(workload, path).filter_map(|sample| {
-            let other = self.of(workload, to).find(|o| o.round == sample.round)?;
-            Some(figure(&sample.measurement) / figure(&other.measurement))
+        contestant: &'static Contestant,
+        to: &'static Contestant,
+        figure: Figure,
+    ) -> Option<Summary> {
+        let ratios = self.of(workload, contestant).filter_map(|sample| {
+            let mut others = self.of(workload, to);
+            let other = others.find(|other| other.run.round == sample.run.round)?;
+            let ratio = (figure.of)(&sample.measurement) / (figure.of)(&other.measurement);
+            ratio.is_finite().then_some(ratio)
         });
-        Summary::of(ratios.collect::<Vec<_>>()).map(|s| s.median)
+        Summary::of(ratios)
     }
 
-    /// The table: a row for each load, a column for each contestant, and weft against the
-    /// kernel; then the cost of one TCP stream.
+    /// Loads of which there is something, in the order of reports.
+    pub fn workloads(&self) -> Vec<Workload> {
+        let has = |workload| self.samples.iter().any(|s| s.run.workload == workload);
+        Workload::ALL.into_iter().filter(|&w| has(w)).collect()
+    }
+
+    /// Contestants of which there is something, in the order of reports.
+    pub fn contestants(&self) -> Vec<&'static Contestant> {
+        let has = |contestant| self.samples.iter().any(|s| s.run.contestant == contestant);
+        CONTESTANTS.iter().filter(|&c| has(c)).collect()
+    }
+
+    /// The short table: a row for each load, a column for each contestant, and weft against
+    /// the kernel; then the cost of one TCP stream.
     pub fn table(&self) -> Table {
-        let headings = Path::ALL.map(Path::name);
-        let mut table = Table::new(
-            ["workload"]
-                .into_iter()
-                .chain(headings)
-                .chain(["weft / kernel"]),
-        );
-        let has = |workload| self.samples.iter().any(|s| s.workload == workload);
-        for workload in Workload::ALL.into_iter().filter(|&w| has(w)) {
-            let mut row = self.row(workload.name(), workload, |m| m.value);
-            row.push(self.ratio_cell(workload, |m| m.value));
-            table.row(row);
+        let names = self.contestants().into_iter().map(|c| c.name);
+        let headings = std::iter::once("workload").chain(names);
+        let mut table = Table::new(headings.chain(["weft / kernel"]));
+        for workload in self.workloads() {
+            let (name, figure) = workload.short();
+            self.row(&mut table, name, workload, figure, true);
         }
         let tcp = Workload::Tcp1;
-        if has(tcp) {
+        if self.workloads().contains(&tcp) {
             // Counts that are often zero make no ratio.
-            table.row(self.row("TCP 1, retransmits", tcp, |m| m.retransmits as f64));
-            let cost = Measurement::core_seconds_per_gbit;
-            let mut row = self.row("TCP 1, core-s per Gbit", tcp, cost);
-            row.push(self.ratio_cell(tcp, cost));
-            table.row(row);
+            let name = "TCP 1, retransmits".to_owned();
+            self.row(&mut table, name, tcp, figure::RETRANSMITS, false);
+            let name = "TCP 1, core-s per Gbit".to_owned();
+            self.row(&mut table, name, tcp, figure::PER_GBIT, true);
         }
         table
     }
 
-    /// The name and one figure of every contestant.
     fn row(
         &self,
-        name: &str,
+        table: &mut Table,
+        name: String,
         workload: Workload,
-        figure: impl Fn(&Measurement) -> f64 + Copy,
-    ) -> Vec<String> {
-        let cells = Path::ALL.map(|path| {
-            let summary = self.summary(workload, path, figure);
-            summary.map_or("-".to_owned(), |s| s.to_string())
-        });
-        std::iter::once(name.to_owned()).chain(cells).collect()
-    }
-
-    fn ratio_cell(&self, workload: Workload, figure: impl Fn(&Measurement) -> f64) -> String {
-        let ratio = self.ratio(workload, Path::Weft, Path::Kernel, figure);
-        let finite = ratio.filter(|r| r.is_finite());
-        finite.map_or("-".to_owned(), |r| format!("{r:.2}"))
+        figure: Figure,
+        with_ratio: bool,
+    ) {
+        let cell = |summary: Option<Summary>| summary.map_or("-".to_owned(), |s| s.to_string());
+        let contestants = self.contestants().into_iter();
+        let cells = contestants.map(|c| cell(self.summary(workload, c, figure)));
+        let mut row: Vec<_> = std::iter::once(name).chain(cells).collect();
+        if with_ratio {
+            let (weft, kernel) = (Contestant::weft(), Contestant::kernel());
+            let ratio = self.ratio(workload, weft, kernel, figure);
+            row.push(ratio.map_or("-".to_owned(), |r| format!("{:.2}", r.median)));
+        }
+        table.row(row);
     }
 
     /// CPU of weft's agents over all runs in which they carried the traffic.
     pub fn agents(&self) -> ProcessTimes {
-        let runs = self.samples.iter().filter(|s| s.path == Path::Weft);
-        runs.fold(ProcessTimes::default(), |sum, s| {
-            sum.plus(&s.measurement.processes)
-        })
+        let weft = |sample: &&Sample| sample.run.contestant.path == Path::Weft;
+        let times = |sample: &Sample| sample.measurement.processes;
+        let runs = self.samples.iter().filter(weft).map(times);
+        runs.fold(ProcessTimes::default(), |sum, times| sum.plus(&times))
     }
+}
+
+/// A sample for tests of reports, whose figures all follow from `value`.
+#[cfg(test)]
+pub(super) fn sample(
+    round: usize,
+    workload: Workload,
+    contestant: &'static Contestant,
+    value: f64,
+) -> Sample {
+    use crate::load::Measurement;
+    use crate::load::cpu::CpuTimes;
+    use crate::load::pingpong::RoundTrip;
+    let run = crate::load::rounds::Run {
+        round,
+        workload,
+        contestant,
+    };
+    let measurement = Measurement {
+        gbits_per_second: value,
+        gbits: 10.0,
+        count: (value * 2e3) as u64,
+        offered: (value * 2e3) as u64,
+        seconds: 2.0,
+        round_trip: Some(RoundTrip {
+            median_us: value,
+            p99_us: value * 2.0,
+            p999_us: value * 3.0,
+        }),
+        cpu: CpuTimes {
+            system: 2.0,
+            ..CpuTimes::default()
+        },
+        iperf3: workload.is_iperf().then(|| "{}".to_owned()),
+        ..Measurement::default()
+    };
+    Sample { run, measurement }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(round: usize, path: Path, value: f64) -> Sample {
-        Sample {
-            round,
-            workload: Workload::Tcp1,
-            path,
-            measurement: Measurement {
-                value,
-                gbits: 10.0,
-                ..Measurement::default()
-            },
-        }
-    }
-
     #[test]
     fn ratios_are_taken_within_rounds() {
+        let (kernel, weft) = (Contestant::kernel(), Contestant::weft());
         // A machine that is three times slower in the second round.
         let samples = [
-            sample(0, Path::Kernel, 12.0),
-            sample(0, Path::Weft, 6.0),
-            sample(1, Path::Weft, 4.0),
-            sample(1, Path::Kernel, 4.0),
-            sample(2, Path::Kernel, 12.0),
-            sample(2, Path::Weft, 9.0),
+            sample(0, Workload::Tcp1, kernel, 12.0),
+            sample(0, Workload::Tcp1, weft, 6.0),
+            sample(1, Workload::Tcp1, weft, 4.0),
+            sample(1, Workload::Tcp1, kernel, 4.0),
+            sample(2, Workload::Tcp1, kernel, 12.0),
+            sample(2, Workload::Tcp1, weft, 9.0),
         ];
         let comparison = Comparison::new(&samples);
-        let ratio = comparison.ratio(Workload::Tcp1, Path::Weft, Path::Kernel, |m| m.value);
-        assert_eq!(ratio, Some(0.75));
-        let none = comparison.ratio(Workload::Tcp1, Path::Weft, Path::Direct, |m| m.value);
+        let figure = Workload::Tcp1.main_figure();
+        let ratio = |to| comparison.ratio(Workload::Tcp1, weft, to, figure);
+        let found = ratio(kernel).unwrap();
+        assert_eq!((found.median, found.min, found.max), (0.75, 0.5, 1.0));
+        assert_eq!(ratio(Contestant::direct()), None);
+        assert_eq!(comparison.rounds(Workload::Tcp1, weft), 3);
+        assert_eq!(comparison.rounds(Workload::Tcp4, weft), 0);
+        // Two counts of zero make no ratio.
+        let none = comparison.ratio(Workload::Tcp1, weft, kernel, figure::RETRANSMITS);
         assert_eq!(none, None);
     }
 
     #[test]
     fn the_table_fits_a_terminal() {
         let mut samples = Vec::new();
-        for workload in Workload::ALL {
-            for path in Path::ALL {
+        for workload in Workload::FEW {
+            for contestant in [
+                Contestant::direct(),
+                Contestant::kernel(),
+                Contestant::weft(),
+            ] {
                 for round in 0..2 {
-                    let mut s = sample(round, path, 12_345.6 + round as f64);
-                    s.workload = workload;
-                    samples.push(s);
+                    let value = 12_345.6 + round as f64;
+                    samples.push(sample(round, workload, contestant, value));
                 }
             }
         }
         let text = Comparison::new(&samples).table().to_string();
         assert!(text.lines().all(|line| line.len() <= 100), "{text}");
         // Headings, a rule, all loads and two costs.
-        assert_eq!(text.lines().count(), 2 + Workload::ALL.len() + 2);
+        assert_eq!(text.lines().count(), 2 + Workload::FEW.len() + 2);
         assert!(text.contains("weft / kernel"));
     }
 }

@@ -1,10 +1,11 @@
-//! What the demo is doing: a bar on a terminal, plain lines elsewhere.
+//! What a long command is doing: a bar on a terminal, plain lines elsewhere.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Progress on standard error.
+/// Progress on standard error. Clones draw the same bar.
+#[derive(Clone)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     runs: usize,
@@ -15,7 +16,7 @@ impl Progress {
     /// Start with the setting-up.
     pub(crate) fn new() -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
+            let bar = ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear);
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -74,11 +75,5 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.finish();
     }
 }
