@@ -191,6 +191,7 @@ impl Node {
         set_up_device(&netlink, &device, mtu, lease.subnet, [network, earlier]).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
+        info!("{}", dataplane.capabilities());
         // No await from here on: the workers must be stopped by `Node::stop`.
         let env = SubnetEnv {
             v4: Some((network, lease.subnet)),
@@ -227,7 +228,10 @@ impl Node {
         loop {
             tokio::select! {
                 request = signals.next() => match request {
-                    Request::Counters => info!("{}", self.dataplane.counters()),
+                    Request::Counters => {
+                        info!("{}", self.dataplane.capabilities());
+                        info!("{}", self.dataplane.counters());
+                    }
                     Request::Stop(name) => {
                         info!("{name}: stopping");
                         return Ok(());

@@ -14,7 +14,7 @@ use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::SocketError;
 use weft_dataplane::worker::tunnel::TunnelState;
-use weft_dataplane::worker::{self, StartError};
+use weft_dataplane::worker::{self, Engine, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
@@ -69,8 +69,20 @@ fn saturating_u8(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
 }
 
+/// What was asked of the kernel and granted.
+#[derive(Clone, Copy)]
+struct Capabilities {
+    engine: Engine,
+    offloads: Offloads,
+    udp_gso: bool,
+    udp_gro: bool,
+}
+
 /// The running workers.
-pub(super) struct Dataplane(worker::Dataplane);
+pub(super) struct Dataplane {
+    workers: worker::Dataplane,
+    capabilities: Capabilities,
+}
 
 impl Dataplane {
     /// Start the workers on `tun`; they take their tables from `publisher`.
@@ -95,6 +107,7 @@ impl Dataplane {
             spin: options.spin,
             underlay: underlay.index,
         };
+        let offloads = tun.offloads();
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
         if let Some(refusal) = dataplane.refusal() {
             warn!("{refusal}: using the poll engine");
@@ -102,12 +115,21 @@ impl Dataplane {
         if let Some(refusal) = dataplane.tunnel_refusal() {
             info!("super-packets are cut before they leave: {refusal}");
         }
-        Ok(Dataplane(dataplane))
+        let capabilities = Capabilities {
+            engine: dataplane.engine(),
+            offloads,
+            udp_gso: options.udp_gso,
+            udp_gro: options.udp_gro,
+        };
+        Ok(Dataplane {
+            workers: dataplane,
+            capabilities,
+        })
     }
 
     /// How often the kernel refused an offload at run time, for good each time.
     pub(super) fn downgrades(&self) -> u64 {
-        self.0
+        self.workers
             .stats()
             .map(|stats| stats.get(Count::Downgrades))
             .sum()
@@ -115,17 +137,17 @@ impl Dataplane {
 
     /// What is known of the way for super-packets that leave whole.
     pub(super) fn tunnel_gso(&self) -> TunnelState {
-        self.0.tunnel_gso()
+        self.workers.tunnel_gso()
     }
 
     /// Why a worker ended that nobody stopped.
     pub(super) fn failed(&self) -> Option<String> {
-        self.0.failure()
+        self.workers.failure()
     }
 
     /// All non-zero counters and drop reasons on one line.
     pub(super) fn counters(&self) -> String {
-        let sums = stats::summary(self.0.stats());
+        let sums = stats::summary(self.workers.stats());
         let mut line = String::from("counters:");
         for (name, sum) in sums {
             line.push_str(&format!(" {name}={sum}"));
@@ -133,8 +155,29 @@ impl Dataplane {
         line
     }
 
+    /// What of this kernel is in use, on one line.
+    pub(super) fn capabilities(&self) -> String {
+        let on = |on: bool| if on { "on" } else { "off" };
+        let Capabilities {
+            engine,
+            offloads,
+            udp_gso,
+            udp_gro,
+        } = self.capabilities;
+        format!(
+            "capabilities: engine={} tso={} uso={} udp_gso={} udp_gro={} tunnel_gso={} downgrades={}",
+            engine.name(),
+            on(offloads.tso),
+            on(offloads.uso),
+            on(udp_gso),
+            on(udp_gro),
+            self.tunnel_gso().name(),
+            self.downgrades(),
+        )
+    }
+
     /// Stop the workers and wait for them. The device stays, with its address and route.
     pub(super) fn stop(self) {
-        self.0.stop();
+        self.workers.stop();
     }
 }

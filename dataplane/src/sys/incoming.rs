@@ -1,19 +1,34 @@
 //! What both engines make of received datagrams and of writes to the TUN.
 
-use crate::offload::coalesce::Write;
+use crate::offload::coalesce::{Coalescer, Write};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Room for the source address, IPv4 or IPv6.
 pub(super) const NAME_SPACE: usize = size_of::<libc::sockaddr_in6>();
 
-/// Count a write that moved `result` bytes, or failed.
-pub(super) fn note_written(stats: &WorkerStats, write: &Write, result: i32) {
+/// Count a write that moved `result` bytes, or failed with a negated errno. Tells whether the
+/// kernel refused it for being a super-packet: some stable kernels take none on a TUN.
+pub(super) fn note_written(stats: &WorkerStats, write: &Write, result: i32) -> bool {
     if result == write.bytes() as i32 {
         stats.add(Count::TunWrites, 1);
         stats.add(Count::TunWriteBytes, write.ip_len() as u64);
-    } else {
-        stats.count_drops(Reason::WriteFailed, write.segments() as u64);
+        return false;
+    }
+    stats.count_drops(Reason::WriteFailed, write.segments() as u64);
+    result == -libc::EINVAL && write.is_super()
+}
+
+/// Merge no more packets like write `refused`, which the kernel will not have.
+pub(super) fn merge_no_more(
+    coalescer: &mut Coalescer,
+    refused: Option<usize>,
+    stats: &WorkerStats,
+) {
+    if let Some(index) = refused
+        && coalescer.merge_no_more(index)
+    {
+        stats.add(Count::Downgrades, 1);
     }
 }
 

@@ -61,6 +61,17 @@ pub enum Engine {
     Poll,
 }
 
+impl Engine {
+    /// One word for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Auto => "auto",
+            Engine::Ring => "ring",
+            Engine::Poll => "poll",
+        }
+    }
+}
+
 /// How the dataplane is to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {

@@ -72,10 +72,10 @@ impl TunnelState {
             TunnelState::Off => "off",
             TunnelState::Refused => "refused",
             TunnelState::Untried => "untried",
-            TunnelState::InUse => "in use",
-            TunnelState::Segmented => "segmented in software",
+            TunnelState::InUse => "in_use",
+            TunnelState::Segmented => "segmented",
             TunnelState::Lost => "lost",
-            TunnelState::GivenUp => "given up",
+            TunnelState::GivenUp => "given_up",
         }
     }
 }

@@ -159,6 +159,19 @@ impl Coalescer {
         self.limits = limits;
     }
 
+    /// Merge no more packets of the protocol of write `index`, for kernels that refuse
+    /// super-packets; whether any were merged until now.
+    pub fn merge_no_more(&mut self, index: usize) -> bool {
+        let Some(write) = self.writes().get(index) else {
+            return false;
+        };
+        let segments = match write.protocol() {
+            Protocol::Tcp => &mut self.limits.tcp_segments,
+            Protocol::Udp => &mut self.limits.udp_segments,
+        };
+        std::mem::replace(segments, 1) > 1
+    }
+
     /// Forget all writes.
     pub fn clear(&mut self) {
         for write in &self.writes[..self.used] {

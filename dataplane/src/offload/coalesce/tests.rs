@@ -814,3 +814,20 @@ fn a_header_that_does_not_fit_between_frames_is_refused() {
     let error = Coalescer::new(4, Layout::Tunnel, Limits::new(MTU)).err();
     assert_eq!(error, Some(LayoutTooLong(24)));
 }
+
+#[test]
+fn a_refused_super_packet_ends_merging_for_its_protocol_only() {
+    let tcp = build(&run(&Spec::tcp4(0), &[100; 3]));
+    let udp = build(&run(&Spec::udp4(0), &[100; 3]));
+    let mut bench = Bench::new(Trust::Vouched);
+    tcp.iter().for_each(|packet| bench.push(packet));
+    assert_eq!(bench.finish().len(), 1);
+    assert!(bench.coalescer.merge_no_more(0));
+    assert!(!bench.coalescer.merge_no_more(0), "no news");
+    assert!(!bench.coalescer.merge_no_more(1), "there is no such write");
+    bench.coalescer.clear();
+    bench.memory = Memory::default();
+    tcp.iter().chain(&udp).for_each(|packet| bench.push(packet));
+    let segments: Vec<_> = bench.finish().iter().map(|w| w.segments).collect();
+    assert_eq!(segments, [1, 1, 1, 3]);
+}

@@ -105,6 +105,10 @@ impl Write {
         usize::from(self.segments)
     }
 
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Whether the kernel sees a super-packet.
     pub fn is_super(&self) -> bool {
         self.offload == Offload::Super

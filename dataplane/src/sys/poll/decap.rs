@@ -8,7 +8,7 @@ use crate::sys::cmsg::{self, RECEIVE_SPACE};
 use crate::sys::engine::{
     DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET, failed,
 };
-use crate::sys::incoming::{self, NAME_SPACE, note_written};
+use crate::sys::incoming::{self, NAME_SPACE, merge_no_more, note_written};
 use crate::sys::outgoing::{self, EMPTY_IOVEC};
 use crate::sys::tun::TunQueue;
 use socket2::Socket;
@@ -210,14 +210,22 @@ impl DecapIo for DecapPoll {
     fn flush(&mut self) -> Result<(), EngineError> {
         self.coalescer.finish(&mut self.buffers);
         let fd = self.queue.as_fd().as_raw_fd();
-        for write in self.coalescer.writes() {
+        let mut refused = None;
+        for (index, write) in self.coalescer.writes().iter().enumerate() {
             let pieces = write.pieces();
             let iovecs = &mut self.iovecs[..pieces.len()];
             outgoing::gather(iovecs, pieces, &[], &self.buffers);
             // SAFETY: the iovecs point into filled buffers of `self`, which the kernel reads.
             let written = unsafe { libc::writev(fd, iovecs.as_ptr(), iovecs.len() as i32) };
-            note_written(&self.stats, write, written as i32);
+            let result = match written {
+                0.. => written as i32,
+                _ => -io::Error::last_os_error().raw_os_error().unwrap_or(0),
+            };
+            if note_written(&self.stats, write, result) {
+                refused = Some(index);
+            }
         }
+        merge_no_more(&mut self.coalescer, refused, &self.stats);
         self.coalescer.clear();
         Ok(())
     }

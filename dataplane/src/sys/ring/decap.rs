@@ -10,7 +10,7 @@ use crate::sys::engine::{
     DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET,
 };
 use crate::sys::event::StopEvent;
-use crate::sys::incoming::{NAME_SPACE, note_written, source};
+use crate::sys::incoming::{NAME_SPACE, merge_no_more, note_written, source};
 use crate::sys::outgoing::{self, EMPTY_IOVEC};
 use crate::sys::tun::TunQueue;
 use io_uring::types::RecvMsgOut;
@@ -98,16 +98,21 @@ impl DecapRing {
         self.coalescer.finish(self.ring.buffers());
         let count = self.coalescer.writes().len();
         let mut next = 0;
+        let mut refused = None;
         while next < count {
             next = self.queue_from(next);
             let last = last && next == count;
             let (coalescer, stats) = (&self.coalescer, &self.stats);
             self.ring.settle(last, |index, result| {
-                if let Some(write) = coalescer.writes().get(index as usize) {
-                    note_written(stats, write, result);
+                let index = index as usize;
+                if let Some(write) = coalescer.writes().get(index)
+                    && note_written(stats, write, result)
+                {
+                    refused = Some(index);
                 }
             })?;
         }
+        merge_no_more(&mut self.coalescer, refused, &self.stats);
         self.coalescer.clear();
         Ok(())
     }
