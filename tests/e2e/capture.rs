@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use weft_benches::lab::{Lab, Process, netns, run};
+use weft_benches::lab::{Lab, Namespace, Process, netns, run};
 
 /// How long tcpdump may take to start.
 const START: Duration = Duration::from_secs(10);
 
 /// Fields asked of tshark. Each frame has a value per layer, the outermost first.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 29] = [
     "frame.number",
     "frame.len",
     "ip.src",
@@ -31,6 +31,10 @@ const FIELDS: [&str; 25] = [
     "vxlan.gbp",
     "vxlan.reserved8",
     "vxlan.vni",
+    "ip.dsfield.ecn",
+    "tcp.srcport",
+    "tcp.seq_raw",
+    "tcp.flags",
     "tcp.hdr_len",
     "tcp.len",
     "tcp.checksum",
@@ -38,9 +42,11 @@ const FIELDS: [&str; 25] = [
     "_ws.malformed",
 ];
 
-/// A running capture of a node's underlay device.
+/// A running capture.
 pub(crate) struct Capture {
     tcpdump: Process,
+    /// What of it tshark shows.
+    shown: &'static str,
     file: PathBuf,
     log: PathBuf,
 }
@@ -48,9 +54,17 @@ pub(crate) struct Capture {
 impl Capture {
     /// Capture what passes the underlay device of a node.
     pub(crate) fn start(lab: &Lab, number: usize) -> Capture {
-        let file = lab.dir().join("capture.pcap");
-        let log = lab.dir().join("tcpdump.log");
-        let ns = &lab.node(number).ns;
+        Capture::start_in(lab, &lab.node(number).ns, "udp.port==8472")
+    }
+
+    /// Capture the TCP of a node's first pod as it leaves and reaches the pod.
+    pub(crate) fn of_pod(lab: &Lab, number: usize) -> Capture {
+        Capture::start_in(lab, &lab.node(number).pod().unwrap().ns, "tcp")
+    }
+
+    fn start_in(lab: &Lab, ns: &Namespace, shown: &'static str) -> Capture {
+        let file = lab.dir().join(format!("{}.pcap", ns.name()));
+        let log = lab.dir().join(format!("{}.tcpdump.log", ns.name()));
         let mut command = ns.command("tcpdump");
         // Buffered in the kernel, so that tcpdump keeps up; written as root, who owns the
         // directory.
@@ -59,7 +73,12 @@ impl Capture {
         let tcpdump = ns.spawn(command, &log).unwrap();
         let started = netns::wait_until(START, || read(&log).contains("listening on"));
         assert!(started, "tcpdump does not start: {}", read(&log));
-        Capture { tcpdump, file, log }
+        Capture {
+            tcpdump,
+            shown,
+            file,
+            log,
+        }
     }
 
     /// End the capture and dissect it with every checksum verified.
@@ -81,7 +100,7 @@ impl Capture {
         ] {
             command.args(["-d", rule]);
         }
-        command.args(["-Y", "udp.port==8472"]);
+        command.args(["-Y", self.shown]);
         for preference in [
             "ip.check_checksum:TRUE",
             "udp.check_checksum:TRUE",

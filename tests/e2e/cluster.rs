@@ -17,6 +17,9 @@ pub(crate) const PREFIX: &str = "/coreos.com/network";
 /// The network config that all clusters use.
 pub(crate) const CONFIG: &str = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
 
+/// The agent's flag for each way to move packets.
+pub(crate) const ENGINES: [&str; 2] = ["-engine=ring", "-engine=poll"];
+
 /// How long news may take from one node to the others.
 pub(crate) const NEWS: Duration = Duration::from_secs(10);
 

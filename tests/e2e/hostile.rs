@@ -1,7 +1,7 @@
 //! Datagrams that must not get in: each is dropped and counted under its own reason, and
 //! disturbs nobody.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ENGINES};
 use crate::frames::{Frame, mac};
 use crate::probe::Probe;
 use crate::traffic::silent_socket;
@@ -31,8 +31,9 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Scene {
+    fn new(engine: &str) -> Scene {
         let mut cluster = Cluster::empty(3, Regime::R1);
+        cluster.flags = vec![engine.to_owned()];
         cluster.join(1);
         cluster.join(2);
         cluster.await_path(1, 2);
@@ -99,23 +100,28 @@ fn a_frame_made_by_hand_arrives_while_nothing_is_wrong_with_it() {
     if skips_test() {
         return;
     }
-    let scene = Scene::new();
-    scene.send(&scene.peer, &scene.right.bytes());
-    let mut buffer = [0; 64];
-    let mut got = None;
-    netns::wait_until(ARRIVAL, || {
-        got = scene.silent.recv(&mut buffer).ok();
-        got.is_some()
-    });
-    assert_eq!(&buffer[..got.unwrap()], b"weft");
+    for engine in ENGINES {
+        let scene = Scene::new(engine);
+        scene.send(&scene.peer, &scene.right.bytes());
+        let mut buffer = [0; 64];
+        let mut got = None;
+        netns::wait_until(ARRIVAL, || {
+            got = scene.silent.recv(&mut buffer).ok();
+            got.is_some()
+        });
+        assert_eq!(&buffer[..got.unwrap()], b"weft");
+    }
 }
 
-/// Run `attack` while the victim's pod and the peer's talk; they must not notice.
-fn undisturbed(attack: impl FnOnce(&Scene, &Frame)) {
-    let scene = Scene::new();
-    let probe = Probe::start(scene.cluster.pod(1), scene.cluster.pod(2));
-    attack(&scene, &scene.right);
-    probe.finish();
+/// Run `attack` on each engine while the victim's pod and the peer's talk; they must not
+/// notice.
+fn undisturbed(attack: impl Fn(&Scene, &Frame)) {
+    for engine in ENGINES {
+        let scene = Scene::new(engine);
+        let probe = Probe::start(scene.cluster.pod(1), scene.cluster.pod(2));
+        attack(&scene, &scene.right);
+        probe.finish();
+    }
 }
 
 #[test]
@@ -231,7 +237,7 @@ fn a_peer_may_not_speak_for_another_peer() {
         return;
     }
     let scene = {
-        let mut scene = Scene::new();
+        let mut scene = Scene::new(ENGINES[0]);
         scene.cluster.join(3);
         scene.cluster.await_path(1, 3);
         scene
@@ -259,7 +265,12 @@ fn a_flood_of_hostile_datagrams_leaves_traffic_alone() {
     if skips_test() {
         return;
     }
-    let scene = Scene::new();
+    for engine in ENGINES {
+        flood(&Scene::new(engine));
+    }
+}
+
+fn flood(scene: &Scene) {
     let probe = Probe::start(scene.cluster.pod(1), scene.cluster.pod(2));
     let before = scene.drops();
     let bad = Frame {

@@ -1,16 +1,18 @@
 //! weft on one node, kernel VXLAN as flannel configures it on the other.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ENGINES};
 use crate::errors::Errors;
 use crate::pods::{exchange, exchange_fragments};
 use weft_benches::lab::{Regime, skips_test};
 
 fn exchange_with_kernel(regime: Regime) {
-    let cluster = Cluster::weft_and_kernel(regime);
-    let errors = Errors::of(&cluster);
-    exchange(&cluster, 1, 2);
-    exchange_fragments(&cluster, 1, 2);
-    errors.assert_none_since(&cluster);
+    for engine in ENGINES {
+        let cluster = Cluster::weft_and_kernel_with(regime, &[engine]);
+        let errors = Errors::of(&cluster);
+        exchange(&cluster, 1, 2);
+        exchange_fragments(&cluster, 1, 2);
+        errors.assert_none_since(&cluster);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod bench;
 mod capture;
 mod cluster;
 mod demo;
+mod ecn;
 mod errors;
 mod frames;
 mod hostile;

@@ -1,6 +1,6 @@
 //! Pods on two nodes of weft.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ENGINES};
 use crate::errors::Errors;
 use crate::traffic::{tcp, udp, udp_super};
 use weft_benches::lab::topology::ping;
@@ -36,10 +36,12 @@ fn pods_exchange_pings_tcp_and_udp_unaltered() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
-    let errors = Errors::of(&cluster);
-    exchange(&cluster, 1, 2);
-    errors.assert_none_since(&cluster);
+    for engine in ENGINES {
+        let cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        let errors = Errors::of(&cluster);
+        exchange(&cluster, 1, 2);
+        errors.assert_none_since(&cluster);
+    }
 }
 
 #[test]
@@ -47,12 +49,14 @@ fn pods_exchange_the_same_without_any_offload_on_the_underlay() {
     if skips_test() {
         return;
     }
-    for regime in [Regime::R2, Regime::R3] {
-        let cluster = Cluster::of_weft(2, regime);
-        let errors = Errors::of(&cluster);
-        exchange(&cluster, 1, 2);
-        exchange_fragments(&cluster, 1, 2);
-        errors.assert_none_since(&cluster);
+    for engine in ENGINES {
+        for regime in [Regime::R2, Regime::R3] {
+            let cluster = Cluster::of_weft_with(2, regime, &[engine]);
+            let errors = Errors::of(&cluster);
+            exchange(&cluster, 1, 2);
+            exchange_fragments(&cluster, 1, 2);
+            errors.assert_none_since(&cluster);
+        }
     }
 }
 
@@ -61,8 +65,10 @@ fn fragments_cross_and_are_put_together() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
-    let errors = Errors::of(&cluster);
-    exchange_fragments(&cluster, 1, 2);
-    errors.assert_none_since(&cluster);
+    for engine in ENGINES {
+        let cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        let errors = Errors::of(&cluster);
+        exchange_fragments(&cluster, 1, 2);
+        errors.assert_none_since(&cluster);
+    }
 }

@@ -1,6 +1,6 @@
 //! Super-packets that leave whole through the TAP, and when they must not.
 
-use crate::cluster::{Cluster, NEWS, lines_with};
+use crate::cluster::{Cluster, ENGINES, NEWS, lines_with};
 use crate::errors::Errors;
 use crate::traffic::tcp;
 use weft_benches::lab::{Regime, netns, skips_test};
@@ -42,7 +42,7 @@ fn super_packets_leave_whole_where_the_underlay_takes_them() {
     if skips_test() {
         return;
     }
-    for engine in ["-engine=ring", "-engine=poll"] {
+    for engine in ENGINES {
         leaves_whole(&Cluster::of_weft_with(2, Regime::R1, &[engine]));
     }
 }

@@ -2,7 +2,7 @@
 //! dissector.
 
 use crate::capture::{Capture, Frame};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ENGINES};
 use crate::pods::exchange_fragments;
 use crate::traffic::{tcp, udp, udp_super};
 use crate::tunnel_gso::send_until_whole;
@@ -128,7 +128,9 @@ fn frames_between_weft_nodes_fit_the_wire_and_every_field_is_right() {
     if skips_test() {
         return;
     }
-    check(&Cluster::of_weft(2, Regime::R3), &[1, 2]);
+    for engine in ENGINES {
+        check(&Cluster::of_weft_with(2, Regime::R3, &[engine]), &[1, 2]);
+    }
 }
 
 #[test]
@@ -136,7 +138,9 @@ fn frames_between_weft_and_the_kernel_fit_the_wire_and_every_field_is_right() {
     if skips_test() {
         return;
     }
-    check(&Cluster::weft_and_kernel(Regime::R3), &[1]);
+    for engine in ENGINES {
+        check(&Cluster::weft_and_kernel_with(Regime::R3, &[engine]), &[1]);
+    }
 }
 
 #[test]
@@ -144,9 +148,11 @@ fn frames_that_the_kernel_cuts_of_whole_super_packets_are_right_in_every_field()
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft_with(2, Regime::R3, &["-tunnel-gso=on"]);
-    for (from, to) in [(1, 2), (2, 1)] {
-        send_until_whole(&cluster, from, to);
+    for engine in ENGINES {
+        let cluster = Cluster::of_weft_with(2, Regime::R3, &["-tunnel-gso=on", engine]);
+        for (from, to) in [(1, 2), (2, 1)] {
+            send_until_whole(&cluster, from, to);
+        }
+        check(&cluster, &[1, 2]);
     }
-    check(&cluster, &[1, 2]);
 }
