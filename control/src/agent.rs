@@ -334,7 +334,9 @@ fn log_tunnel_gso(state: TunnelState) {
             "super-packets do not get out whole (a FORWARD chain of the firewall, or net.ipv4.conf.all.rp_filter=1?): they are cut before they leave"
         ),
         TunnelState::Refused => {
-            warn!("the kernel refused a super-packet: they are cut before they leave")
+            warn!(
+                "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW): they are cut before they leave"
+            )
         }
     }
 }

@@ -41,7 +41,7 @@ pub enum TunnelGso {
 pub enum TunnelState {
     /// Switched off, or the underlay is IPv6.
     Off,
-    /// The kernel has no such TAP.
+    /// The kernel has no such TAP, refuses what is written to it, or lets nobody watch.
     Refused,
     /// No super-packet has come yet, or no answer.
     Untried,
@@ -244,11 +244,13 @@ impl Prober {
             let SocketAddr::V4(addr) = peer.addr else {
                 continue;
             };
-            let outcome = self.probe(addr, &peer.header_v4).unwrap_or(Outcome::Lost);
-            let (state, lost_now) = judge(outcome, self.wanted, lost);
+            let (state, lost_now) = match self.probe(addr, &peer.header_v4) {
+                Ok(outcome) => judge(outcome, self.wanted, lost),
+                Err(_) => (TunnelState::Refused, lost),
+            };
             lost = lost_now;
             self.way.set(state);
-            if state == TunnelState::GivenUp {
+            if matches!(state, TunnelState::GivenUp | TunnelState::Refused) {
                 break;
             }
             next = Instant::now() + TRY_EVERY;
