@@ -51,7 +51,13 @@ async fn an_outage_is_one_line_at_its_start_and_one_at_its_end() {
     let lines = log.lines();
     let lines = lines.into_iter().filter(|line| line.contains("reachable"));
     let lines: Vec<String> = lines.collect();
-    assert_eq!(lines, [down.clone(), up.clone(), down, up]);
+    // A machine that is slow at the moment may add an outage of its own: no answer in time.
+    let refused = lines.iter().filter(|line| **line == down);
+    assert_eq!(refused.count(), 2, "{lines:?}");
+    for outage in lines.chunks(2) {
+        assert!(outage[0].starts_with("WARN etcd unreachable"), "{lines:?}");
+        assert_eq!(outage.get(1), Some(&up), "{lines:?}");
+    }
 }
 
 #[tokio::test]
