@@ -128,3 +128,19 @@ fn switched_off_there_is_no_tap() {
     let links = cluster.lab.node(1).ns.ip("link show").unwrap();
     assert!(!links.contains("weft.1"), "{links}");
 }
+
+#[test]
+fn the_successor_of_a_killed_agent_has_the_tap_again() {
+    if skips_test() {
+        return;
+    }
+    let mut cluster = Cluster::of_weft(2, Regime::R1);
+    send_until_whole(&cluster, 1, 2);
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.kill().unwrap();
+    agent.start_again().unwrap();
+    agent.wait_ready().unwrap();
+    cluster.await_path(1, 2);
+    let whole = netns::wait_until(NEWS, || sent_whole(&cluster) > 0);
+    assert!(whole, "super-packets do not leave whole any more");
+}

@@ -7,14 +7,15 @@
 #![allow(unsafe_code)]
 
 use super::tun::{
-    TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6, TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ,
-    ifreq,
+    RELEASE_TIME, TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6, TUNSETIFF, TUNSETOFFLOAD,
+    TUNSETVNETHDRSZ, ifreq,
 };
 use crate::offload::vnet_hdr::Layout;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// UDP tunnel segmentation, and with it the outer checksum; both since Linux 6.17.
@@ -61,9 +62,21 @@ impl Tap {
         let mut request = ifreq(name);
         let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
         request.ifr_ifru.ifru_flags = flags as libc::c_short;
-        // SAFETY: TUNSETIFF reads and writes this ifreq only.
-        check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) })
-            .map_err(fail("TUNSETIFF"))?;
+        let patience = Instant::now() + RELEASE_TIME;
+        loop {
+            // SAFETY: TUNSETIFF reads and writes this ifreq only.
+            let made = check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) });
+            match made {
+                Ok(()) => break,
+                // The device of an agent that was killed goes with its io_uring, a little later.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < patience =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(fail("TUNSETIFF")(error)),
+            }
+        }
         let header_len = Layout::Tunnel.len() as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETVNETHDRSZ, &header_len) })

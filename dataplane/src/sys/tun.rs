@@ -31,7 +31,7 @@ const TUN_F_USO6: libc::c_ulong = 0x40;
 pub const MAX_QUEUES: usize = 256;
 
 /// How long the queues of a process that ended may stay taken.
-const RELEASE_TIME: Duration = Duration::from_secs(2);
+pub(super) const RELEASE_TIME: Duration = Duration::from_secs(2);
 
 /// What the kernel may hand us unfinished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
