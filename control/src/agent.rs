@@ -96,12 +96,12 @@ pub enum AgentError {
     #[error("a packet worker failed: {0}")]
     Worker(String),
     /// The lease is over.
-    #[error("{end}: {subnet} is no longer this node's; start again to take a new lease")]
+    #[error("{end}: {subnets} is no longer this node's; start again to take a new lease")]
     LeaseOver {
         /// How it ended.
         end: LeaseEnd,
-        /// The subnet it was for.
-        subnet: Ipv4Net,
+        /// The subnets it was for.
+        subnets: String,
     },
 }
 
@@ -180,21 +180,22 @@ impl Node {
             vni: vxlan.vni,
             vtep_mac: mac,
         };
-        let attrs = LeaseAttrs::vxlan(public_ip, data);
+        let attrs = LeaseAttrs::vxlan(Some((public_ip, data)), None);
         let previous = Previous::read(&options.subnet_file);
-        let lease = manager.acquire(&config, &attrs, previous.subnet).await?;
-        info!("this node's subnet is {}", lease.subnet);
+        let lease = manager.acquire(&config, &attrs, &previous).await?;
+        let subnet = lease.subnet.ok_or(AgentError::NoIpv4Network)?;
+        info!("this node's subnet is {lease}");
 
-        let overlay = overlay(&config, options, data, lease.subnet);
+        let overlay = overlay(&config, options, data, subnet);
         let vxlan = Vxlan::new(overlay, port);
         let earlier = previous.network.unwrap_or(network);
-        set_up_device(&netlink, &device, mtu, lease.subnet, [network, earlier]).await?;
+        set_up_device(&netlink, &device, mtu, subnet, [network, earlier]).await?;
         let publisher = Publisher::new(vxlan.table()?);
         let dataplane = Dataplane::start(tun, options, &underlay, port, mtu, &publisher)?;
         info!("{}", dataplane.capabilities());
         // No await from here on: the workers must be stopped by `Node::stop`.
         let env = SubnetEnv {
-            v4: Some((network, lease.subnet)),
+            v4: Some((network, subnet)),
             v6: None,
             mtu,
             ip_masq: false,
@@ -238,8 +239,8 @@ impl Node {
                     }
                 },
                 end = &mut keep => {
-                    let subnet = self.lease.subnet;
-                    return Err(AgentError::LeaseOver { end, subnet });
+                    let subnets = self.lease.to_string();
+                    return Err(AgentError::LeaseOver { end, subnets });
                 }
                 () = &mut watch => return Err(AgentError::WatchEnded),
                 _ = events.recv_many(&mut batch, EVENT_QUEUE) => {
@@ -285,7 +286,7 @@ impl Node {
     fn log_ready(&self) {
         info!(
             "ready: {} on {}, peers: {}",
-            self.lease.subnet,
+            self.lease,
             self.device,
             self.vxlan.peers()
         );

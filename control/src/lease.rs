@@ -11,14 +11,15 @@ pub use attrs::{BadAttrs, LeaseAttrs, VxlanData};
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use keeper::{Keeper, LeaseEnd, Seen};
 pub use key::{BadKey, SubnetKey};
+use std::fmt;
 use std::time::Instant;
 
 /// One node's claim on a subnet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
-    /// The node's IPv4 subnet, host bits zero.
-    pub subnet: Ipv4Net,
-    /// The node's IPv6 subnet where the network has both families.
+    /// The node's IPv4 subnet, host bits zero, where the network has IPv4.
+    pub subnet: Option<Ipv4Net>,
+    /// The node's IPv6 subnet, host bits zero, where the network has IPv6.
     pub subnet_v6: Option<Ipv6Net>,
     /// How peers reach the node.
     pub attrs: LeaseAttrs,
@@ -35,6 +36,18 @@ impl Lease {
         SubnetKey {
             v4: self.subnet,
             v6: self.subnet_v6,
+        }
+    }
+}
+
+/// The subnets, for people: `10.5.34.0/24`, `fd00::/64`, or both joined by `and`.
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.subnet, self.subnet_v6) {
+            (Some(v4), Some(v6)) => write!(f, "{v4} and {v6}"),
+            (Some(v4), None) => v4.fmt(f),
+            (None, Some(v6)) => v6.fmt(f),
+            (None, None) => f.write_str("no subnet"),
         }
     }
 }

@@ -3,8 +3,8 @@
 pub mod etcd;
 
 use crate::config::NetworkConfig;
+use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
-use ipnet::Ipv4Net;
 use std::future::Future;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -64,13 +64,13 @@ pub trait SubnetManager: Send + Sync {
     /// The network config as stored.
     fn network_config(&self) -> impl Future<Output = Result<String, SubnetError>> + Send;
 
-    /// Take a lease: the one this node (its public address) already has, else `previous`,
-    /// else a free one.
+    /// Take a lease: the one this node (its public address) already has, else the `previous`
+    /// subnets, else free ones.
     fn acquire(
         &self,
         config: &NetworkConfig,
         attrs: &LeaseAttrs,
-        previous: Option<Ipv4Net>,
+        previous: &Previous,
     ) -> impl Future<Output = Result<Lease, SubnetError>> + Send;
 
     /// Renew the lease `margin` before each end, until it is no longer this node's.

@@ -20,6 +20,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::timeout;
 use weft_control::config::NetworkConfig;
+use weft_control::host::subnet_env::Previous;
 use weft_control::lease::{LeaseAttrs, VxlanData};
 
 /// Longest that anything may take.
@@ -44,11 +45,27 @@ fn config() -> NetworkConfig {
     .unwrap()
 }
 
+/// What a node finds that had no subnet before.
+const FRESH: Previous = Previous {
+    network: None,
+    subnet: None,
+    ipv6_network: None,
+    ipv6_subnet: None,
+};
+
+/// What a node finds that had this subnet before.
+fn previously(subnet: &str) -> Previous {
+    Previous {
+        subnet: Some(subnet.parse().unwrap()),
+        ..FRESH
+    }
+}
+
 /// Attributes of node `n`.
 fn node(n: u8) -> LeaseAttrs {
     let data = VxlanData {
         vni: 1,
         vtep_mac: [0x0e, 0, 0, 0, 0, n],
     };
-    LeaseAttrs::vxlan(Ipv4Addr::new(192, 0, 2, n), data)
+    LeaseAttrs::vxlan(Some((Ipv4Addr::new(192, 0, 2, n), data)), None)
 }

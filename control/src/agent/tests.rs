@@ -11,7 +11,7 @@ use tempfile::TempDir;
 struct Leases {
     network: Ipv4Net,
     subnet: Ipv4Net,
-    asked: Mutex<Vec<(LeaseAttrs, Option<Ipv4Net>)>>,
+    asked: Mutex<Vec<(LeaseAttrs, Previous)>>,
 }
 
 impl Leases {
@@ -24,7 +24,7 @@ impl Leases {
         }
     }
 
-    fn asked(&self) -> Vec<(LeaseAttrs, Option<Ipv4Net>)> {
+    fn asked(&self) -> Vec<(LeaseAttrs, Previous)> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -41,11 +41,14 @@ impl SubnetManager for Leases {
         &self,
         _config: &NetworkConfig,
         attrs: &LeaseAttrs,
-        previous: Option<Ipv4Net>,
+        previous: &Previous,
     ) -> Result<Lease, SubnetError> {
-        self.asked.lock().unwrap().push((attrs.clone(), previous));
+        self.asked
+            .lock()
+            .unwrap()
+            .push((attrs.clone(), previous.clone()));
         Ok(Lease {
-            subnet: self.subnet,
+            subnet: Some(self.subnet),
             subnet_v6: None,
             attrs: attrs.clone(),
             expires: None,
@@ -110,8 +113,12 @@ fn a_start_makes_the_device_and_a_stop_leaves_it() {
         let asked = leases.asked();
         assert_eq!(asked[0].0, asked[1].0, "the same address and MAC");
         assert_eq!(asked[0].0.public_ip.to_string(), "192.0.2.1");
-        assert_eq!(asked[0].1, None);
-        assert_eq!(asked[1].1, Some(leases.subnet), "asks for its subnet again");
+        assert_eq!(asked[0].1, Previous::default());
+        assert_eq!(
+            asked[1].1.subnet,
+            Some(leases.subnet),
+            "asks for its subnet again"
+        );
     });
 }
 
@@ -195,7 +202,7 @@ fn events_reach_the_table() {
         let mut node = Node::start(&options, &leases).await.unwrap();
         let (attrs, _) = leases.asked().remove(0);
         let peer = Lease {
-            subnet: "10.5.9.0/24".parse().unwrap(),
+            subnet: Some("10.5.9.0/24".parse().unwrap()),
             subnet_v6: None,
             attrs,
             expires: None,

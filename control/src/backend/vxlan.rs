@@ -72,9 +72,9 @@ impl Vxlan {
     }
 
     fn routes(&self) -> impl Iterator<Item = Route> {
-        self.peers.iter().map(|(key, &peer)| Route {
-            prefix: IpNet::V4(key.v4),
-            peer,
+        self.peers.iter().filter_map(|(key, &peer)| {
+            let prefix = IpNet::V4(key.v4?);
+            Some(Route { prefix, peer })
         })
     }
 
@@ -104,7 +104,7 @@ impl Vxlan {
     /// malformed, the one known before.
     fn judge(&mut self, lease: &Lease) -> Option<NewPeer> {
         let key = lease.key();
-        if self.overlay.own_v4 == Some(lease.subnet) {
+        if self.overlay.own_v4.is_some() && self.overlay.own_v4 == lease.subnet {
             return None;
         }
         let complaint = match self.peer_of(lease) {

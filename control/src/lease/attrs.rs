@@ -3,13 +3,13 @@
 use crate::json::{Object, WrongType};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_dataplane::wire::ethernet::MacAddr;
 
 /// How peers reach a node. Serialises byte for byte as flannel's `LeaseAttrs`.
 #[derive(Clone, Debug, Serialize)]
 pub struct LeaseAttrs {
-    /// The advertised IPv4 address; also the identity of the node.
+    /// The advertised IPv4 address; 0.0.0.0 if there is none.
     #[serde(rename = "PublicIP")]
     pub public_ip: Ipv4Addr,
     /// The advertised IPv6 address; written as `null` if there is none.
@@ -59,24 +59,79 @@ pub enum BadAttrs {
 }
 
 impl LeaseAttrs {
-    /// Attributes of a vxlan node that has IPv4 only.
-    pub fn vxlan(public_ip: Ipv4Addr, data: VxlanData) -> LeaseAttrs {
+    /// Attributes of a vxlan node with IPv4, IPv6 or both: for each family the advertised
+    /// address and the data.
+    pub fn vxlan(
+        v4: Option<(Ipv4Addr, VxlanData)>,
+        v6: Option<(Ipv6Addr, VxlanData)>,
+    ) -> LeaseAttrs {
+        let data = |data: VxlanData| to_raw_value(&data).ok();
         LeaseAttrs {
-            public_ip,
-            public_ipv6: None,
             backend_type: "vxlan".into(),
-            backend_data: to_raw_value(&data).ok(),
+            backend_data: v4.and_then(|(_, v4)| data(v4)),
+            backend_v6_data: v6.and_then(|(_, v6)| data(v6)),
+            ..LeaseAttrs::untyped(v4.map(|(addr, _)| addr), v6.map(|(addr, _)| addr))
+        }
+    }
+
+    /// Attributes of a host-gw node: its advertised addresses are the gateways.
+    pub fn host_gw(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> LeaseAttrs {
+        LeaseAttrs {
+            backend_type: "host-gw".into(),
+            ..LeaseAttrs::untyped(v4, v6)
+        }
+    }
+
+    /// Attributes of a udp node.
+    pub fn udp(v4: Ipv4Addr) -> LeaseAttrs {
+        LeaseAttrs::untyped(Some(v4), None)
+    }
+
+    /// Attributes of an alloc node, which has a subnet and no tunnel.
+    pub fn alloc(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> LeaseAttrs {
+        LeaseAttrs::untyped(v4, v6)
+    }
+
+    /// Addresses alone: flannel's udp and alloc backends write no type.
+    fn untyped(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> LeaseAttrs {
+        LeaseAttrs {
+            public_ip: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            public_ipv6: v6,
+            backend_type: String::new(),
+            backend_data: None,
             backend_v6_data: None,
         }
     }
 
-    /// Read a value by Go's rules: case of keys does not matter, unknown keys are ignored.
+    /// The address that a node is known by: PublicIP or, without IPv4, PublicIPv6.
+    pub fn identity(&self) -> IpAddr {
+        match self.public_ipv6 {
+            Some(v6) if self.public_ip.is_unspecified() => v6.into(),
+            _ => self.public_ip.into(),
+        }
+    }
+
+    /// Whether both are one node's: the same PublicIP or, where one of them has no IPv4, the
+    /// same PublicIPv6. A node whose network gains or loses IPv4 stays the same node.
+    pub fn same_node(&self, other: &LeaseAttrs) -> bool {
+        if self.public_ip.is_unspecified() || other.public_ip.is_unspecified() {
+            return self.public_ipv6.is_some() && self.public_ipv6 == other.public_ipv6;
+        }
+        self.public_ip == other.public_ip
+    }
+
+    /// Read a value by Go's rules: case of keys does not matter, unknown keys are ignored, and
+    /// a missing PublicIP is 0.0.0.0. One of the two addresses must be there.
     pub fn parse(text: &str) -> Result<LeaseAttrs, BadAttrs> {
         let keys = Object::parse(text).map_err(|error| BadAttrs::Json(error.to_string()))?;
-        let public_ip = get(&keys, "PublicIP", "an IPv4 address")?;
+        let public_ip: Option<Ipv4Addr> = get(&keys, "PublicIP", "an IPv4 address")?;
+        let public_ipv6 = get(&keys, "PublicIPv6", "an IPv6 address")?;
+        if public_ip.is_none() && public_ipv6.is_none() {
+            return Err(BadAttrs::Missing("PublicIP"));
+        }
         Ok(LeaseAttrs {
-            public_ip: public_ip.ok_or(BadAttrs::Missing("PublicIP"))?,
-            public_ipv6: get(&keys, "PublicIPv6", "an IPv6 address")?,
+            public_ip: public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            public_ipv6,
             backend_type: get(&keys, "BackendType", "a string")?.unwrap_or_default(),
             backend_data: raw(&keys, "BackendData"),
             backend_v6_data: raw(&keys, "BackendV6Data"),
@@ -93,6 +148,12 @@ impl LeaseAttrs {
     pub fn vxlan_data(&self) -> Result<VxlanData, BadAttrs> {
         let data = self.backend_data.as_deref();
         VxlanData::parse(data.ok_or(BadAttrs::Missing("BackendData"))?.get())
+    }
+
+    /// `BackendV6Data` read as a vxlan node's.
+    pub fn vxlan_v6_data(&self) -> Result<VxlanData, BadAttrs> {
+        let data = self.backend_v6_data.as_deref();
+        VxlanData::parse(data.ok_or(BadAttrs::Missing("BackendV6Data"))?.get())
     }
 }
 
@@ -144,36 +205,78 @@ mod tests {
 
     const MAC: [u8; 6] = [0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x44];
 
+    const V4: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 3);
+    const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
+    const DATA: VxlanData = VxlanData {
+        vni: 1,
+        vtep_mac: MAC,
+    };
+
     fn vxlan() -> LeaseAttrs {
-        let data = VxlanData {
-            vni: 1,
-            vtep_mac: MAC,
-        };
-        LeaseAttrs::vxlan(Ipv4Addr::new(192, 168, 64, 3), data)
+        LeaseAttrs::vxlan(Some((V4, DATA)), None)
     }
 
     #[test]
     fn u3_values_are_written_as_flannel_writes_them() {
-        let udp = LeaseAttrs {
-            public_ip: Ipv4Addr::new(1, 2, 3, 4),
-            backend_type: String::new(),
-            backend_data: None,
-            ..vxlan()
-        };
-        assert_eq!(udp.to_json(), r#"{"PublicIP":"1.2.3.4","PublicIPv6":null}"#);
-        assert_eq!(
-            vxlan().to_json(),
-            r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#
-        );
-        let dual = LeaseAttrs {
-            public_ipv6: Some("fd00::3".parse().unwrap()),
-            backend_v6_data: vxlan().backend_data,
-            ..vxlan()
-        };
-        assert_eq!(
-            dual.to_json(),
-            r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},"BackendV6Data":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#
-        );
+        for (attrs, text) in [
+            (
+                LeaseAttrs::udp(Ipv4Addr::new(1, 2, 3, 4)),
+                r#"{"PublicIP":"1.2.3.4","PublicIPv6":null}"#,
+            ),
+            (
+                LeaseAttrs::alloc(Some(V4), Some(V6)),
+                r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00::3"}"#,
+            ),
+            (
+                LeaseAttrs::host_gw(Some(V4), None),
+                r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"host-gw"}"#,
+            ),
+            (
+                vxlan(),
+                r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+            ),
+            (
+                LeaseAttrs::vxlan(Some((V4, DATA)), Some((V6, DATA))),
+                r#"{"PublicIP":"192.168.64.3","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"},"BackendV6Data":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+            ),
+            (
+                LeaseAttrs::vxlan(None, Some((V6, DATA))),
+                r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+            ),
+        ] {
+            assert_eq!(attrs.to_json(), text);
+            assert_eq!(LeaseAttrs::parse(text), Ok(attrs));
+        }
+    }
+
+    #[test]
+    fn a_node_is_known_by_ipv4_or_else_by_ipv6() {
+        let other_v6 = Ipv6Addr::LOCALHOST;
+        let dual = LeaseAttrs::alloc(Some(V4), Some(V6));
+        let v4 = LeaseAttrs::udp(V4);
+        let v6 = LeaseAttrs::alloc(None, Some(V6));
+        assert_eq!(dual.identity(), IpAddr::from(V4));
+        assert_eq!(v6.identity(), IpAddr::from(V6));
+        // It gains or loses a family, or changes the address that it is not known by.
+        for (a, b) in [(&dual, &v4), (&dual, &v6), (&v4, &v4), (&v6, &v6)] {
+            assert!(a.same_node(b) && b.same_node(a), "{a:?} {b:?}");
+        }
+        assert!(dual.same_node(&LeaseAttrs::alloc(Some(V4), Some(other_v6))));
+        let others = [
+            (&v4, &v6),
+            (
+                &dual,
+                &LeaseAttrs::alloc(Some(Ipv4Addr::LOCALHOST), Some(V6)),
+            ),
+            (&v6, &LeaseAttrs::alloc(None, Some(other_v6))),
+            (
+                &LeaseAttrs::alloc(None, None),
+                &LeaseAttrs::alloc(None, None),
+            ),
+        ];
+        for (a, b) in others {
+            assert!(!a.same_node(b) && !b.same_node(a), "{a:?} {b:?}");
+        }
     }
 
     #[test]
@@ -193,6 +296,8 @@ mod tests {
         assert_eq!(attrs.public_ipv6, None);
         let data = attrs.vxlan_data().unwrap();
         assert_eq!((data.vni, data.vtep_mac), (0, MAC));
+        let attrs = LeaseAttrs::parse(r#"{"PublicIPv6":"fd00::3"}"#).unwrap();
+        assert_eq!(attrs, LeaseAttrs::alloc(None, Some(V6)));
     }
 
     #[test]

@@ -9,10 +9,16 @@ use rand::{Rng, RngExt};
 pub const CANDIDATES_MAX: usize = 100;
 
 /// Whether the config allows a lease of these subnets: inside the range, of the exact
-/// length, and with an IPv6 subnet only where the network has IPv6.
+/// length, and of exactly the families that the network has.
 pub fn compatible(config: &NetworkConfig, key: &SubnetKey) -> bool {
-    let v4 = key.v4.prefix_len() == config.subnet_len
-        && (config.subnet_min..=config.subnet_max).contains(&key.v4.network());
+    let v4 = match key.v4 {
+        None => !config.enable_ipv4,
+        Some(v4) => {
+            config.enable_ipv4
+                && v4.prefix_len() == config.subnet_len
+                && (config.subnet_min..=config.subnet_max).contains(&v4.network())
+        }
+    };
     let v6 = match key.v6 {
         None => !config.enable_ipv6,
         Some(v6) => {
@@ -115,9 +121,19 @@ mod tests {
         assert!(compatible(&config, &key("10.1.5.0-24&fd00:0:0:5::-64")));
         for text in [
             "10.1.5.0-24",
+            "0.0.0.0-0&fd00:0:0:5::-64",
             "10.1.5.0-24&fd00:0:0:5::-65",
             "10.1.5.0-24&fd01::-64",
         ] {
+            assert!(!compatible(&config, &key(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn ipv6_leases_have_no_ipv4_subnet() {
+        let config = config(r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48"}"#);
+        assert!(compatible(&config, &key("0.0.0.0-0&fd00:0:0:5::-64")));
+        for text in ["10.1.5.0-24&fd00:0:0:5::-64", "0.0.0.0-1&fd00:0:0:5::-64"] {
             assert!(!compatible(&config, &key(text)), "{text}");
         }
     }

@@ -1,6 +1,6 @@
 //! When the own lease is to be renewed, and when it is over.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// What the store says about the own lease.
@@ -16,7 +16,7 @@ pub enum Seen {
     /// The key holds another node's lease.
     Taken {
         /// That node's public address.
-        by: Ipv4Addr,
+        by: IpAddr,
     },
 }
 
@@ -33,7 +33,7 @@ pub enum LeaseEnd {
     #[error("the subnet is leased by {by}")]
     Taken {
         /// That node's public address.
-        by: Ipv4Addr,
+        by: IpAddr,
     },
 }
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn another_nodes_lease_ends_ours() {
         let now = Instant::now();
-        let by = Ipv4Addr::new(192, 0, 2, 9);
+        let by = IpAddr::from([192, 0, 2, 9]);
         let end = keeper(now).observe(&Seen::Taken { by }, now);
         assert_eq!(end, Some(LeaseEnd::Taken { by }));
     }

@@ -1,14 +1,17 @@
-//! The name of a lease: `10.5.34.0-24`, or `10.5.34.0-24&fd00:12:13::-56` with both families.
+//! The name of a lease: `10.5.34.0-24`, `10.5.34.0-24&fd00:12:13::-56` with both families, or
+//! `0.0.0.0-0&fd00:12:13::-56` with IPv6 alone, which is what flannel makes of a lease without
+//! an IPv4 subnet.
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// The subnets that a lease is about, and its name in the store.
+/// The subnets that a lease is about, and its name in the store. At least one is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubnetKey {
-    /// IPv4 subnet, host bits zero, prefix length below 32.
-    pub v4: Ipv4Net,
+    /// IPv4 subnet, host bits zero, prefix length 1 to 31.
+    pub v4: Option<Ipv4Net>,
     /// IPv6 subnet, host bits zero, prefix length below 128.
     pub v6: Option<Ipv6Net>,
 }
@@ -21,15 +24,27 @@ pub struct BadKey;
 impl From<Ipv4Net> for SubnetKey {
     fn from(v4: Ipv4Net) -> SubnetKey {
         SubnetKey {
-            v4: v4.trunc(),
+            v4: Some(v4.trunc()),
             v6: None,
+        }
+    }
+}
+
+impl From<Ipv6Net> for SubnetKey {
+    fn from(v6: Ipv6Net) -> SubnetKey {
+        SubnetKey {
+            v4: None,
+            v6: Some(v6.trunc()),
         }
     }
 }
 
 impl fmt::Display for SubnetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.v4.addr(), self.v4.prefix_len())?;
+        match self.v4 {
+            None => write!(f, "{}-0", Ipv4Addr::UNSPECIFIED)?,
+            Some(v4) => write!(f, "{}-{}", v4.addr(), v4.prefix_len())?,
+        }
         match self.v6 {
             None => Ok(()),
             Some(v6) => write!(f, "&{}-{}", v6.addr(), v6.prefix_len()),
@@ -50,13 +65,15 @@ impl FromStr for SubnetKey {
             Some((v4, v6)) => (v4, Some(v6)),
             None => (name, None),
         };
+        let v4: Ipv4Net = subnet(v4)?;
         let key = SubnetKey {
-            v4: subnet(v4)?,
+            v4: (v4.prefix_len() > 0).then_some(v4),
             v6: v6.map(subnet).transpose()?,
         };
-        let fits = key.v4.prefix_len() < 32 && key.v6.is_none_or(|v6| v6.prefix_len() < 128);
-        let masked = key.v4.trunc() == key.v4 && key.v6.is_none_or(|v6| v6.trunc() == v6);
-        match fits && masked && key.to_string() == name {
+        let fits = v4.prefix_len() < 32 && key.v6.is_none_or(|v6| v6.prefix_len() < 128);
+        let masked = v4.trunc() == v4 && key.v6.is_none_or(|v6| v6.trunc() == v6);
+        let some = key.v4.is_some() || key.v6.is_some();
+        match fits && masked && some && key.to_string() == name {
             true => Ok(key),
             false => Err(BadKey),
         }
@@ -77,15 +94,23 @@ mod tests {
     #[test]
     fn u18_keys_of_both_forms_round_trip() {
         let key: SubnetKey = "10.12.13.0-24".parse().unwrap();
-        assert_eq!(key.v4, "10.12.13.0/24".parse().unwrap());
+        assert_eq!(key.v4, Some("10.12.13.0/24".parse().unwrap()));
         assert_eq!(key.v6, None);
         assert_eq!(key.to_string(), "10.12.13.0-24");
 
         let dual = "10.12.13.0-24&fd00:12:13::-56";
         let key: SubnetKey = dual.parse().unwrap();
-        assert_eq!(key.v4, "10.12.13.0/24".parse().unwrap());
+        assert_eq!(key.v4, Some("10.12.13.0/24".parse().unwrap()));
         assert_eq!(key.v6, Some("fd00:12:13::/56".parse().unwrap()));
         assert_eq!(key.to_string(), dual);
+    }
+
+    #[test]
+    fn keys_of_ipv6_alone_round_trip() {
+        let v6: Ipv6Net = "fd00:12:13::/64".parse().unwrap();
+        let key = SubnetKey::from(v6);
+        assert_eq!(key.to_string(), "0.0.0.0-0&fd00:12:13::-64");
+        assert_eq!("0.0.0.0-0&fd00:12:13::-64".parse(), Ok(key));
     }
 
     #[test]
@@ -113,6 +138,9 @@ mod tests {
             "10.12.13.0-24&2001::-56hi",
             // Prefix lengths of single hosts, other spellings, host bits.
             "10.12.13.0-32",
+            // All of IPv4 is what stands for none, and a lease of nothing is none.
+            "0.0.0.0-0",
+            "10.12.13.0-0&2001::-56",
             "10.12.13.0-24&2001::-128",
             "10.12.13.0-024",
             "10.12.13.0-+24",
@@ -142,9 +170,15 @@ mod tests {
         }
 
         #[test]
-        fn every_subnet_round_trips(v4: u32, len in 0_u8..32, v6: Option<u128>, len6 in 0_u8..128) {
+        fn every_subnet_round_trips(
+            v4: Option<u32>,
+            len in 1_u8..32,
+            v6: Option<u128>,
+            len6 in 0_u8..128,
+        ) {
+            prop_assume!(v4.is_some() || v6.is_some());
             let key = SubnetKey {
-                v4: Ipv4Net::new(v4.into(), len).unwrap().trunc(),
+                v4: v4.map(|v4| Ipv4Net::new(v4.into(), len).unwrap().trunc()),
                 v6: v6.map(|v6| Ipv6Net::new(v6.into(), len6).unwrap().trunc()),
             };
             // Mapped addresses have a dotted form; they are no subnets of pods.

@@ -12,8 +12,8 @@ mod watch;
 
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
+use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd};
-use ipnet::Ipv4Net;
 use std::time::Duration;
 use store::Store;
 use tokio::sync::mpsc;
@@ -82,7 +82,7 @@ impl SubnetManager for EtcdSubnets {
         &self,
         config: &NetworkConfig,
         attrs: &LeaseAttrs,
-        previous: Option<Ipv4Net>,
+        previous: &Previous,
     ) -> Result<Lease, SubnetError> {
         acquire::acquire(&self.store, config, attrs, previous).await
     }

@@ -1,6 +1,6 @@
 use crate::lab::{Etcd, Mode, PREFIX, Proxy, manager, timing};
 use crate::log::Log;
-use crate::{config, node, soon};
+use crate::{FRESH, config, node, previously, soon};
 use futures::future::join_all;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -56,7 +56,7 @@ async fn u3_u4_a_lease_is_written_as_flannel_writes_it() {
     let lease = etcd
         .subnets()
         .await
-        .acquire(&one, &attrs, None)
+        .acquire(&one, &attrs, &FRESH)
         .await
         .unwrap();
     assert_eq!(
@@ -78,21 +78,22 @@ async fn u11_acquire_stays_in_range_and_comes_back_to_the_same_lease() {
     let first = etcd
         .subnets()
         .await
-        .acquire(&config, &node(1), None)
+        .acquire(&config, &node(1), &FRESH)
         .await
         .unwrap();
-    assert_eq!(first.subnet.prefix_len(), 24);
+    let subnet = first.subnet.unwrap();
+    assert_eq!(subnet.prefix_len(), 24);
     let range = config.subnet_min..=config.subnet_max;
-    assert!(range.contains(&first.subnet.addr()), "{}", first.subnet);
+    assert!(range.contains(&subnet.addr()), "{subnet}");
     // Another process, other attributes, another wish: the address decides.
     let mut again = node(1);
     again.backend_data = node(7).backend_data;
-    let wishes = ["10.1.5.0/24", "10.1.6.0/24"].map(|net| net.parse().unwrap());
-    let wish = wishes.into_iter().find(|net| *net != first.subnet);
+    let mut wishes = ["10.1.5.0/24", "10.1.6.0/24"].map(previously).into_iter();
+    let wish = wishes.find(|wish| wish.subnet != first.subnet).unwrap();
     let second = etcd
         .subnets()
         .await
-        .acquire(&config, &again, wish)
+        .acquire(&config, &again, &wish)
         .await
         .unwrap();
     assert_eq!(second.subnet, first.subnet);
@@ -107,26 +108,17 @@ async fn u11_acquire_stays_in_range_and_comes_back_to_the_same_lease() {
 async fn u11_the_previous_subnet_is_honoured_if_it_fits_and_is_free() {
     let etcd = Etcd::start().await;
     let (config, subnets) = (config(), etcd.subnets().await);
-    let wish = "10.1.7.0/24".parse().unwrap();
-    let lease = subnets
-        .acquire(&config, &node(1), Some(wish))
-        .await
-        .unwrap();
-    assert_eq!(lease.subnet, wish);
+    let wish = previously("10.1.7.0/24");
+    let lease = subnets.acquire(&config, &node(1), &wish).await.unwrap();
+    assert_eq!(lease.subnet, wish.subnet);
     // Taken by node 1.
-    let lease = subnets
-        .acquire(&config, &node(2), Some(wish))
-        .await
-        .unwrap();
-    assert_ne!(lease.subnet, wish);
+    let lease = subnets.acquire(&config, &node(2), &wish).await.unwrap();
+    assert_ne!(lease.subnet, wish.subnet);
     // Outside of the range, and of another length.
     for (n, wish) in [(3, "10.1.9.0/24"), (4, "10.1.5.0/25")] {
-        let wish = wish.parse().unwrap();
-        let lease = subnets
-            .acquire(&config, &node(n), Some(wish))
-            .await
-            .unwrap();
-        assert_ne!(lease.subnet, wish);
+        let wish = previously(wish);
+        let lease = subnets.acquire(&config, &node(n), &wish).await.unwrap();
+        assert_ne!(lease.subnet, wish.subnet);
     }
 }
 
@@ -134,13 +126,13 @@ async fn u11_the_previous_subnet_is_honoured_if_it_fits_and_is_free() {
 async fn u12_another_network_means_another_subnet_and_no_trace_of_the_old_one() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
-    let old = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     let changed = NetworkConfig::parse(r#"{"Network":"10.2.0.0/16"}"#).unwrap();
     let new = subnets
-        .acquire(&changed, &node(1), Some(old.subnet))
+        .acquire(&changed, &node(1), &previously("10.1.5.0/24"))
         .await
         .unwrap();
-    assert!(changed.network.unwrap().contains(&new.subnet));
+    assert!(changed.network.unwrap().contains(&new.subnet.unwrap()));
     assert_eq!(
         etcd.leases().await,
         [(new.key().to_string(), node(1).to_json())]
@@ -155,10 +147,10 @@ async fn a_lease_that_lost_its_ipv6_half_keeps_the_subnet() {
     let lease = etcd
         .subnets()
         .await
-        .acquire(&config(), &node(1), None)
+        .acquire(&config(), &node(1), &FRESH)
         .await
         .unwrap();
-    assert_eq!(lease.subnet, "10.1.6.0/24".parse().unwrap());
+    assert_eq!(lease.subnet, Some("10.1.6.0/24".parse().unwrap()));
     assert_eq!(
         etcd.leases().await,
         [("10.1.6.0-24".to_owned(), node(1).to_json())]
@@ -176,8 +168,8 @@ async fn two_nodes_racing_for_two_subnets_get_one_each() {
     for round in 0..20 {
         let (first, second) = (node(1), node(2));
         let (a, b) = tokio::join!(
-            a.acquire(&two, &first, None),
-            b.acquire(&two, &second, None)
+            a.acquire(&two, &first, &FRESH),
+            b.acquire(&two, &second, &FRESH)
         );
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_ne!(a.subnet, b.subnet, "round {round}");
@@ -196,8 +188,8 @@ async fn the_loser_of_the_last_subnet_is_told_so() {
     let (a, b) = (etcd.subnets().await, etcd.subnets().await);
     let (first, second) = (node(1), node(2));
     let outcome = tokio::join!(
-        a.acquire(&one, &first, None),
-        b.acquire(&one, &second, None)
+        a.acquire(&one, &first, &FRESH),
+        b.acquire(&one, &second, &FRESH)
     );
     let (winner, loser) = match outcome {
         (Ok(winner), Err(loser)) | (Err(loser), Ok(winner)) => (winner, loser),
@@ -228,11 +220,11 @@ async fn thirty_nodes_at_once_get_thirty_subnets() {
     }
     let attrs: Vec<LeaseAttrs> = (1..=30).map(node).collect();
     let tries = managers.iter().zip(&attrs);
-    let tries = tries.map(|(manager, attrs)| manager.acquire(&tight, attrs, None));
+    let tries = tries.map(|(manager, attrs)| manager.acquire(&tight, attrs, &FRESH));
     let leases = soon("thirty leases", join_all(tries)).await;
     let subnets: BTreeSet<Ipv4Addr> = leases
         .iter()
-        .map(|l| l.as_ref().unwrap().subnet.addr())
+        .map(|l| l.as_ref().unwrap().subnet.unwrap().addr())
         .collect();
     assert_eq!(subnets.len(), 30);
     let stored = etcd.leases().await;
@@ -262,16 +254,16 @@ async fn malformed_keys_are_ignored_and_malformed_values_keep_their_subnet_taken
     for n in [1, 2] {
         got.insert(
             subnets
-                .acquire(&config(), &node(n), None)
+                .acquire(&config(), &node(n), &FRESH)
                 .await
                 .unwrap()
                 .subnet,
         );
     }
-    let expected = ["10.1.7.0/24", "10.1.8.0/24"].map(|net| net.parse().unwrap());
+    let expected = ["10.1.7.0/24", "10.1.8.0/24"].map(|net| Some(net.parse().unwrap()));
     assert_eq!(got, BTreeSet::from(expected));
     let error = subnets
-        .acquire(&config(), &node(3), None)
+        .acquire(&config(), &node(3), &FRESH)
         .await
         .unwrap_err();
     assert!(matches!(error, SubnetError::OutOfSubnets { .. }), "{error}");
@@ -289,10 +281,10 @@ async fn a_reservation_stays_one() {
     let lease = etcd
         .subnets()
         .await
-        .acquire(&config(), &node(1), None)
+        .acquire(&config(), &node(1), &FRESH)
         .await
         .unwrap();
-    assert_eq!(lease.subnet, "10.1.8.0/24".parse().unwrap());
+    assert_eq!(lease.subnet, Some("10.1.8.0/24".parse().unwrap()));
     assert_eq!(lease.expires, None);
     assert_eq!(etcd.ttl("subnets/10.1.8.0-24").await, None);
     assert_eq!(
@@ -317,7 +309,7 @@ async fn unused_grants_are_given_back() {
     let tries = attrs
         .iter()
         .enumerate()
-        .map(|(n, attrs)| managers[n % 3].acquire(&two, attrs, None));
+        .map(|(n, attrs)| managers[n % 3].acquire(&two, attrs, &FRESH));
     for lease in join_all(tries).await {
         lease.unwrap();
     }
@@ -335,7 +327,7 @@ async fn a_write_whose_answer_is_lost_is_no_lost_race() {
     for _ in 0..2 {
         proxy.set(Mode::LoseWrite);
         let (config, attrs) = (config(), node(1));
-        let lease = subnets.acquire(&config, &attrs, None);
+        let lease = subnets.acquire(&config, &attrs, &FRESH);
         let lease = soon("lease", lease).await.unwrap();
         assert_eq!(proxy.mode(), Mode::Pass, "no answer was lost");
         let name = lease.key().to_string();

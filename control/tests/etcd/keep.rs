@@ -1,5 +1,5 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
-use crate::{QUIET, config, node, soon};
+use crate::{FRESH, QUIET, config, node, soon};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use weft_control::lease::{Lease, LeaseEnd};
@@ -16,7 +16,7 @@ async fn short_lived(endpoint: String, seconds: u64) -> (EtcdSubnets, Lease) {
         ..timing()
     };
     let subnets = manager(&[endpoint], timing).await;
-    let lease = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let lease = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     (subnets, lease)
 }
 
@@ -117,7 +117,7 @@ async fn u8_a_deletion_below_the_compaction_horizon_is_noticed() {
     let etcd = Etcd::start().await;
     let proxy = Proxy::to(&etcd).await;
     let subnets = manager(&[proxy.endpoint()], timing()).await;
-    let lease = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let lease = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     let operator = async {
         sleep(QUIET).await;
         proxy.set(Mode::Cut);
@@ -150,7 +150,7 @@ async fn renewal_never_overwrites_another_nodes_lease() {
         proxy.set(Mode::Pass);
     };
     let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), others);
-    let by = node(2).public_ip;
+    let by = node(2).identity();
     assert_eq!(end, LeaseEnd::Taken { by });
     assert_eq!(end.to_string(), "the subnet is leased by 192.0.2.2");
     assert_eq!(etcd.get(&key).await, Some(node(2).to_json()));

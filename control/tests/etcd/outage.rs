@@ -1,6 +1,6 @@
 use crate::lab::{Etcd, Mode, Proxy, free_port, manager, timing};
 use crate::log::Log;
-use crate::{config, node, soon};
+use crate::{FRESH, config, node, soon};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ async fn an_outage_is_one_line_at_its_start_and_one_at_its_end() {
     let mut etcd = Etcd::start().await;
     let log = Log::start();
     let subnets = etcd.subnets().await;
-    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     let (sender, mut events) = mpsc::channel(16);
     let margin = Duration::from_secs(86_399);
     tokio::select! {
@@ -92,7 +92,7 @@ async fn a_malformed_key_or_value_is_named_in_the_log() {
     etcd.put("subnets/10.1.9.0-24", r#"{"PublicIP":"nowhere"}"#)
         .await;
     let subnets = etcd.subnets().await;
-    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     let (sender, mut events) = mpsc::channel(16);
     tokio::select! {
         () = subnets.watch(&own, sender) => panic!("the watch ended"),
@@ -116,7 +116,7 @@ async fn acquire_waits_for_etcd() {
         sleep(Duration::from_secs(1)).await;
         etcd.resume().await;
     };
-    let acquire = soon("lease", subnets.acquire(&config, &attrs, None));
+    let acquire = soon("lease", subnets.acquire(&config, &attrs, &FRESH));
     let (lease, ()) = tokio::join!(acquire, late);
     assert_eq!(
         etcd.leases().await,
@@ -128,7 +128,7 @@ async fn acquire_waits_for_etcd() {
 async fn u10_watch_and_lease_survive_compaction_and_restart() {
     let mut etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
-    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     let (sender, mut events) = mpsc::channel(16);
     let keep = subnets.keep(own.clone(), Duration::from_secs(3600));
     tokio::select! {
@@ -141,7 +141,7 @@ async fn u10_watch_and_lease_survive_compaction_and_restart() {
             etcd.stop();
             sleep(Duration::from_secs(2)).await;
             etcd.resume().await;
-            let peer = etcd.subnets().await.acquire(&config(), &node(2), None).await.unwrap();
+            let peer = etcd.subnets().await.acquire(&config(), &node(2), &FRESH).await.unwrap();
             // As a change, or in a new list where the compaction fell between.
             let key = match soon("peer", events.recv()).await {
                 Some(LeaseEvent::Put(lease)) => lease.key(),
@@ -157,8 +157,8 @@ async fn u10_watch_and_lease_survive_compaction_and_restart() {
 async fn an_etcd_replaced_by_an_empty_one_is_noticed() {
     let mut etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
-    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
-    subnets.acquire(&config(), &node(2), None).await.unwrap();
+    let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
+    subnets.acquire(&config(), &node(2), &FRESH).await.unwrap();
     for n in 0..20 {
         etcd.put("elsewhere", &n.to_string()).await;
     }
@@ -192,7 +192,7 @@ async fn another_endpoint_takes_over() {
     let etcd = Etcd::start().await;
     let (one, two) = (Proxy::to(&etcd).await, Proxy::to(&etcd).await);
     let subnets = manager(&[one.endpoint(), two.endpoint()], timing()).await;
-    let own = subnets.acquire(&config(), &node(1), None).await.unwrap();
+    let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
     let (sender, mut events) = mpsc::channel(16);
     tokio::select! {
         () = subnets.watch(&own, sender) => panic!("the watch ended"),

@@ -1,5 +1,5 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
-use crate::{QUIET, config, node, soon};
+use crate::{QUIET, config, node, previously, soon};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -59,11 +59,8 @@ fn deleted(key: &str) -> LeaseEvent {
 
 /// A lease for node `n` on a subnet of its own.
 async fn lease(subnets: &EtcdSubnets, n: u8) -> Lease {
-    let wish = format!("10.1.{n}.0/24").parse().unwrap();
-    subnets
-        .acquire(&config(), &node(n), Some(wish))
-        .await
-        .unwrap()
+    let wish = previously(&format!("10.1.{n}.0/24"));
+    subnets.acquire(&config(), &node(n), &wish).await.unwrap()
 }
 
 #[tokio::test]

@@ -37,9 +37,9 @@ fn lease(n: u8, last: u8) -> Lease {
         vtep_mac: mac(last),
     };
     Lease {
-        subnet: subnet(n),
+        subnet: Some(subnet(n)),
         subnet_v6: None,
-        attrs: LeaseAttrs::vxlan(Ipv4Addr::new(192, 0, 2, n), data),
+        attrs: LeaseAttrs::vxlan(Some((Ipv4Addr::new(192, 0, 2, n), data)), None),
         expires: None,
         revision: 1,
     }

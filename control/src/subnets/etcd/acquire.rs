@@ -4,6 +4,7 @@ use super::SubnetError;
 use super::connection::{Failure, Retry};
 use super::store::{Entry, Grant, RESERVATION, Store};
 use crate::config::NetworkConfig;
+use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, SubnetKey, choose};
 use ipnet::Ipv4Net;
 use rand::RngExt;
@@ -27,7 +28,7 @@ pub(super) async fn acquire(
     store: &Store,
     config: &NetworkConfig,
     attrs: &LeaseAttrs,
-    previous: Option<Ipv4Net>,
+    previous: &Previous,
 ) -> Result<Lease, SubnetError> {
     let mut retry = Retry::new(store.timing());
     let mut races = 0;
@@ -35,7 +36,7 @@ pub(super) async fn acquire(
         let wanted = Wanted {
             config,
             attrs,
-            previous,
+            previous: previous.subnet,
             candidates: choose::CANDIDATES_MAX * (races + 1),
         };
         match try_acquire(store, &wanted).await {
@@ -71,8 +72,8 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn is_own(&self, entry: &Entry) -> bool {
-        let public_ip = entry.attrs.as_ref().map(|attrs| attrs.public_ip);
-        public_ip == Ok(self.attrs.public_ip)
+        let attrs = entry.attrs.as_ref();
+        attrs.is_ok_and(|attrs| attrs.same_node(self.attrs))
     }
 }
 
@@ -105,9 +106,9 @@ async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure>
             return Ok(Try::LostRace(entry.key));
         }
     }
-    let taken: Vec<Ipv4Net> = others.iter().map(|entry| entry.key.v4).collect();
+    let taken: Vec<Ipv4Net> = others.iter().filter_map(|entry| entry.key.v4).collect();
     // A lease deleted above may have had a subnet that is fine without its IPv6 half.
-    let former = stale.iter().map(|entry| entry.key.v4);
+    let former = stale.iter().filter_map(|entry| entry.key.v4);
     let usable = |subnet: &Ipv4Net| {
         choose::compatible(wanted.config, &SubnetKey::from(*subnet))
             && choose::is_free(*subnet, &taken)

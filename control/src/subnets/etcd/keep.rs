@@ -89,8 +89,8 @@ async fn renew(store: &Store, lease: &Lease) -> Result<Seen, Failure> {
 /// will be put right at the next renewal.
 fn taken(lease: &Lease, entry: &Entry) -> Option<Seen> {
     let other = entry.attrs.as_ref().ok()?;
-    (other.public_ip != lease.attrs.public_ip).then_some(Seen::Taken {
-        by: other.public_ip,
+    (!other.same_node(&lease.attrs)).then(|| Seen::Taken {
+        by: other.identity(),
     })
 }
 
