@@ -13,8 +13,13 @@ use weft_control::flags::{self, AgentOptions, Command, FlagError};
 /// Run a node until it is told to stop.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
-    match flags::parse(args, |name| std::env::var(name).ok()) {
-        Ok(Command::Run { options, warnings }) => start(&options, &warnings),
+    let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    match flags::parse(args, env) {
+        Ok(Command::Run {
+            options,
+            given,
+            warnings,
+        }) => start(&options, &given, &warnings),
         Ok(Command::Version) => {
             // On stderr, as flanneld does.
             eprintln!("{}", version::TEXT);
@@ -31,18 +36,26 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn start(options: &AgentOptions, warnings: &[String]) -> ExitCode {
+fn start(options: &AgentOptions, given: &[String], warnings: &[String]) -> ExitCode {
     start_log(options.log_level());
+    tracing::info!("{} starting with {}", version::TEXT, settings(given));
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!("{} starting", version::TEXT);
     match agent::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What was asked for, in one line.
+fn settings(given: &[String]) -> String {
+    match given {
+        [] => "all settings at their defaults".to_owned(),
+        given => given.join(" "),
     }
 }
 

@@ -111,7 +111,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (endpoints, prefix) = (&options.etcd_endpoints, &options.etcd_prefix);
+        let (endpoints, prefix) = (&options.etcd.endpoints, &options.etcd.prefix);
         let manager = EtcdSubnets::new(endpoints, prefix, Timing::default()).await?;
         agent(options, &manager).await
     })
@@ -152,8 +152,13 @@ impl Node {
         let device = format!("flannel.{}", vxlan.vni);
 
         let netlink = Netlink::connect()?;
-        let underlay = iface::choose(&netlink, &options.iface, options.public_ip).await?;
-        let public_ip = options.public_ip.unwrap_or(underlay.addr);
+        let underlay = iface::choose(
+            &netlink,
+            &options.interface.iface,
+            options.interface.public_ip,
+        )
+        .await?;
+        let public_ip = options.interface.public_ip.unwrap_or(underlay.addr);
         let mtu = mtu::of_device(&underlay, vxlan.mtu)?;
         info!(
             "packets leave through {} ({}, MTU {}), advertised address {public_ip}",

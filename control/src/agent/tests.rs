@@ -72,7 +72,7 @@ fn options(dir: &TempDir, more: &[&str]) -> AgentOptions {
     let more = more.iter().map(|&flag| flag.to_owned());
     let args = own.into_iter().chain(paths).chain(more);
     match flags::parse(args, |_| None).unwrap() {
-        Command::Run { options, .. } => options,
+        Command::Run { options, .. } => *options,
         other => panic!("{other:?}"),
     }
 }

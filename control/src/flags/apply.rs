@@ -2,9 +2,14 @@
 
 use super::syntax::{parse_bool, parse_int};
 use super::table::{Flag, Status, TABLE};
-use super::{Admit, AgentOptions, Engine, FlagError, TunnelGso};
-use std::net::Ipv4Addr;
+use super::{
+    Admit, AgentOptions, Engine, EtcdOptions, FirewallOptions, FlagError, InterfaceOptions, Secret,
+    TunnelGso,
+};
+use regex::Regex;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A TUN device has at most 256 queues (Linux drivers/net/tun.c, MAX_TAP_QUEUES).
@@ -19,10 +24,12 @@ const TX_SOCKETS_MAX: i64 = 255;
 /// All settings at the table's defaults.
 pub(super) fn defaults() -> AgentOptions {
     let mut options = AgentOptions {
-        etcd_endpoints: Vec::new(),
-        etcd_prefix: String::new(),
-        iface: Vec::new(),
-        public_ip: None,
+        etcd: EtcdOptions::default(),
+        interface: InterfaceOptions::default(),
+        firewall: FirewallOptions::default(),
+        blackhole_route: false,
+        healthz: None,
+        subnets_file: None,
         subnet_file: PathBuf::new(),
         renew_margin: Duration::ZERO,
         verbosity: 0,
@@ -40,10 +47,8 @@ pub(super) fn defaults() -> AgentOptions {
         tunnel_gso: TunnelGso::default(),
     };
     for flag in TABLE.iter().filter(|flag| !flag.default.is_empty()) {
-        if flag.status == Status::Works {
-            // A default that breaks a rule would fail the first test of this module.
-            let _ = set(&mut options, flag.name, flag.default);
-        }
+        // A default that breaks a rule would fail the first test of this module.
+        let _ = set(&mut options, flag.name, flag.default);
     }
     options
 }
@@ -52,45 +57,59 @@ pub(super) fn defaults() -> AgentOptions {
 pub(super) fn apply(options: &mut AgentOptions, flag: &Flag, value: &str) -> Result<(), FlagError> {
     let name = flag.name;
     match flag.status {
-        Status::Works => set(options, name, value)
-            .map_err(|rule| FlagError(format!("invalid value {value:?} for flag -{name}: {rule}"))),
-        Status::Later { inert } if same(value, inert) => Ok(()),
-        Status::Later { inert: "" } => Err(FlagError(format!(
-            "flag -{name} is not there yet: leave it out"
+        Status::Works | Status::Secret => set(options, name, value).map_err(|rule| {
+            let value = flag.shown(value);
+            FlagError(format!("invalid value {value:?} for flag -{name}: {rule}"))
+        }),
+        Status::Later if !flag.is_default(value) => Err(FlagError(format!(
+            "flag -{name}={value} is not there yet: only -{name}={} is",
+            flag.default
         ))),
-        Status::Later { inert } => Err(FlagError(format!(
-            "flag -{name}={value} is not there yet: only -{name}={inert} is"
-        ))),
-        Status::LaterSecret if value.is_empty() => Ok(()),
-        Status::LaterSecret => Err(FlagError(format!(
-            "flag -{name} is not there yet: leave it out"
-        ))),
+        Status::Later | Status::NoEffect(_) => Ok(()),
     }
-}
-
-/// Whether two values of one flag mean the same.
-fn same(a: &str, b: &str) -> bool {
-    let truth = parse_bool(a).is_some() && parse_bool(a) == parse_bool(b);
-    let number = parse_int(a).is_some() && parse_int(a) == parse_int(b);
-    a == b || truth || number
 }
 
 /// Set one value; the error is the rule it breaks.
 fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String> {
     let on = parse_bool(value).unwrap_or_default();
+    let (etcd, interface) = (&mut options.etcd, &mut options.interface);
+    let firewall = &mut options.firewall;
+    let healthz = options.healthz.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
     match name {
-        "etcd-endpoints" => options.etcd_endpoints = endpoints(value)?,
-        "etcd-prefix" => options.etcd_prefix = value.to_owned(),
-        "iface" => options.iface.push(value.to_owned()),
-        "public-ip" if value.is_empty() => options.public_ip = None,
-        "public-ip" => options.public_ip = Some(address(value)?),
+        "etcd-endpoints" => etcd.endpoints = endpoints(value)?,
+        "etcd-prefix" => etcd.prefix = value.to_owned(),
+        "etcd-keyfile" => etcd.key_file = optional_path(value),
+        "etcd-certfile" => etcd.cert_file = optional_path(value),
+        "etcd-cafile" => etcd.ca_file = optional_path(value),
+        "etcd-username" => etcd.username = value.to_owned(),
+        "etcd-password" => etcd.password = Secret::new(value),
+        "iface" => interface.iface.push(value.to_owned()),
+        "iface-regex" => interface.iface_regex.push(regex(value)?),
+        "iface-can-reach" => interface.can_reach = address(value, "an IP address")?,
+        "public-ip" => interface.public_ip = address(value, "an IPv4 address")?,
+        "public-ipv6" => interface.public_ipv6 = address(value, "an IPv6 address")?,
+        "ip-masq" => firewall.ip_masq = on,
+        "ip-masq-fully-random-disable" => firewall.random_fully = !on,
+        "iptables-forward-rules" => firewall.forward_rules = on,
+        "iptables-resync" => firewall.resync = Duration::from_secs(at_least_one(value)?),
+        "ip-blackhole-route" => options.blackhole_route = on,
+        "healthz-ip" => {
+            let all = Ipv4Addr::UNSPECIFIED.into();
+            let ip = address(value, "an IP address")?.unwrap_or(all);
+            options.healthz = Some(SocketAddr::new(ip, healthz.port()));
+        }
+        "healthz-port" => {
+            let port = within(value, 0, u16::MAX.into())? as u16;
+            options.healthz = Some(SocketAddr::new(healthz.ip(), port));
+        }
+        "subnets-file" => options.subnets_file = optional_path(value),
         "subnet-file" => options.subnet_file = path(value)?,
         "state-dir" => options.state_dir = path(value)?,
         "subnet-lease-renew-margin" => {
             let minutes = within(value, 1, 1439)?;
             options.renew_margin = Duration::from_secs(minutes * 60);
         }
-        "v" => options.verbosity = within(value, 0, 255)? as u8,
+        "v" => options.verbosity = parse_int(value).unwrap_or_default().clamp(0, 255) as u8,
         "queues" => options.queues = count(value, QUEUES_MAX)?,
         "tx-sockets" => options.tx_sockets = count(value, TX_SOCKETS_MAX)?,
         "engine" => {
@@ -134,27 +153,59 @@ fn endpoints(value: &str) -> Result<Vec<String>, String> {
     for endpoint in &endpoints {
         let host = match endpoint.split_once("://") {
             None => endpoint,
-            Some(("http", host)) => host,
-            Some((scheme, _)) => return Err(format!("{scheme}:// is not there yet: use http://")),
+            Some(("http" | "https" | "unix", host)) => host,
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "{scheme}:// is none of http://, https:// and unix://"
+                ));
+            }
         };
         if host.is_empty() || host.contains(char::is_whitespace) {
             return Err("must be a comma-separated list such as http://10.0.0.1:2379".to_owned());
+        }
+        if host.contains('@') {
+            let rule = "use -etcd-username and -etcd-password instead of user:password@host";
+            return Err(rule.to_owned());
         }
     }
     Ok(endpoints)
 }
 
-fn address(value: &str) -> Result<Ipv4Addr, String> {
-    value
-        .parse()
-        .map_err(|_| "must be an IPv4 address".to_owned())
+/// An address of the wanted kind; an empty value is none.
+fn address<T: FromStr>(value: &str, wanted: &str) -> Result<Option<T>, String> {
+    match value {
+        "" => Ok(None),
+        _ => value
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("must be {wanted}")),
+    }
+}
+
+/// A pattern that compiles.
+fn regex(value: &str) -> Result<String, String> {
+    match Regex::new(value) {
+        Ok(_) => Ok(value.to_owned()),
+        Err(error) => {
+            // The crate draws a picture of several lines and ends with the reason.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            Err(format!("must be a regular expression: {reason}"))
+        }
+    }
 }
 
 fn path(value: &str) -> Result<PathBuf, String> {
-    match value {
-        "" => Err("must not be empty".to_owned()),
-        path => Ok(path.into()),
-    }
+    optional_path(value).ok_or_else(|| "must not be empty".to_owned())
+}
+
+fn optional_path(value: &str) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| value.into())
+}
+
+fn at_least_one(value: &str) -> Result<u64, String> {
+    within(value, 1, u32::MAX.into()).map_err(|_| "must be at least 1".to_owned())
 }
 
 fn within(value: &str, min: i64, max: i64) -> Result<u64, String> {

@@ -11,10 +11,15 @@ pub(super) fn read(args: impl IntoIterator<Item = String>) -> Result<Option<Give
     let mut args = args.into_iter();
     let mut given = Vec::new();
     while let Some(arg) = args.next() {
+        if arg == "--" {
+            // As in Go, no flags follow; and flanneld takes nothing else.
+            return match args.next() {
+                None => Ok(Some(given)),
+                Some(arg) => Err(unexpected(&arg)),
+            };
+        }
         let Some(text) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
-            return Err(FlagError(format!(
-                "unexpected argument {arg:?}: flags start with a dash"
-            )));
+            return Err(unexpected(&arg));
         };
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -42,6 +47,12 @@ pub(super) fn read(args: impl IntoIterator<Item = String>) -> Result<Option<Give
         given.push((flag, value));
     }
     Ok(Some(given))
+}
+
+fn unexpected(arg: &str) -> FlagError {
+    FlagError(format!(
+        "unexpected argument {arg:?}: flags start with a dash"
+    ))
 }
 
 /// Values of `FLANNELD_<NAME>` for flags not given, and a line for each that is unusable.

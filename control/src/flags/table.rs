@@ -1,5 +1,6 @@
 //! Every flag: its name, type, default and what is to be said of it.
 
+use super::syntax::{parse_bool, parse_int};
 use std::fmt::Write;
 
 /// One flag.
@@ -27,12 +28,33 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Works,
-    /// flanneld has it, weft does not yet. The value that asks for nothing is accepted.
-    Later {
-        inert: &'static str,
-    },
-    /// As `Later`, and the value must not be shown.
-    LaterSecret,
+    /// As `Works`, and the value must not be shown.
+    Secret,
+    /// flanneld has it and weft takes it, but it does nothing; the reason.
+    NoEffect(&'static str),
+    /// flanneld has it, weft does not yet. The default is accepted.
+    Later,
+}
+
+impl Flag {
+    /// Whether a value means the same as the default.
+    pub(super) fn is_default(&self, value: &str) -> bool {
+        match self.kind {
+            Bool => parse_bool(value) == parse_bool(self.default),
+            Int => parse_int(value) == parse_int(self.default),
+            Text | Repeated => value == self.default,
+        }
+    }
+
+    /// A value as it may be shown to people.
+    pub(super) fn shown<'a>(&self, value: &'a str) -> &'a str {
+        // Credentials of the form scheme://user:password@host are refused, not repeated.
+        let credentials = self.name == "etcd-endpoints" && value.contains('@');
+        match self.status == Status::Secret || credentials {
+            true => "***",
+            false => value,
+        }
+    }
 }
 
 const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
@@ -45,21 +67,26 @@ const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'st
     }
 }
 
-/// A flag of flanneld's that is not there yet; its default is what asks for nothing.
-const fn later(name: &'static str, kind: Kind, default: &'static str) -> Flag {
+/// A flag that matters only with Kubernetes as the subnet manager.
+const fn kube(name: &'static str, kind: Kind, default: &'static str) -> Flag {
     Flag {
-        name,
-        kind,
-        default,
-        help: "",
-        status: Status::Later { inert: default },
+        status: Status::NoEffect("it is for -kube-subnet-mgr"),
+        ..works(name, kind, default, "")
+    }
+}
+
+/// A flag of klog's that has no counterpart.
+const fn klog(name: &'static str) -> Flag {
+    Flag {
+        status: Status::NoEffect("-v sets the verbosity of the whole agent"),
+        ..works(name, Text, "", "")
     }
 }
 
 use Kind::{Bool, Int, Repeated, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 44] = [
+pub(super) static TABLE: [Flag; 45] = [
     works(
         "etcd-endpoints",
         Text,
@@ -72,13 +99,28 @@ pub(super) static TABLE: [Flag; 44] = [
         "/coreos.com/network",
         "path in etcd of the network config and the leases",
     ),
-    later("etcd-keyfile", Text, ""),
-    later("etcd-certfile", Text, ""),
-    later("etcd-cafile", Text, ""),
-    later("etcd-username", Text, ""),
+    works("etcd-keyfile", Text, "", "file with the client's key, PEM"),
+    works(
+        "etcd-certfile",
+        Text,
+        "",
+        "file with the client's certificate, PEM",
+    ),
+    works(
+        "etcd-cafile",
+        Text,
+        "",
+        "file with the certificates that etcd servers are checked against, PEM",
+    ),
+    works("etcd-username", Text, "", "user name for etcd"),
     Flag {
-        status: Status::LaterSecret,
-        ..later("etcd-password", Text, "")
+        status: Status::Secret,
+        ..works(
+            "etcd-password",
+            Text,
+            "",
+            "password for etcd; FLANNELD_ETCD_PASSWORD keeps it out of the process list",
+        )
     },
     works(
         "iface",
@@ -86,8 +128,18 @@ pub(super) static TABLE: [Flag; 44] = [
         "",
         "external interface, by name or by address; may be repeated, the first that matches is used",
     ),
-    later("iface-regex", Repeated, ""),
-    later("iface-can-reach", Text, ""),
+    works(
+        "iface-regex",
+        Repeated,
+        "",
+        "external interface, by a regular expression for its address, else for its name; may be repeated, tried after all -iface",
+    ),
+    works(
+        "iface-can-reach",
+        Text,
+        "",
+        "external interface, by an address that is reached through it; tried last",
+    ),
     works(
         "subnet-file",
         Text,
@@ -100,34 +152,79 @@ pub(super) static TABLE: [Flag; 44] = [
         "",
         "IPv4 address that other nodes send to",
     ),
-    later("public-ipv6", Text, ""),
+    works(
+        "public-ipv6",
+        Text,
+        "",
+        "IPv6 address that other nodes send to",
+    ),
     works(
         "subnet-lease-renew-margin",
         Int,
         "60",
         "minutes before its end that the lease is renewed, 1 to 1439",
     ),
-    later("ip-masq", Bool, "false"),
-    later("ip-masq-fully-random-disable", Bool, "false"),
-    later("kube-subnet-mgr", Bool, "false"),
-    later("kube-api-url", Text, ""),
-    later("kubeconfig-file", Text, ""),
-    later("kube-annotation-prefix", Text, "flannel.alpha.coreos.com"),
-    later("net-config-path", Text, "/etc/kube-flannel/net-conf.json"),
-    later("set-node-network-unavailable", Bool, "true"),
-    later("healthz-ip", Text, "0.0.0.0"),
-    later("healthz-port", Int, "0"),
-    later("iptables-resync", Int, "5"),
-    // flanneld's default is true. Asking for it by name must not go unheard.
+    works(
+        "ip-masq",
+        Bool,
+        "false",
+        "masquerade what pods send out of the network",
+    ),
+    works(
+        "ip-masq-fully-random-disable",
+        Bool,
+        "false",
+        "masquerade without choosing ports fully at random",
+    ),
     Flag {
-        default: "true",
-        ..later("iptables-forward-rules", Bool, "false")
+        status: Status::Later,
+        ..works("kube-subnet-mgr", Bool, "false", "")
     },
-    later("ip-blackhole-route", Bool, "false"),
+    kube("kube-api-url", Text, ""),
+    kube("kubeconfig-file", Text, ""),
+    kube("kube-annotation-prefix", Text, "flannel.alpha.coreos.com"),
+    kube("net-config-path", Text, "/etc/kube-flannel/net-conf.json"),
+    kube("set-node-network-unavailable", Bool, "true"),
+    works(
+        "healthz-ip",
+        Text,
+        "0.0.0.0",
+        "address that /healthz and /readyz are served on; 0.0.0.0 or ::, all of both families",
+    ),
+    works(
+        "healthz-port",
+        Int,
+        "0",
+        "port that /healthz and /readyz are served on; 0: they are not",
+    ),
+    works(
+        "iptables-resync",
+        Int,
+        "5",
+        "seconds between two looks whether firewall rules and blackhole routes are there",
+    ),
+    works(
+        "iptables-forward-rules",
+        Bool,
+        "true",
+        "accept forwarded packets from and to the network",
+    ),
+    works(
+        "ip-blackhole-route",
+        Bool,
+        "false",
+        "keep a blackhole route for the node's own subnet",
+    ),
     works("version", Bool, "false", "print the version and exit"),
     works("v", Int, "0", "log verbosity: 0 info, 1 and above debug"),
-    later("vmodule", Text, ""),
-    later("log_backtrace_at", Text, ""),
+    klog("vmodule"),
+    klog("log_backtrace_at"),
+    works(
+        "subnets-file",
+        Text,
+        "",
+        "JSON or TOML file with the network config and all leases, in place of etcd",
+    ),
     works(
         "state-dir",
         Text,
@@ -208,20 +305,32 @@ pub(super) fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.name == name)
 }
 
-/// The name most like `name` among flags that work.
+/// The name most like `name` among flags that do something.
 pub(super) fn nearest(name: &str) -> &'static str {
-    let known = TABLE.iter().filter(|flag| flag.status == Status::Works);
+    let known = TABLE.iter().filter(|flag| does_something(flag));
     known
         .min_by_key(|flag| strsim::damerau_levenshtein(flag.name, name))
         .map_or("help", |flag| flag.name)
 }
 
+fn does_something(flag: &Flag) -> bool {
+    matches!(flag.status, Status::Works | Status::Secret)
+}
+
+/// What to say of a flag whose value changes nothing though it is not the default.
+pub(super) fn no_effect(flag: &Flag, value: &str) -> Option<String> {
+    match flag.status {
+        Status::NoEffect(why) if !flag.is_default(value) => {
+            Some(format!("flag -{} has no effect: {why}", flag.name))
+        }
+        _ => None,
+    }
+}
+
 /// What `-help` prints.
 pub(super) fn help() -> String {
     let mut text = String::from("Usage: weft agent [flags]\n\n");
-    let (works, later): (Vec<&Flag>, Vec<&Flag>) =
-        TABLE.iter().partition(|flag| flag.status == Status::Works);
-    for flag in works {
+    for flag in TABLE.iter().filter(|flag| does_something(flag)) {
         let value = match flag.kind {
             Bool => "",
             Int => " int",
@@ -238,11 +347,19 @@ pub(super) fn help() -> String {
             flag.name, flag.help
         );
     }
-    let names: Vec<&str> = later.iter().map(|flag| flag.name).collect();
+    let names = |wanted: fn(&Status) -> bool| {
+        let flags = TABLE.iter().filter(|flag| wanted(&flag.status));
+        flags.map(|flag| flag.name).collect::<Vec<_>>().join(", ")
+    };
+    let _ = writeln!(
+        text,
+        "\nflanneld's flags that are accepted and have no effect: {}",
+        names(|status| matches!(status, Status::NoEffect(_)))
+    );
     let _ = writeln!(
         text,
         "\nflanneld's flags that are not there yet: {}",
-        names.join(", ")
+        names(|status| *status == Status::Later)
     );
     text.push_str("\nA flag that is not given is taken from FLANNELD_<NAME>, such as FLANNELD_ETCD_ENDPOINTS.\n");
     text

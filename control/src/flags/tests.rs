@@ -1,5 +1,8 @@
 use super::*;
 use proptest::prelude::*;
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::Level;
 
 fn run(args: &[&str]) -> Result<Command, FlagError> {
     parse(args.iter().map(|arg| arg.to_string()), |_| None)
@@ -7,7 +10,7 @@ fn run(args: &[&str]) -> Result<Command, FlagError> {
 
 fn options(args: &[&str]) -> AgentOptions {
     match run(args) {
-        Ok(Command::Run { options, .. }) => options,
+        Ok(Command::Run { options, .. }) => *options,
         other => panic!("{args:?}: {other:?}"),
     }
 }
@@ -25,7 +28,9 @@ fn with_env(args: &[&str], env: &[(&str, &str)]) -> (AgentOptions, Vec<String>) 
         found.map(|(_, value)| value.to_string())
     };
     match parse(args.iter().map(|arg| arg.to_string()), look_up) {
-        Ok(Command::Run { options, warnings }) => (options, warnings),
+        Ok(Command::Run {
+            options, warnings, ..
+        }) => (*options, warnings),
         other => panic!("{args:?}: {other:?}"),
     }
 }
@@ -36,13 +41,24 @@ fn defaults_are_flannelds() {
     assert_eq!(
         options,
         AgentOptions {
-            etcd_endpoints: vec![
-                "http://127.0.0.1:4001".into(),
-                "http://127.0.0.1:2379".into()
-            ],
-            etcd_prefix: "/coreos.com/network".into(),
-            iface: vec![],
-            public_ip: None,
+            etcd: EtcdOptions {
+                endpoints: vec![
+                    "http://127.0.0.1:4001".into(),
+                    "http://127.0.0.1:2379".into()
+                ],
+                prefix: "/coreos.com/network".into(),
+                ..EtcdOptions::default()
+            },
+            interface: InterfaceOptions::default(),
+            firewall: FirewallOptions {
+                ip_masq: false,
+                random_fully: true,
+                forward_rules: true,
+                resync: Duration::from_secs(5),
+            },
+            blackhole_route: false,
+            healthz: None,
+            subnets_file: None,
             subnet_file: "/run/flannel/subnet.env".into(),
             renew_margin: Duration::from_secs(3600),
             verbosity: 0,
@@ -72,11 +88,11 @@ fn both_dashes_and_both_ways_to_give_a_value() {
         &["--etcd-prefix", "/x"],
         &["-etcd-prefix=/a", "-etcd-prefix=/x"],
     ] {
-        assert_eq!(options(args).etcd_prefix, "/x", "{args:?}");
+        assert_eq!(options(args).etcd.prefix, "/x", "{args:?}");
     }
     // As in Go, whatever follows is the value.
-    assert_eq!(options(&["-etcd-prefix", "-v"]).etcd_prefix, "-v");
-    assert_eq!(options(&["-etcd-prefix=a=b"]).etcd_prefix, "a=b");
+    assert_eq!(options(&["-etcd-prefix", "-v"]).etcd.prefix, "-v");
+    assert_eq!(options(&["-etcd-prefix=a=b"]).etcd.prefix, "a=b");
 }
 
 #[test]
@@ -106,11 +122,22 @@ fn booleans_take_a_value_only_after_an_equals_sign() {
 #[test]
 fn all_settings_are_read() {
     let options = options(&[
-        "-etcd-endpoints=http://10.0.0.1:2379,10.0.0.2:2379",
         "-iface=eth0",
         "-iface",
         "10.0.0.5",
+        "-iface-regex=^eth[0-9]$",
+        "-iface-regex=10\\.0\\.",
+        "-iface-can-reach=10.0.0.9",
         "-public-ip=192.0.2.7",
+        "-public-ipv6=2001:db8::7",
+        "-ip-masq",
+        "-ip-masq-fully-random-disable",
+        "-iptables-forward-rules=false",
+        "-iptables-resync=30",
+        "-ip-blackhole-route",
+        "-healthz-ip=::1",
+        "-healthz-port=8471",
+        "-subnets-file=/tmp/peers.toml",
         "-subnet-file=/tmp/subnet.env",
         "-subnet-lease-renew-margin=0x10",
         "-state-dir=/tmp/state",
@@ -124,12 +151,24 @@ fn all_settings_are_read() {
         "-udp-gro=false",
         "-v=1",
     ]);
-    assert_eq!(
-        options.etcd_endpoints,
-        ["http://10.0.0.1:2379", "10.0.0.2:2379"]
-    );
-    assert_eq!(options.iface, ["eth0", "10.0.0.5"]);
-    assert_eq!(options.public_ip, Some(Ipv4Addr::new(192, 0, 2, 7)));
+    let interface = InterfaceOptions {
+        iface: vec!["eth0".into(), "10.0.0.5".into()],
+        iface_regex: vec!["^eth[0-9]$".into(), r"10\.0\.".into()],
+        can_reach: "10.0.0.9".parse().ok(),
+        public_ip: "192.0.2.7".parse().ok(),
+        public_ipv6: "2001:db8::7".parse().ok(),
+    };
+    assert_eq!(options.interface, interface);
+    let firewall = FirewallOptions {
+        ip_masq: true,
+        random_fully: false,
+        forward_rules: false,
+        resync: Duration::from_secs(30),
+    };
+    assert_eq!(options.firewall, firewall);
+    assert!(options.blackhole_route);
+    assert_eq!(options.healthz, "[::1]:8471".parse().ok());
+    assert_eq!(options.subnets_file, Some("/tmp/peers.toml".into()));
     assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
     assert_eq!(options.state_dir, PathBuf::from("/tmp/state"));
@@ -141,6 +180,56 @@ fn all_settings_are_read() {
     assert!(options.outer_df);
     assert!(!options.uso && !options.udp_gso && !options.udp_gro && options.tso);
     assert_eq!(options.log_level(), Level::DEBUG);
+}
+
+#[test]
+fn etcd_servers_and_credentials() {
+    let options = options(&[
+        "-etcd-endpoints=http://10.0.0.1:2379,https://etcd:2379,unix:///run/etcd,10.0.0.2:2379",
+        "-etcd-keyfile=/key",
+        "-etcd-certfile=/cert",
+        "-etcd-cafile=/ca",
+        "-etcd-username=weft",
+        "-etcd-password=hunter2",
+    ]);
+    let etcd = EtcdOptions {
+        endpoints: [
+            "http://10.0.0.1:2379",
+            "https://etcd:2379",
+            "unix:///run/etcd",
+            "10.0.0.2:2379",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        prefix: "/coreos.com/network".into(),
+        key_file: Some("/key".into()),
+        cert_file: Some("/cert".into()),
+        ca_file: Some("/ca".into()),
+        username: "weft".into(),
+        password: Secret::new("hunter2"),
+    };
+    assert_eq!(options.etcd, etcd);
+    assert_eq!(options.etcd.password.reveal(), "hunter2");
+    for args in [&["-etcd-keyfile=/key"], &["-etcd-certfile=/cert"]] {
+        assert!(error(args).contains("give both or neither"));
+    }
+}
+
+#[test]
+fn healthz_is_on_with_a_port_only() {
+    for (args, address) in [
+        (&["-healthz-port=8471"][..], Some("0.0.0.0:8471")),
+        (
+            &["-healthz-port=8471", "-healthz-ip=127.0.0.1"],
+            Some("127.0.0.1:8471"),
+        ),
+        (&["-healthz-ip=127.0.0.1"], None),
+        (&["-healthz-ip=", "-healthz-port=1"], Some("0.0.0.0:1")),
+        (&["-healthz-port=1", "-healthz-port=0"], None),
+    ] {
+        let expected = address.map(|text| text.parse().unwrap());
+        assert_eq!(options(args).healthz, expected, "{args:?}");
+    }
 }
 
 #[test]
@@ -159,13 +248,18 @@ fn values_that_break_a_rule_are_named() {
         ("-admit=", "must be strict or loose"),
         ("-public-ip=fd00::1", "must be an IPv4 address"),
         ("-subnet-file=", "must not be empty"),
+        ("-public-ipv6=192.0.2.1", "must be an IPv6 address"),
+        ("-iface-can-reach=gateway", "must be an IP address"),
         (
-            "-etcd-endpoints=https://10.0.0.1:2379",
-            "https:// is not there yet: use http://",
+            "-iface-regex=eth(",
+            "must be a regular expression: unclosed group",
         ),
+        ("-iptables-resync=0", "must be at least 1"),
+        ("-healthz-port=65536", "must be between 0 and 65535"),
+        ("-healthz-ip=localhost", "must be an IP address"),
         (
-            "-etcd-endpoints=unix://x",
-            "unix:// is not there yet: use http://",
+            "-etcd-endpoints=etcd://10.0.0.1:2379",
+            "etcd:// is none of http://, https:// and unix://",
         ),
         (
             "-etcd-endpoints=http://a:1,",
@@ -191,7 +285,6 @@ fn unknown_flags_name_the_nearest() {
         ("-V", "unknown flag -V; did you mean -v?"),
         ("---v", "unknown flag --v; did you mean -v?"),
         ("-", "a flag without a name; see -help"),
-        ("--", "a flag without a name; see -help"),
         ("-=x", "a flag without a name; see -help"),
         ("x", r#"unexpected argument "x": flags start with a dash"#),
         ("-iface", "flag needs an argument: -iface"),
@@ -202,65 +295,81 @@ fn unknown_flags_name_the_nearest() {
 }
 
 #[test]
+fn a_double_dash_ends_the_flags() {
+    assert_eq!(options(&["-v=1", "--"]), options(&["-v=1"]));
+    assert_eq!(
+        error(&["--", "-v=1"]),
+        r#"unexpected argument "-v=1": flags start with a dash"#
+    );
+}
+
+#[test]
 fn flags_that_are_not_there_yet_say_so() {
-    for (arg, message) in [
-        (
-            "-ip-masq",
-            "flag -ip-masq=true is not there yet: only -ip-masq=false is",
-        ),
-        (
-            "-ip-masq=1",
-            "flag -ip-masq=1 is not there yet: only -ip-masq=false is",
-        ),
-        (
-            "-iptables-forward-rules=true",
-            "flag -iptables-forward-rules=true is not there yet: only -iptables-forward-rules=false is",
-        ),
-        (
-            "-healthz-port=8471",
-            "flag -healthz-port=8471 is not there yet: only -healthz-port=0 is",
-        ),
-        (
-            "-kube-subnet-mgr",
-            "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is",
-        ),
-        (
-            "-ip-blackhole-route",
-            "flag -ip-blackhole-route=true is not there yet: only -ip-blackhole-route=false is",
-        ),
-        (
-            "-iface-regex=eth.*",
-            "flag -iface-regex is not there yet: leave it out",
-        ),
-        (
-            "-etcd-cafile=/ca",
-            "flag -etcd-cafile is not there yet: leave it out",
-        ),
-    ] {
-        assert_eq!(error(&[arg]), message);
+    assert_eq!(
+        error(&["-kube-subnet-mgr"]),
+        "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is"
+    );
+    assert_eq!(options(&["-kube-subnet-mgr=F"]), options(&[]));
+}
+
+#[test]
+fn flags_without_effect_are_accepted_with_a_warning() {
+    let (given, warnings) = with_env(
+        &[
+            "-vmodule=etcd=3",
+            "-set-node-network-unavailable",
+            "-net-config-path=/net-conf.json",
+            "-kube-annotation-prefix=flannel.alpha.coreos.com",
+        ],
+        &[("FLANNELD_LOG_BACKTRACE_AT", "main.go:1")],
+    );
+    assert_eq!(given, options(&[]));
+    assert_eq!(
+        warnings,
+        [
+            "flag -vmodule has no effect: -v sets the verbosity of the whole agent",
+            "flag -net-config-path has no effect: it is for -kube-subnet-mgr",
+            "flag -log_backtrace_at has no effect: -v sets the verbosity of the whole agent",
+        ]
+    );
+}
+
+#[test]
+fn verbosity_is_any_number() {
+    for (arg, verbosity) in [("-v=-1", 0), ("-v=10", 10), ("-v=1000", 255)] {
+        assert_eq!(options(&[arg]).verbosity, verbosity, "{arg}");
     }
-    let inert = [
-        "-ip-masq=false",
-        "-ip-masq=F",
-        "-iptables-forward-rules=0",
-        "-healthz-port=0x0",
-        "-kube-subnet-mgr=false",
-        "-etcd-keyfile=",
-        "-set-node-network-unavailable",
-    ];
-    assert_eq!(options(&inert), options(&[]));
 }
 
 #[test]
 fn a_password_is_never_repeated() {
-    let message = error(&["-etcd-password=hunter2"]);
-    assert_eq!(
-        message,
-        "flag -etcd-password is not there yet: leave it out"
-    );
     let env = |name: &str| (name == "FLANNELD_ETCD_PASSWORD").then(|| "hunter2".to_owned());
-    let message = parse([], env).unwrap_err().to_string();
-    assert!(!message.contains("hunter2"), "{message}");
+    for run in [
+        run(&["-etcd-password=hunter2", "-iface=a b"]),
+        run(&["-etcd-password", "hunter2", "-etcd-keyfile=/key"]),
+        run(&["-etcd-endpoints=http://root:hunter2@10.0.0.1:2379"]),
+        parse([], env),
+        parse(["-v=x".to_owned()], env),
+    ] {
+        let text = match &run {
+            Err(error) => error.to_string(),
+            Ok(Command::Run { given, .. }) => given.join(" "),
+            Ok(other) => panic!("{other:?}"),
+        };
+        assert!(!text.contains("hunter2"), "{text}");
+        let text = format!("{run:#?}{run:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn what_was_given_is_told() {
+    let env = |name: &str| (name == "FLANNELD_IFACE").then(|| "eth0\n".to_owned());
+    let args = ["-v", "1", "-etcd-password=x"].map(str::to_owned);
+    let Ok(Command::Run { given, .. }) = parse(args, env) else {
+        panic!("not run");
+    };
+    assert_eq!(given, ["-v=1", "-etcd-password=***", r"-iface=eth0\n"]);
 }
 
 #[test]
@@ -275,8 +384,12 @@ fn environment_counts_where_no_flag_is_given() {
         ("FLANNELD_HELP", "true"),
     ];
     let (options, warnings) = with_env(&["-v=0"], &env);
-    assert_eq!(options.etcd_prefix, "/env");
-    assert_eq!(options.iface, ["eth0,eth1"], "no splitting at commas");
+    assert_eq!(options.etcd.prefix, "/env");
+    assert_eq!(
+        options.interface.iface,
+        ["eth0,eth1"],
+        "no splitting at commas"
+    );
     assert!(!options.udp_gso);
     assert_eq!(
         options.subnet_file,
@@ -308,23 +421,21 @@ fn bad_values_in_the_environment_are_ignored_with_a_warning() {
 #[test]
 fn version_and_help() {
     assert_eq!(run(&["-version"]), Ok(Command::Version));
-    assert_eq!(run(&["-version=false"]), run(&[]));
+    assert_eq!(options(&["-version=false"]), options(&[]));
     for arg in ["-h", "-help", "--help"] {
         let Ok(Command::Help(text)) = run(&[arg]) else {
             panic!("{arg}");
         };
         assert!(text.contains("  -etcd-endpoints string\n"), "{text}");
-        assert!(text.contains("not there yet: etcd-keyfile, "), "{text}");
+        assert!(text.contains("not there yet: kube-subnet-mgr\n"), "{text}");
+        assert!(text.contains("no effect: kube-api-url, "), "{text}");
     }
 }
 
 #[test]
 fn every_default_keeps_its_own_rules() {
-    for flag in table::TABLE
-        .iter()
-        .filter(|flag| flag.status == table::Status::Works)
-    {
-        if !flag.default.is_empty() && !matches!(flag.name, "version" | "help") {
+    for flag in &table::TABLE {
+        if flag.kind != table::Kind::Repeated && !matches!(flag.name, "version" | "help") {
             let arg = format!("-{}={}", flag.name, flag.default);
             assert_eq!(options(&[&arg]), options(&[]), "{arg}");
         }
