@@ -1,0 +1,438 @@
+//! The rules that flannel puts into the host's firewall, in its two flavours, byte for byte
+//! as `iptables -S` and `nft list` show them there.
+//!
+//! [`Firewall::install`] removes those of the other flavour and writes its own, each table
+//! in one transaction. [`Firewall::keep`] looks after them from then on. They stay when the
+//! process ends, so that connections of pods live on.
+//!
+//! Rules of others are never touched. A rule that was there already under our name is
+//! replaced at the start; later on only ours are, so that two daemons for two networks can
+//! share the chains.
+
+mod chain;
+mod iptables;
+mod nftables;
+mod process;
+mod rules;
+
+use chain::{Chain, Fault, Listed};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::convert::Infallible;
+use std::time::Duration;
+use tracing::{debug, error, info, warn};
+
+/// How often a table is tried to be written at the start, while others change it as well.
+const ATTEMPTS: usize = 3;
+
+/// The shortest pause between two checks.
+const MIN_PERIOD: Duration = Duration::from_secs(1);
+
+/// The tool that rules are written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// `iptables` and `ip6tables`, of either variant.
+    Iptables,
+    /// `nft` (`EnableNFTables`).
+    Nftables,
+}
+
+/// The two networks that rules speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends<N> {
+    /// The network of all pods.
+    pub network: N,
+    /// The part of it that is this node's.
+    pub subnet: N,
+}
+
+/// Which rules are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The IPv4 networks, if pods have IPv4 addresses.
+    pub v4: Option<Ends<Ipv4Net>>,
+    /// The IPv6 networks, if pods have IPv6 addresses.
+    pub v6: Option<Ends<Ipv6Net>>,
+    /// Whether what leaves the network gets the node's address (`-ip-masq`).
+    pub masquerade: bool,
+    /// Whether ports are chosen at random then, if the tool can do that.
+    pub random_fully: bool,
+    /// Whether packets of pods pass the FORWARD chain (`-iptables-forward-rules`).
+    pub forward: bool,
+}
+
+/// Why rules cannot be written or read. One line.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// A program is not installed.
+    #[error("there is no {program} in PATH; install the package {package}{instead}")]
+    Missing {
+        /// Its name.
+        program: String,
+        /// The package it comes with.
+        package: &'static str,
+        /// What can be done instead.
+        instead: &'static str,
+    },
+    /// A program says no.
+    #[error("{command}: {reason}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Another program changes the same rules, or they are listed in another spelling.
+    #[error("{table} is not as it was written: {fault}")]
+    NotAsWritten {
+        /// The table.
+        table: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Masquerading was asked for and cannot be had.
+    #[error("cannot masquerade (-ip-masq): {0}")]
+    Masquerade(Box<FirewallError>),
+}
+
+impl FirewallError {
+    fn missing(program: &str) -> FirewallError {
+        let (package, instead) = if program.contains("tables") {
+            ("iptables", ", or set EnableNFTables")
+        } else {
+            ("nftables", ", or leave out EnableNFTables")
+        };
+        FirewallError::Missing {
+            program: program.to_owned(),
+            package,
+            instead,
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self, FirewallError::Missing { .. })
+    }
+}
+
+/// The programs to use, by name or path.
+#[derive(Clone, Debug)]
+struct Programs {
+    /// For IPv4 and for IPv6.
+    iptables: [String; 2],
+    nft: String,
+    /// All that may have left iptables rules of ours.
+    leftovers: Vec<String>,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        let variants = ["tables", "tables-legacy", "tables-nft"];
+        let named = |variant| ["ip", "ip6"].map(|family| format!("{family}{variant}"));
+        Programs {
+            iptables: named(variants[0]),
+            nft: "nft".into(),
+            leftovers: variants.into_iter().flat_map(named).collect(),
+        }
+    }
+}
+
+/// The rules in force, and what is needed to check them.
+#[derive(Debug)]
+pub struct Firewall {
+    tables: Vec<Table>,
+}
+
+impl Firewall {
+    /// Remove the rules of the other flavour and write those of `plan`.
+    ///
+    /// What keeps masquerading from working is an error. What keeps forward rules from being
+    /// written is logged, and [`Firewall::check`] tries again.
+    pub async fn install(flavour: Flavour, plan: &Plan) -> Result<Firewall, FirewallError> {
+        Firewall::install_with(&Programs::default(), flavour, plan).await
+    }
+
+    async fn install_with(
+        programs: &Programs,
+        flavour: Flavour,
+        plan: &Plan,
+    ) -> Result<Firewall, FirewallError> {
+        remove_other(programs, flavour).await;
+        let mut tables = match flavour {
+            Flavour::Iptables => iptables_tables(programs, plan).await?,
+            Flavour::Nftables => nftables_tables(programs, plan).await,
+        };
+        for table in &mut tables {
+            table.install().await?;
+        }
+        Ok(Firewall { tables })
+    }
+
+    /// Look whether all rules are there, once and in order; put right what is not, and say
+    /// so in one line. A fault or an error that comes again in the next check is not logged
+    /// again.
+    ///
+    /// Costs one process for each table that is right.
+    pub async fn check(&mut self) {
+        for table in &mut self.tables {
+            table.check().await;
+        }
+    }
+
+    /// [`Firewall::check`] each `period`, for ever. Can be dropped at any await.
+    pub async fn keep(mut self, period: Duration) -> Infallible {
+        loop {
+            tokio::time::sleep(period.max(MIN_PERIOD)).await;
+            self.check().await;
+        }
+    }
+}
+
+/// Leftovers are no reason not to start: they are logged.
+async fn remove_other(programs: &Programs, flavour: Flavour) {
+    let (kind, others) = match flavour {
+        Flavour::Iptables => ("nftables", std::slice::from_ref(&programs.nft)),
+        Flavour::Nftables => ("iptables", &programs.leftovers[..]),
+    };
+    for program in others {
+        let removed = match flavour {
+            Flavour::Iptables => nftables::remove_all(program).await,
+            Flavour::Nftables => iptables::remove_all(program).await,
+        };
+        match removed {
+            Ok(true) => info!("removed the {kind} rules of an earlier start ({program})"),
+            Ok(false) => {}
+            Err(error) => warn!("cannot remove the {kind} rules of an earlier start: {error}"),
+        }
+    }
+}
+
+async fn iptables_tables(programs: &Programs, plan: &Plan) -> Result<Vec<Table>, FirewallError> {
+    let mut tables = Vec::new();
+    for (program, ends) in programs.iptables.iter().zip(plan.ends()) {
+        let Some(ends) = ends.filter(|_| plan.masquerade || plan.forward) else {
+            continue;
+        };
+        let version = match iptables::Version::of(program).await {
+            Ok(version) => {
+                debug!("{}", version.text);
+                Some(version)
+            }
+            Err(error) if plan.masquerade => return Err(error.for_masquerade()),
+            // The forward rules wait for it; all of today's versions are modern.
+            Err(_) => None,
+        };
+        let modern = version.is_none_or(|version| version.modern);
+        let table = |name, purpose, chain| Table {
+            tool: Tool::Iptables(iptables::Table {
+                program: program.clone(),
+                name,
+                waits: modern,
+            }),
+            chains: vec![chain],
+            purpose,
+            verified: true,
+            logged: None,
+        };
+        if plan.masquerade {
+            let random_fully = plan.random_fully && modern;
+            let rules = rules::masquerade(&ends, Flavour::Iptables, random_fully);
+            let chain = iptables::masquerade_chain(&rules);
+            tables.push(table("nat", Purpose::Masquerade, chain));
+        }
+        if plan.forward {
+            let chain = iptables::forward_chain(ends.network);
+            tables.push(table("filter", Purpose::Forward, chain));
+        }
+    }
+    Ok(tables)
+}
+
+async fn nftables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
+    let nft = &programs.nft;
+    let random_fully =
+        plan.masquerade && plan.random_fully && nftables::knows_fully_random(nft).await;
+    let table = |(v6, ends): (bool, Option<Ends<IpNet>>)| {
+        let mut chains = Vec::new();
+        let mut purpose = Purpose::Nothing;
+        if let Some(ends) = ends {
+            if plan.forward {
+                purpose = Purpose::Forward;
+                chains.push(nftables::forward_chain(ends.network));
+            }
+            if plan.masquerade {
+                purpose = Purpose::Masquerade;
+                let rules = rules::masquerade(&ends, Flavour::Nftables, random_fully);
+                chains.insert(0, nftables::masquerade_chain(&rules));
+            }
+        }
+        Table {
+            tool: Tool::Nftables(nftables::Table::new(nft, v6)),
+            chains,
+            purpose,
+            verified: true,
+            logged: None,
+        }
+    };
+    [false, true]
+        .into_iter()
+        .zip(plan.ends())
+        .map(table)
+        .collect()
+}
+
+impl Plan {
+    /// The networks of IPv4 and of IPv6.
+    fn ends(&self) -> [Option<Ends<IpNet>>; 2] {
+        let v4 = self.v4.map(|ends| Ends {
+            network: ends.network.trunc().into(),
+            subnet: ends.subnet.trunc().into(),
+        });
+        let v6 = self.v6.map(|ends| Ends {
+            network: ends.network.trunc().into(),
+            subnet: ends.subnet.trunc().into(),
+        });
+        [v4, v6]
+    }
+}
+
+/// One table with chains of ours: what is written in one transaction.
+#[derive(Debug)]
+struct Table {
+    tool: Tool,
+    chains: Vec<Chain>,
+    purpose: Purpose,
+    /// Whether the last writing was found as it was written. If not, our own rules may not
+    /// be recognised, and the next writing empties the chains so that they cannot grow.
+    verified: bool,
+    /// What the last check found wrong.
+    logged: Option<String>,
+}
+
+#[derive(Debug)]
+enum Tool {
+    Iptables(iptables::Table),
+    Nftables(nftables::Table),
+}
+
+/// The most important thing that a table is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Masquerade,
+    Forward,
+    /// flannel makes the tables of nftables whether it has rules for them or not.
+    Nothing,
+}
+
+impl Table {
+    async fn install(&mut self) -> Result<(), FirewallError> {
+        let mut result = self.write_fresh().await;
+        for _ in 1..ATTEMPTS {
+            match &result {
+                Err(error) if !error.is_missing() => result = self.write_fresh().await,
+                _ => break,
+            }
+        }
+        match (result, self.purpose) {
+            (Ok(()), Purpose::Nothing) => debug!("{} is there", self.name()),
+            (Ok(()), _) => info!("firewall rules are in place: {}", self.name()),
+            (Err(error @ FirewallError::NotAsWritten { .. }), _) => {
+                warn!("firewall: {error}");
+                self.logged = Some(error.to_string());
+            }
+            (Err(error), Purpose::Masquerade) => return Err(error.for_masquerade()),
+            (Err(error), Purpose::Forward) => {
+                error!("no rules that let packets of pods through FORWARD: {error}");
+                self.logged = Some(error.to_string());
+            }
+            (Err(error), Purpose::Nothing) => debug!("{error}"),
+        }
+        Ok(())
+    }
+
+    async fn write_fresh(&mut self) -> Result<(), FirewallError> {
+        let listed = self.list().await?;
+        self.verified = false;
+        self.write(&listed).await
+    }
+
+    async fn check(&mut self) {
+        if self.purpose == Purpose::Nothing {
+            return;
+        }
+        let found = match self.repair().await {
+            Ok(None) => {
+                self.logged = None;
+                return;
+            }
+            Ok(Some(fault)) => format!("{fault}; restored"),
+            Err(error) => error.to_string(),
+        };
+        if self.logged.as_ref() != Some(&found) {
+            warn!("firewall: {}: {found}", self.name());
+            self.logged = Some(found);
+        }
+    }
+
+    /// What was wrong and is right again.
+    async fn repair(&mut self) -> Result<Option<Fault>, FirewallError> {
+        let listed = self.list().await?;
+        let Some(fault) = self.fault(&listed) else {
+            self.verified = true;
+            return Ok(None);
+        };
+        self.write(&listed).await?;
+        Ok(Some(fault))
+    }
+
+    fn fault(&self, listed: &[Listed]) -> Option<Fault> {
+        let mut chains = self.chains.iter().zip(listed);
+        chains.find_map(|(chain, listed)| chain.fault(listed))
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, FirewallError> {
+        match &self.tool {
+            Tool::Iptables(table) => Ok(vec![table.list(&self.chains[0]).await?]),
+            Tool::Nftables(table) => table.list(&self.chains).await,
+        }
+    }
+
+    /// Write all chains, and look whether they are there then.
+    async fn write(&mut self, listed: &[Listed]) -> Result<(), FirewallError> {
+        let fresh = !self.verified;
+        match &self.tool {
+            Tool::Iptables(table) => {
+                let script = table.script(&self.chains[0], &listed[0], fresh);
+                table.apply(&script).await?;
+            }
+            Tool::Nftables(table) => {
+                let script = table.script(&self.chains, listed, fresh);
+                table.apply(&script).await?;
+            }
+        }
+        let fault = self.fault(&self.list().await?);
+        self.verified = fault.is_none();
+        match fault {
+            None => Ok(()),
+            Some(fault) => Err(FirewallError::NotAsWritten {
+                table: self.name(),
+                fault: fault.to_string(),
+            }),
+        }
+    }
+
+    /// Its tool and name, for the log.
+    fn name(&self) -> String {
+        match &self.tool {
+            Tool::Iptables(table) => format!("{} {}", table.program, table.name),
+            Tool::Nftables(table) => format!("{} {}", table.program, table.name),
+        }
+    }
+}
+
+impl FirewallError {
+    fn for_masquerade(self) -> FirewallError {
+        FirewallError::Masquerade(Box::new(self))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The iptables flavour: one chain of ours in `nat` and one in `filter`, each reached by a
+//! jump at the end of the kernel's own.
+//!
+//! A table is read with one `iptables-save` and changed with one `iptables-restore`, which
+//! the kernel takes in whole or not at all.
+
+use super::chain::{Chain, Jump, Listed, ListedRule};
+use super::process::{LOCK_WAIT, run};
+use super::rules::{Rule, Verdict, Within};
+use super::{FirewallError, rules};
+use ipnet::IpNet;
+use std::fmt::Write as _;
+
+/// The chains that weft and flanneld use, in whatever table they are.
+const CHAINS: [(&str, &str); 2] = [
+    ("POSTROUTING", "FLANNEL-POSTRTG"),
+    ("FORWARD", "FLANNEL-FWD"),
+];
+
+/// The first version whose MASQUERADE knows `--random-fully` and whose restore waits for
+/// the lock.
+const MODERN: [u32; 3] = [1, 6, 2];
+
+/// One table of one address family.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// `iptables` or `ip6tables`, or one of their variants; `-save` and `-restore` follow.
+    pub(super) program: String,
+    pub(super) name: &'static str,
+    /// Whether restore can wait for the lock.
+    pub(super) waits: bool,
+}
+
+/// What a program says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    /// As printed, such as `iptables v1.8.9 (nf_tables)`.
+    pub(super) text: String,
+    pub(super) modern: bool,
+}
+
+impl Version {
+    pub(super) async fn of(program: &str) -> Result<Version, FirewallError> {
+        let lines = run(program, &["--version"], "", |_| true).await?;
+        Ok(Version::parse(&lines.concat()))
+    }
+
+    fn parse(text: &str) -> Version {
+        let number = text.split(" v").nth(1).unwrap_or_default();
+        let number = number.split([' ', '-']).next().unwrap_or_default();
+        let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
+        let parts = [(); 3].map(|()| parts.next().unwrap_or(0));
+        Version {
+            text: text.to_owned(),
+            modern: parts >= MODERN,
+        }
+    }
+}
+
+/// `FLANNEL-POSTRTG`, in `nat`.
+pub(super) fn masquerade_chain(rules: &[Rule]) -> Chain {
+    chain(CHAINS[0], "flanneld masq", rules)
+}
+
+/// `FLANNEL-FWD`, in `filter`.
+pub(super) fn forward_chain(network: IpNet) -> Chain {
+    chain(CHAINS[1], "flanneld forward", &rules::forward(network))
+}
+
+fn chain((from, name): (&'static str, &'static str), comment: &str, rules: &[Rule]) -> Chain {
+    Chain {
+        name,
+        jump: Some(Jump {
+            from,
+            rule: format!("-m comment --comment \"{comment}\" -j {name}"),
+        }),
+        rules: rules.iter().map(|rule| spell(rule, comment)).collect(),
+    }
+}
+
+/// A rule as `iptables -S` lists it, behind the chain's name.
+fn spell(rule: &Rule, comment: &str) -> String {
+    let mut text = String::new();
+    let mut within = |option: &str, side: Option<Within>| {
+        if let Some(Within { network, negated }) = side {
+            let not = if negated { "! " } else { "" };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{not}{option} {network} ");
+        }
+    };
+    within("-s", rule.source);
+    within("-d", rule.destination);
+    if rule.mark {
+        text.push_str("-m mark --mark 0x4000/0x4000 ");
+    }
+    let target = match rule.verdict {
+        Verdict::Return => "RETURN",
+        Verdict::Accept => "ACCEPT",
+        Verdict::Masquerade { random_fully: true } => "MASQUERADE --random-fully",
+        Verdict::Masquerade {
+            random_fully: false,
+        } => "MASQUERADE",
+    };
+    let _ = write!(text, "-m comment --comment \"{comment}\" -j {target}");
+    text
+}
+
+impl Table {
+    /// What is there of `chain`.
+    pub(super) async fn list(&self, chain: &Chain) -> Result<Listed, FirewallError> {
+        let save = format!("{}-save", self.program);
+        let lines = run(&save, &["-t", self.name], "", |line| concerns(line, chain)).await?;
+        if let Some(line) = lines.iter().find(|line| is_incompatible(line)) {
+            return Err(FirewallError::Failed {
+                command: format!("{save} -t {}", self.name),
+                reason: line.trim_start_matches("# ").to_owned(),
+            });
+        }
+        Ok(parse(&lines, chain))
+    }
+
+    /// What `iptables-restore` must read to put `chain` right. A `fresh` one loses all
+    /// rules in it and goes to the end of those that jump; else only our rules in it
+    /// change, and a jump that is right keeps its place.
+    pub(super) fn script(&self, chain: &Chain, listed: &Listed, fresh: bool) -> String {
+        let name = chain.name;
+        let mut lines = vec![format!("*{}", self.name)];
+        if fresh || !listed.exists {
+            // This also empties a chain that is there.
+            lines.push(format!(":{name} - [0:0]"));
+        } else {
+            let own = chain.own(listed);
+            lines.extend(own.map(|rule| format!("-D {name} {}", rule.text)));
+        }
+        if let Some(jump) = &chain.jump
+            && (fresh || !chain.jumps_once(listed))
+        {
+            let present = listed.jumps.iter();
+            lines.extend(present.map(|rule| format!("-D {} {rule}", jump.from)));
+            lines.push(format!("-A {} {}", jump.from, jump.rule));
+        }
+        let rules = chain.rules.iter();
+        lines.extend(rules.map(|rule| format!("-A {name} {rule}")));
+        lines.push("COMMIT\n".to_owned());
+        lines.join("\n")
+    }
+
+    /// Have the kernel take in a script, whole or not at all.
+    pub(super) async fn apply(&self, script: &str) -> Result<(), FirewallError> {
+        restore(&self.program, self.waits, script).await
+    }
+}
+
+async fn restore(program: &str, waits: bool, script: &str) -> Result<(), FirewallError> {
+    let seconds = LOCK_WAIT.as_secs().to_string();
+    let mut args = vec!["--noflush"];
+    if waits {
+        args.extend(["-w", &seconds]);
+    }
+    run(&format!("{program}-restore"), &args, script, |_| false).await?;
+    Ok(())
+}
+
+/// Whether a line of `iptables-save` is about `chain`.
+fn concerns(line: &str, chain: &Chain) -> bool {
+    declared(line) == Some(chain.name)
+        || appended(line).is_some_and(|(to, rule)| {
+            let jump = chain.jump.as_ref();
+            to == chain.name || jump.is_some_and(|j| j.from == to) && leads_to(rule, chain.name)
+        })
+        || is_incompatible(line)
+}
+
+fn parse(lines: &[String], chain: &Chain) -> Listed {
+    let mut listed = Listed::default();
+    for line in lines {
+        match appended(line) {
+            Some((to, rule)) if to == chain.name => listed.rules.push(ListedRule {
+                text: rule.to_owned(),
+                handle: 0,
+            }),
+            Some((_, rule)) => listed.jumps.push(rule.to_owned()),
+            None => listed.exists = true,
+        }
+    }
+    listed
+}
+
+/// The name in a `:NAME POLICY [packets:bytes]` line.
+fn declared(line: &str) -> Option<&str> {
+    line.strip_prefix(':')?.split(' ').next()
+}
+
+/// The chain and the rule of an `-A` line.
+fn appended(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("-A ")?.split_once(' ')
+}
+
+fn leads_to(rule: &str, chain: &str) -> bool {
+    let mut words = rule.rsplit(' ');
+    words.next() == Some(chain) && matches!(words.next(), Some("-j" | "-g"))
+}
+
+/// What iptables-nft says of a table in which `nft` has put rules that it cannot show.
+fn is_incompatible(line: &str) -> bool {
+    line.starts_with('#') && line.contains("is incompatible")
+}
+
+/// Remove our chains and the jumps to them from every table that is there, and say whether
+/// there was any. A chain that somebody else jumps to is only emptied. Where nothing can be
+/// read, such as for want of the program or of its part of the kernel, there is nothing.
+pub(super) async fn remove_all(program: &str) -> Result<bool, FirewallError> {
+    let ours = |line: &str| {
+        let declares = declared(line).is_some_and(|name| CHAINS.iter().any(|c| c.1 == name));
+        let leads = |rule| CHAINS.iter().any(|chain| leads_to(rule, chain.1));
+        line.starts_with('*') || declares || appended(line).is_some_and(|(_, rule)| leads(rule))
+    };
+    // Without a table's name no table is created by looking at it.
+    let lines = match run(&format!("{program}-save"), &[], "", ours).await {
+        Ok(lines) => lines,
+        Err(error) => {
+            tracing::debug!("no rules of an earlier start: {error}");
+            return Ok(false);
+        }
+    };
+    let script = removal(&lines);
+    if script.is_empty() {
+        return Ok(false);
+    }
+    let waits = Version::of(program).await?.modern;
+    restore(program, waits, &script).await?;
+    Ok(true)
+}
+
+/// The script that removes what the lines of `iptables-save` show of our chains.
+fn removal(lines: &[String]) -> String {
+    let mut script = String::new();
+    let starts: Vec<usize> = (0..lines.len())
+        .filter(|at| lines[*at].starts_with('*'))
+        .collect();
+    for (nth, start) in starts.iter().enumerate() {
+        let end = starts.get(nth + 1).copied().unwrap_or(lines.len());
+        let table = &lines[*start..end];
+        let mut commands = Vec::new();
+        for (from, name) in CHAINS {
+            if !table.iter().any(|line| declared(line) == Some(name)) {
+                continue;
+            }
+            let rules = table.iter().filter_map(|line| appended(line));
+            let (own, others): (Vec<_>, Vec<_>) = rules
+                .filter(|(_, rule)| leads_to(rule, name))
+                .partition(|(chain, _)| *chain == from);
+            commands.push(format!(":{name} - [0:0]"));
+            commands.extend(own.iter().map(|(_, rule)| format!("-D {from} {rule}")));
+            if others.is_empty() {
+                commands.push(format!("-X {name}"));
+            }
+        }
+        if !commands.is_empty() {
+            let _ = writeln!(script, "{}\n{}\nCOMMIT", table[0], commands.join("\n"));
+        }
+    }
+    script
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,621 @@
+//! With the real programs, in network namespaces.
+
+use super::super::netns;
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const VARIANTS: [&str; 2] = ["legacy", "nft"];
+
+/// The iptables programs of one variant.
+fn variant(name: &str) -> Programs {
+    Programs {
+        iptables: ["ip", "ip6"].map(|family| format!("{family}tables-{name}")),
+        ..Programs::default()
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        v4: Some(Ends {
+            network: "10.42.0.0/16".parse().unwrap(),
+            subnet: "10.42.1.0/24".parse().unwrap(),
+        }),
+        v6: None,
+        masquerade: true,
+        random_fully: true,
+        forward: true,
+    }
+}
+
+fn dual() -> Plan {
+    Plan {
+        v6: Some(Ends {
+            network: "fd00:10:244::/56".parse().unwrap(),
+            subnet: "fd00:10:244:1::/64".parse().unwrap(),
+        }),
+        ..plan()
+    }
+}
+
+async fn install(programs: &Programs, flavour: Flavour, plan: &Plan) -> Firewall {
+    let installed = Firewall::install_with(programs, flavour, plan).await;
+    installed.unwrap()
+}
+
+/// Run a test for both variants of iptables, each in a namespace of its own.
+fn for_both(test: impl AsyncFn(Programs) + Copy + Send + 'static) {
+    for name in VARIANTS {
+        netns::run(async move |_| test(variant(name)).await);
+    }
+}
+
+fn output(command: &str) -> (bool, String) {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    (
+        output.status.success(),
+        if text.is_empty() { error } else { text },
+    )
+}
+
+/// The standard output of a command that must succeed.
+fn sh(command: &str) -> String {
+    let (ok, text) = output(command);
+    assert!(ok, "{command}: {text}");
+    text
+}
+
+/// What upstream's end-to-end tests compare of the nat table.
+fn nat(program: &str) -> String {
+    let jumps = sh(&format!("{program} -t nat -S POSTROUTING"));
+    let jumps = jumps.lines().filter(|line| line.contains("FLANNEL"));
+    let jumps: Vec<&str> = jumps.collect();
+    let chain = sh(&format!("{program} -t nat -S FLANNEL-POSTRTG"));
+    jumps.join("\n") + "\n" + &chain
+}
+
+fn filter(program: &str) -> String {
+    let forward = sh(&format!("{program} -S FORWARD"));
+    forward + &sh(&format!("{program} -S FLANNEL-FWD"))
+}
+
+const NAT_V4: &str = r#"-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-N FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.42.1.0/24 -d 10.42.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.42.0.0/16 -d 10.42.1.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s 10.42.0.0/16 -d 10.42.1.0/24 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s 10.42.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s 10.42.0.0/16 -d 10.42.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+"#;
+
+const NAT_V6: &str = r#"-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
+-N FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244:1::/64 -d fd00:10:244::/56 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/56 -d fd00:10:244:1::/64 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG ! -s fd00:10:244::/56 -d fd00:10:244:1::/64 -m comment --comment "flanneld masq" -j RETURN
+-A FLANNEL-POSTRTG -s fd00:10:244::/56 ! -d ff00::/8 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s fd00:10:244::/56 -d fd00:10:244::/56 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
+"#;
+
+const KUBE: &str =
+    r#"-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD"#;
+
+const JUMP: &str = r#"-A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD"#;
+
+const FWD_V4: &str = r#"-N FLANNEL-FWD
+-A FLANNEL-FWD -s 10.42.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.42.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+"#;
+
+const FWD_V6: &str = r#"-N FLANNEL-FWD
+-A FLANNEL-FWD -s fd00:10:244::/56 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d fd00:10:244::/56 -m comment --comment "flanneld forward" -j ACCEPT
+"#;
+
+/// FORWARD with kube-proxy's rule before ours.
+fn golden_filter(chain: &str) -> String {
+    format!("-P FORWARD ACCEPT\n{KUBE}\n{JUMP}\n{chain}")
+}
+
+/// What kube-proxy has set up before.
+fn kube_forward(program: &str) {
+    sh(&format!("{program} -w -N KUBE-FORWARD"));
+    sh(&format!("{program} -w {KUBE}"));
+}
+
+#[test]
+fn e1_iptables_rules_as_flannel_lists_them() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables[0];
+        kube_forward(v4);
+        // A second start puts the same rules in the same place.
+        for _ in 0..2 {
+            install(&programs, Flavour::Iptables, &plan()).await;
+            assert_eq!(nat(v4), NAT_V4);
+            assert_eq!(filter(v4), golden_filter(FWD_V4));
+        }
+        let v6 = sh(&format!("{}-save", programs.iptables[1]));
+        assert!(!v6.contains("FLANNEL"), "no IPv6 network, no rules: {v6}");
+    });
+}
+
+#[test]
+fn e12_iptables_rules_of_both_families() {
+    for_both(async |programs| {
+        let [v4, v6] = &programs.iptables;
+        kube_forward(v4);
+        kube_forward(v6);
+        install(&programs, Flavour::Iptables, &dual()).await;
+        assert_eq!((nat(v4), nat(v6)), (NAT_V4.into(), NAT_V6.into()));
+        assert_eq!(filter(v4), golden_filter(FWD_V4));
+        assert_eq!(filter(v6), golden_filter(FWD_V6));
+    });
+}
+
+/// The text of `nft list chain`.
+fn nft(family: &str, table: &str, chain: &str) -> String {
+    sh(&format!("nft list chain {family} {table} {chain}"))
+}
+
+const POSTRTG_V4: &str = "table ip flannel-ipv4 {
+	chain postrtg {
+		comment \"chain to manage traffic masquerading by flannel\"
+		type nat hook postrouting priority srcnat; policy accept;
+		meta mark 0x00004000 return
+		ip saddr 10.42.1.0/24 ip daddr 10.42.0.0/16 return
+		ip saddr 10.42.0.0/16 ip daddr 10.42.1.0/24 return
+		ip saddr != 10.42.1.0/24 ip daddr 10.42.0.0/16 return
+		ip saddr 10.42.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random
+		ip saddr != 10.42.0.0/16 ip daddr 10.42.0.0/16 masquerade fully-random
+	}
+}
+";
+
+const FORWARD_V4: &str = "table ip flannel-ipv4 {
+	chain forward {
+		comment \"chain to accept flannel traffic\"
+		type filter hook forward priority filter; policy accept;
+		ip saddr 10.42.0.0/16 accept
+		ip daddr 10.42.0.0/16 accept
+	}
+}
+";
+
+const POSTRTG_V6: &str = "table ip6 flannel-ipv6 {
+	chain postrtg {
+		comment \"chain to manage traffic masquerading by flannel\"
+		type nat hook postrouting priority srcnat; policy accept;
+		meta mark 0x00004000 return
+		ip6 saddr fd00:10:244:1::/64 ip6 daddr fd00:10:244::/56 return
+		ip6 saddr fd00:10:244::/56 ip6 daddr fd00:10:244:1::/64 return
+		ip6 saddr != fd00:10:244:1::/64 ip6 daddr fd00:10:244::/56 return
+		ip6 saddr fd00:10:244::/56 ip6 daddr != ff00::/8 masquerade fully-random
+		ip6 saddr != fd00:10:244::/56 ip6 daddr fd00:10:244::/56 masquerade fully-random
+	}
+}
+";
+
+const FORWARD_V6: &str = "table ip6 flannel-ipv6 {
+	chain forward {
+		comment \"chain to accept flannel traffic\"
+		type filter hook forward priority filter; policy accept;
+		ip6 saddr fd00:10:244::/56 accept
+		ip6 daddr fd00:10:244::/56 accept
+	}
+}
+";
+
+#[test]
+fn e2_nftables_rules_as_flannel_lists_them() {
+    netns::run(async |_| {
+        for _ in 0..2 {
+            install(&Programs::default(), Flavour::Nftables, &plan()).await;
+            assert_eq!(nft("ip", "flannel-ipv4", "postrtg"), POSTRTG_V4);
+            assert_eq!(nft("ip", "flannel-ipv4", "forward"), FORWARD_V4);
+        }
+        let v6 = sh("nft list table ip6 flannel-ipv6");
+        let expected = "table ip6 flannel-ipv6 {\n\tcomment \"rules for flannel-ipv6\"\n}\n";
+        assert_eq!(v6, expected, "there, as in flannel, and empty");
+    });
+}
+
+#[test]
+fn e13_nftables_rules_of_both_families() {
+    netns::run(async |_| {
+        install(&Programs::default(), Flavour::Nftables, &dual()).await;
+        assert_eq!(nft("ip", "flannel-ipv4", "postrtg"), POSTRTG_V4);
+        assert_eq!(nft("ip", "flannel-ipv4", "forward"), FORWARD_V4);
+        assert_eq!(nft("ip6", "flannel-ipv6", "postrtg"), POSTRTG_V6);
+        assert_eq!(nft("ip6", "flannel-ipv6", "forward"), FORWARD_V6);
+    });
+}
+
+#[test]
+fn u22_only_the_rules_that_flags_ask_for() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables[0];
+        let plain = Plan {
+            random_fully: false,
+            forward: false,
+            ..plan()
+        };
+        install(&programs, Flavour::Iptables, &plain).await;
+        assert_eq!(nat(v4), NAT_V4.replace(" --random-fully", ""));
+        assert!(!sh(&format!("{v4} -S")).contains("FLANNEL"));
+    });
+    netns::run(async |_| {
+        let plain = Plan {
+            random_fully: false,
+            forward: false,
+            ..plan()
+        };
+        install(&Programs::default(), Flavour::Nftables, &plain).await;
+        let plain = POSTRTG_V4.replace(" fully-random", "");
+        assert_eq!(nft("ip", "flannel-ipv4", "postrtg"), plain);
+        assert!(!sh("nft list ruleset").contains("chain forward"));
+    });
+}
+
+#[test]
+fn u22_a_new_subnet_replaces_the_rules_of_the_old_one() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables[0];
+        let mut old = plan();
+        old.v4 = Some(Ends {
+            network: "10.7.0.0/16".parse().unwrap(),
+            subnet: "10.7.9.0/24".parse().unwrap(),
+        });
+        install(&programs, Flavour::Iptables, &old).await;
+        install(&programs, Flavour::Iptables, &plan()).await;
+        assert_eq!(nat(v4), NAT_V4);
+        assert!(!sh(&format!("{v4} -S")).contains("10.7."));
+    });
+}
+
+/// Damage as commands with `{}` for the program, each on its own repaired by a check.
+const DAMAGE: [&str; 9] = [
+    "{} -w -t nat -D FLANNEL-POSTRTG 3",
+    "{} -w -t nat -D POSTROUTING 2",
+    "{} -w -t nat -F POSTROUTING && {} -w -t nat -A POSTROUTING -s 192.0.2.1/32 -j ACCEPT",
+    "{} -w -t nat -F FLANNEL-POSTRTG",
+    "{} -w -t nat -D POSTROUTING 2 && {} -w -t nat -F FLANNEL-POSTRTG && {} -w -t nat -X FLANNEL-POSTRTG",
+    "{} -w -t nat -A POSTROUTING -m comment --comment 'flanneld masq' -j FLANNEL-POSTRTG",
+    "{} -w -t nat -A FLANNEL-POSTRTG -s 10.42.1.0/24 -d 10.42.0.0/16 -m comment --comment 'flanneld masq' -j RETURN",
+    "{} -w -t nat -D FLANNEL-POSTRTG 1 && {} -w -t nat -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment 'flanneld masq' -j RETURN",
+    "{} -w -t nat -D POSTROUTING 2 && {} -w -t nat -A POSTROUTING -o eth9 -j FLANNEL-POSTRTG",
+];
+
+#[test]
+fn u22_damage_is_repaired_and_foreign_rules_stay() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables[0];
+        let foreign = "-A POSTROUTING -s 192.0.2.1/32 -j ACCEPT\n";
+        sh(&format!("{v4} -w -t nat {foreign}"));
+        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let whole = sh(&format!("{v4} -t nat -S"));
+        for damage in DAMAGE {
+            sh(&damage.replace("{}", v4));
+            assert_ne!(sh(&format!("{v4} -t nat -S")), whole, "{damage}");
+            firewall.check().await;
+            assert_eq!(nat(v4), NAT_V4, "{damage}");
+            let kept = sh(&format!("{v4} -t nat -S POSTROUTING"));
+            assert!(kept.contains(foreign), "{damage}: {kept}");
+        }
+        firewall.check().await;
+        assert!(firewall.tables.iter().all(|table| table.logged.is_none()));
+    });
+}
+
+#[test]
+fn u22_damage_to_nftables_is_repaired() {
+    netns::run(async |_| {
+        let mut firewall = install(&Programs::default(), Flavour::Nftables, &dual()).await;
+        let damage = [
+            "delete table ip flannel-ipv4",
+            "delete chain ip flannel-ipv4 postrtg",
+            "flush chain ip6 flannel-ipv6 forward",
+            "add rule ip flannel-ipv4 forward ip saddr 10.42.0.0/16 accept",
+            "insert rule ip flannel-ipv4 forward ip daddr 10.42.0.0/16 accept",
+        ];
+        for damage in damage {
+            sh(&format!("nft '{damage}'"));
+            firewall.check().await;
+            assert_eq!(nft("ip", "flannel-ipv4", "postrtg"), POSTRTG_V4);
+            assert_eq!(nft("ip", "flannel-ipv4", "forward"), FORWARD_V4);
+            assert_eq!(nft("ip6", "flannel-ipv6", "forward"), FORWARD_V6);
+        }
+        let before = sh("nft -a list ruleset");
+        firewall.check().await;
+        assert_eq!(sh("nft -a list ruleset"), before, "handles and all");
+    });
+}
+
+#[test]
+fn u22_a_jump_keeps_its_place() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables[0];
+        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        sh(&format!("{v4} -w -A FORWARD -i eth9 -j DROP"));
+        sh(&format!("{v4} -w -D FLANNEL-FWD 1"));
+        firewall.check().await;
+        let forward = format!("-P FORWARD ACCEPT\n{JUMP}\n-A FORWARD -i eth9 -j DROP\n");
+        assert_eq!(filter(v4), forward + FWD_V4);
+    });
+}
+
+/// A program of that name in `dir` that notes each call in `dir/calls`.
+fn noting(dir: &Path, name: &str, real: &str) {
+    let path = dir.join(name);
+    let calls = dir.join("calls");
+    let script = format!(
+        "#!/bin/sh\necho {name} >>{}\nexec {real} \"$@\"\n",
+        calls.display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn calls(dir: &Path) -> Vec<String> {
+    let calls = fs::read_to_string(dir.join("calls")).unwrap_or_default();
+    let _ = fs::remove_file(dir.join("calls"));
+    calls.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn u22_a_check_of_complete_rules_changes_nothing() {
+    for name in VARIANTS {
+        netns::run(async move |_| {
+            let dir = tempfile::tempdir().unwrap();
+            for suffix in ["", "-save", "-restore"] {
+                let real = format!("iptables-{name}{suffix}");
+                noting(dir.path(), &format!("iptables{suffix}"), &real);
+            }
+            let mut programs = variant(name);
+            programs.iptables[0] = dir.path().join("iptables").display().to_string();
+            let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+            calls(dir.path());
+            firewall.check().await;
+            let expected = ["iptables-save", "iptables-save"];
+            assert_eq!(calls(dir.path()), expected, "one look at each table");
+            sh(&format!("iptables-{name} -w -t nat -F FLANNEL-POSTRTG"));
+            firewall.check().await;
+            let calls = calls(dir.path());
+            let restores = calls.iter().filter(|call| *call == "iptables-restore");
+            assert_eq!(restores.count(), 1, "one transaction: {calls:?}");
+            assert_eq!(nat(&format!("iptables-{name}")), NAT_V4);
+        });
+    }
+}
+
+#[test]
+fn two_daemons_share_the_chains() {
+    let mut other = plan();
+    other.v4 = Some(Ends {
+        network: "10.7.0.0/16".parse().unwrap(),
+        subnet: "10.7.9.0/24".parse().unwrap(),
+    });
+    for (flavour, listing) in [
+        (Flavour::Iptables, "iptables-save"),
+        (Flavour::Nftables, "nft list ruleset"),
+    ] {
+        let other = other.clone();
+        netns::run(async move |_| {
+            let programs = Programs::default();
+            let mut one = install(&programs, flavour, &plan()).await;
+            let mut two = install(&programs, flavour, &other).await;
+            one.check().await;
+            two.check().await;
+            let rules = |listing: String| {
+                let rules = listing.lines().filter(|line| !line.starts_with(['#', ':']));
+                rules.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let before = rules(sh(listing));
+            let has = |net: &str| before.iter().filter(|rule| rule.contains(net)).count();
+            assert_eq!((has("10.42."), has("10.7.")), (7, 7), "{before:?}");
+            one.check().await;
+            two.check().await;
+            assert_eq!(rules(sh(listing)), before, "they leave each other's rules");
+        });
+    }
+}
+
+#[test]
+fn the_lock_of_another_program_is_waited_for() {
+    netns::run(async |_| {
+        let mut holder = Command::new("flock")
+            .args(["/run/xtables.lock", "sh", "-c", "echo; sleep 1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut locked = [0];
+        let mut stdout = holder.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut stdout, &mut locked).unwrap();
+        install(&variant("legacy"), Flavour::Iptables, &plan()).await;
+        let ended = holder.try_wait().unwrap();
+        assert!(ended.is_some(), "the lock is still held");
+        assert_eq!(nat("iptables-legacy"), NAT_V4);
+    });
+}
+
+#[test]
+fn another_program_may_write_at_the_same_time() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables[0];
+        let payload = "*nat\n:KUBE-X - [0:0]\n-A KUBE-X -j RETURN\nCOMMIT\n\
+                       *filter\n:KUBE-X - [0:0]\n-A KUBE-X -j RETURN\nCOMMIT\n";
+        let loops = format!(
+            "for i in $(seq 40); do printf '{payload}' | {v4}-restore -w --noflush || exit 1; done"
+        );
+        let loops = loops.replace('\n', "\\n");
+        let mut kube = Command::new("sh").args(["-c", &loops]).spawn().unwrap();
+        let mut rounds = 0;
+        while rounds < 5 || kube.try_wait().unwrap().is_none() {
+            install(&programs, Flavour::Iptables, &plan()).await;
+            assert_eq!(nat(v4), NAT_V4);
+            rounds += 1;
+        }
+        assert!(kube.wait().unwrap().success(), "and it is not disturbed");
+        assert!(sh(&format!("{v4} -t nat -S")).contains("-A KUBE-X -j RETURN"));
+    });
+}
+
+#[test]
+fn each_flavour_removes_the_other() {
+    netns::run(async |_| {
+        let legacy = variant("legacy");
+        let current = variant("nft");
+        let foreign = "-A FORWARD -s 192.0.2.1/32 -j ACCEPT";
+        sh(&format!("iptables-legacy -w {foreign}"));
+        install(&legacy, Flavour::Iptables, &dual()).await;
+        install(&current, Flavour::Iptables, &dual()).await;
+        // What flanneld's own clean-up leaves in the wrong table.
+        sh("iptables-nft -t nat -N FLANNEL-FWD");
+
+        install(&current, Flavour::Nftables, &dual()).await;
+        for program in [
+            "iptables-legacy",
+            "ip6tables-legacy",
+            "iptables-nft",
+            "ip6tables-nft",
+        ] {
+            let saved = sh(&format!("{program}-save"));
+            assert!(!saved.contains("FLANNEL"), "{program}: {saved}");
+        }
+        assert!(sh("iptables-legacy -S FORWARD").contains(foreign));
+        assert_eq!(nft("ip6", "flannel-ipv6", "postrtg"), POSTRTG_V6);
+
+        install(&current, Flavour::Iptables, &dual()).await;
+        let tables = sh("nft list tables");
+        assert!(!tables.contains("flannel"), "{tables}");
+        assert_eq!(nat("iptables-nft"), NAT_V4);
+    });
+}
+
+#[test]
+fn looking_for_leftovers_creates_no_tables() {
+    netns::run(async |_| {
+        install(&Programs::default(), Flavour::Nftables, &plan()).await;
+        let tables = sh("nft list tables");
+        assert_eq!(tables, "table ip flannel-ipv4\ntable ip6 flannel-ipv6\n");
+        let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names");
+        assert_eq!(legacy.unwrap_or_default(), "");
+    });
+}
+
+fn no_programs() -> Programs {
+    Programs {
+        iptables: ["/nowhere/iptables", "/nowhere/ip6tables"].map(String::from),
+        nft: "/nowhere/nft".into(),
+        leftovers: vec!["/nowhere/iptables".into()],
+    }
+}
+
+#[test]
+fn without_programs_only_the_flags_that_need_them_fail() {
+    netns::run(async |_| {
+        let refused = |flavour| async move {
+            let installed = Firewall::install_with(&no_programs(), flavour, &plan()).await;
+            installed.unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(Flavour::Iptables).await,
+            "cannot masquerade (-ip-masq): there is no /nowhere/iptables in PATH; \
+             install the package iptables, or set EnableNFTables"
+        );
+        assert_eq!(
+            refused(Flavour::Nftables).await,
+            "cannot masquerade (-ip-masq): there is no /nowhere/nft in PATH; \
+             install the package nftables, or leave out EnableNFTables"
+        );
+        let forward = Plan {
+            masquerade: false,
+            ..dual()
+        };
+        for flavour in [Flavour::Iptables, Flavour::Nftables] {
+            let mut firewall = install(&no_programs(), flavour, &forward).await;
+            let logged = |firewall: &Firewall| firewall.tables[0].logged.clone().unwrap();
+            let before = logged(&firewall);
+            assert!(before.contains("/nowhere/"), "{before}");
+            firewall.check().await;
+            assert_eq!(logged(&firewall), before, "known already");
+        }
+        let nothing = Plan {
+            forward: false,
+            ..forward
+        };
+        install(&no_programs(), Flavour::Iptables, &nothing).await;
+        install(&no_programs(), Flavour::Nftables, &nothing).await;
+    });
+}
+
+#[test]
+fn programs_that_come_later_are_used() {
+    netns::run(async |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let program = |name: &str| dir.path().join(name).display().to_string();
+        let programs = Programs {
+            iptables: ["iptables", "ip6tables"].map(program),
+            ..no_programs()
+        };
+        let forward = Plan {
+            masquerade: false,
+            ..plan()
+        };
+        let mut firewall = install(&programs, Flavour::Iptables, &forward).await;
+        for suffix in ["-save", "-restore"] {
+            let real = format!("iptables-nft{suffix}");
+            noting(dir.path(), &format!("iptables{suffix}"), &real);
+        }
+        firewall.check().await;
+        let expected = format!("-P FORWARD ACCEPT\n{JUMP}\n{FWD_V4}");
+        assert_eq!(filter("iptables-nft"), expected);
+    });
+}
+
+#[test]
+fn rules_in_another_spelling_do_not_pile_up() {
+    netns::run(async |_| {
+        let dir = tempfile::tempdir().unwrap();
+        noting(dir.path(), "iptables", "iptables-nft");
+        noting(dir.path(), "iptables-restore", "iptables-nft-restore");
+        let save = "sh -c 'iptables-nft-save \"$@\" | sed s/RETURN/return/' --";
+        noting(dir.path(), "iptables-save", save);
+        let mut programs = variant("nft");
+        programs.iptables[0] = dir.path().join("iptables").display().to_string();
+        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        firewall.check().await;
+        firewall.check().await;
+        assert_eq!(nat("iptables-nft"), NAT_V4);
+        let logged = firewall.tables[0].logged.as_ref().unwrap();
+        assert!(logged.contains("is not as it was written"), "{logged}");
+    });
+}
+
+#[test]
+fn prefixes_that_end_inside_a_byte() {
+    for flavour in [Flavour::Iptables, Flavour::Nftables] {
+        netns::run(async move |_| {
+            let plan = Plan {
+                v4: Some(Ends {
+                    network: "10.42.16.0/20".parse().unwrap(),
+                    subnet: "10.42.20.16/28".parse().unwrap(),
+                }),
+                v6: Some(Ends {
+                    network: "fd00:10:244:4000::/50".parse().unwrap(),
+                    subnet: "fd00:10:244:4000:8000::/66".parse().unwrap(),
+                }),
+                ..plan()
+            };
+            let firewall = install(&Programs::default(), flavour, &plan).await;
+            for table in &firewall.tables {
+                assert!(table.verified, "{}", table.name());
+            }
+        });
+    }
+}
