@@ -12,6 +12,7 @@ use std::thread;
 use weft_dataplane::route::admit;
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use weft_dataplane::wire::frame::Wire;
 
 const SUBNETS: u32 = 65_536;
 
@@ -21,6 +22,7 @@ const LOOKUPS: usize = 4_096;
 /// 10.0.0.0/8 in /24 and fd00::/48 in /64.
 fn overlay() -> Overlay {
     Overlay {
+        wire: Wire::Vxlan,
         vni: 1,
         local_mac: [2, 0, 0, 0, 0, 1],
         network_v4: "10.0.0.0/8".parse().ok(),

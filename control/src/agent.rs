@@ -38,6 +38,7 @@ use tracing::{debug, info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{Admission, BuildError, Overlay};
 use weft_dataplane::sys::tun::OpenError;
+use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::StartError;
 use weft_dataplane::worker::tunnel::TunnelState;
 
@@ -311,6 +312,7 @@ fn overlay(
     subnet: Ipv4Net,
 ) -> Overlay {
     Overlay {
+        wire: Wire::Vxlan,
         vni: own.vni,
         local_mac: own.vtep_mac,
         network_v4: config.network,

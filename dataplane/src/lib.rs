@@ -7,8 +7,9 @@
 //! - **segment**: one inner IP packet no longer than the tunnel's MTU.
 //! - **super-packet**: one inner IP packet of up to 65,535 bytes together with the
 //!   `virtio_net_hdr` that says how to cut it into segments (TSO, USO).
-//! - **frame**: what one UDP datagram on the wire carries: VXLAN header, inner Ethernet
-//!   header and one segment.
+//! - **frame**: what one UDP datagram on the wire carries: one segment behind VXLAN header
+//!   and inner Ethernet header ([`Vxlan`](wire::frame::Wire::Vxlan)), or one segment alone
+//!   ([`Ip`](wire::frame::Wire::Ip)).
 //! - **train**: frames back to back in one buffer, all of the same length but the last,
 //!   which may be shorter. One UDP GSO send or one UDP GRO receive.
 //! - **stride**: the length in bytes of every frame of a train but the last

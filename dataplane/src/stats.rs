@@ -34,6 +34,8 @@ counted! {
         BadOffload => "bad_offload",
         /// TUN read: destination belongs to no live peer.
         NoPeer => "no_peer",
+        /// TUN read: IPv6, for which the wire format has no place.
+        NotIpv4 => "not_ipv4",
         /// TUN read: multicast, broadcast or unspecified destination.
         NotUnicast => "not_unicast",
         /// TUN read: longer than the path to its peer, and not to be fragmented.
@@ -48,7 +50,7 @@ counted! {
         Loop => "loop",
         /// Receive: the EtherType is neither IPv4 nor IPv6.
         BadEthertype => "bad_ethertype",
-        /// Receive: inner IP header malformed or longer than its frame.
+        /// Receive: inner IP header malformed, or not of the length of its frame.
         BadInnerIp => "bad_inner_ip",
         /// Receive: the outer source is not the address of a live lease.
         UnknownSender => "unknown_sender",
@@ -106,7 +108,7 @@ counted! {
         PathMtusLearned => "path_mtus_learned",
         /// Fragments made of packets longer than the path to their peer.
         FragmentsMade => "fragments_made",
-        /// ICMP errors that told a sender the MTU of a path.
+        /// ICMP errors that told a sender the MTU of a path, or that there is none.
         IcmpSent => "icmp_sent",
         /// ICMP errors not sent because there had been too many of late.
         IcmpLimited => "icmp_limited",

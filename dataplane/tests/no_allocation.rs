@@ -11,7 +11,9 @@ use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
 use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::HEADROOM;
+use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::encap::{Egress, plan_packet};
 
 #[global_allocator]
@@ -23,6 +25,7 @@ const THEM: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// The table of a node whose only peer has `subnet` and `mac`.
 fn table(local_mac: [u8; 6], subnet: &str, mac: [u8; 6]) -> Table {
     let overlay = Overlay {
+        wire: Wire::Vxlan,
         vni: 1,
         local_mac,
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
@@ -84,7 +87,7 @@ fn encap_and_decap_allocate_nothing() {
     let receiver = table(THEM, "10.244.1.0/24", US);
     let mut plan = SendPlan::new(8, 64 << 10, 128);
     let mut coalescer = Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap();
-    let mut egress = Egress::new(8, None);
+    let mut egress = Egress::new(8, None, Clock::start());
     let template = super_packet(60_000);
     let ip_len = template.len() - HEADROOM;
     let mut tun = One(template.clone());
@@ -116,6 +119,7 @@ fn encap_and_decap_allocate_nothing() {
                 let offset = start + inner.ip_offset;
                 let packet = Packet {
                     buffer: 0,
+                    room: inner.ip_offset as u16,
                     offset: offset as u32,
                     len: inner.ip_len as u32,
                 };

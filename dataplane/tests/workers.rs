@@ -22,6 +22,7 @@ use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, Drop as Reason, WorkerStats};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue, VNET_HDR_LEN};
 use weft_dataplane::wire::checksum::pseudo_v4;
+use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::ip::protocol;
 use weft_dataplane::wire::ipv4;
 use weft_dataplane::worker::tunnel::TunnelGso;
@@ -58,6 +59,7 @@ fn pod(number: u8) -> Ipv4Addr {
 
 fn table(own: u8, other: u8) -> Table {
     let overlay = Overlay {
+        wire: Wire::Vxlan,
         vni: 1,
         local_mac: mac(own),
         network_v4: Some("10.244.0.0/16".parse().unwrap()),

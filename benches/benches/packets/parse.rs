@@ -3,7 +3,7 @@
 use criterion::Criterion;
 use std::hint::black_box;
 use weft_benches::replay::{Encap, Replay, Spec};
-use weft_dataplane::offload::train::FRAME_OVERHEAD;
+use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 use weft_dataplane::wire::ip::IpPacket;
 use weft_dataplane::wire::{Malformed, ethernet, ipv4, ipv6, tcp, udp, vxlan};
 

@@ -3,9 +3,9 @@
 use super::{Arrival, Replay, coalescer};
 use weft_dataplane::offload::coalesce::{Coalescer, Packet, Trust};
 use weft_dataplane::offload::plan::Source;
-use weft_dataplane::offload::train::FRAME_OVERHEAD;
 use weft_dataplane::offload::vnet_hdr::Layout;
 use weft_dataplane::sys::buffers::Buffers;
+use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 
 /// Coalesces the packets of frames.
 pub struct Coalesce {
@@ -24,6 +24,7 @@ impl Coalesce {
         for frame in frames {
             packets.push(Packet {
                 buffer: 0,
+                room: FRAME_OVERHEAD as u16,
                 offset: (recorded.len() + FRAME_OVERHEAD) as u32,
                 len: (frame.payload.len() - FRAME_OVERHEAD) as u32,
             });

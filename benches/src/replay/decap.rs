@@ -2,12 +2,12 @@
 
 use super::{FAR, MTU, NEAR, Replay, coalescer, subnet, table};
 use weft_dataplane::offload::coalesce::Coalescer;
-use weft_dataplane::offload::train::FRAME_OVERHEAD;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{Count, WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
 use weft_dataplane::sys::cmsg::Received;
 use weft_dataplane::sys::engine::{Datagram, DecapIo, EngineError};
+use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 use weft_dataplane::wire::ip::IpPacket;
 use weft_dataplane::worker::decap;
 

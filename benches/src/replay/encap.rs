@@ -8,6 +8,7 @@ use weft_dataplane::route::pmtu::PathMtus;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
+use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::ip::IpPacket;
@@ -60,7 +61,7 @@ impl Encap {
         subnets.dedup();
         let encap = Encap {
             io: Reads::new(batch),
-            egress: Egress::new(BUCKETS, None),
+            egress: Egress::new(BUCKETS, None, Clock::start()),
             oversize: Oversize::new(Arc::new(PathMtus::new()), false),
             table: table(NEAR, FAR, &subnets),
             stats: WorkerStats::default(),

@@ -1,8 +1,10 @@
 //! Admission keeps its promises whatever a datagram holds.
 
 use crate::route::admit;
-use crate::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use crate::route::table::Admission::{self, Loose, Strict};
+use crate::route::table::{NewPeer, Overlay, Route, Table};
 use crate::stats::Drop;
+use crate::wire::frame::Wire;
 use crate::wire::ip::IpPacket;
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -11,11 +13,19 @@ const PEERS: [[u8; 4]; 2] = [[192, 168, 0, 1], [192, 168, 0, 2]];
 const STRANGER: [u8; 4] = [192, 168, 0, 3];
 
 pub(super) fn run(frame: &[u8]) {
-    static STRICT: LazyLock<Option<Table>> = LazyLock::new(|| table(Admission::Strict));
-    static LOOSE: LazyLock<Option<Table>> = LazyLock::new(|| table(Admission::Loose));
-    let (Some(strict), Some(loose)) = (&*STRICT, &*LOOSE) else {
+    static TABLES: LazyLock<Option<[[Table; 2]; 2]>> = LazyLock::new(|| {
+        let of = |wire| Some([table(wire, Strict)?, table(wire, Loose)?]);
+        Some([of(Wire::Vxlan)?, of(Wire::Ip)?])
+    });
+    let Some(tables) = &*TABLES else {
         panic!("the overlay is not valid");
     };
+    for [strict, loose] in tables {
+        admit(strict, loose, frame);
+    }
+}
+
+fn admit(strict: &Table, loose: &Table, frame: &[u8]) {
     let stranger = IpAddr::from(STRANGER);
     assert_eq!(
         admit::sender(strict, stranger),
@@ -39,6 +49,10 @@ pub(super) fn run(frame: &[u8]) {
         assert_eq!(packet.total_len(), inner.ip_len);
         assert_eq!(packet.ecn(), inner.ecn);
         assert!(inner.v6 == packet.src().is_ipv6());
+        if strict.overlay().wire == Wire::Ip {
+            assert_eq!(bytes.len(), frame.len());
+            assert!(!inner.v6);
+        }
         assert!(may_send(addr, packet.src()), "{addr} sent {}", packet.src());
     }
 }
@@ -61,8 +75,9 @@ fn may_send(peer: IpAddr, source: IpAddr) -> bool {
 }
 
 /// Node n is 192.168.0.n and has 10.1.n.0/24 and fd00:0:0:n::/64; we are node 9.
-fn table(admission: Admission) -> Option<Table> {
+fn table(wire: Wire, admission: Admission) -> Option<Table> {
     let overlay = Overlay {
+        wire,
         vni: 1,
         local_mac: [2, 0, 0, 0, 0, 9],
         network_v4: "10.0.0.0/8".parse().ok(),

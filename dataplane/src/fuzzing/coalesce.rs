@@ -261,11 +261,17 @@ impl Batch {
     }
 
     fn push(&mut self, packet: Vec<u8>, trust: Trust) {
-        let offset = ROOM as u32;
+        // Both wire formats: a header of its own, or none.
+        let room = if self.sent.len().is_multiple_of(2) {
+            ROOM
+        } else {
+            0
+        };
         loop {
             let at = Packet {
                 buffer: self.buffers.0.len() as u16,
-                offset,
+                room: room as u16,
+                offset: room as u32,
                 len: packet.len() as u32,
             };
             match self.coalescer.push(at, &packet, trust, None) {
@@ -277,7 +283,7 @@ impl Batch {
                 }
             }
         }
-        let mut buffer = vec![0; ROOM];
+        let mut buffer = vec![0; room];
         buffer.extend_from_slice(&packet);
         self.buffers.0.push(buffer);
         self.sent.push(delivered(packet));
@@ -289,12 +295,12 @@ impl Batch {
         for write in self.coalescer.writes() {
             let mut bytes = Vec::new();
             for piece in write.pieces() {
-                let Source::Buffer(id) = piece.source else {
-                    panic!("the coalescer has no arena");
+                let memory = match piece.source {
+                    Source::Arena => self.coalescer.arena(),
+                    Source::Buffer(id) => self.buffers.bytes(id),
                 };
                 let from = piece.offset as usize;
-                let buffer = self.buffers.bytes(id);
-                bytes.extend_from_slice(&buffer[from..from + piece.len as usize]);
+                bytes.extend_from_slice(&memory[from..from + piece.len as usize]);
             }
             assert_eq!(bytes.len(), write.bytes());
             let hdr = VnetHdr::decode(&bytes, self.layout).expect("a write starts with one");

@@ -382,14 +382,15 @@ impl Buffers for Memory {
 
 impl Memory {
     /// The bytes of pieces, one behind the other.
-    pub(crate) fn gather(&self, pieces: &[Piece]) -> Vec<u8> {
+    pub(crate) fn gather(&self, pieces: &[Piece], arena: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for piece in pieces {
-            let Source::Buffer(id) = piece.source else {
-                panic!("no arena here");
+            let memory = match piece.source {
+                Source::Arena => arena,
+                Source::Buffer(id) => self.bytes(id),
             };
             let from = piece.offset as usize;
-            bytes.extend(&self.bytes(id)[from..from + piece.len as usize]);
+            bytes.extend(&memory[from..from + piece.len as usize]);
         }
         bytes
     }

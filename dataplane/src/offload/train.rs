@@ -6,11 +6,8 @@
 //! control message for inner TCP, and for inner UDP with one that states the *inner*
 //! segment size: splitting by it would yield garbage. Only the inner IP length tells.
 
-use crate::wire::{ethernet, vxlan};
+use crate::wire::frame::Wire;
 use std::ops::Range;
-
-/// VXLAN header and inner Ethernet header in front of every inner IP packet.
-pub const FRAME_OVERHEAD: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
 
 /// The shapes of a received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +30,9 @@ pub enum Shape {
 ///
 /// `gro_size` is the value of the `UDP_GRO` control message if there was one, `mtu` the
 /// tunnel's MTU in bytes of inner IP packet.
-pub fn shape(payload: &[u8], gro_size: Option<u16>, mtu: usize) -> Shape {
-    let inner = inner_len(payload);
-    let spans = inner.is_some_and(|len| FRAME_OVERHEAD + len == payload.len());
+pub fn shape(wire: Wire, payload: &[u8], gro_size: Option<u16>, mtu: usize) -> Shape {
+    let inner = payload.get(wire.header_len()..).and_then(inner_len);
+    let spans = inner.is_some_and(|len| wire.header_len() + len == payload.len());
     let larger = inner.is_some_and(|len| len > mtu);
     let stride = gro_size.filter(|&size| size != 0 && usize::from(size) < payload.len());
     match stride {
@@ -57,9 +54,8 @@ pub fn frames(len: usize, stride: usize) -> impl ExactSizeIterator<Item = Range<
     (0..len.div_ceil(stride).max(1)).map(move |i| i * stride..len.min((i + 1) * stride))
 }
 
-/// Length in bytes that the first frame's inner IP header claims.
-fn inner_len(payload: &[u8]) -> Option<usize> {
-    let ip = payload.get(FRAME_OVERHEAD..)?;
+/// Length in bytes that an IP header claims.
+fn inner_len(ip: &[u8]) -> Option<usize> {
     match ip.first()? >> 4 {
         4 => Some(usize::from(u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]))),
         6 => Some(40 + usize::from(u16::from_be_bytes([*ip.get(4)?, *ip.get(5)?]))),
@@ -72,6 +68,10 @@ mod tests {
     use super::*;
 
     const MTU: usize = 1450;
+
+    fn shape(payload: &[u8], gro_size: Option<u16>, mtu: usize) -> Shape {
+        super::shape(Wire::Vxlan, payload, gro_size, mtu)
+    }
 
     fn v4(inner: usize, buffer: usize) -> Vec<u8> {
         let mut bytes = vec![0; buffer];
@@ -146,6 +146,22 @@ mod tests {
                 gso_size: Some(100)
             }
         );
+    }
+
+    #[test]
+    fn without_a_header_the_shapes_are_the_same() {
+        let of = |inner: usize, buffer: usize, gro_size: Option<u16>| {
+            let payload = &v4(inner, 22 + buffer)[22..];
+            super::shape(Wire::Ip, payload, gro_size, 1472)
+        };
+        assert_eq!(of(1472, 1472, None), Shape::Single);
+        assert_eq!(of(84, 90, None), Shape::Single);
+        let train = Shape::Train { stride: 1472 };
+        assert_eq!(of(1472, 14_620, Some(1472)), train);
+        let whole = |gso_size| Shape::Super { gso_size };
+        assert_eq!(of(63_040, 63_040, None), whole(None));
+        assert_eq!(of(13_078, 13_078, Some(1300)), whole(Some(1300)));
+        assert_eq!(super::shape(Wire::Ip, &[], None, MTU), Shape::Single);
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! right before the inner packet.
 
 use super::segment::Segmenter;
-use super::train::FRAME_OVERHEAD;
 use super::vnet_hdr::{self, Layout, TunnelHdr, VnetHdr};
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, MacAddr};
+use crate::wire::frame::FRAME_OVERHEAD;
 use crate::wire::ip::protocol;
 use crate::wire::{checksum, ipv4, udp};
 use std::net::{Ipv4Addr, SocketAddrV4};

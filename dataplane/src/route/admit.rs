@@ -1,13 +1,14 @@
 //! Who may send us what: every received frame is held against the table before anything
 //! else looks into it.
 //!
-//! Kernel VXLAN takes frames from anywhere on the underlay; here the outer source must be a
-//! live peer and the inner source one of that peer's, unless the overlay is
-//! [`Admission::Loose`].
+//! Kernel VXLAN and flannel's `udp` proxy take frames from anywhere on the underlay; here the
+//! outer source must be a live peer and the inner source one of that peer's, unless the
+//! overlay is [`Admission::Loose`].
 
-use super::table::{Admission, HEADER_LEN, Overlay, PeerId, Table};
+use super::table::{Admission, Overlay, PeerId, Table};
 use crate::stats::Drop;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::wire::frame::{FRAME_OVERHEAD, Wire};
 use crate::wire::{ipv4, ipv6, vxlan};
 use std::net::IpAddr;
 
@@ -23,7 +24,7 @@ pub struct Sender {
 /// The IP packet in an admitted frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inner {
-    /// Where the IP header starts, in bytes from the VXLAN header.
+    /// Where the IP header starts, in bytes from the start of the frame.
     pub ip_offset: usize,
     /// Length by the IP header in bytes; what follows in the frame is padding.
     pub ip_len: usize,
@@ -47,16 +48,19 @@ pub fn sender(table: &Table, outer_src: IpAddr) -> Result<Sender, Drop> {
 }
 
 impl Sender {
-    /// Admit one frame, from its VXLAN header on.
+    /// Admit one frame.
     ///
     /// `table` must be the one that [`sender`] saw. What is admitted has an IP header that
     /// lies within the frame, and a length by that header that does.
     #[inline]
     pub fn frame(&self, table: &Table, frame: &[u8]) -> Result<Inner, Drop> {
-        let (inner, source) = match ethertype(table.overlay(), frame)? {
-            ETHERTYPE_IPV4 => ipv4(&frame[HEADER_LEN..])?,
-            ETHERTYPE_IPV6 => ipv6(&frame[HEADER_LEN..])?,
-            _ => return Err(Drop::BadEthertype),
+        let (inner, source) = match table.overlay().wire {
+            Wire::Vxlan => match ethertype(table.overlay(), frame)? {
+                ETHERTYPE_IPV4 => ipv4(&frame[FRAME_OVERHEAD..])?,
+                ETHERTYPE_IPV6 => ipv6(&frame[FRAME_OVERHEAD..])?,
+                _ => return Err(Drop::BadEthertype),
+            },
+            Wire::Ip => plain(frame)?,
         };
         if table.overlay().admission == Admission::Strict && !self.may_use(table, source) {
             return Err(Drop::SpoofedSource);
@@ -93,7 +97,9 @@ impl Sender {
 
 /// Check VXLAN and Ethernet header and return the EtherType; the frame has both in full.
 fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, Drop> {
-    let header = frame.first_chunk::<HEADER_LEN>().ok_or(Drop::BadVxlan)?;
+    let header = frame
+        .first_chunk::<FRAME_OVERHEAD>()
+        .ok_or(Drop::BadVxlan)?;
     let vxlan = vxlan::Header::new(header).map_err(|_| Drop::BadVxlan)?;
     if !vxlan.is_valid() {
         return Err(Drop::BadVxlan);
@@ -114,7 +120,7 @@ fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, Drop> {
 fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
     let packet = ipv4::Packet::new(bytes).map_err(|_| Drop::BadInnerIp)?;
     let inner = Inner {
-        ip_offset: HEADER_LEN,
+        ip_offset: FRAME_OVERHEAD,
         ip_len: usize::from(packet.total_len()),
         v6: false,
         ecn: packet.ecn(),
@@ -125,9 +131,25 @@ fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
 fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
     let packet = ipv6::Packet::new(bytes).map_err(|_| Drop::BadInnerIp)?;
     let inner = Inner {
-        ip_offset: HEADER_LEN,
+        ip_offset: FRAME_OVERHEAD,
         ip_len: packet.total_len(),
         v6: true,
+        ecn: packet.ecn(),
+    };
+    Ok((inner, packet.src().into()))
+}
+
+/// A frame that is a packet and nothing else: without an Ethernet header there is no padding,
+/// and nothing but the packet's own header tells it from garbage.
+fn plain(frame: &[u8]) -> Result<(Inner, IpAddr), Drop> {
+    let packet = ipv4::Packet::new(frame).map_err(|_| Drop::BadInnerIp)?;
+    if usize::from(packet.total_len()) != frame.len() || !packet.verify_checksum() {
+        return Err(Drop::BadInnerIp);
+    }
+    let inner = Inner {
+        ip_offset: 0,
+        ip_len: frame.len(),
+        v6: false,
         ecn: packet.ecn(),
     };
     Ok((inner, packet.src().into()))

@@ -1,13 +1,11 @@
 //! The routing table: built whole by the control thread, read by the workers, never changed.
 
 use super::prefixes::{Address, MAX_VALUE, Network, Prefix, PrefixMap};
-use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddr};
-use crate::wire::vxlan::{self, Vni};
+use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddr};
+use crate::wire::frame::{FrameHeader, Wire};
+use crate::wire::vxlan::Vni;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// Bytes before the inner IP packet: VXLAN header (8) and inner Ethernet header (14).
-pub const HEADER_LEN: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
 
 /// How strictly received frames are held against the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -16,16 +14,19 @@ pub enum Admission {
     /// or lie outside the overlay network.
     #[default]
     Strict,
-    /// Take any frame with our VNI and MAC, as kernel VXLAN does.
+    /// Take any frame with our VNI and MAC, as kernel VXLAN does, or any packet, as
+    /// flannel's `udp` proxy does.
     Loose,
 }
 
 /// What all peers of an overlay have in common, and this node's place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
-    /// VXLAN network identifier, 24 bits.
+    /// The form of the frames.
+    pub wire: Wire,
+    /// VXLAN network identifier, 24 bits; of no meaning with [`Wire::Ip`].
     pub vni: u32,
-    /// MAC address this node advertises (its VtepMAC).
+    /// MAC address this node advertises (its VtepMAC); of no meaning with [`Wire::Ip`].
     pub local_mac: [u8; 6],
     /// The IPv4 network that the nodes' subnets are cut from.
     pub network_v4: Option<Ipv4Net>,
@@ -46,9 +47,9 @@ pub struct Overlay {
 /// A peer as the control thread names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewPeer {
-    /// Underlay address and VXLAN port.
+    /// Underlay address and port.
     pub addr: SocketAddr,
-    /// The peer's VtepMAC.
+    /// The peer's VtepMAC; of no meaning with [`Wire::Ip`].
     pub mac: [u8; 6],
 }
 
@@ -64,25 +65,22 @@ pub struct Route {
 /// A node of the overlay, with the headers of every frame sent to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Underlay address and VXLAN port.
+    /// Underlay address and port.
     pub addr: SocketAddr,
     /// The peer's VtepMAC.
     pub mac: [u8; 6],
-    /// VXLAN and inner Ethernet header of a frame that carries IPv4.
-    pub header_v4: [u8; HEADER_LEN],
-    /// VXLAN and inner Ethernet header of a frame that carries IPv6.
-    pub header_v6: [u8; HEADER_LEN],
+    /// What a frame that carries IPv4 begins with.
+    pub header_v4: FrameHeader,
+    /// What a frame that carries IPv6 begins with.
+    pub header_v6: FrameHeader,
 }
 
-fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> [u8; HEADER_LEN] {
-    let mut header = [0; HEADER_LEN];
-    if let Some((outer, rest)) = header.split_first_chunk_mut()
-        && let Some(inner) = rest.first_chunk_mut()
-    {
-        vxlan::write(outer, overlay.vni);
-        ethernet::write(inner, MacAddr(dst), MacAddr(overlay.local_mac), ethertype);
+fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> FrameHeader {
+    let (dst, src) = (MacAddr(dst), MacAddr(overlay.local_mac));
+    match overlay.wire {
+        Wire::Vxlan => FrameHeader::vxlan(overlay.vni, dst, src, ethertype),
+        Wire::Ip => FrameHeader::Nothing,
     }
-    header
 }
 
 /// Names a peer of one table; another table may give the number to another peer.
@@ -124,7 +122,8 @@ impl Table {
     /// Routes with the same peer address and MAC share one [`Peer`]. Of routes with the
     /// same prefix the last one gets the traffic; the peers of the others stay in the
     /// table, so that what they send is still admitted. Only the overlay can be at fault,
-    /// never a route: one odd lease must not cost the node its table.
+    /// never a route: one odd lease must not cost the node its table. With [`Wire::Ip`] no
+    /// IPv6 destination has a route.
     pub fn build(overlay: Overlay, routes: &[Route]) -> Result<Table, BuildError> {
         if overlay.vni > Vni::MAX.get() {
             return Err(BuildError::Vni(overlay.vni));
@@ -142,6 +141,8 @@ impl Table {
                     len,
                     value,
                 }),
+                // Without an EtherType there is only one kind of packet.
+                IpAddr::V6(_) if overlay.wire == Wire::Ip => {}
                 IpAddr::V6(start) => v6.push(Prefix {
                     start: start.to_bits(),
                     len,
@@ -218,8 +219,8 @@ fn nobody() -> Peer {
     Peer {
         addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         mac: [0; 6],
-        header_v4: [0; HEADER_LEN],
-        header_v6: [0; HEADER_LEN],
+        header_v4: FrameHeader::Nothing,
+        header_v6: FrameHeader::Nothing,
     }
 }
 

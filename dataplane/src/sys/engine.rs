@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 /// Free bytes in front of the IP packet of every encap buffer. The `virtio_net_hdr` lies at
-/// their end; a frame's 22 bytes of VXLAN and Ethernet, or all headers of a super-packet that
+/// their end; what a frame begins with, or all headers of a super-packet that
 /// leaves whole, may overwrite it and what is before it.
 pub const HEADROOM: usize = 128;
 

@@ -9,9 +9,9 @@
 
 use super::clock::Clock;
 use super::udp::{self, SocketError};
-use crate::offload::train::FRAME_OVERHEAD;
 use crate::route::pmtu::PathMtus;
 use crate::stats::{Count, WorkerStats};
+use crate::wire::frame::Wire;
 use crate::wire::{ipv4, ipv6};
 use socket2::Socket;
 use std::io;
@@ -29,8 +29,8 @@ pub fn outer_headers(peer: IpAddr) -> usize {
 }
 
 /// The longest inner packet that a path of this MTU carries in one outer packet.
-pub fn inner_limit(peer: IpAddr, mtu: u16) -> usize {
-    usize::from(mtu).saturating_sub(outer_headers(peer) + FRAME_OVERHEAD)
+pub fn inner_limit(wire: Wire, peer: IpAddr, mtu: u16) -> usize {
+    usize::from(mtu).saturating_sub(outer_headers(peer) + wire.header_len())
 }
 
 /// Learns MTUs when sends are refused. One for each worker.
@@ -119,10 +119,12 @@ pub(super) mod tests {
     #[test]
     fn overheads() {
         let v6: IpAddr = "fd00::1".parse().unwrap();
-        assert_eq!(inner_limit(LOOPBACK, 1500), 1450);
-        assert_eq!(inner_limit(v6, 1500), 1430);
-        assert_eq!(inner_limit("::ffff:10.0.0.1".parse().unwrap(), 1500), 1450);
-        assert_eq!(inner_limit(v6, 60), 0);
+        assert_eq!(inner_limit(Wire::Vxlan, LOOPBACK, 1500), 1450);
+        assert_eq!(inner_limit(Wire::Vxlan, v6, 1500), 1430);
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(inner_limit(Wire::Vxlan, mapped, 1500), 1450);
+        assert_eq!(inner_limit(Wire::Vxlan, v6, 60), 0);
+        assert_eq!(inner_limit(Wire::Ip, LOOPBACK, 1500), 1472);
     }
 
     #[test]

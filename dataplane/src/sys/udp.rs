@@ -1,4 +1,4 @@
-//! UDP sockets: one to receive on the VXLAN port, a pool to send from.
+//! UDP sockets: one to receive on the overlay's port, a pool to send from.
 #![allow(unsafe_code)]
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,7 +13,7 @@ const SOCKET_BUFFER: usize = 8 << 20;
 /// Why a socket could not be had; the text says what to do.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// The VXLAN port is taken.
+    /// The port is taken.
     #[error(
         "UDP port {0} is in use: a kernel VXLAN device (look with `ip -d link show type vxlan`, remove with `ip link del NAME`) or another agent holds it"
     )]
@@ -80,8 +80,8 @@ fn set_buffer(socket: &Socket, force: i32, plain: i32, bytes: usize) {
 
 /// Sockets that receive on the wildcard address and `port`, one per worker.
 ///
-/// They are not connected: a connected socket filters by source port, and VXLAN senders
-/// hash theirs. The wildcard is what kernel VXLAN listens on, too.
+/// They are not connected: a connected socket filters by source port, and senders hash
+/// theirs. The wildcard is what kernel VXLAN listens on, too.
 pub fn receivers(
     ip: IpAddr,
     port: u16,

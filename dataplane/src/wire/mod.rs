@@ -10,6 +10,7 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod frame;
 pub mod icmp;
 pub mod ip;
 pub mod ipv4;

@@ -36,7 +36,9 @@ fn decap(
         .1
         .bytes(datagram.buffer)
         .get(datagram.offset..end);
-    let shape = train::shape(payload.unwrap_or(&[]), datagram.received.gro_size, mtu);
+    let wire = table.overlay().wire;
+    let gro_size = datagram.received.gro_size;
+    let shape = train::shape(wire, payload.unwrap_or(&[]), gro_size, mtu);
     let stride = match shape {
         Shape::Train { stride } => stride,
         Shape::Single | Shape::Super { .. } => datagram.len,
@@ -100,6 +102,7 @@ fn push(
     ecn::decap(datagram.received.ecn, ip).map_err(PushError::Drop)?;
     let packet = Packet {
         buffer: datagram.buffer,
+        room: inner.ip_offset as u16,
         offset: (offset + inner.ip_offset) as u32,
         len: inner.ip_len as u32,
     };
@@ -114,3 +117,6 @@ fn push(
     };
     coalescer.push(packet, ip, trust, super_gso)
 }
+
+#[cfg(test)]
+mod tests;

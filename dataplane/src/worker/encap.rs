@@ -2,17 +2,19 @@
 
 use super::flow;
 use super::oversize::Oversize;
+use super::reply::{self, Replies};
 use super::tunnel::TunnelWay;
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
-use crate::offload::train::FRAME_OVERHEAD;
 use crate::offload::tunnel::{self, Outer};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::table::{Peer, PeerId, Table};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::clock::Clock;
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use crate::sys::tun::VNET_HDR_LEN;
+use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader, Wire};
 use crate::wire::ip::IpPacket;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,23 +22,27 @@ use std::sync::Arc;
 /// The longest header of one frame in bytes.
 pub const MAX_HEADER: usize = FRAME_OVERHEAD + segment::MAX_HEADER_LEN;
 
-/// The ways on which frames can leave.
+/// The ways on which frames can leave, and the one back to who sent a packet.
 pub struct Egress {
     /// Send sockets to choose from by inner flow.
-    buckets: u8,
+    pub(super) buckets: u8,
     /// The way for super-packets that leave whole.
     tunnel: Option<Arc<TunnelWay>>,
     /// Outer IPv4 identification of the next frame that leaves by it.
     ident: u16,
+    /// ICMP errors.
+    pub(super) replies: Replies,
 }
 
 impl Egress {
-    /// Through `buckets` sockets, and where it is open through `tunnel`.
-    pub fn new(buckets: u8, tunnel: Option<Arc<TunnelWay>>) -> Egress {
+    /// Through `buckets` sockets, and where it is open through `tunnel`. ICMP errors are
+    /// limited by `clock`.
+    pub fn new(buckets: u8, tunnel: Option<Arc<TunnelWay>>, clock: Clock) -> Egress {
         Egress {
             buckets,
             tunnel,
             ident: 0,
+            replies: Replies::new(clock),
         }
     }
 
@@ -47,12 +53,15 @@ impl Egress {
         buffer: u16,
         head: &mut [u8],
         to: SocketAddr,
-        frame: &[u8; FRAME_OVERHEAD],
+        header: &FrameHeader,
         key: TrainKey,
         super_packet: (&VnetHdr, &Segmenter, usize),
     ) -> Option<Piece> {
         let (offload, segmenter, len) = super_packet;
         let (Some(way), SocketAddr::V4(to)) = (&self.tunnel, to) else {
+            return None;
+        };
+        let FrameHeader::Vxlan(frame) = header else {
             return None;
         };
         if !tunnel::takes(offload, len) || !way.is_open(*to.ip()) {
@@ -87,7 +96,7 @@ pub struct Pending {
     segmenter: Segmenter,
     key: TrainKey,
     to: SocketAddr,
-    header: [u8; FRAME_OVERHEAD],
+    header: FrameHeader,
 }
 
 impl Pending {
@@ -95,7 +104,8 @@ impl Pending {
     ///
     /// `buffer` is the number and `ip` the IP packet of the buffer that it was made from.
     pub fn plan(&mut self, buffer: u16, ip: &[u8], plan: &mut SendPlan) -> bool {
-        let header_len = FRAME_OVERHEAD + self.segmenter.header_len();
+        let outer_len = self.header.wire().header_len();
+        let header_len = outer_len + self.segmenter.header_len();
         while !self.segmenter.is_done() {
             if !plan.has_room(header_len) {
                 return false;
@@ -103,8 +113,8 @@ impl Pending {
             let Some((header, slot)) = plan.header(header_len) else {
                 return false;
             };
-            let (outer, inner) = slot.split_at_mut(FRAME_OVERHEAD);
-            outer.copy_from_slice(&self.header);
+            let (outer, inner) = slot.split_at_mut(outer_len);
+            self.header.write(outer);
             let Some(payload) = self.segmenter.segment(ip, inner) else {
                 return true;
             };
@@ -123,8 +133,8 @@ impl Pending {
 
 /// Plan the packet of `len` bytes in `bytes`, the whole buffer number `buffer`.
 ///
-/// A packet that is one segment becomes one frame in place: its VXLAN and Ethernet headers
-/// overwrite the `virtio_net_hdr`. A super-packet leaves whole where `egress` has a way for
+/// A packet that is one segment becomes one frame in place: what the frame begins with
+/// overwrites the `virtio_net_hdr`. A super-packet leaves whole where `egress` has a way for
 /// it, and is returned for planning otherwise. The plan must have room for one more send.
 pub fn plan_packet(
     buffer: u16,
@@ -139,17 +149,8 @@ pub fn plan_packet(
         .ok_or(Reason::BadInner)?;
     let ip = rest.get_mut(..len).ok_or(Reason::BadInner)?;
     let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
-    let peer = find_peer(table, packet.dst())?;
-    let header = match packet {
-        IpPacket::V4(_) => peer.header_v4,
-        IpPacket::V6(_) => peer.header_v6,
-    };
-    let key = TrainKey {
-        peer: peer.id,
-        bucket: flow::bucket(&packet, egress.buckets),
-        ecn: ecn::encap(packet.ecn()),
-    };
-    let to = peer.addr;
+    let Found { id, to, header } = find_peer(table, packet.dst())?;
+    let key = train_key(id, &packet, &header, egress.buckets);
     let ip_len = packet.total_len();
     let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
         .map_err(|_| Reason::BadOffload)?;
@@ -169,9 +170,9 @@ pub fn plan_packet(
         }));
     }
     segment::finish_checksum(&offload, ip).map_err(|_| Reason::BadOffload)?;
-    let start = HEADROOM - FRAME_OVERHEAD;
-    head[start..].copy_from_slice(&header);
-    let frame_len = FRAME_OVERHEAD + ip_len;
+    let start = HEADROOM - header.wire().header_len();
+    header.write(&mut head[start..]);
+    let frame_len = HEADROOM - start + ip_len;
     let piece = Piece {
         source: Source::Buffer(buffer),
         offset: start as u32,
@@ -182,11 +183,31 @@ pub fn plan_packet(
     Ok(None)
 }
 
+/// The peer of a packet.
 pub(super) struct Found {
     pub(super) id: u32,
-    pub(super) addr: SocketAddr,
-    pub(super) header_v4: [u8; FRAME_OVERHEAD],
-    pub(super) header_v6: [u8; FRAME_OVERHEAD],
+    pub(super) to: SocketAddr,
+    /// What the packet's frames begin with.
+    pub(super) header: FrameHeader,
+}
+
+/// What the frames of `packet` share, which the peer of number `id` has.
+pub(super) fn train_key(
+    id: u32,
+    packet: &IpPacket<'_>,
+    header: &FrameHeader,
+    buckets: u8,
+) -> TrainKey {
+    TrainKey {
+        peer: id,
+        bucket: flow::bucket(packet, buckets),
+        ecn: match header.wire() {
+            Wire::Vxlan => ecn::encap(packet.ecn()),
+            // The peer may be flannel's proxy, which does not look at the outer field, so
+            // that routers must drop instead of mark (RFC 6040, section 4.1).
+            Wire::Ip => ecn::NOT_ECT,
+        },
+    }
 }
 
 pub(super) fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
@@ -195,6 +216,9 @@ pub(super) fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
         IpAddr::V6(dst) => table.lookup_v6(dst),
     };
     let Some(id) = found else {
+        if dst.is_ipv6() && table.overlay().wire == Wire::Ip {
+            return Err(Reason::NotIpv4);
+        }
         let unicast = match dst {
             IpAddr::V4(dst) => !dst.is_multicast() && !dst.is_broadcast() && !dst.is_unspecified(),
             IpAddr::V6(dst) => !dst.is_multicast() && !dst.is_unspecified(),
@@ -208,9 +232,11 @@ pub(super) fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
     let peer: &Peer = table.peer(id);
     Ok(Found {
         id: id.0,
-        addr: peer.addr,
-        header_v4: peer.header_v4,
-        header_v6: peer.header_v6,
+        to: peer.addr,
+        header: match dst {
+            IpAddr::V4(_) => peer.header_v4,
+            IpAddr::V6(_) => peer.header_v6,
+        },
     })
 }
 
@@ -226,7 +252,7 @@ pub fn batch(
     while let Some(packet) = io.take()? {
         stats.add(Count::TunReads, 1);
         stats.add(Count::TunReadBytes, packet.len as u64);
-        if !oversize.take(io, packet, table, stats, egress.buckets)? {
+        if !oversize.take(io, packet, table, stats, egress)? {
             encap(io, packet, table, stats, egress)?;
         }
     }
@@ -251,6 +277,11 @@ fn encap(
         Ok(Some(pending)) => pending,
         Err(reason) => {
             stats.count_drop(reason);
+            // As flannel's proxy says it. A table without peers has not been filled yet.
+            let answered = table.overlay().wire == Wire::Ip && !table.peers().is_empty();
+            if reason == Reason::NoPeer && answered {
+                egress.replies.send(io, packet, stats, reply::no_route);
+            }
             return Ok(());
         }
     };

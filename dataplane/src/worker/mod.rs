@@ -10,6 +10,7 @@ pub mod flow;
 mod on_poll;
 mod on_ring;
 pub mod oversize;
+mod reply;
 mod threads;
 pub mod tunnel;
 
@@ -79,7 +80,7 @@ pub struct Config {
     pub engine: Engine,
     /// Underlay address to send from.
     pub local: IpAddr,
-    /// VXLAN port to receive on.
+    /// UDP port to receive on.
     pub port: u16,
     /// MTU of the TUN in bytes.
     pub mtu: usize,
@@ -91,7 +92,7 @@ pub struct Config {
     pub udp_gso: bool,
     /// Receive trains with `UDP_GRO`.
     pub udp_gro: bool,
-    /// When to send TCP super-packets whole, through a TAP.
+    /// When to send TCP super-packets whole, through a TAP; of use with VXLAN alone.
     pub tunnel_gso: TunnelGso,
     /// How long a worker that finds nothing to do looks again before it sleeps. Only the poll
     /// engine can; with any time at all [`Engine::Auto`] takes it.

@@ -111,7 +111,7 @@ impl EncapParts {
                 self.probe,
                 stats,
             )?,
-            egress: Egress::new(self.config.buckets(), self.tunnel),
+            egress: Egress::new(self.config.buckets(), self.tunnel, self.clock),
             oversize: self.oversize,
             clock: self.clock,
         })

@@ -27,7 +27,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     } = lane;
     let tun = queue.clone();
     let tap = tunnel.as_ref().map(|way| way.tap());
-    let egress = Egress::new(config.buckets(), tunnel);
+    let egress = Egress::new(config.buckets(), tunnel, clock);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
         let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), probe, stats)?;

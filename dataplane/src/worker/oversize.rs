@@ -6,17 +6,12 @@
 //! | IPv4 with DF clear, and each datagram of such a super-packet | fragments | is not told |
 //! | anything else | goes as it is where IP may fragment outer packets, else it is dropped | is told |
 //!
-//! To tell is to write an ICMP error to the TUN, at a limited rate. It comes from the address
-//! that the packet was for, as that of a kernel tunnel does: the kernel takes no packet from
-//! a device that claims to come from an address of the node, such as the tunnel's own.
+//! To tell is to write an ICMP error to the TUN, see [`reply`](super::reply).
 
-use super::encap::{self, MAX_HEADER};
-use super::flow;
-use crate::offload::ecn;
+use super::encap::{self, Egress, MAX_HEADER};
 use crate::offload::fragment::Fragmenter;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, MAX_HEADER_LEN, Segmenter};
-use crate::offload::train::FRAME_OVERHEAD;
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::pmtu::{self, PathMtus};
 use crate::route::table::Table;
@@ -24,6 +19,7 @@ use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use crate::sys::path::inner_limit;
 use crate::sys::tun::VNET_HDR_LEN;
+use crate::wire::frame::FrameHeader;
 use crate::wire::icmp::{self, Refused};
 use crate::wire::ip::IpPacket;
 use crate::wire::{ipv4, ipv6};
@@ -31,18 +27,10 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Milliseconds between two ICMP errors of one worker, after a burst.
-const REPLY_INTERVAL_MS: u64 = 10;
-
-/// ICMP errors that one worker may send at once: some for each of the flows that meet a
-/// smaller path at the same time.
-const REPLY_BURST: u64 = 50;
-
 /// What one encap worker does about packets that are too long.
 pub struct Oversize {
     paths: Arc<PathMtus>,
     outer_df: bool,
-    replies: Tokens,
     /// Milliseconds, at the beginning of the batch.
     now: u64,
 }
@@ -66,7 +54,6 @@ impl Oversize {
         Oversize {
             paths,
             outer_df,
-            replies: Tokens::default(),
             now: 0,
         }
     }
@@ -86,14 +73,14 @@ impl Oversize {
         packet: TunPacket,
         table: &Table,
         stats: &WorkerStats,
-        buckets: u8,
+        egress: &mut Egress,
     ) -> Result<bool, EngineError> {
         if !self.paths.any(self.now) {
             return Ok(false);
         }
         let TunPacket { buffer, len } = packet;
         let bytes = io.parts().1.bytes_mut(buffer);
-        let mut found = match self.find(bytes, len, table, buckets) {
+        let mut found = match self.find(bytes, len, table, egress.buckets) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(false),
             Err(reason) => {
@@ -102,7 +89,10 @@ impl Oversize {
             }
         };
         if found.tell {
-            self.tell(io, packet, &found, stats);
+            let (segmenter, limit) = (found.segmenter, found.limit);
+            egress.replies.send(io, packet, stats, |out, ip| {
+                too_big(out, ip, segmenter, limit)
+            });
         }
         if found.whole && self.outer_df {
             stats.count_drop(Reason::TooBig);
@@ -163,48 +153,16 @@ impl Oversize {
     /// no MTU is known of it.
     fn way(&self, ip: &[u8], table: &Table, buckets: u8) -> Option<(Way, usize)> {
         let packet = IpPacket::new(ip).ok()?;
-        let peer = encap::find_peer(table, packet.dst()).ok()?;
-        let mtu = self.paths.get(peer.addr.ip(), self.now)?;
-        let limit = inner_limit(peer.addr.ip(), mtu);
-        let (limit, header) = match packet {
-            IpPacket::V4(_) => (limit, peer.header_v4),
+        let encap::Found { id, to, header } = encap::find_peer(table, packet.dst()).ok()?;
+        let mtu = self.paths.get(to.ip(), self.now)?;
+        let limit = inner_limit(header.wire(), to.ip(), mtu);
+        let limit = match packet {
+            IpPacket::V4(_) => limit,
             // No IPv6 sender goes below that, whatever it is told (RFC 8201 section 4).
-            IpPacket::V6(_) => (limit.max(usize::from(pmtu::MIN_V6)), peer.header_v6),
+            IpPacket::V6(_) => limit.max(usize::from(pmtu::MIN_V6)),
         };
-        let key = TrainKey {
-            peer: peer.id,
-            bucket: flow::bucket(&packet, buckets),
-            ecn: ecn::encap(packet.ecn()),
-        };
-        let to = peer.addr;
+        let key = encap::train_key(id, &packet, &header, buckets);
         Some((Way { key, to, header }, limit))
-    }
-
-    /// Tell the sender of a packet how long it may be, unless too many were told of late.
-    fn tell(
-        &mut self,
-        io: &mut impl EncapIo,
-        packet: TunPacket,
-        found: &Found,
-        stats: &WorkerStats,
-    ) {
-        if !self.replies.has_one(self.now) {
-            stats.add(Count::IcmpLimited, 1);
-            return;
-        }
-        let end = HEADROOM + packet.len;
-        let ip = io.parts().1.bytes(packet.buffer).get(HEADROOM..end);
-        let mut out = [0; icmp::v6::MAX_LEN];
-        let written = too_big(&mut out, ip.unwrap_or(&[]), found.segmenter, found.limit);
-        // Refused where the RFCs forbid an answer, as to an ICMP error.
-        let Some(reply) = written.ok().and_then(|len| out.get(..len)) else {
-            return;
-        };
-        self.replies.take_one(self.now);
-        match io.reply(reply) {
-            Ok(()) => stats.add(Count::IcmpSent, 1),
-            Err(_) => stats.count_drop(Reason::WriteFailed),
-        }
     }
 }
 
@@ -292,7 +250,7 @@ enum Cut {
 struct Way {
     key: TrainKey,
     to: SocketAddr,
-    header: [u8; FRAME_OVERHEAD],
+    header: FrameHeader,
 }
 
 /// The frames of one packet on their way into the plan. As
@@ -332,19 +290,20 @@ impl Frames {
 
     /// Plan as many frames as fit; `true` once all are planned.
     fn plan(&mut self, buffer: u16, ip: &[u8], plan: &mut SendPlan, stats: &WorkerStats) -> bool {
+        let outer_len = self.way.header.wire().header_len();
         let mut inner = [0; MAX_HEADER_LEN];
         while plan.has_room(MAX_HEADER) {
             let Some((header_len, payload)) = self.next(ip, &mut inner) else {
                 return true;
             };
             let inner = &inner[..header_len];
-            let Some((header, slot)) = plan.header(FRAME_OVERHEAD + header_len) else {
+            let Some((header, slot)) = plan.header(outer_len + header_len) else {
                 return true;
             };
-            let (outer, rest) = slot.split_at_mut(FRAME_OVERHEAD);
-            outer.copy_from_slice(&self.way.header);
+            let (outer, rest) = slot.split_at_mut(outer_len);
+            self.way.header.write(outer);
             rest.copy_from_slice(inner);
-            let frame_len = FRAME_OVERHEAD + header_len + payload.len();
+            let frame_len = outer_len + header_len + payload.len();
             let payload = Piece {
                 source: Source::Buffer(buffer),
                 offset: (HEADROOM + payload.start) as u32,
@@ -360,23 +319,6 @@ impl Frames {
             stats.add(Count::FragmentsMade, u64::from(fragment));
         }
         false
-    }
-}
-
-/// A bucket of tokens that fills at one every [`REPLY_INTERVAL_MS`] up to [`REPLY_BURST`].
-#[derive(Default)]
-struct Tokens {
-    /// When it will be full.
-    full: u64,
-}
-
-impl Tokens {
-    fn has_one(&self, now: u64) -> bool {
-        self.full <= now + (REPLY_BURST - 1) * REPLY_INTERVAL_MS
-    }
-
-    fn take_one(&mut self, now: u64) {
-        self.full = self.full.max(now) + REPLY_INTERVAL_MS;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::StopEvent;
 use crate::sys::tap::Tap;
 use crate::sys::udp;
+use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader};
 use socket2::Socket;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -244,7 +245,10 @@ impl Prober {
             let SocketAddr::V4(addr) = peer.addr else {
                 continue;
             };
-            let (state, lost_now) = match self.probe(addr, &peer.header_v4) {
+            let FrameHeader::Vxlan(frame) = &peer.header_v4 else {
+                continue;
+            };
+            let (state, lost_now) = match self.probe(addr, frame) {
                 Ok(outcome) => judge(outcome, self.wanted, lost),
                 Err(_) => (TunnelState::Refused, lost),
             };
@@ -260,7 +264,7 @@ impl Prober {
     }
 
     /// Send a probe to a peer and see how it leaves.
-    fn probe(&self, to: SocketAddrV4, frame: &[u8; 22]) -> io::Result<Outcome> {
+    fn probe(&self, to: SocketAddrV4, frame: &[u8; FRAME_OVERHEAD]) -> io::Result<Outcome> {
         let watch = EgressWatch::new(self.device, self.port)?;
         let outer = Outer {
             src_port: self.port,

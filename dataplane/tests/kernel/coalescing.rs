@@ -48,6 +48,7 @@ fn round_trip(kernel: &Forwarder, packets: &[Vec<u8>]) -> usize {
     for (id, packet) in packets.iter().enumerate() {
         let at = Packet {
             buffer: id as u16,
+            room: ROOM as u16,
             offset: ROOM as u32,
             len: packet.len() as u32,
         };

@@ -5,11 +5,11 @@ use crate::namespace::{Namespace, ip, run};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-use weft_dataplane::offload::train::FRAME_OVERHEAD;
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};
+use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, Engine};
 
@@ -45,10 +45,27 @@ impl Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vtep {
     Weft(Engine),
+    /// weft with frames that are packets alone.
+    Plain(Engine),
     /// Kernel VXLAN as flannel configures it.
     Kernel,
     /// Nothing: tests read and write frames by hand.
     Bare,
+}
+
+impl Vtep {
+    /// weft's engine and the form of its frames.
+    pub(crate) fn weft(self) -> Option<(Engine, Wire)> {
+        match self {
+            Vtep::Weft(engine) => Some((engine, Wire::Vxlan)),
+            Vtep::Plain(engine) => Some((engine, Wire::Ip)),
+            Vtep::Kernel | Vtep::Bare => None,
+        }
+    }
+
+    fn wire(self) -> Wire {
+        self.weft().map_or(Wire::Vxlan, |(_, wire)| wire)
+    }
 }
 
 /// What the underlay's devices leave to software.
@@ -130,17 +147,14 @@ impl Tunnel {
                 "link add eth0 type veth peer name eth0 netns {path}"
             ))
         });
-        let node = |ns: Namespace, number: u8, vtep| {
+        let node = |ns: Namespace, number: u8, vtep: Vtep| {
             let weft = ns.enter(|| {
                 set_up_underlay(number, offload);
-                match vtep {
-                    Vtep::Weft(engine) => Some(start_weft(family, number, engine)),
-                    Vtep::Kernel => {
-                        make_kernel_vxlan(family, number);
-                        None
-                    }
-                    Vtep::Bare => None,
+                if vtep == Vtep::Kernel {
+                    make_kernel_vxlan(family, number);
                 }
+                let weft = vtep.weft();
+                weft.map(|(engine, wire)| start_weft(family, number, engine, wire))
             });
             Node {
                 ns,
@@ -160,7 +174,7 @@ impl Tunnel {
 
     /// MTU of the overlay.
     pub(crate) fn mtu(&self) -> usize {
-        overlay_mtu(self.family)
+        overlay_mtu(self.family, self.nodes[0].vtep.wire())
     }
 
     /// Expect that no node has dropped or found fault with a packet.
@@ -178,7 +192,8 @@ impl Node {
     /// routers and neighbours is left out.
     pub(crate) fn drops(&self) -> Vec<(String, u64)> {
         let mut drops = self.counters();
-        drops.retain(|(name, _)| name.starts_with("drop_") && name != "drop_not_unicast");
+        let harmless = ["drop_not_unicast", "drop_not_ipv4"];
+        drops.retain(|(name, _)| name.starts_with("drop_") && !harmless.contains(&&**name));
         drops
     }
 
@@ -194,7 +209,7 @@ impl Node {
     /// weft's counters that are not zero.
     fn counters(&self) -> Vec<(String, u64)> {
         let Some((dataplane, _)) = &self.weft else {
-            assert!(!matches!(self.vtep, Vtep::Weft(_)));
+            assert_eq!(self.vtep.weft(), None);
             return Vec::new();
         };
         assert_eq!(dataplane.failure(), None);
@@ -202,10 +217,11 @@ impl Node {
     }
 }
 
-/// MTU of an overlay over `family`: 50 bytes less than the underlay's over IPv4, 70 over IPv6.
-pub(crate) fn overlay_mtu(family: Family) -> usize {
+/// MTU of an overlay over `family`: with VXLAN 50 bytes less than the underlay's over IPv4, 70
+/// over IPv6, and without VXLAN 28 and 48.
+pub(crate) fn overlay_mtu(family: Family, wire: Wire) -> usize {
     let udp = 8;
-    UNDERLAY_MTU - family.header_len() - udp - FRAME_OVERHEAD
+    UNDERLAY_MTU - family.header_len() - udp - wire.header_len()
 }
 
 fn set_up_underlay(number: u8, offload: Offload) {
@@ -234,18 +250,18 @@ fn add_addresses(number: u8) {
     ));
 }
 
-fn start_weft(family: Family, number: u8, engine: Engine) -> (Dataplane, Publisher) {
+fn start_weft(family: Family, number: u8, engine: Engine, wire: Wire) -> (Dataplane, Publisher) {
     let all = Offloads {
         tso: true,
         uso: true,
     };
     let tun = Tun::open("flannel.1", 1, all).unwrap();
-    let mtu = overlay_mtu(family);
+    let mtu = overlay_mtu(family, wire);
     ip(&format!("link set flannel.1 mtu {mtu} txqueuelen 1000 up"));
     add_addresses(number);
     ip("route add 10.244.0.0/16 dev flannel.1");
     ip("-6 route add fd44::/48 dev flannel.1");
-    let publisher = Publisher::new(table(family, number));
+    let publisher = Publisher::new(table(family, number, wire));
     let config = Config {
         engine,
         local: underlay(family, number),
@@ -264,9 +280,10 @@ fn start_weft(family: Family, number: u8, engine: Engine) -> (Dataplane, Publish
     (dataplane, publisher)
 }
 
-fn table(family: Family, number: u8) -> Table {
+fn table(family: Family, number: u8, wire: Wire) -> Table {
     let other = 3 - number;
     let overlay = Overlay {
+        wire,
         vni: VNI,
         local_mac: mac(number),
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
@@ -296,7 +313,11 @@ fn table(family: Family, number: u8) -> Table {
 fn make_kernel_vxlan(family: Family, number: u8) {
     let other = 3 - number;
     let (local, peer) = (underlay(family, number), underlay(family, other));
-    let (own_mac, mac, mtu) = (mac_text(number), mac_text(other), overlay_mtu(family));
+    let (own_mac, mac, mtu) = (
+        mac_text(number),
+        mac_text(other),
+        overlay_mtu(family, Wire::Vxlan),
+    );
     ip(&format!(
         "link add flannel.1 address {own_mac} mtu {mtu} type vxlan id {VNI} local {local} dev eth0 \
          dstport {PORT} nolearning"

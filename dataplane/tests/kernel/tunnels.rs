@@ -1,4 +1,5 @@
-//! Tunnels over IPv4 and IPv6 that carry both, with every kind of offload on the underlay.
+//! Tunnels over IPv4 and IPv6 that carry both, and over IPv4 such that carry bare IPv4
+//! packets, with every kind of offload on the underlay.
 
 use crate::namespace::skips_test;
 use crate::traffic::{ping, tcp, udp, udp_super};
@@ -26,7 +27,13 @@ fn exchange_all(underlay: Family, vteps: [Vtep; 2]) {
     }
     for offload in Offload::ALL {
         let tunnel = Tunnel::new(underlay, vteps, offload);
-        for family in Family::BOTH {
+        let plain = matches!(vteps[0], Vtep::Plain(_));
+        let carried = if plain {
+            &Family::BOTH[..1]
+        } else {
+            &Family::BOTH
+        };
+        for &family in carried {
             exchange(&tunnel, family);
         }
         tunnel.assert_no_errors();
@@ -56,16 +63,16 @@ fn assert_shapes(tunnel: &Tunnel, offload: Offload) {
 }
 
 macro_rules! on_each_engine {
-    ($($name:ident: $underlay:expr, $other:expr;)+) => {
+    ($($name:ident: $underlay:expr, $weft:path, $other:expr;)+) => {
         mod ring {
             $(#[test] fn $name() {
-                let weft = super::Vtep::Weft(super::Engine::Ring);
+                let weft = $weft(super::Engine::Ring);
                 super::exchange_all($underlay, [weft, $other(weft)]);
             })+
         }
         mod poll {
             $(#[test] fn $name() {
-                let weft = super::Vtep::Weft(super::Engine::Poll);
+                let weft = $weft(super::Engine::Poll);
                 super::exchange_all($underlay, [weft, $other(weft)]);
             })+
         }
@@ -73,8 +80,9 @@ macro_rules! on_each_engine {
 }
 
 on_each_engine! {
-    weft_and_weft_over_ipv4: super::Family::V4, |weft| weft;
-    weft_and_weft_over_ipv6: super::Family::V6, |weft| weft;
-    weft_and_kernel_vxlan_over_ipv4: super::Family::V4, |_| super::Vtep::Kernel;
-    weft_and_kernel_vxlan_over_ipv6: super::Family::V6, |_| super::Vtep::Kernel;
+    weft_and_weft_over_ipv4: super::Family::V4, super::Vtep::Weft, |weft| weft;
+    weft_and_weft_over_ipv6: super::Family::V6, super::Vtep::Weft, |weft| weft;
+    weft_and_weft_in_the_udp_format: super::Family::V4, super::Vtep::Plain, |weft| weft;
+    weft_and_kernel_vxlan_over_ipv4: super::Family::V4, super::Vtep::Weft, |_| super::Vtep::Kernel;
+    weft_and_kernel_vxlan_over_ipv6: super::Family::V6, super::Vtep::Weft, |_| super::Vtep::Kernel;
 }

@@ -3,6 +3,7 @@ use crate::lease::{LeaseAttrs, VxlanData};
 use ipnet::Ipv4Net;
 use serde_json::value::RawValue;
 use weft_dataplane::route::table::Admission;
+use weft_dataplane::wire::frame::Wire;
 
 const OWN: u8 = 1;
 const PORT: u16 = 8472;
@@ -13,6 +14,7 @@ fn subnet(n: u8) -> Ipv4Net {
 
 fn vxlan() -> Vxlan {
     let overlay = Overlay {
+        wire: Wire::Vxlan,
         vni: 1,
         local_mac: mac(OWN),
         network_v4: Some("10.5.0.0/16".parse().unwrap()),

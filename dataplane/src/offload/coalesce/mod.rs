@@ -45,6 +45,9 @@ pub const MAX_TCP_SEGMENTS: u16 = 64;
 /// UDP segments that one write may carry (`UDP_MAX_SEGMENTS`).
 pub const MAX_UDP_SEGMENTS: u16 = 128;
 
+/// Pieces of one write: a header and as many segments.
+pub const MAX_WRITE_PIECES: usize = 1 + MAX_UDP_SEGMENTS as usize;
+
 /// The receive buffers that packets lie in, by number.
 pub trait Buffers {
     /// The whole buffer.
@@ -58,6 +61,8 @@ pub trait Buffers {
 pub struct Packet {
     /// Number of its receive buffer.
     pub buffer: u16,
+    /// Bytes right before it that are free to overwrite: what its frame began with.
+    pub room: u16,
     /// First byte of the IP header, from the start of the buffer.
     pub offset: u32,
     /// Length in bytes up to the end of the frame.
@@ -83,7 +88,7 @@ pub enum PushError {
     Drop(Drop),
 }
 
-/// A layout whose header does not fit between two frames of a train.
+/// A layout whose header does not fit between two packets of a VXLAN train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a virtio_net_hdr of {0} bytes does not fit the 22 bytes before an inner packet")]
 pub struct LayoutTooLong(pub usize);
@@ -127,6 +132,8 @@ pub struct Coalescer {
     layout: Layout,
     limits: Limits,
     writes: Box<[Write]>,
+    /// For each write the `virtio_net_hdr` that its packet has no room for.
+    arena: Box<[u8]>,
     used: usize,
     index: Index,
     /// Number of the write that the latest packet went to.
@@ -146,6 +153,7 @@ impl Coalescer {
             layout,
             limits,
             writes: (0..writes).map(|_| Write::new(layout.len())).collect(),
+            arena: vec![0; writes * layout.len()].into_boxed_slice(),
             used: 0,
             index: Index::new(writes),
             last: 0,
@@ -194,11 +202,21 @@ impl Coalescer {
         &self.writes[..self.used]
     }
 
+    /// The `virtio_net_hdr`s that [`Source::Arena`](super::plan::Source) pieces point into.
+    pub fn arena(&self) -> &[u8] {
+        &self.arena
+    }
+
+    /// Part with the arena, for a kernel that may still read it. Nothing can be written
+    /// afterwards.
+    pub fn take_arena(&mut self) -> Box<[u8]> {
+        self.used = 0;
+        std::mem::take(&mut self.arena)
+    }
+
     /// Take in one packet.
     ///
-    /// `bytes` are the `at.len` bytes at `at`. Before them in the same buffer must lie as
-    /// many bytes as the layout takes, free to overwrite: the VXLAN and Ethernet headers.
-    /// `super_gso` is the segment size of a packet received as [`super::train::Shape::Super`]
+    /// `bytes` are the `at.len` bytes at `at`. `super_gso` is the segment size of a packet received as [`super::train::Shape::Super`]
     /// where the kernel gave one.
     pub fn push(
         &mut self,
@@ -207,7 +225,7 @@ impl Coalescer {
         trust: Trust,
         super_gso: Option<u16>,
     ) -> Result<(), PushError> {
-        if (at.offset as usize) < self.layout.len() || at.len as usize != bytes.len() {
+        if at.offset < u32::from(at.room) || at.len as usize != bytes.len() {
             return Err(PushError::Drop(Drop::BadVxlan));
         }
         let (ip, inner) = inspect(bytes).map_err(|_| PushError::Drop(Drop::BadInnerIp))?;
@@ -328,7 +346,7 @@ impl Coalescer {
 
     fn open(&mut self, at: Packet, ip_len: usize) -> Result<&mut Write, PushError> {
         let write = self.writes.get_mut(self.used).ok_or(PushError::Full)?;
-        write.start(at, ip_len);
+        write.start(at, ip_len, self.used);
         self.last = self.used;
         self.used += 1;
         Ok(write)
@@ -349,11 +367,12 @@ impl Coalescer {
         Ok(write)
     }
 
-    /// Write the headers of all writes into the buffers: patch those of super-packets and
-    /// put a `virtio_net_hdr` before each.
-    pub fn finish(&self, buffers: &mut impl Buffers) {
-        for write in self.writes() {
-            let finished = write.finish(buffers, self.layout);
+    /// Write the headers of all writes: patch those of super-packets in the buffers and put
+    /// a `virtio_net_hdr` before each.
+    pub fn finish(&mut self, buffers: &mut impl Buffers) {
+        let slots = self.arena.chunks_exact_mut(self.layout.len());
+        for (write, slot) in self.writes[..self.used].iter().zip(slots) {
+            let finished = write.finish(buffers, slot, self.layout);
             debug_assert!(finished.is_some(), "the buffers are those of the pushes");
         }
     }

@@ -10,11 +10,12 @@ use proptest::prelude::*;
 const MTU: usize = 1450;
 const ROOM: usize = 22;
 
-/// A coalescer and the buffers of one batch, each packet behind 22 bytes of its own.
+/// A coalescer and the buffers of one batch, each packet behind `room` bytes of its own.
 struct Bench {
     coalescer: Coalescer,
     memory: Memory,
     trust: Trust,
+    room: usize,
 }
 
 /// A write as the kernel gets it.
@@ -35,16 +36,18 @@ impl Bench {
             coalescer: Coalescer::new(300, Layout::V1, limits).unwrap(),
             memory: Memory::default(),
             trust,
+            room: ROOM,
         }
     }
 
     fn try_push(&mut self, ip: &[u8], super_gso: Option<u16>) -> Result<(), PushError> {
-        let mut buffer = vec![0xee; ROOM];
+        let mut buffer = vec![0xee; self.room];
         buffer.extend(ip);
         self.memory.0.push(buffer);
         let at = Packet {
             buffer: (self.memory.0.len() - 1) as u16,
-            offset: ROOM as u32,
+            room: self.room as u16,
+            offset: self.room as u32,
             len: ip.len() as u32,
         };
         self.coalescer.push(at, ip, self.trust, super_gso)
@@ -57,7 +60,7 @@ impl Bench {
     fn finish(&mut self) -> Vec<Written> {
         self.coalescer.finish(&mut self.memory);
         let write = |write: &Write| {
-            let bytes = self.memory.gather(write.pieces());
+            let bytes = self.memory.gather(write.pieces(), self.coalescer.arena());
             assert_eq!(bytes.len(), write.bytes());
             assert_eq!(bytes.len(), write.ip_len() + Layout::V1.len());
             let hdr = VnetHdr::decode(&bytes, Layout::V1).unwrap();
@@ -492,11 +495,12 @@ fn packets_without_a_usable_ip_header_are_dropped() {
 }
 
 #[test]
-fn a_packet_without_room_before_it_is_dropped() {
+fn a_packet_with_room_outside_its_buffer_is_dropped() {
     let mut coalescer = Coalescer::new(4, Layout::V1, Limits::new(MTU)).unwrap();
     let ip = Spec::tcp4(100).build();
     let at = Packet {
         buffer: 0,
+        room: 12,
         offset: 11,
         len: ip.len() as u32,
     };
@@ -786,6 +790,7 @@ fn a_train_is_coalesced_within_its_own_buffer() {
         for (i, packet) in packets.iter().enumerate() {
             let at = Packet {
                 buffer: 0,
+                room: ROOM as u16,
                 offset: (i * stride + ROOM) as u32,
                 len: packet.len() as u32,
             };
@@ -795,7 +800,7 @@ fn a_train_is_coalesced_within_its_own_buffer() {
         let [write] = coalescer.writes() else {
             panic!("one write");
         };
-        let bytes = memory.gather(write.pieces());
+        let bytes = memory.gather(write.pieces(), coalescer.arena());
         let hdr = VnetHdr::decode(&bytes, layout).unwrap();
         let ip = bytes[layout.len()..].to_vec();
         assert_eq!(
@@ -806,6 +811,41 @@ fn a_train_is_coalesced_within_its_own_buffer() {
             }]),
             packets
         );
+    }
+}
+
+#[test]
+fn packets_that_touch_each_other_leave_each_other_alone() {
+    // Two flows that alternate, so that writes begin in the middle of the train.
+    let other = Spec {
+        ports: (40_001, 5201),
+        ..Spec::tcp4(0)
+    };
+    let flows = [run(&Spec::tcp4(0), &[1432; 20]), run(&other, &[1432; 20])].map(|f| build(&f));
+    let packets: Vec<_> = (0..40).map(|i| flows[i % 2][i / 2].clone()).collect();
+    for layout in [Layout::Legacy, Layout::V1] {
+        let mut memory = Memory(vec![packets.concat()]);
+        let mut coalescer = Coalescer::new(8, layout, Limits::new(1472)).unwrap();
+        for (i, packet) in packets.iter().enumerate() {
+            let at = Packet {
+                buffer: 0,
+                room: 0,
+                offset: (i * 1472) as u32,
+                len: 1472,
+            };
+            coalescer.push(at, packet, Trust::Vouched, None).unwrap();
+        }
+        coalescer.finish(&mut memory);
+        assert_eq!(coalescer.writes().len(), 2);
+        for (write, packets) in coalescer.writes().iter().zip(&flows) {
+            let bytes = memory.gather(write.pieces(), coalescer.arena());
+            let written = Written {
+                hdr: VnetHdr::decode(&bytes, layout).unwrap(),
+                ip: bytes[layout.len()..].to_vec(),
+                segments: write.segments(),
+            };
+            assert_eq!(&deliver(&[written]), packets);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::flow::{Flow, Slot};
 use super::inspect::{MAX_OPTIONS, Protocol, Segment};
-use super::{Buffers, MAX_UDP_SEGMENTS, Packet};
+use super::{Buffers, MAX_WRITE_PIECES, Packet};
 use crate::offload::plan::{Piece, Source};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::wire::checksum::Sum;
@@ -40,6 +40,9 @@ pub struct Write {
     /// Payload bytes of every segment but the last.
     gso_size: u16,
     segments: u16,
+    /// Number of the piece with the first segment: 1 if the `virtio_net_hdr` is a piece of
+    /// its own, 0 if it lies before the segment.
+    first: u8,
     next_ident: u16,
     next_seq: u32,
     /// Length of the IP packet.
@@ -71,6 +74,7 @@ impl Write {
             header_len: 0,
             gso_size: 0,
             segments: 0,
+            first: 0,
             next_ident: 0,
             next_seq: 0,
             ip_len: 0,
@@ -80,14 +84,14 @@ impl Write {
             tcp_fields: 0,
             options: [0; MAX_OPTIONS],
             options_len: 0,
-            pieces: vec![Piece::EMPTY; usize::from(MAX_UDP_SEGMENTS)].into_boxed_slice(),
+            pieces: vec![Piece::EMPTY; MAX_WRITE_PIECES].into_boxed_slice(),
         }
     }
 
-    /// The bytes to gather, in order. The first piece starts with the `virtio_net_hdr`
-    /// and runs to the end of the first segment; the others are payload.
+    /// The bytes to gather, in order: the `virtio_net_hdr` and the first segment, together
+    /// in one piece if there was room, and the payload of the others.
     pub fn pieces(&self) -> &[Piece] {
-        &self.pieces[..usize::from(self.segments)]
+        &self.pieces[..usize::from(self.first) + usize::from(self.segments)]
     }
 
     /// Bytes handed to the kernel, `virtio_net_hdr` included: what the write returns.
@@ -114,8 +118,8 @@ impl Write {
         self.offload == Offload::Super
     }
 
-    /// Become a write of one packet as it came.
-    pub(super) fn start(&mut self, at: Packet, ip_len: usize) {
+    /// Become write `number`, of one packet as it came.
+    pub(super) fn start(&mut self, at: Packet, ip_len: usize, number: usize) {
         self.offload = Offload::None;
         self.flow = None;
         self.sealed = true;
@@ -123,10 +127,18 @@ impl Write {
         self.cwr = false;
         self.segments = 1;
         self.ip_len = ip_len;
+        let in_place = usize::from(at.room) >= self.vnet_len;
+        let before = if in_place { self.vnet_len as u32 } else { 0 };
+        self.first = u8::from(!in_place);
         self.pieces[0] = Piece {
+            source: Source::Arena,
+            offset: (number * self.vnet_len) as u32,
+            len: self.vnet_len as u32,
+        };
+        self.pieces[usize::from(self.first)] = Piece {
             source: Source::Buffer(at.buffer),
-            offset: at.offset - self.vnet_len as u32,
-            len: (self.vnet_len + ip_len) as u32,
+            offset: at.offset - before,
+            len: before + ip_len as u32,
         };
     }
 
@@ -186,7 +198,7 @@ impl Write {
     }
 
     pub(super) fn append(&mut self, at: Packet, segment: &Segment<'_>) {
-        self.pieces[usize::from(self.segments)] = Piece {
+        self.pieces[usize::from(self.first) + usize::from(self.segments)] = Piece {
             source: Source::Buffer(at.buffer),
             offset: at.offset + segment.header_len as u32,
             len: segment.payload as u32,
@@ -205,17 +217,26 @@ impl Write {
         self.next_ident = segment.ident.wrapping_add(1);
     }
 
-    /// Write the `virtio_net_hdr` and, for a super-packet, its headers into the buffer;
-    /// `None` when the buffer is not the one that the packet was in.
-    pub(super) fn finish(&self, buffers: &mut impl Buffers, layout: Layout) -> Option<()> {
-        let first = self.pieces.first()?;
+    /// Write the `virtio_net_hdr`, to `slot` if the packet has no room for it, and for a
+    /// super-packet its headers into the buffer; `None` when the buffer is not the one that
+    /// the packet was in.
+    pub(super) fn finish(
+        &self,
+        buffers: &mut impl Buffers,
+        slot: &mut [u8],
+        layout: Layout,
+    ) -> Option<()> {
+        let first = self.pieces.get(usize::from(self.first))?;
         let Source::Buffer(id) = first.source else {
             return None;
         };
         let from = first.offset as usize;
         let to = from + first.len as usize;
         let head = buffers.bytes_mut(id).get_mut(from..to)?;
-        let (vnet, ip) = head.split_at_mut_checked(self.vnet_len)?;
+        let (vnet, ip) = match self.first {
+            0 => head.split_at_mut_checked(self.vnet_len)?,
+            _ => (slot, head),
+        };
         self.vnet_hdr().encode(vnet, layout).ok()?;
         if self.offload == Offload::Super {
             self.patch(ip.get_mut(..usize::from(self.header_len))?)?;

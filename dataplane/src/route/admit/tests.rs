@@ -225,6 +225,83 @@ fn an_overlay_of_one_family_takes_the_other_as_outside() {
     assert!(admit(&table, PEER_1, &frame_v6("fd00:0:0:2::5")).is_ok());
 }
 
+/// The packet of a frame, with its checksum right.
+fn bare(source: &str) -> Vec<u8> {
+    let mut packet = frame_v4(source).split_off(FRAME_OVERHEAD);
+    fix(&mut packet);
+    packet
+}
+
+fn fix(packet: &mut [u8]) {
+    ipv4::Packet::header_only(packet).unwrap().fill_checksum();
+}
+
+fn bare_table(admission: Admission) -> Table {
+    let overlay = Overlay {
+        wire: Wire::Ip,
+        admission,
+        ..overlay()
+    };
+    Table::build(overlay, &routes()).unwrap()
+}
+
+#[test]
+fn a_bare_packet_is_its_own_frame() {
+    let table = bare_table(Admission::Strict);
+    let inner = Inner {
+        ip_offset: 0,
+        ip_len: 28,
+        v6: false,
+        ecn: 1,
+    };
+    assert_eq!(admit(&table, PEER_1, &bare("10.1.1.5")), Ok(inner));
+    assert_eq!(admit(&table, PEER_1, &bare("192.168.0.1")), Ok(inner));
+    for source in ["10.1.2.5", "10.9.9.1", "10.77.0.1"] {
+        let got = admit(&table, PEER_1, &bare(source));
+        assert_eq!(got, Err(Drop::SpoofedSource), "{source}");
+    }
+    let got = admit(&table, "192.168.0.3", &bare("10.1.1.5"));
+    assert_eq!(got, Err(Drop::UnknownSender));
+    let loose = bare_table(Admission::Loose);
+    assert_eq!(admit(&loose, "192.168.0.3", &bare("10.1.2.5")), Ok(inner));
+}
+
+/// What no table may let in, whoever sends it: nothing else tells a packet from garbage.
+#[test]
+fn a_bare_packet_must_be_one_ipv4_packet_with_a_right_header() {
+    type Fault = fn(&mut Vec<u8>);
+    let faults: &[(&str, Fault)] = &[
+        ("nothing", |p| p.clear()),
+        ("19 bytes", |p| p.truncate(19)),
+        ("cut off", |p| p.truncate(27)),
+        ("a byte too many", |p| p.push(0)),
+        ("two packets", |p| p.extend(p.clone())),
+        ("version 6", |p| p[0] = 0x65),
+        ("version 0", |p| p[0] = 0x05),
+        ("IHL 4", |p| p[0] = 0x44),
+        ("IHL beyond the packet", |p| p[0] = 0x48),
+        ("length below IHL", |p| p[3] = 19),
+        ("length beyond the datagram", |p| p[3] = 29),
+        ("checksum", |p| p[10] ^= 1),
+        ("an IPv6 packet", |p| {
+            *p = frame_v6("fd00:0:0:1::5").split_off(FRAME_OVERHEAD);
+        }),
+        ("a VXLAN frame", |p| *p = frame_v4("10.1.1.5")),
+    ];
+    for table in [Admission::Strict, Admission::Loose].map(bare_table) {
+        for (name, fault) in faults {
+            let mut packet = bare("10.1.1.5");
+            fault(&mut packet);
+            // Its checksum shall not be what gives it away.
+            if *name != "checksum" && packet.len() >= 28 && packet[0] == 0x45 {
+                fix(&mut packet);
+            }
+            let got = admit(&table, PEER_1, &packet);
+            assert_eq!(got, Err(Drop::BadInnerIp), "{name}");
+        }
+    }
+}
+
 proptest! {
     /// Whatever arrives: no panic, and what is admitted lies within the frame.
     #[test]

@@ -29,7 +29,7 @@ fn number_of(table: &Table) -> u16 {
         assert_eq!(table.lookup_v4(dst), Some(PeerId(0)));
         let peer = table.peer(PeerId(0));
         assert_eq!(peer.mac[4..], port.to_be_bytes());
-        assert_eq!(peer.header_v4[8..14], peer.mac);
+        assert_eq!(peer.header_v4.as_bytes()[8..14], peer.mac);
     }
     port
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 /// 10.0.0.0/8 in /24 and fd00::/48 in /64; we are 10.9.9.0/24 and fd00:0:0:909::/64.
 pub(in crate::route) fn overlay() -> Overlay {
     Overlay {
+        wire: Wire::Vxlan,
         vni: 0x0a_0b0c,
         local_mac: [2, 0, 0, 0, 0, 99],
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
@@ -159,11 +160,30 @@ fn equal_peers_are_one() {
 }
 
 #[test]
+fn bare_packets_have_no_header_and_no_ipv6_route() {
+    let overlay = Overlay {
+        wire: Wire::Ip,
+        ..overlay()
+    };
+    let routes = [
+        route("10.1.2.0/24", peer(1, 7)),
+        route("fd00:0:0:5::/64", peer(1, 7)),
+    ];
+    let table = Table::build(overlay, &routes).unwrap();
+    let [peer] = table.peers() else {
+        panic!("one peer");
+    };
+    assert_eq!(peer.header_v4, FrameHeader::Nothing);
+    assert_eq!(table.lookup_v4([10, 1, 2, 3].into()), Some(PeerId(0)));
+    assert_eq!(table.lookup_v6("fd00:0:0:5::1".parse().unwrap()), None);
+}
+
+#[test]
 fn headers_are_what_the_wire_views_read() {
     let table = Table::build(overlay(), &[route("10.1.2.0/24", peer(1, 7))]).unwrap();
     let peer = &table.peers()[0];
     for (header, ethertype) in [(peer.header_v4, 0x0800), (peer.header_v6, 0x86dd)] {
-        let vxlan = vxlan::Header::new(&header[..]).unwrap();
+        let vxlan = vxlan::Header::new(header.as_bytes()).unwrap();
         assert!(vxlan.is_valid());
         assert_eq!(vxlan.vni(), 0x0a_0b0c);
         let ethernet = ethernet::Frame::new(vxlan.into_payload()).unwrap();

@@ -1,7 +1,7 @@
 //! From the receive socket to the TUN.
 
 use super::Waiter;
-use crate::offload::coalesce::{Coalescer, MAX_UDP_SEGMENTS};
+use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::{self, RECEIVE_SPACE};
@@ -83,7 +83,7 @@ impl DecapPoll {
             left: DECAP_BATCH_BYTES,
             headers: vec![header; count].into_boxed_slice(),
             envelopes: vec![envelope; count].into_boxed_slice(),
-            iovecs: vec![EMPTY_IOVEC; count.max(usize::from(MAX_UDP_SEGMENTS))].into_boxed_slice(),
+            iovecs: vec![EMPTY_IOVEC; count.max(MAX_WRITE_PIECES)].into_boxed_slice(),
             stats,
         })
     }
@@ -214,8 +214,9 @@ impl DecapIo for DecapPoll {
         for (index, write) in self.coalescer.writes().iter().enumerate() {
             let pieces = write.pieces();
             let iovecs = &mut self.iovecs[..pieces.len()];
-            outgoing::gather(iovecs, pieces, &[], &self.buffers);
-            // SAFETY: the iovecs point into filled buffers of `self`, which the kernel reads.
+            outgoing::gather(iovecs, pieces, self.coalescer.arena(), &self.buffers);
+            // SAFETY: the iovecs point into filled buffers and the arena of `self`, which the
+            // kernel reads.
             let written = unsafe { libc::writev(fd, iovecs.as_ptr(), iovecs.len() as i32) };
             let result = match written {
                 0.. => written as i32,

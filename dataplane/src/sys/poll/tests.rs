@@ -206,6 +206,7 @@ fn datagrams_arrive_with_their_source_and_are_written() {
     let (coalescer, _) = decap.io.parts();
     let packet = Packet {
         buffer: datagram.buffer,
+        room: 22,
         offset: (datagram.offset + 22) as u32,
         len: 28,
     };

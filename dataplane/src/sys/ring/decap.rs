@@ -2,7 +2,7 @@
 
 use super::provided::{GROUP, Layout};
 use super::{FIRST_OUTPUT_FILE, INPUT_FILE, Ring};
-use crate::offload::coalesce::{Coalescer, MAX_UDP_SEGMENTS};
+use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::{self, RECEIVE_SPACE, Received};
@@ -28,7 +28,7 @@ const PAYLOAD: usize = RECVMSG_OUT + NAME_SPACE + RECEIVE_SPACE;
 /// Gather entries of one submission; more writes are submitted in parts.
 const IOVECS: usize = 4096;
 
-const _: () = assert!(IOVECS >= MAX_UDP_SEGMENTS as usize);
+const _: () = assert!(IOVECS >= MAX_WRITE_PIECES);
 
 /// The engine of one decap worker.
 pub struct DecapRing {
@@ -127,9 +127,10 @@ impl DecapRing {
                 return index;
             };
             used += pieces.len();
-            outgoing::gather(iovecs, pieces, &[], self.ring.outputs_from());
+            let arena = self.coalescer.arena();
+            outgoing::gather(iovecs, pieces, arena, self.ring.outputs_from());
             let entry = prepare(iovecs);
-            // SAFETY: the iovecs and the buffers belong to `self`, do not move, and are not
+            // SAFETY: the iovecs, the arena and the buffers belong to `self`, do not move, and are not
             // touched before `settle` has seen the completion; `Drop` waits for it as well.
             unsafe { self.ring.push_output(entry, index) };
         }
@@ -175,6 +176,7 @@ impl Drop for DecapRing {
         if !self.ring.shut_down() {
             // The kernel did not let go: leaking beats handing it memory that is used again.
             std::mem::forget(std::mem::take(&mut self.iovecs));
+            std::mem::forget(self.coalescer.take_arena());
         }
     }
 }

@@ -318,6 +318,7 @@ fn datagrams_arrive_with_their_source_and_are_written_coalesced_or_alone() {
     let (coalescer, buffers) = io.parts();
     let packet = Packet {
         buffer: datagram.buffer,
+        room: 22,
         offset: (datagram.offset + 22) as u32,
         len: ip.len() as u32,
     };

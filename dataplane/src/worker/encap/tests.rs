@@ -1,8 +1,10 @@
 use super::*;
-use crate::offload::testing::{Spec, assert_valid};
+use crate::offload::testing::{Spec, assert_valid, super_packets};
 use crate::offload::vnet_hdr::VnetHdr;
 use crate::route::table::{Admission, NewPeer, Overlay, Route};
 use crate::stats::Drop as Reason;
+use crate::wire::frame::{FRAME_OVERHEAD, Wire};
+use proptest::prelude::*;
 
 const BUFFER: u16 = 5;
 const LOCAL: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -10,7 +12,12 @@ const REMOTE: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// A table in which every destination of [`Spec`] packets belongs to one peer.
 fn table() -> Table {
+    table_of(Wire::Vxlan)
+}
+
+fn table_of(wire: Wire) -> Table {
     let overlay = Overlay {
+        wire,
         vni: 7,
         local_mac: LOCAL,
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
@@ -89,7 +96,7 @@ fn a_segment_becomes_one_frame_in_place_with_its_checksum_finished() {
             &mut bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(4, None),
+            &mut Egress::new(4, None, Clock::start()),
             &mut plan,
         );
         assert!(planned.unwrap().is_none());
@@ -112,7 +119,7 @@ fn a_super_packet_longer_than_a_datagram_needs_two_sends() {
         bytes,
         ip.len(),
         &table(),
-        &mut Egress::new(4, None),
+        &mut Egress::new(4, None, Clock::start()),
         &mut plan,
     )
     .unwrap();
@@ -142,7 +149,7 @@ fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
             bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(1, None),
+            &mut Egress::new(1, None, Clock::start()),
             &mut plan,
         )
         .unwrap()
@@ -166,6 +173,54 @@ fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
 }
 
 #[test]
+fn a_bare_packet_is_its_own_frame_and_its_outer_ecn_field_is_empty() {
+    for mut spec in [Spec::tcp4(300), Spec::udp4(300)] {
+        spec.tos = 3;
+        let mut offload = spec.vnet_hdr(0);
+        offload.gso_type = vnet_hdr::GSO_NONE;
+        let ip = spec.build_partial();
+        let mut bytes = buffer(&offload, &ip);
+        let mut plan = SendPlan::new(4, 0, 128);
+        let table = table_of(Wire::Ip);
+        let mut egress = Egress::new(4, None, Clock::start());
+        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
+        assert!(planned.unwrap().is_none());
+        assert_eq!(frames(&plan, &bytes), [spec.build()]);
+        assert_eq!(plan.sends()[0].key.ecn, 0);
+    }
+}
+
+#[test]
+fn ipv6_has_no_place_among_bare_packets() {
+    for spec in [Spec::tcp6(100), Spec::udp6(100)] {
+        let ip = spec.build();
+        let mut bytes = buffer(&VnetHdr::default(), &ip);
+        let mut plan = SendPlan::new(1, 0, 1);
+        let table = table_of(Wire::Ip);
+        let mut egress = Egress::new(1, None, Clock::start());
+        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
+        assert_eq!(planned.err(), Some(Reason::NotIpv4));
+        assert!(plan.is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn bare_segments_are_those_that_the_kernel_would_send((spec, gso) in super_packets()) {
+        let spec = Spec { v6: false, ..spec };
+        let ip = spec.build_partial();
+        let bytes = &mut buffer(&spec.vnet_hdr(gso as u16), &ip)[..];
+        let mut plan = SendPlan::new(64, 64 << 10, 128);
+        let table = table_of(Wire::Ip);
+        let mut egress = Egress::new(4, None, Clock::start());
+        let pending = plan_packet(BUFFER, bytes, ip.len(), &table, &mut egress, &mut plan);
+        prop_assert!(pending.unwrap().unwrap().plan(BUFFER, &ip, &mut plan));
+        let expected: Vec<_> = spec.segments(gso).iter().map(Spec::build).collect();
+        prop_assert_eq!(frames(&plan, bytes), expected);
+    }
+}
+
+#[test]
 fn fragments_of_one_packet_share_a_bucket() {
     let mut keys = Vec::new();
     for (offset, more) in [(0u16, 0x20u8), (185, 0x20), (370, 0)] {
@@ -179,7 +234,7 @@ fn fragments_of_one_packet_share_a_bucket() {
             &mut bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(64, None),
+            &mut Egress::new(64, None, Clock::start()),
             &mut plan,
         )
         .unwrap();
@@ -198,7 +253,7 @@ fn what_cannot_be_sent_has_a_reason() {
             &mut bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(1, None),
+            &mut Egress::new(1, None, Clock::start()),
             &mut plan,
         );
         assert!(plan.is_empty());
