@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use weft_benches::lab::regime::features_of;
 use weft_benches::lab::{
-    Arena, Cluster, ClusterOptions, Contestant, Error, Regime, Result, guard, topology,
+    Arena, Cluster, ClusterOptions, Contestant, Error, Regime, Result, guard, tools, topology,
 };
 use weft_benches::load::rounds::{self, Event, Plan};
 use weft_benches::report::{Failure, Host, Setting, Sitting};
@@ -162,6 +162,7 @@ fn all_settings(args: &Args, plan: &Plan, book: &Book, progress: &mut Progress) 
     for mtu in args.mtus() {
         let mut options = ClusterOptions::new(own_binary()?);
         options.lab.mtu = mtu;
+        options.etcd = tools::has_etcd();
         let cluster = Cluster::start(&options, |what| progress.step(what))?;
         cluster.ping_all()?;
         let mut arena = Arena::new(cluster)?;

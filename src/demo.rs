@@ -52,7 +52,7 @@ pub(crate) fn check_machine(tools: bool) -> lab::Result<()> {
     if let Some(reason) = lab::unavailable() {
         return Err(Error::new(reason));
     }
-    if let Some(missing) = tools::missing().filter(|_| tools) {
+    if let Some(missing) = tools::missing_beside_etcd().filter(|_| tools) {
         return Err(Error::new(missing.to_string()));
     }
     if tools && !std::path::Path::new("/dev/net/tun").exists() {
@@ -66,7 +66,8 @@ pub(crate) fn check_machine(tools: bool) -> lab::Result<()> {
 fn show(args: &Args) -> lab::Result<()> {
     check_machine(true)?;
     let mut progress = Progress::new();
-    let options = ClusterOptions::new(own_binary()?);
+    let mut options = ClusterOptions::new(own_binary()?);
+    options.etcd = !args.no_etcd && tools::has_etcd();
     let cluster = Cluster::start(&options, |what| progress.step(what))?;
     progress.step("first pings");
     cluster.ping_all()?;
@@ -141,6 +142,15 @@ fn heading(cluster: &Cluster, args: &Args) -> lab::Result<String> {
         "weft {version}; {host}\n\
          Pods {a} and {b} ping each other, also with {largest}-byte payloads and DF set.\n"
     );
+    if let Some(file) = &cluster.peers_file {
+        let file = file.path().display();
+        let why = if args.no_etcd {
+            ""
+        } else {
+            ", since there is no etcd in PATH"
+        };
+        let _ = writeln!(text, "The nodes know each other from {file}{why}.");
+    }
     if rounds > 0 {
         let plural = if rounds == 1 { "" } else { "s" };
         let _ = writeln!(

@@ -25,6 +25,7 @@ use crate::host::route;
 use crate::host::subnet_env::{Previous, SubnetEnv};
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, VxlanData};
 use crate::subnets::etcd::{EtcdSubnets, Timing};
+use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
 use dataplane::Dataplane;
 use ipnet::Ipv4Net;
@@ -112,6 +113,9 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        if let Some(file) = &options.subnets_file {
+            return agent(options, &FixedSubnets::new(file.clone())?).await;
+        }
         let (endpoints, prefix) = (&options.etcd.endpoints, &options.etcd.prefix);
         let manager = EtcdSubnets::new(endpoints, prefix, Timing::default()).await?;
         agent(options, &manager).await
@@ -191,6 +195,11 @@ impl Node {
         let lease = manager.acquire(&config, &attrs, &previous).await?;
         let subnet = lease.subnet.ok_or(AgentError::NoIpv4Network)?;
         info!("this node's subnet is {lease}");
+        // A subnets file may state another MAC, and then peers send to that.
+        let data = VxlanData {
+            vtep_mac: lease.attrs.vxlan_data().map_or(mac, |data| data.vtep_mac),
+            ..data
+        };
 
         let overlay = overlay(&config, options, data, subnet);
         let vxlan = Vxlan::new(overlay, port);

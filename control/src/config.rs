@@ -10,6 +10,7 @@ mod vxlan;
 
 pub use crate::json::Object;
 use crate::json::WrongType;
+use crate::text::shown;
 use ipnet::{Ipv4Net, Ipv6Net};
 use range::Family;
 use serde::de::DeserializeOwned;
@@ -59,7 +60,7 @@ impl ConfigError {
     fn invalid(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
         ConfigError::Invalid {
             key,
-            value: value.to_string(),
+            value: shown(&value.to_string()),
             rule: rule.into(),
         }
     }
@@ -144,12 +145,12 @@ impl NetworkConfig {
             return VxlanOptions::parse(&self.backend).map(|_| ());
         }
         let value = match self.backend.kind.as_str() {
-            "" => "(empty)",
-            kind => kind,
+            "" => "(empty)".to_owned(),
+            kind => shown(kind),
         };
         Err(ConfigError::Unsupported {
             key: "Backend Type",
-            value: value.to_owned(),
+            value,
             remedy: format!("supported: {}", SUPPORTED_BACKENDS.join(", ")),
         })
     }

@@ -71,6 +71,15 @@ pub fn parse(
     }
     options.healthz = options.healthz.filter(|address| address.port() != 0);
     check_together(&options)?;
+    if options.subnets_file.is_some() {
+        let etcd = given.iter().chain(&from_env).map(|(flag, _)| flag.name);
+        if let Some(flag) = etcd.into_iter().find(|name| name.starts_with("etcd-")) {
+            let rule = "leases are either in a file or in etcd; leave one of them out";
+            return Err(FlagError(format!(
+                "flags -subnets-file and -{flag}: {rule}"
+            )));
+        }
+    }
     let shown = |(flag, value): &(&Flag, String)| {
         format!("-{}={}", flag.name, flag.shown(value).escape_debug())
     };

@@ -1,5 +1,6 @@
 //! JSON objects as Go's `encoding/json` reads them into a struct.
 
+use crate::text::shown;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -14,7 +15,7 @@ pub struct Object(Vec<(String, Box<RawValue>)>);
 /// A value of another JSON type than the key wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongType {
-    /// The value as written.
+    /// The value as written, as far as it fits one line.
     pub value: String,
 }
 
@@ -36,9 +37,14 @@ impl Object {
             Some(value) => serde_json::from_str(value)
                 .map(Some)
                 .map_err(|_| WrongType {
-                    value: value.to_owned(),
+                    value: shown(value),
                 }),
         }
+    }
+
+    /// All keys as written, in the order of the text.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// All values of `key`, the last of the text first.

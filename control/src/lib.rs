@@ -12,3 +12,4 @@ pub mod host;
 mod json;
 pub mod lease;
 pub mod subnets;
+mod text;

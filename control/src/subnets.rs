@@ -1,6 +1,7 @@
 //! Where leases live: subnet managers.
 
 pub mod etcd;
+pub mod fixed;
 
 use crate::config::NetworkConfig;
 use crate::host::subnet_env::Previous;
@@ -42,6 +43,9 @@ pub enum SubnetError {
         /// Where it was found.
         key: String,
     },
+    /// The subnets file cannot be used.
+    #[error("{0}")]
+    File(String),
     /// Every subnet of the network is leased.
     #[error(
         "out of subnets: every subnet of length {len} between {min} and {max} is leased; enlarge Network or delete leases of nodes that are gone"

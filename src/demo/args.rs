@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use weft_benches::lab::Regime;
 
-/// Two nodes, two pods, a real etcd, and iperf3 over weft, kernel VXLAN and direct routing.
+/// Two nodes, two pods, etcd where there is one, and iperf3 over weft, kernel VXLAN and direct routing.
 #[derive(Clone, Debug, Parser, PartialEq)]
 #[command(name = "weft demo", disable_version_flag = true)]
 pub(crate) struct Args {
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// One round of one second each
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     pub(crate) quick: bool,
+    /// Let the nodes know each other from a file, as where no etcd is installed
+    #[arg(long, conflicts_with = "remove")]
+    pub(crate) no_etcd: bool,
 }
 
 /// One regime or all of them.
@@ -76,7 +79,7 @@ mod tests {
         let args = read("").unwrap();
         assert_eq!((args.rounds, args.seconds), (3, 3));
         assert_eq!(args.regime, Regimes(vec![Regime::R1]));
-        assert!(!args.keep && !args.remove);
+        assert!(!args.keep && !args.remove && !args.no_etcd);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod ecn;
 mod errors;
+mod fixed;
 mod frames;
 mod hostile;
 mod interop;

@@ -25,6 +25,8 @@ pub struct AgentOptions {
     pub etcd: String,
     /// Key prefix in etcd.
     pub prefix: String,
+    /// A subnets file that takes the place of etcd.
+    pub subnets_file: Option<PathBuf>,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -36,7 +38,16 @@ impl AgentOptions {
             binary: binary.into(),
             etcd: etcd.to_owned(),
             prefix: "/coreos.com/network".to_owned(),
+            subnets_file: None,
             flags: Vec::new(),
+        }
+    }
+
+    /// An agent that knows its peers from a file.
+    pub fn without_etcd(binary: impl Into<PathBuf>, subnets_file: &Path) -> AgentOptions {
+        AgentOptions {
+            subnets_file: Some(subnets_file.to_owned()),
+            ..AgentOptions::new(binary, "")
         }
     }
 }
@@ -78,8 +89,15 @@ impl Agent {
         let options = &self.options;
         let mut command = self.ns.command(&options.binary);
         command.arg("agent");
-        command.arg(format!("-etcd-endpoints={}", options.etcd));
-        command.arg(format!("-etcd-prefix={}", options.prefix));
+        match &options.subnets_file {
+            Some(file) => {
+                command.arg(format!("-subnets-file={}", file.display()));
+            }
+            None => {
+                command.arg(format!("-etcd-endpoints={}", options.etcd));
+                command.arg(format!("-etcd-prefix={}", options.prefix));
+            }
+        }
         command.arg(format!("-iface={}", topology::UNDERLAY));
         command.arg(format!("-subnet-file={}", self.subnet_file().display()));
         command.arg(format!("--state-dir={}", self.state_dir().display()));

@@ -68,7 +68,9 @@ impl Arena {
         }
         let none = || Error::new("flanneld needs the network of weft's agents");
         let network = self.cluster.envs.first().ok_or_else(none)?.network;
-        let (lab, etcd) = (&self.cluster.lab, &self.cluster.etcd);
+        let none = || Error::new("flanneld needs etcd");
+        let etcd = self.cluster.etcd.as_ref().ok_or_else(none)?;
+        let lab = &self.cluster.lab;
         self.flannel = Some(FlannelUdp::start(lab, etcd, network, 1, 2)?);
         Ok(())
     }

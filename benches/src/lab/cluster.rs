@@ -1,7 +1,8 @@
-//! A small flannel cluster: a lab, its etcd, an agent on each node, pods in their subnets.
+//! A small flannel cluster: a lab, its etcd or subnets file, an agent on each node, pods in their subnets.
 
 use super::{
-    Agent, AgentOptions, Error, Etcd, Lab, LabOptions, Result, SubnetEnv, netns, topology::ping,
+    Agent, AgentOptions, Error, Etcd, Lab, LabOptions, PeersFile, Result, SubnetEnv, netns,
+    topology::ping,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct ClusterOptions {
     pub agents: usize,
     /// Further flags for every agent.
     pub flags: Vec<String>,
+    /// Whether leases are in etcd; else they are in a subnets file.
+    pub etcd: bool,
 }
 
 impl ClusterOptions {
@@ -36,6 +39,7 @@ impl ClusterOptions {
             config: r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#.to_owned(),
             agents: 2,
             flags: Vec::new(),
+            etcd: true,
         }
     }
 }
@@ -47,8 +51,10 @@ pub struct Cluster {
     pub agents: Vec<Agent>,
     /// What each agent wrote.
     pub envs: Vec<SubnetEnv>,
-    /// On node 1.
-    pub etcd: Etcd,
+    /// On node 1, if leases are in etcd.
+    pub etcd: Option<Etcd>,
+    /// Where leases are otherwise.
+    pub peers_file: Option<PeersFile>,
     /// Everything else.
     pub lab: Lab,
 }
@@ -58,22 +64,19 @@ impl Cluster {
     pub fn start(options: &ClusterOptions, mut step: impl FnMut(&str)) -> Result<Cluster> {
         step("nodes and their underlay");
         let lab = Lab::new(options.lab.clone())?;
-        step("etcd");
-        let etcd = Etcd::start(&lab, 1)?;
-        etcd.put(CONFIG_KEY, &options.config)?;
         let mut cluster = Cluster {
             agents: Vec::new(),
             envs: Vec::new(),
-            etcd,
+            etcd: None,
+            peers_file: None,
             lab,
         };
+        let mut agents = cluster.store(options, &mut step)?;
+        agents.flags.clone_from(&options.flags);
         step("agents");
         for number in 1..=options.agents {
-            let mut agent = AgentOptions::new(&options.binary, cluster.etcd.endpoint());
-            agent.flags.clone_from(&options.flags);
-            cluster
-                .agents
-                .push(Agent::start(&cluster.lab, number, agent)?);
+            let agent = Agent::start(&cluster.lab, number, agents.clone())?;
+            cluster.agents.push(agent);
         }
         step("leases and pods");
         for (i, agent) in cluster.agents.iter_mut().enumerate() {
@@ -85,6 +88,24 @@ impl Cluster {
             cluster.envs.push(env);
         }
         Ok(cluster)
+    }
+
+    /// Start etcd or write the subnets file; agents that use it.
+    fn store(
+        &mut self,
+        options: &ClusterOptions,
+        step: &mut impl FnMut(&str),
+    ) -> Result<AgentOptions> {
+        let binary = &options.binary;
+        if !options.etcd {
+            let file = PeersFile::create(&self.lab, &options.config, 1..=options.agents)?;
+            let file = self.peers_file.insert(file);
+            return Ok(AgentOptions::without_etcd(binary, file.path()));
+        }
+        step("etcd");
+        let etcd = self.etcd.insert(Etcd::start(&self.lab, 1)?);
+        etcd.put(CONFIG_KEY, &options.config)?;
+        Ok(AgentOptions::new(binary, etcd.endpoint()))
     }
 
     /// Overlay MTU, as the first agent wrote it.
@@ -142,7 +163,7 @@ impl Cluster {
     pub fn keep(self) -> Result<()> {
         self.lab.keep()?;
         self.agents.into_iter().for_each(Agent::leave);
-        self.etcd.leave();
+        self.etcd.into_iter().for_each(Etcd::leave);
         Ok(())
     }
 }

@@ -135,8 +135,14 @@ impl Contestant {
 
     /// Why it cannot run on this machine, as far as that can be told beforehand.
     pub fn unavailable(&self) -> Option<String> {
-        let missing = self.path == Path::FlannelUdp && !tools::in_path("flanneld");
-        missing.then(|| "flanneld is not in PATH".to_owned())
+        if self.path != Path::FlannelUdp {
+            return None;
+        }
+        let missing = ["flanneld", "etcd", "etcdctl"];
+        let missing = missing
+            .into_iter()
+            .find(|&program| !tools::in_path(program));
+        missing.map(|program| format!("{program} is not in PATH"))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod guard;
 pub mod kernel;
 pub mod netns;
 pub mod path;
+pub mod peers_file;
 pub mod regime;
 pub mod tools;
 pub mod topology;
@@ -29,6 +30,7 @@ pub use etcd::Etcd;
 pub use kernel::{Vtep, VxlanSpec};
 pub use netns::{Namespace, Process};
 pub use path::{Path, Switch};
+pub use peers_file::PeersFile;
 pub use regime::Regime;
 pub use topology::{Lab, LabOptions, Node, Pod};
 

@@ -21,9 +21,22 @@ pub struct Missing {
     pub packages: Vec<&'static str>,
 }
 
+/// The programs of [`TOOLS`] that a subnets file can stand in for.
+const ETCD: [&str; 2] = ["etcd", "etcdctl"];
+
 /// What is missing on this machine, if anything.
 pub fn missing() -> Option<Missing> {
     missing_if(in_path)
+}
+
+/// What is missing on this machine for a lab that may do without etcd.
+pub fn missing_beside_etcd() -> Option<Missing> {
+    missing_if(|program| ETCD.contains(&program) || in_path(program))
+}
+
+/// Whether there is an etcd to start.
+pub fn has_etcd() -> bool {
+    ETCD.into_iter().all(in_path)
 }
 
 /// Whether a program of this name is in `PATH`.

@@ -6,6 +6,7 @@ use super::{
     Admit, AgentOptions, Engine, EtcdOptions, FirewallOptions, FlagError, InterfaceOptions, Secret,
     TunnelGso,
 };
+use crate::subnets::fixed;
 use regex::Regex;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
             let port = within(value, 0, u16::MAX.into())? as u16;
             options.healthz = Some(SocketAddr::new(healthz.ip(), port));
         }
-        "subnets-file" => options.subnets_file = optional_path(value),
+        "subnets-file" => options.subnets_file = subnets_file(value)?,
         "subnet-file" => options.subnet_file = path(value)?,
         "state-dir" => options.state_dir = path(value)?,
         "subnet-lease-renew-margin" => {
@@ -202,6 +203,15 @@ fn path(value: &str) -> Result<PathBuf, String> {
 
 fn optional_path(value: &str) -> Option<PathBuf> {
     (!value.is_empty()).then(|| value.into())
+}
+
+/// A file whose name tells its format.
+fn subnets_file(value: &str) -> Result<Option<PathBuf>, String> {
+    let path = optional_path(value);
+    match path.as_deref().is_none_or(fixed::has_format) {
+        true => Ok(path),
+        false => Err("must end in .toml or .json".to_owned()),
+    }
 }
 
 fn at_least_one(value: &str) -> Result<u64, String> {

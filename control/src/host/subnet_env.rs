@@ -82,7 +82,8 @@ impl Previous {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    /// What the text of such a file holds.
+    pub(crate) fn parse(text: &str) -> Self {
         let values = dotenv(text);
         let value = |key: &str| values.get(key).copied().unwrap_or_default();
         Self {

@@ -1,6 +1,7 @@
 //! The value of a lease: the JSON that tells peers how to reach a node.
 
 use crate::json::{Object, WrongType};
+use crate::text::shown;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -170,7 +171,7 @@ impl VxlanData {
         let mac: String = get(&keys, "VtepMAC", "a string")?.ok_or(BadAttrs::Missing("VtepMAC"))?;
         let MacAddr(vtep_mac) = mac.parse().map_err(|_| BadAttrs::Invalid {
             key: "VtepMAC",
-            value: mac,
+            value: shown(&mac),
             wanted: "a MAC address such as 0e:12:34:56:78:9a",
         })?;
         Ok(VxlanData {

@@ -1,0 +1,313 @@
+//! A subnets file whose every entry has been checked.
+
+use super::file::{Format, Part};
+use crate::config::{NetworkConfig, VxlanOptions};
+use crate::json::Object;
+use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose};
+use crate::text::{one_line, shown};
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use weft_dataplane::wire::ethernet::MacAddr;
+
+/// The keys of an entry.
+const KEYS: [&str; 7] = [
+    "Subnet",
+    "IPv6Subnet",
+    "PublicIP",
+    "PublicIPv6",
+    "BackendType",
+    "BackendData",
+    "BackendV6Data",
+];
+
+/// The network config and all leases of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Peers {
+    /// The network config as JSON.
+    pub(super) text: String,
+    pub(super) config: NetworkConfig,
+    format: Format,
+    leases: Vec<Lease>,
+}
+
+impl Peers {
+    /// Read a file; the error is one line that says where and what.
+    pub(super) fn parse(text: &str, format: Format) -> Result<Peers, String> {
+        Peers::read(text, format).map_err(|reason| one_line(&reason))
+    }
+
+    fn read(text: &str, format: Format) -> Result<Peers, String> {
+        let document = format.read(text)?;
+        let line = document.config.line;
+        let config = NetworkConfig::parse(&document.config.json)
+            .map_err(|error| format!("line {line}: {error}"))?;
+        let mut seen = Seen::default();
+        let mut leases = Vec::with_capacity(document.leases.len());
+        for part in &document.leases {
+            let lease = lease(part, &config)
+                .and_then(|lease| seen.add(&lease, part.line).map(|()| lease))
+                .map_err(|reason| format!("line {}: {reason}", part.line))?;
+            leases.push(lease);
+        }
+        Ok(Peers {
+            text: document.config.json,
+            config,
+            format,
+            leases,
+        })
+    }
+
+    /// All leases.
+    pub(super) fn leases(&self) -> &[Lease] {
+        &self.leases
+    }
+
+    /// The lease of the node that advertises the addresses in `attrs`.
+    pub(super) fn lease_of(&self, attrs: &LeaseAttrs) -> Option<&Lease> {
+        self.leases
+            .iter()
+            .find(|lease| lease.attrs.same_node(attrs))
+    }
+
+    /// Whether a lease is over, and why.
+    pub(super) fn end_of(&self, lease: &Lease) -> Option<LeaseEnd> {
+        let unchanged = |other: &Lease| other.key() == lease.key() && other.attrs == lease.attrs;
+        if self.lease_of(&lease.attrs).is_some_and(unchanged) {
+            return None;
+        }
+        let mut others = self
+            .leases
+            .iter()
+            .filter(|other| !other.attrs.same_node(&lease.attrs));
+        let by = others.find(|other| other.key() == lease.key());
+        Some(match by.map(|other| other.attrs.identity()) {
+            Some(by) => LeaseEnd::Taken { by },
+            None => LeaseEnd::Revoked,
+        })
+    }
+
+    /// Why a node has no lease here, and what to add.
+    pub(super) fn missing(&self, attrs: &LeaseAttrs) -> String {
+        let config = &self.config;
+        let mut entry = Vec::new();
+        if config.enable_ipv4 {
+            let taken: Vec<Ipv4Net> = self.leases.iter().filter_map(|l| l.subnet).collect();
+            let free = choose::candidates(config, &taken, 1);
+            entry.push(("Subnet", free.first().map(Ipv4Net::to_string)));
+            entry.push(("PublicIP", Some(attrs.public_ip.to_string())));
+        }
+        if config.enable_ipv6 {
+            entry.push(("IPv6Subnet", None));
+            entry.push(("PublicIPv6", attrs.public_ipv6.map(|ip| ip.to_string())));
+        }
+        let (equals, between) = match self.format {
+            Format::Toml => (" = ", " / "),
+            Format::Json => (":", ","),
+        };
+        let pair = |(key, value): (&str, Option<String>)| match self.format {
+            Format::Toml => format!("{key}{equals}{:?}", value.unwrap_or_default()),
+            Format::Json => format!("{key:?}{equals}{:?}", value.unwrap_or_default()),
+        };
+        let pairs: Vec<String> = entry.into_iter().map(pair).collect();
+        let pairs = pairs.join(between);
+        let add = match self.format {
+            Format::Toml => format!("these lines: [[leases]] / {pairs}"),
+            Format::Json => format!("this to \"leases\": {{{pairs}}}"),
+        };
+        let address = attrs.identity();
+        format!("no lease for {address}, this node's address; add {add}")
+    }
+}
+
+/// What may be there only once, with the line where it was.
+#[derive(Default)]
+struct Seen {
+    subnets: BTreeMap<IpNet, usize>,
+    addresses: BTreeMap<IpAddr, usize>,
+    macs: BTreeMap<[u8; 6], usize>,
+}
+
+impl Seen {
+    fn add(&mut self, lease: &Lease, line: usize) -> Result<(), String> {
+        // All subnets have the same length: they overlap only if they are the same.
+        if let Some(subnet) = lease.subnet {
+            once(&mut self.subnets, "Subnet", subnet.into(), line)?;
+        }
+        if let Some(subnet) = lease.subnet_v6 {
+            once(&mut self.subnets, "IPv6Subnet", subnet.into(), line)?;
+        }
+        let attrs = &lease.attrs;
+        if !attrs.public_ip.is_unspecified() {
+            once(
+                &mut self.addresses,
+                "PublicIP",
+                attrs.public_ip.into(),
+                line,
+            )?;
+        }
+        if let Some(address) = attrs.public_ipv6 {
+            once(&mut self.addresses, "PublicIPv6", address.into(), line)?;
+        }
+        for data in [attrs.vxlan_data(), attrs.vxlan_v6_data()]
+            .into_iter()
+            .flatten()
+        {
+            let mac = data.vtep_mac;
+            // Both families of a node may share one.
+            if let Some(other) = self.macs.insert(mac, line).filter(|&other| other != line) {
+                let mac = MacAddr(mac);
+                return Err(format!("VtepMAC {mac} is that of line {other} already"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn once<T: Ord + Display + Copy>(
+    seen: &mut BTreeMap<T, usize>,
+    key: &str,
+    value: T,
+    line: usize,
+) -> Result<(), String> {
+    match seen.insert(value, line) {
+        None => Ok(()),
+        Some(other) => Err(format!("{key} {value} is that of line {other} already")),
+    }
+}
+
+/// One entry, with what it leaves out filled in.
+fn lease(part: &Part, config: &NetworkConfig) -> Result<Lease, String> {
+    let keys = Object::parse(&part.json).map_err(|error| format!("not a lease: {error}"))?;
+    let known = |name: &str| KEYS.iter().any(|key| key.eq_ignore_ascii_case(name));
+    if let Some(name) = keys.names().find(|name| !known(name)) {
+        let (name, keys) = (shown(name), KEYS.join(", "));
+        return Err(format!("unknown key {name:?}; a lease has {keys}"));
+    }
+    let v4 = (config.network.map(IpNet::from), config.subnet_len);
+    let v6 = (config.ipv6_network.map(IpNet::from), config.ipv6_subnet_len);
+    let v4 = subnet(&keys, "Subnet", "Network", v4)?;
+    let v6 = subnet(&keys, "IPv6Subnet", "IPv6Network", v6)?;
+    let mut attrs = LeaseAttrs::parse(&part.json).map_err(|error| error.to_string())?;
+    check_addresses(&attrs, config)?;
+    fill_in(&mut attrs, config)?;
+    Ok(Lease {
+        subnet: v4.and_then(|net| match net {
+            IpNet::V4(net) => Some(net),
+            IpNet::V6(_) => None,
+        }),
+        subnet_v6: v6.and_then(|net| match net {
+            IpNet::V4(_) => None,
+            IpNet::V6(net) => Some(net),
+        }),
+        attrs,
+        expires: None,
+        revision: 0,
+    })
+}
+
+/// The subnet of one family: there if and only if the family is, inside its network and of
+/// its length. Host bits are masked off, so that the subnet of a `subnet.env` can be copied.
+fn subnet(
+    keys: &Object,
+    key: &'static str,
+    network_key: &str,
+    (network, len): (Option<IpNet>, u8),
+) -> Result<Option<IpNet>, String> {
+    let wanted = |value: &str| {
+        let value = shown(value);
+        format!("{key} {value} is not a subnet such as 10.5.1.0/24")
+    };
+    let text: Option<String> = keys.get(key).map_err(|wrong| wanted(&wrong.value))?;
+    let (text, network) = match (text, network) {
+        (None, None) => return Ok(None),
+        (Some(text), Some(network)) => (text, network),
+        (None, Some(_)) => return Err(format!("{key} is missing")),
+        (Some(_), None) => {
+            return Err(format!(
+                "{key} is given, but the config has no {network_key}"
+            ));
+        }
+    };
+    let subnet: IpNet = text.parse().map_err(|_| wanted(&text))?;
+    if !network.contains(&subnet) || subnet.prefix_len() != len {
+        let text = shown(&text);
+        return Err(format!(
+            "{key} {text} must have length {len} and lie inside {network_key} {network}"
+        ));
+    }
+    Ok(Some(subnet.trunc()))
+}
+
+fn check_addresses(attrs: &LeaseAttrs, config: &NetworkConfig) -> Result<(), String> {
+    let v4 = attrs.public_ip;
+    if config.enable_ipv4 && (v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()) {
+        return Err(format!("PublicIP {v4} is no address of a host"));
+    }
+    match attrs.public_ipv6 {
+        None if config.enable_ipv6 => Err("PublicIPv6 is missing".to_owned()),
+        Some(v6) if v6.is_unspecified() || v6.is_multicast() => {
+            Err(format!("PublicIPv6 {v6} is no address of a host"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The config's backend, and for vxlan a MAC that all nodes derive alike.
+fn fill_in(attrs: &mut LeaseAttrs, config: &NetworkConfig) -> Result<(), String> {
+    if attrs.backend_type.is_empty() && !matches!(config.backend.kind.as_str(), "udp" | "alloc") {
+        attrs.backend_type.clone_from(&config.backend.kind);
+    }
+    if attrs.backend_type != "vxlan" {
+        return Ok(());
+    }
+    // Peers never look at each other's VNI.
+    let vni = VxlanOptions::parse(&config.backend).map_or(1, |options| options.vni);
+    let derived = VxlanData {
+        vni,
+        vtep_mac: derived_mac(attrs.identity()),
+    };
+    if config.enable_ipv4 {
+        complete(&mut attrs.backend_data, "BackendData", derived)?;
+    }
+    if config.enable_ipv6 {
+        complete(&mut attrs.backend_v6_data, "BackendV6Data", derived)?;
+    }
+    Ok(())
+}
+
+fn complete(data: &mut Option<Box<RawValue>>, key: &str, derived: VxlanData) -> Result<(), String> {
+    match data.as_deref().map(|data| VxlanData::parse(data.get())) {
+        None | Some(Err(BadAttrs::Missing(_))) => *data = to_raw_value(&derived).ok(),
+        Some(Err(error)) => return Err(format!("{key}: {error}")),
+        Some(Ok(stated)) if stated.vtep_mac[0] & 1 != 0 => {
+            let mac = MacAddr(stated.vtep_mac);
+            return Err(format!("{key}: VtepMAC {mac} is not that of one node"));
+        }
+        Some(Ok(_)) => {}
+    }
+    Ok(())
+}
+
+/// The MAC of a node whose entry states none: `0e:00` and the four bytes of its IPv4
+/// address, or `0e` and the lower 40 bits of the FNV-1a hash of its IPv6 address. Locally
+/// administered, unicast, and the same on all nodes.
+pub(super) fn derived_mac(address: IpAddr) -> [u8; 6] {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            [0x0e, 0, a, b, c, d]
+        }
+        IpAddr::V6(address) => {
+            let mix = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            let hash = address
+                .octets()
+                .into_iter()
+                .fold(0xcbf2_9ce4_8422_2325, mix);
+            let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
+            [0x0e, a, b, c, d, e]
+        }
+    }
+}

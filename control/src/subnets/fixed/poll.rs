@@ -1,0 +1,183 @@
+//! Reading the file again and again.
+//!
+//! Its content is compared, not its times or its inode: that sees through editors that
+//! rename, links that are turned and file systems that keep coarse times, and the file is
+//! small.
+
+use super::file::Format;
+use super::peers::Peers;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Pause between two looks. A change counts when two looks in a row have seen the same.
+pub(super) const PERIOD: Duration = Duration::from_millis(400);
+
+/// Larger files are refused: some 60,000 leases.
+const SIZE_MAX: u64 = 16 << 20;
+
+/// What is known of the file.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// The last good content.
+    pub(super) peers: Option<Arc<Peers>>,
+    /// What is wrong with the content there is now.
+    pub(super) problem: Option<String>,
+}
+
+/// What a look finds, or why nothing can be read.
+type Content = Result<Vec<u8>, String>;
+
+/// The file and what has been seen of it.
+pub(super) struct Poller {
+    path: PathBuf,
+    format: Format,
+    /// What `state` comes from.
+    judged: Content,
+    /// What the last look saw.
+    seen: Content,
+    state: State,
+}
+
+impl Poller {
+    /// Look at the file for the first time; what is there counts at once.
+    pub(super) fn new(path: PathBuf, format: Format) -> Poller {
+        let content = read(&path);
+        let mut poller = Poller {
+            path,
+            format,
+            judged: content.clone(),
+            seen: content,
+            state: State {
+                peers: None,
+                problem: None,
+            },
+        };
+        poller.judge();
+        poller
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Look again; whether the state is another now.
+    pub(super) fn look(&mut self) -> bool {
+        let now = read(&self.path);
+        if now != self.seen {
+            // It may be half written: wait until it holds still.
+            self.seen = now;
+            return false;
+        }
+        if now == self.judged {
+            return false;
+        }
+        self.judged = now;
+        self.judge()
+    }
+
+    fn judge(&mut self) -> bool {
+        let text = |content: &Content| match content {
+            Ok(bytes) => match String::from_utf8(bytes.clone()) {
+                Ok(text) => Ok(text),
+                Err(_) => Err("is not UTF-8 text".to_owned()),
+            },
+            Err(reason) => Err(reason.clone()),
+        };
+        let path = self.path.display();
+        let peers = text(&self.judged).and_then(|text| Peers::parse(&text, self.format));
+        let before = self.state.clone();
+        match peers {
+            Ok(peers) => {
+                self.state.problem = None;
+                if before.peers.as_deref() != Some(&peers) {
+                    self.state.peers = Some(Arc::new(peers));
+                }
+            }
+            Err(reason) => self.state.problem = Some(format!("{path}: {reason}")),
+        }
+        self.tell(&before);
+        self.state.problem != before.problem || !same(&self.state, &before)
+    }
+
+    /// Log what has changed, once there is a state to keep.
+    fn tell(&self, before: &State) {
+        let (Some(old), Some(new)) = (&before.peers, &self.state.peers) else {
+            return;
+        };
+        let path = self.path.display();
+        match &self.state.problem {
+            Some(problem) => {
+                if before.problem.as_ref() != Some(problem) {
+                    warn!("{problem}; keeping what it held before");
+                }
+                return;
+            }
+            None if before.problem.is_some() => info!("{path} can be read again"),
+            None => {}
+        }
+        if old.config != new.config {
+            warn!("the network config in {path} has changed: it counts from the next start on");
+        }
+        if !Arc::ptr_eq(old, new) {
+            info!("{path} has changed, leases: {}", new.leases().len());
+        }
+    }
+}
+
+fn same(a: &State, b: &State) -> bool {
+    match (&a.peers, &b.peers) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Look every [`PERIOD`] until nobody wants to know.
+pub(super) async fn run(mut poller: Poller, sender: watch::Sender<State>) {
+    let mut period = tokio::time::interval(PERIOD);
+    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            _ = period.tick() => {}
+        }
+        // A file system that hangs must not hang the agent.
+        let look = move || {
+            let changed = poller.look();
+            (poller, changed)
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok((back, changed)) => {
+                poller = back;
+                if changed {
+                    sender.send_replace(poller.state().clone());
+                }
+            }
+            // Only when the runtime is going down.
+            Err(_) => return,
+        }
+    }
+}
+
+fn read(path: &Path) -> Content {
+    let failed = |error: io::Error| format!("cannot be read: {error}");
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    let length = file
+        .take(SIZE_MAX + 1)
+        .read_to_end(&mut content)
+        .map_err(failed)?;
+    match length as u64 > SIZE_MAX {
+        true => Err(format!("is larger than {} MiB", SIZE_MAX >> 20)),
+        false => Ok(content),
+    }
+}

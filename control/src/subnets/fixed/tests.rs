@@ -1,0 +1,438 @@
+//! The file as a store, without a network.
+
+use super::peers::derived_mac;
+use super::*;
+use proptest::prelude::*;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use tempfile::TempDir;
+use weft_dataplane::wire::ethernet::MacAddr;
+
+const CONFIG: &str =
+    "[config]\nNetwork = \"10.5.0.0/16\"\nBackend = { Type = \"vxlan\", VNI = 7 }\n";
+const NEWS: Duration = Duration::from_secs(10);
+
+fn entry(n: u8) -> String {
+    format!("[[leases]]\nSubnet = \"10.5.{n}.0/24\"\nPublicIP = \"192.0.2.{n}\"\n")
+}
+
+fn file(nodes: &[u8]) -> String {
+    let entries = nodes.iter().map(|&n| entry(n));
+    std::iter::once(CONFIG.to_owned()).chain(entries).collect()
+}
+
+fn toml(text: &str) -> Result<Peers, String> {
+    Peers::parse(text, Format::Toml)
+}
+
+fn attrs(n: u8) -> LeaseAttrs {
+    LeaseAttrs::alloc(Some([192, 0, 2, n].into()), None)
+}
+
+#[test]
+fn json_and_toml_hold_the_same_leases() {
+    let json = r#"{"config":{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7}},
+        "leases":[{"Subnet":"10.5.1.1/24","PublicIP":"192.0.2.1"},
+                  {"subnet":"10.5.2.0/24","publicip":"192.0.2.2"}]}"#;
+    let json = Peers::parse(json, Format::Json).unwrap();
+    let toml = toml(&file(&[1, 2])).unwrap();
+    assert_eq!(json.leases(), toml.leases());
+    assert_eq!(json.config, toml.config);
+    assert_eq!(
+        json.leases()[1].attrs.to_json(),
+        r#"{"PublicIP":"192.0.2.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":7,"VtepMAC":"0e:00:c0:00:02:02"}}"#,
+        "what is left out is filled in"
+    );
+}
+
+#[test]
+fn what_an_entry_states_counts() {
+    let mac = "[leases.BackendData]\nVtepMAC = \"c6:d2:32:6f:8f:44\"\n";
+    let peers = toml(&(file(&[1]) + mac)).unwrap();
+    let data = peers.leases()[0].attrs.vxlan_data().unwrap();
+    assert_eq!(MacAddr(data.vtep_mac).to_string(), "c6:d2:32:6f:8f:44");
+    for (kind, expected) in [
+        ("host-gw", r#","BackendType":"host-gw"}"#),
+        ("udp", "null}"),
+    ] {
+        let peers = toml(&file(&[1]).replace("vxlan", kind)).unwrap();
+        let text = peers.leases()[0].attrs.to_json();
+        assert!(text.ends_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn both_families_share_the_derived_mac() {
+    let config = "[config]\nEnableIPv6 = true\nNetwork = \"10.5.0.0/16\"\n\
+                  IPv6Network = \"fd00:5::/48\"\nBackend.Type = \"vxlan\"\n";
+    let more = "IPv6Subnet = \"fd00:5:0:1::/64\"\nPublicIPv6 = \"2001:db8::1\"\n";
+    let peers = toml(&format!("{config}{}{more}", entry(1))).unwrap();
+    let lease = &peers.leases()[0];
+    assert_eq!(lease.key().to_string(), "10.5.1.0-24&fd00:5:0:1::-64");
+    let mac = derived_mac("192.0.2.1".parse().unwrap());
+    assert_eq!(lease.attrs.vxlan_data().unwrap().vtep_mac, mac);
+    assert_eq!(lease.attrs.vxlan_v6_data().unwrap().vtep_mac, mac);
+
+    let v6_only = config.replace("Network = \"10", "EnableIPv4 = false\nNetwork = \"10");
+    let peers = toml(&format!("{v6_only}[[leases]]\n{more}")).unwrap();
+    let data = peers.leases()[0].attrs.vxlan_v6_data().unwrap();
+    assert_eq!(data.vtep_mac, derived_mac("2001:db8::1".parse().unwrap()));
+}
+
+#[test]
+fn u25_derived_macs_are_local_and_unicast() {
+    for address in [
+        "192.0.2.1",
+        "255.255.255.255",
+        "::",
+        "2001:db8::1",
+        "2001:db8::2",
+    ] {
+        let mac = derived_mac(address.parse::<IpAddr>().unwrap());
+        assert_eq!(mac[0] & 0x03, 0x02, "{address}");
+    }
+    assert_ne!(
+        derived_mac("2001:db8::1".parse().unwrap()),
+        derived_mac("2001:db8::2".parse().unwrap())
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let lease = |text: &str| format!("{CONFIG}{}[[leases]]\n{text}", entry(1));
+    let subnet = "Subnet = \"10.5.2.0/24\"\n";
+    let ip = "PublicIP = \"192.0.2.2\"\n";
+    for (text, reason) in [
+        (subnet.to_owned(), "PublicIP is missing"),
+        (ip.to_owned(), "Subnet is missing"),
+        (
+            format!("{ip}Subnet = \"x\"\n"),
+            "Subnet x is not a subnet such as 10.5.1.0/24",
+        ),
+        (
+            format!("{ip}Subnet = 5\n"),
+            "Subnet 5 is not a subnet such as 10.5.1.0/24",
+        ),
+        (
+            format!("{ip}Subnet = \"10.6.2.0/24\"\n"),
+            "Subnet 10.6.2.0/24 must have length 24 and lie inside Network 10.5.0.0/16",
+        ),
+        (
+            format!("{ip}Subnet = \"10.5.2.0/25\"\n"),
+            "Subnet 10.5.2.0/25 must have length 24 and lie inside Network 10.5.0.0/16",
+        ),
+        (
+            format!("{ip}{subnet}IPv6Subnet = \"fd00::/64\"\n"),
+            "IPv6Subnet is given, but the config has no IPv6Network",
+        ),
+        (
+            format!("{subnet}PublicIP = \"h2\"\n"),
+            "PublicIP \"h2\" is not an IPv4 address",
+        ),
+        (
+            format!("{subnet}PublicIP = \"0.0.0.0\"\n"),
+            "PublicIP 0.0.0.0 is no address of a host",
+        ),
+        (
+            format!("{subnet}PublicIp4 = \"1.2.3.4\"\n"),
+            "unknown key \"PublicIp4\"; a lease has Subnet,",
+        ),
+        (
+            format!("{subnet}{ip}BackendData = {{ VtepMAC = \"x\" }}\n"),
+            "BackendData: VtepMAC x is not a MAC address such as 0e:12:34:56:78:9a",
+        ),
+        (
+            format!("{subnet}{ip}BackendData = {{ VtepMAC = \"ff:ff:ff:ff:ff:ff\" }}\n"),
+            "BackendData: VtepMAC ff:ff:ff:ff:ff:ff is not that of one node",
+        ),
+        (
+            format!("{ip}Subnet = \"10.5.1.0/24\"\n"),
+            "Subnet 10.5.1.0/24 is that of line 4 already",
+        ),
+        (
+            format!("{subnet}PublicIP = \"192.0.2.1\"\n"),
+            "PublicIP 192.0.2.1 is that of line 4 already",
+        ),
+        (
+            format!("{subnet}{ip}BackendData = {{ VtepMAC = \"0e:00:c0:00:02:01\" }}\n"),
+            "VtepMAC 0e:00:c0:00:02:01 is that of line 4 already",
+        ),
+    ] {
+        let error = toml(&lease(&text)).unwrap_err();
+        assert!(
+            error.starts_with(&format!("line 7: {reason}")),
+            "{text}: {error}"
+        );
+    }
+    let error = toml("[config]\nNetwork = \"10.5.0.0\"\n").unwrap_err();
+    assert!(
+        error.starts_with("line 1: network config: Network 10.5.0.0: must be"),
+        "{error}"
+    );
+}
+
+#[test]
+fn u21_subnets_lie_inside_their_network() {
+    for (network, subnet, inside) in [
+        ("10.0.0.0/8", "10.255.255.0/24", true),
+        ("10.5.0.0/16", "10.5.0.0/24", true),
+        ("10.5.0.0/16", "10.5.255.0/24", true),
+        ("10.5.0.0/16", "10.6.0.0/24", false),
+        ("10.5.0.0/16", "10.4.255.0/24", false),
+        ("10.5.0.0/16", "10.0.0.0/8", false),
+        ("10.5.0.0/16", "fd00:5::/64", false),
+        ("fd00:5::/48", "fd00:5:0:ffff::/64", true),
+        ("fd00:5::/48", "fd00:5:1::/64", false),
+        ("fd00:5::/48", "fd00::/16", false),
+    ] {
+        let v6 = network.contains(':');
+        let prefix = if v6 { "IPv6" } else { "" };
+        let address = if v6 {
+            "PublicIPv6 = \"2001:db8::1\""
+        } else {
+            "PublicIP = \"192.0.2.1\""
+        };
+        let text = format!(
+            "[config]\nEnableIPv4 = {}\nEnableIPv6 = {v6}\n{prefix}Network = \"{network}\"\n\
+             [[leases]]\n{prefix}Subnet = \"{subnet}\"\n{address}\n",
+            !v6
+        );
+        let read = toml(&text).map(drop);
+        assert_eq!(read.is_ok(), inside, "{network} {subnet}: {read:?}");
+    }
+}
+
+#[test]
+fn the_entry_to_add_is_shown() {
+    let shown = toml(&file(&[1])).unwrap().missing(&attrs(9));
+    assert_eq!(
+        shown,
+        "no lease for 192.0.2.9, this node's address; add these lines: \
+         [[leases]] / Subnet = \"10.5.2.0/24\" / PublicIP = \"192.0.2.9\""
+    );
+    let lines = shown.split_once(": ").unwrap().1.replace(" / ", "\n");
+    let added = toml(&(file(&[1]) + &lines)).unwrap();
+    assert!(added.lease_of(&attrs(9)).is_some(), "and is right as it is");
+
+    let json = r#"{"config":{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}}"#;
+    let shown = Peers::parse(json, Format::Json).unwrap().missing(&attrs(9));
+    let wanted = r#"add this to "leases": {"Subnet":"10.5.1.0/24","PublicIP":"192.0.2.9"}"#;
+    assert!(shown.ends_with(wanted), "{shown}");
+}
+
+fn look_until_settled(poller: &mut Poller) {
+    poller.look();
+    poller.look();
+}
+
+fn leases(poller: &Poller) -> Option<usize> {
+    poller
+        .state()
+        .peers
+        .as_ref()
+        .map(|peers| peers.leases().len())
+}
+
+#[test]
+fn changes_count_once_they_hold_still_and_bad_ones_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("peers.toml");
+    let mut poller = Poller::new(path.clone(), Format::Toml);
+    assert_eq!(leases(&poller), None);
+    let problem = |poller: &Poller| poller.state().problem.clone().unwrap_or_default();
+    assert!(problem(&poller).contains("peers.toml: cannot be read"));
+
+    fs::write(&path, file(&[1, 2])).unwrap();
+    look_until_settled(&mut poller);
+    assert_eq!(leases(&poller), Some(2));
+    assert_eq!(problem(&poller), "");
+
+    // An editor in the middle of writing: valid, but not all of it.
+    fs::write(&path, file(&[1])).unwrap();
+    assert!(!poller.look());
+    fs::write(&path, file(&[1, 2, 3])).unwrap();
+    look_until_settled(&mut poller);
+    assert_eq!(leases(&poller), Some(3));
+
+    for (bad, words) in [("[config", "line 1"), ("", "config"), ("\u{0}", "line 1")] {
+        fs::write(&path, bad).unwrap();
+        look_until_settled(&mut poller);
+        assert_eq!(leases(&poller), Some(3), "{bad:?}");
+        assert!(
+            problem(&poller).contains(words),
+            "{bad:?}: {}",
+            problem(&poller)
+        );
+    }
+    fs::write(&path, b"\xff").unwrap();
+    look_until_settled(&mut poller);
+    assert!(problem(&poller).ends_with("is not UTF-8 text"));
+    fs::remove_file(&path).unwrap();
+    look_until_settled(&mut poller);
+    assert!(problem(&poller).contains("cannot be read"));
+    fs::create_dir(&path).unwrap();
+    look_until_settled(&mut poller);
+    assert!(problem(&poller).ends_with("is not a file"));
+    assert_eq!(leases(&poller), Some(3));
+
+    // Renamed into place, as editors do.
+    fs::remove_dir(&path).unwrap();
+    fs::write(dir.path().join("new"), file(&[2])).unwrap();
+    fs::rename(dir.path().join("new"), &path).unwrap();
+    look_until_settled(&mut poller);
+    assert_eq!(
+        (leases(&poller), problem(&poller)),
+        (Some(1), String::new())
+    );
+    assert!(!poller.look(), "nothing new");
+}
+
+/// A file and its manager.
+struct Store {
+    dir: TempDir,
+    manager: FixedSubnets,
+}
+
+impl Store {
+    fn of(text: &str) -> Store {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("peers.toml"), text).unwrap();
+        let manager = FixedSubnets::new(dir.path().join("peers.toml")).unwrap();
+        Store { dir, manager }
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.dir.path().join("peers.toml"), text).unwrap();
+    }
+
+    async fn acquire(&self, n: u8) -> Lease {
+        let config = self.manager.network_config().await.unwrap();
+        let config = NetworkConfig::parse(&config).unwrap();
+        let previous = Previous::default();
+        self.manager
+            .acquire(&config, &attrs(n), &previous)
+            .await
+            .unwrap()
+    }
+}
+
+fn run<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        tokio::time::timeout(6 * NEWS, test).await.unwrap();
+    });
+}
+
+#[test]
+fn a_node_waits_for_its_entry() {
+    run(async {
+        let store = Store::of(&file(&[1]));
+        assert_eq!(store.acquire(1).await.key().to_string(), "10.5.1.0-24");
+        let add = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            store.write(&file(&[1, 2]));
+        };
+        let (lease, ()) = tokio::join!(store.acquire(2), add);
+        assert_eq!(lease.key().to_string(), "10.5.2.0-24");
+        assert_eq!(lease.expires, None);
+        assert_eq!(
+            lease.attrs.vxlan_data().unwrap().vtep_mac,
+            [0x0e, 0, 192, 0, 2, 2]
+        );
+    });
+}
+
+#[test]
+fn a_lease_ends_when_its_entry_goes_or_changes() {
+    run(async {
+        let taken = file(&[2]) + "[[leases]]\nSubnet = \"10.5.1.0/24\"\nPublicIP = \"192.0.2.3\"\n";
+        let other_mac = file(&[1]) + "BackendData.VtepMAC = \"0e:00:00:00:00:01\"\n";
+        let by = "192.0.2.3".parse().unwrap();
+        for (after, end) in [
+            (file(&[2]), LeaseEnd::Revoked),
+            (other_mac, LeaseEnd::Revoked),
+            (taken, LeaseEnd::Taken { by }),
+        ] {
+            let store = Store::of(&file(&[1, 2]));
+            let lease = store.acquire(1).await;
+            let mut keep = Box::pin(store.manager.keep(lease, Duration::ZERO));
+            for unimportant in ["[config", &file(&[1, 3])] {
+                store.write(unimportant);
+                let pause = tokio::time::timeout(4 * poll::PERIOD, &mut keep);
+                assert!(pause.await.is_err(), "{unimportant}");
+            }
+            store.write(&after);
+            assert_eq!(keep.await, end, "{after}");
+        }
+    });
+}
+
+#[test]
+fn u13_the_watch_tells_of_others_only_and_of_every_change() {
+    run(async {
+        let store = Store::of(&file(&[1, 2]));
+        let own = store.acquire(1).await;
+        let (sender, mut events) = mpsc::channel(8);
+        let follow = store.manager.watch(&own, sender);
+        let test = async {
+            let subnets = |leases: &[Lease]| -> Vec<String> {
+                leases.iter().map(|lease| lease.key().to_string()).collect()
+            };
+            match events.recv().await.unwrap() {
+                LeaseEvent::Snapshot(leases) => assert_eq!(subnets(&leases), ["10.5.2.0-24"]),
+                other => panic!("{other:?}"),
+            }
+            store.write(&file(&[1, 2, 3]));
+            match events.recv().await.unwrap() {
+                LeaseEvent::Put(lease) => assert_eq!(subnets(&[lease]), ["10.5.3.0-24"]),
+                other => panic!("{other:?}"),
+            }
+            store.write("nonsense");
+            tokio::time::sleep(4 * poll::PERIOD).await;
+            assert!(events.try_recv().is_err(), "a broken file removes nobody");
+            store.write(&file(&[1, 3]).replace("192.0.2.3", "192.0.2.33"));
+            let gone = "10.5.2.0-24".parse().unwrap();
+            assert_eq!(events.recv().await, Some(LeaseEvent::Delete(gone)));
+            match events.recv().await.unwrap() {
+                LeaseEvent::Put(lease) => {
+                    assert_eq!(lease.attrs.identity().to_string(), "192.0.2.33");
+                }
+                other => panic!("{other:?}"),
+            }
+            drop(events);
+        };
+        tokio::join!(follow, test);
+    });
+}
+
+#[test]
+fn a_name_without_format_is_refused() {
+    run(async {
+        let error = FixedSubnets::new(Path::new("/etc/peers.yaml").into())
+            .err()
+            .unwrap();
+        let text = "/etc/peers.yaml: the name of a subnets file must end in .toml or .json";
+        assert_eq!(error.to_string(), text);
+    });
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_file_or_a_reason(text in "\\PC*") {
+        let _ = Peers::parse(&text, Format::Toml);
+        let _ = Peers::parse(&text, Format::Json);
+    }
+
+    #[test]
+    fn mutated_files_never_panic(at: usize, byte in 0_u8..128) {
+        let mut text = file(&[1, 2]).into_bytes();
+        let at = at % text.len();
+        text[at] = byte;
+        if let Err(reason) = toml(&String::from_utf8(text).unwrap()) {
+            prop_assert_eq!(reason.lines().count(), 1);
+        }
+    }
+}
