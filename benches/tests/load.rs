@@ -21,7 +21,8 @@ fn arena() -> lab::Result<Arena> {
     Arena::new(Cluster {
         agents: Vec::new(),
         envs: Vec::new(),
-        etcd,
+        etcd: Some(etcd),
+        peers_file: None,
         lab,
     })
 }

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod backend;
 pub mod config;
 pub mod flags;
+pub mod fuzzing;
 pub mod host;
 mod json;
 pub mod lease;

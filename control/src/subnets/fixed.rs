@@ -70,6 +70,11 @@ pub fn has_format(path: &Path) -> bool {
     Format::of(path).is_some()
 }
 
+/// What is wrong with the text of a subnets file, read as TOML and as JSON.
+pub(crate) fn check(text: &str) -> [Result<(), String>; 2] {
+    [Format::Toml, Format::Json].map(|format| Peers::parse(text, format).map(drop))
+}
+
 /// A view of the file that waits for changes.
 struct Follow(watch::Receiver<State>);
 

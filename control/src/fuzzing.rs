@@ -1,0 +1,158 @@
+//! Entry points of the fuzz targets, as plain functions over bytes.
+//!
+//! Each takes any bytes and panics on a broken promise: what is refused is refused in one line,
+//! what is accepted keeps its rules. `fuzz/fuzz_targets` wraps them for libFuzzer, and
+//! `tests/corpora.rs` replays the corpora in `fuzz/corpus` through them.
+
+use crate::config::{NetworkConfig, VxlanOptions};
+use crate::flags;
+use crate::host::subnet_env::{Previous, SubnetEnv};
+use crate::lease::{LeaseAttrs, SubnetKey, VxlanData};
+use crate::subnets::fixed;
+use std::fmt::Display;
+
+/// A password that must not turn up in anything that is printed.
+const SECRET: &str = "d7f3-secret-9a41";
+
+/// Longer reasons would fill a log.
+const REASON_MAX: usize = 2000;
+
+/// Read `data` as the network config.
+pub fn network_config(data: &[u8]) {
+    match NetworkConfig::parse(&text(data)) {
+        Ok(config) => {
+            check_config(&config);
+            if let Err(reason) = config.check_supported() {
+                one_line(&reason);
+            }
+        }
+        Err(reason) => one_line(&reason),
+    }
+}
+
+fn check_config(config: &NetworkConfig) {
+    assert_eq!(config.network.is_some(), config.enable_ipv4);
+    assert_eq!(config.ipv6_network.is_some(), config.enable_ipv6);
+    if let Some(network) = config.network {
+        assert!(config.subnet_min <= config.subnet_max);
+        assert!(network.contains(&config.subnet_min) && network.contains(&config.subnet_max));
+        assert!((network.prefix_len() + 2..=30).contains(&config.subnet_len));
+    }
+    if let Some(network) = config.ipv6_network {
+        let (min, max) = (config.ipv6_subnet_min, config.ipv6_subnet_max);
+        assert!(min <= max && network.contains(&min) && network.contains(&max));
+        assert!((network.prefix_len() + 2..=126).contains(&config.ipv6_subnet_len));
+    }
+}
+
+/// Read `data` as the `Backend` object of a network with vxlan.
+pub fn vxlan_options(data: &[u8]) {
+    let config = format!(
+        r#"{{"Network":"10.5.0.0/16","Backend":{data}}}"#,
+        data = text(data)
+    );
+    let Ok(config) = NetworkConfig::parse(&config) else {
+        return;
+    };
+    match VxlanOptions::parse(&config.backend) {
+        Ok(options) => {
+            assert!(options.vni < 1 << 24 && options.port != 0);
+            let mtus = VxlanOptions::MTU_MIN..=VxlanOptions::MTU_MAX;
+            assert!(options.mtu.is_none_or(|mtu| mtus.contains(&mtu)));
+        }
+        Err(reason) => one_line(&reason),
+    }
+}
+
+/// Read `data` as the name of a lease.
+pub fn lease_key(data: &[u8]) {
+    let text = text(data);
+    match text.parse::<SubnetKey>() {
+        Ok(key) => assert!(
+            text.ends_with(&key.to_string()),
+            "one spelling for each subnet"
+        ),
+        Err(reason) => one_line(&reason),
+    }
+}
+
+/// Read `data` as the value of a lease, and as a vxlan node's data.
+pub fn lease_value(data: &[u8]) {
+    let text = text(data);
+    if let Err(reason) = VxlanData::parse(&text) {
+        one_line(&reason);
+    }
+    match LeaseAttrs::parse(&text) {
+        Ok(attrs) => {
+            let again = LeaseAttrs::parse(&attrs.to_json());
+            assert_eq!(again.as_ref(), Ok(&attrs), "what is written can be read");
+            for reason in [attrs.vxlan_data().err(), attrs.vxlan_v6_data().err()] {
+                reason.iter().for_each(one_line);
+            }
+        }
+        Err(reason) => one_line(&reason),
+    }
+}
+
+/// Read `data` as a `subnet.env`, and what it holds again as weft would write it.
+pub fn subnet_env(data: &[u8]) {
+    let previous = Previous::parse(&text(data));
+    // What is written is the first host of a subnet: there must be one.
+    let subnet = previous.subnet.filter(|net| net.prefix_len() < 32);
+    let ipv6_subnet = previous.ipv6_subnet.filter(|net| net.prefix_len() < 128);
+    let env = SubnetEnv {
+        v4: previous.network.zip(subnet),
+        v6: previous.ipv6_network.zip(ipv6_subnet),
+        mtu: 1450,
+        ip_masq: false,
+    };
+    let again = Previous::parse(&env.render());
+    assert_eq!(again.network.zip(again.subnet), env.v4);
+    assert_eq!(again.ipv6_network.zip(again.ipv6_subnet), env.v6);
+}
+
+/// Read the lines of `data` as arguments of the agent; those after an empty one are
+/// environment variables, `NAME=value`.
+pub fn flags(data: &[u8]) {
+    let text = text(data);
+    if text.contains(SECRET) {
+        return;
+    }
+    let (args, env) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let secret = format!("-etcd-password={SECRET}");
+    let args = std::iter::once(secret).chain(args.lines().map(str::to_owned));
+    let variable = |name: &str| {
+        let mut pairs = env.lines().filter_map(|line| line.split_once('='));
+        pairs
+            .find(|pair| pair.0 == name)
+            .map(|pair| pair.1.to_owned())
+    };
+    match flags::parse(args, variable) {
+        Ok(command) => assert!(!format!("{command:?}").contains(SECRET)),
+        Err(reason) => {
+            assert!(!reason.to_string().contains(SECRET));
+            one_line(&reason);
+        }
+    }
+}
+
+/// Read `data` as a subnets file, both as TOML and as JSON.
+pub fn subnets_file(data: &[u8]) {
+    for reason in fixed::check(&text(data))
+        .into_iter()
+        .filter_map(Result::err)
+    {
+        one_line(&reason);
+    }
+}
+
+fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(data)
+}
+
+/// Reasons reach people as one line.
+fn one_line(reason: &impl Display) {
+    let reason = reason.to_string();
+    assert!(!reason.chars().any(char::is_control), "{reason:?}");
+    assert!(!reason.is_empty() && reason.len() <= REASON_MAX, "{reason}");
+}
