@@ -18,7 +18,7 @@ use crate::backend::vxlan::Vxlan;
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::flags::{Admit, AgentOptions};
 use crate::host::iface::{self, IfaceError};
-use crate::host::link::{self, DeviceConflict};
+use crate::host::link::{self, DeviceConflict, Existing};
 use crate::host::mac_store::{self, MacStoreError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::route;
@@ -28,7 +28,7 @@ use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
 use dataplane::Dataplane;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use signals::{Request, Signals};
 use std::io;
 use std::path::Path;
@@ -76,6 +76,11 @@ pub enum AgentError {
     /// Something else is called like the device.
     #[error(transparent)]
     Conflict(#[from] DeviceConflict),
+    /// A kernel VXLAN device has the device's name and port.
+    #[error(
+        "{0} is a kernel VXLAN device left by flanneld, which also holds the VXLAN port; stop flanneld and remove it: ip link del {0}"
+    )]
+    KernelVxlan(String),
     /// The device cannot be had.
     #[error(transparent)]
     Device(#[from] OpenError),
@@ -176,10 +181,10 @@ impl Node {
             );
         }
         // All that can fail here comes before the lease: a node that cannot run takes none.
-        if let Some(existing) = netlink.link(&device).await?
-            && let Some(conflict) = link::conflict(&existing)
+        if let Some(found) = netlink.link(&device).await?
+            && let Existing::KernelVxlan(_) = link::existing(&found)?
         {
-            return Err(conflict.into());
+            return Err(AgentError::KernelVxlan(device));
         }
         let port = vxlan.port;
         dataplane::await_port(port).await?;
@@ -369,7 +374,8 @@ async fn set_up_device(
 ) -> Result<(), AgentError> {
     let device = netlink.link(name).await?;
     let device = device.ok_or_else(|| AgentError::DeviceGone(name.to_owned()))?;
-    let addr = subnet.network();
+    let addr = subnet.network().into();
+    let networks = networks.map(IpNet::from);
     link::ensure_up(netlink, &device, mtu).await?;
     link::ensure_address(netlink, &device, addr, &networks).await?;
     route::ensure(netlink, &device, networks[0], addr).await?;

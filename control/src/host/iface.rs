@@ -1,7 +1,8 @@
 //! The underlay interface: where encapsulated packets leave the host.
 
 use super::netlink::{Address, Link, Netlink, NetlinkError, Route};
-use std::net::Ipv4Addr;
+use ipnet::{IpNet, Ipv4Net};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The interface and local address that carry the outer packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Inventory {
             return self.underlay(link, Some(addr));
         }
         let mut defaults = self.routes.iter();
-        let route = defaults.find(|route| route.destination.prefix_len() == 0);
+        let route = defaults.find(|route| route.destination == IpNet::V4(Ipv4Net::default()));
         let route = route.ok_or(IfaceError::NoDefaultRoute)?;
         let link = route.index.and_then(|index| self.link(index));
         let link = link.ok_or(IfaceError::DefaultRouteWithoutInterface)?;
@@ -133,8 +134,12 @@ fn best_address(addresses: &[Address], index: u32) -> Option<Ipv4Addr> {
     addresses
         .iter()
         .filter(|a| a.index == index && !a.deprecated && !a.addr.is_loopback())
-        .min_by_key(|a| (a.addr.is_link_local(), !a.permanent, a.secondary))
-        .map(|a| a.addr)
+        .filter_map(|a| match a.addr {
+            IpAddr::V4(addr) => Some((addr.is_link_local(), !a.permanent, a.secondary, addr)),
+            IpAddr::V6(_) => None,
+        })
+        .min_by_key(|&(link_local, leased, secondary, _)| (link_local, leased, secondary))
+        .map(|(.., addr)| addr)
 }
 
 #[cfg(test)]
@@ -174,6 +179,8 @@ mod tests {
             source: None,
             metric: 0,
             universe: true,
+            protocol: 3,
+            blackhole: false,
         }
     }
 
@@ -256,7 +263,7 @@ mod tests {
         let mut order = Vec::new();
         while let Some(best) = best_address(&addresses, 2) {
             order.push(best.octets()[3]);
-            addresses.retain(|a| a.addr != best);
+            addresses.retain(|a| a.addr != IpAddr::V4(best));
         }
         assert_eq!(order, [4, 3, 2, 1], "the deprecated one is never taken");
         assert_eq!(addresses.len(), 1);

@@ -2,8 +2,8 @@
 
 use super::netlink::{Address, Link, Netlink, NetlinkError};
 use super::sysctl;
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// Transmit queue length of the tunnel device in packets. The kernel's default for a TUN
 /// (500) overflows when a few senders hand over full bursts at once.
@@ -11,33 +11,28 @@ pub const TXQUEUELEN: u32 = 1000;
 
 /// A device called like ours that is not ours to use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceConflict {
-    /// A kernel VXLAN device, left by flanneld.
-    #[error(
-        "{name} is a kernel VXLAN device left by flanneld, which also holds the VXLAN port; stop flanneld and remove it: ip link del {name}"
-    )]
-    KernelVxlan {
-        /// Device name.
-        name: String,
-    },
-    /// Something else.
-    #[error("{name} exists and is not a TUN device ({kind}); remove it: ip link del {name}")]
-    OtherKind {
-        /// Device name.
-        name: String,
-        /// What it is.
-        kind: String,
-    },
+#[error("{name} exists and is not a TUN device ({kind}); remove it: ip link del {name}")]
+pub struct DeviceConflict {
+    name: String,
+    kind: String,
 }
 
-/// Whether a link of the tunnel device's name stands in the way of creating it.
-pub fn conflict(link: &Link) -> Option<DeviceConflict> {
-    let name = link.name.clone();
+/// What a link of the tunnel device's name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// A TUN, left by an earlier run.
+    Tun,
+    /// A kernel VXLAN device, left by flanneld, and its MAC.
+    KernelVxlan(Option<[u8; 6]>),
+}
+
+/// What `link` is; anything else than a left-over is in the way.
+pub fn existing(link: &Link) -> Result<Existing, DeviceConflict> {
     match link.kind.as_deref() {
-        Some("tun") => None,
-        Some("vxlan") => Some(DeviceConflict::KernelVxlan { name }),
-        kind => Some(DeviceConflict::OtherKind {
-            name,
+        Some("tun") => Ok(Existing::Tun),
+        Some("vxlan") => Ok(Existing::KernelVxlan(link.mac)),
+        kind => Err(DeviceConflict {
+            name: link.name.clone(),
             kind: kind.unwrap_or("hardware").to_owned(),
         }),
     }
@@ -55,24 +50,28 @@ pub async fn ensure_up(netlink: &Netlink, link: &Link, mtu: u32) -> Result<(), N
     Ok(())
 }
 
-/// Give `link` the address `addr`/32.
+/// Give `link` the address `addr` alone (`/32` or `/128`).
 ///
-/// Other addresses of it that lie in one of `networks`, which are those of the network
-/// config now and before, are of earlier leases and go, and with them the routes that have
-/// them as source. Foreign addresses stay.
+/// Others of it go that are of earlier leases, and with them the routes that have them as
+/// source: of IPv4 those that lie in one of `networks`, which are those of the network config
+/// now and before; of IPv6 all but link-local ones. Foreign IPv4 addresses stay.
 pub async fn ensure_address(
     netlink: &Netlink,
     link: &Link,
-    addr: Ipv4Addr,
-    networks: &[Ipv4Net],
+    addr: IpAddr,
+    networks: &[IpNet],
 ) -> Result<(), NetlinkError> {
+    let full = IpNet::from(addr).prefix_len();
     let mut present = netlink.addresses().await?;
-    present.retain(|address| address.index == link.index);
-    let wanted = |address: &Address| address.addr == addr && address.prefix_len == 32;
+    present.retain(|a| a.index == link.index && a.addr.is_ipv4() == addr.is_ipv4());
+    let wanted = |address: &Address| address.addr == addr && address.prefix_len == full;
     if !present.iter().any(wanted) {
-        netlink.add_address(link, addr, 32).await?;
+        netlink.add_address(link, addr, full).await?;
     }
-    let ours = |address: &Address| networks.iter().any(|n| n.contains(&address.addr));
+    let ours = |address: &Address| match address.addr {
+        IpAddr::V4(_) => networks.iter().any(|n| n.contains(&address.addr)),
+        IpAddr::V6(addr) => !addr.is_unicast_link_local(),
+    };
     for address in present.iter().filter(|a| ours(a) && !wanted(a)) {
         tracing::info!(
             "removing {}/{} of an earlier lease from {}",
@@ -111,12 +110,42 @@ mod tests {
             netns::ip(&["address", "add", "192.168.7.1/24", "dev", "flannel.1"]);
             let networks = [NETWORK.parse().unwrap()];
             for _ in 0..2 {
-                let addr = Ipv4Addr::new(10, 5, 72, 0);
+                let addr = [10, 5, 72, 0].into();
                 ensure_address(&netlink, &link, addr, &networks)
                     .await
                     .unwrap();
                 let addresses = on_device(&netlink, &link).await;
                 assert_eq!(addresses, ["10.5.72.0/32", "192.168.7.1/24"]);
+            }
+        });
+    }
+
+    #[test]
+    fn u24_ensure_address_leaves_one_of_ipv6() {
+        netns::run(async |netlink| {
+            let link = netns::link(&netlink, "flannel-v6.1").await;
+            netlink.set_link_up(&link).await.unwrap();
+            for old in [
+                "fd00:1:2::/128",
+                "2001:db8::7/64",
+                "10.5.9.0/32",
+                "fe80::9/64",
+            ] {
+                netns::ip(&["address", "add", old, "dev", "flannel-v6.1"]);
+            }
+            // What the kernel generates by itself is no concern of this test.
+            let own = async || {
+                let mut own = on_device(&netlink, &link).await;
+                own.retain(|a| !a.starts_with("fe80:") || a == "fe80::9/64");
+                own
+            };
+            for addr in ["fd00:1:3::", "fd00:1:3::", "fd00:1:4::"] {
+                let networks = ["fd00:1::/32".parse().unwrap()];
+                ensure_address(&netlink, &link, addr.parse().unwrap(), &networks)
+                    .await
+                    .unwrap();
+                let expected = ["10.5.9.0/32", &format!("{addr}/128"), "fe80::9/64"];
+                assert_eq!(own().await, expected);
             }
         });
     }
@@ -128,7 +157,7 @@ mod tests {
             let bridge = netns::link(&netlink, "cni0").await;
             netns::ip(&["address", "add", "10.5.72.1/24", "dev", "cni0"]);
             let networks = [NETWORK.parse().unwrap()];
-            let addr = Ipv4Addr::new(10, 5, 72, 0);
+            let addr = [10, 5, 72, 0].into();
             ensure_address(&netlink, &link, addr, &networks)
                 .await
                 .unwrap();
@@ -163,23 +192,24 @@ mod tests {
     }
 
     #[test]
-    fn left_over_devices_are_named_with_the_remedy() {
+    fn left_over_devices_are_told_apart() {
         netns::run(async |netlink| {
             let veth = netns::link(&netlink, "flannel.1").await;
-            let found = conflict(&veth).unwrap().to_string();
+            let found = existing(&veth).unwrap_err().to_string();
             assert!(found.contains("(veth)"), "{found}");
+            assert!(found.ends_with("ip link del flannel.1"), "{found}");
             netlink.delete_link(&veth).await.unwrap();
 
             let vxlan = ["type", "vxlan", "id", "1", "dstport", "8472"];
             netns::ip(&[&["link", "add", "flannel.1"], &vxlan[..]].concat());
             let vxlan = netlink.link("flannel.1").await.unwrap().unwrap();
-            let found = conflict(&vxlan).unwrap().to_string();
-            assert!(found.ends_with("ip link del flannel.1"), "{found}");
+            assert!(vxlan.mac.is_some());
+            assert_eq!(existing(&vxlan), Ok(Existing::KernelVxlan(vxlan.mac)));
             netlink.delete_link(&vxlan).await.unwrap();
 
             netns::ip(&["tuntap", "add", "flannel.1", "mode", "tun"]);
             let tun = netlink.link("flannel.1").await.unwrap().unwrap();
-            assert_eq!(conflict(&tun), None);
+            assert_eq!(existing(&tun), Ok(Existing::Tun));
         });
     }
 }

@@ -4,7 +4,7 @@
 //! defined here.
 
 use futures::{Stream, TryStreamExt};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
@@ -15,7 +15,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 
 /// A netlink request that failed, as one line: what was asked, and the kernel's answer.
@@ -62,17 +62,17 @@ pub struct Link {
     pub loopback: bool,
 }
 
-/// An IPv4 address of an interface.
+/// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Interface index.
     pub index: u32,
     /// The local address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
     /// The other end of a point-to-point address, else `addr` itself.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// Configured rather than leased (DHCP).
     pub permanent: bool,
     /// A secondary address of its subnet.
@@ -81,22 +81,36 @@ pub struct Address {
     pub deprecated: bool,
 }
 
-/// An IPv4 unicast route of the main table.
+/// A unicast or blackhole route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Destination, `0.0.0.0/0` for a default route.
-    pub destination: Ipv4Net,
+    /// Destination, `0.0.0.0/0` or `::/0` for a default route.
+    pub destination: IpNet,
     /// Index of the outgoing interface, of the first next hop if there are several.
     pub index: Option<u32>,
     /// Gateway.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Preferred source address.
-    pub source: Option<Ipv4Addr>,
-    /// Metric; 0 is the kernel's default and the most preferred.
+    pub source: Option<IpAddr>,
+    /// Metric; the lowest is the most preferred. Adding an IPv6 route with 0 gives it
+    /// [`METRIC_V6`].
     pub metric: u32,
     /// Scope universe, as flannel's routes have.
     pub universe: bool,
+    /// Who made it: [`PROTOCOL_KERNEL`], [`PROTOCOL_BOOT`] or another (rtnetlink(7)).
+    pub protocol: u8,
+    /// What it leads to is dropped.
+    pub blackhole: bool,
 }
+
+/// The metric of IPv6 routes that are added without one (`IP6_RT_PRIO_USER`).
+pub const METRIC_V6: u32 = 1024;
+
+/// Routes that the kernel made for an address.
+pub const PROTOCOL_KERNEL: u8 = 2;
+
+/// Routes made by nobody in particular: `ip route` and flannel.
+pub const PROTOCOL_BOOT: u8 = 3;
 
 /// A connection to the kernel's routing netlink, in the namespace of the thread that made it.
 #[derive(Clone)]
@@ -159,7 +173,7 @@ impl Netlink {
         unless_gone(result).map_err(|e| failed(format!("delete {}", link.name), e))
     }
 
-    /// IPv4 addresses of all links.
+    /// Addresses of all links, of both families.
     pub async fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
         let messages = collect(self.handle.address().get().execute()).await;
         let messages = messages.map_err(|e| failed("list the addresses", e))?;
@@ -170,11 +184,16 @@ impl Netlink {
     pub async fn add_address(
         &self,
         link: &Link,
-        addr: Ipv4Addr,
+        addr: IpAddr,
         prefix_len: u8,
     ) -> Result<(), NetlinkError> {
         let request = self.handle.address();
-        let request = request.add(link.index, addr.into(), prefix_len).replace();
+        let mut request = request.add(link.index, addr, prefix_len).replace();
+        if addr.is_ipv6() {
+            // Nobody else has it, and a route cannot have it as source while the kernel looks.
+            let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+            request.message_mut().attributes.push(flags);
+        }
         let action = || format!("add {addr}/{prefix_len} to {}", link.name);
         request.execute().await.map_err(|e| failed(action(), e))
     }
@@ -182,24 +201,63 @@ impl Netlink {
     /// Remove an address; one that is gone already counts as removed.
     pub async fn delete_address(&self, address: &Address) -> Result<(), NetlinkError> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(address.addr);
         message.header.prefix_len = address.prefix_len;
         message.header.index = address.index;
         message.attributes = vec![
-            AddressAttribute::Local(address.addr.into()),
-            AddressAttribute::Address(address.peer.into()),
+            AddressAttribute::Local(address.addr),
+            AddressAttribute::Address(address.peer),
         ];
         let result = self.handle.address().del(message).execute().await;
         let action = || format!("remove address {}/{}", address.addr, address.prefix_len);
         unless_gone(result).map_err(|e| failed(action(), e))
     }
 
-    /// IPv4 unicast routes of the main table, in the kernel's order of preference.
+    /// Routes of the main table, IPv4 before IPv6, each in the kernel's order of preference.
     pub async fn routes(&self) -> Result<Vec<Route>, NetlinkError> {
-        let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let messages = collect(self.handle.route().get(filter).execute()).await;
-        let messages = messages.map_err(|e| failed("list the routes", e))?;
-        Ok(messages.iter().filter_map(route_from).collect())
+        let filters = [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ];
+        let mut routes = Vec::new();
+        for filter in filters {
+            let family = filter.header.address_family;
+            let messages = collect(self.handle.route().get(filter).execute()).await;
+            let messages = messages.map_err(|e| failed("list the routes", e))?;
+            // A kernel without IPv6 answers with what it has.
+            let asked = messages
+                .iter()
+                .filter(|m| m.header.address_family == family);
+            routes.extend(asked.filter_map(route_from));
+        }
+        Ok(routes)
+    }
+
+    /// The route that a packet to `addr` takes, whatever the table; `None` if there is none,
+    /// or if it is another kind than unicast, such as that to an address of this host.
+    pub async fn route_to(&self, addr: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let len = if addr.is_ipv4() { 32 } else { 128 };
+        let request = match addr {
+            IpAddr::V4(addr) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(addr, len)
+                .build(),
+            IpAddr::V6(addr) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(addr, len)
+                .build(),
+        };
+        match collect(self.handle.route().get(request).execute()).await {
+            Ok(messages) => Ok(messages
+                .first()
+                .filter(|message| message.header.kind == RouteType::Unicast)
+                .and_then(|message| Some(parse_route(message)?.1))),
+            Err(error) => match to_io(error) {
+                error if UNREACHABLE.contains(&error.raw_os_error().unwrap_or(0)) => Ok(None),
+                source => Err(NetlinkError {
+                    action: format!("look up the route to {addr}"),
+                    source,
+                }),
+            },
+        }
     }
 
     /// Add a route, replacing one of the same destination and metric.
@@ -235,7 +293,15 @@ async fn collect<T>(
 const ESRCH: i32 = 3;
 const ENXIO: i32 = 6;
 const ENODEV: i32 = 19;
+const EINVAL: i32 = 22;
+const EACCES: i32 = 13;
 const EADDRNOTAVAIL: i32 = 99;
+const ENETUNREACH: i32 = 101;
+const EHOSTUNREACH: i32 = 113;
+
+/// Answers to a route look-up where no route, or none that leads anywhere, is found:
+/// `unreachable`, `prohibit` and `blackhole` routes give the last three.
+const UNREACHABLE: [i32; 4] = [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL];
 
 fn to_io(error: rtnetlink::Error) -> io::Error {
     if let rtnetlink::Error::NetlinkError(message) = &error {
@@ -248,6 +314,13 @@ fn failed(action: impl Into<String>, error: rtnetlink::Error) -> NetlinkError {
     NetlinkError {
         action: action.into(),
         source: to_io(error),
+    }
+}
+
+fn family(addr: IpAddr) -> AddressFamily {
+    match addr {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
     }
 }
 
@@ -300,8 +373,8 @@ fn address_from(message: &AddressMessage) -> Option<Address> {
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(addr)) => local = Some(*addr),
-            AddressAttribute::Address(IpAddr::V4(addr)) => peer = Some(*addr),
+            AddressAttribute::Local(addr) => local = Some(*addr),
+            AddressAttribute::Address(addr) => peer = Some(*addr),
             AddressAttribute::Flags(all) => flags = *all,
             _ => {}
         }
@@ -319,26 +392,39 @@ fn address_from(message: &AddressMessage) -> Option<Address> {
 }
 
 fn route_from(message: &RouteMessage) -> Option<Route> {
+    let (table, route) = parse_route(message)?;
+    (table == u32::from(RouteHeader::RT_TABLE_MAIN)).then_some(route)
+}
+
+/// A route and the table that it is in.
+fn parse_route(message: &RouteMessage) -> Option<(u32, Route)> {
     let header = &message.header;
-    if header.address_family != AddressFamily::Inet || header.kind != RouteType::Unicast {
+    let unspecified: IpAddr = match header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    if !matches!(header.kind, RouteType::Unicast | RouteType::BlackHole) {
         return None;
     }
     let mut table = u32::from(header.table);
-    let mut destination = Ipv4Addr::UNSPECIFIED;
+    let mut destination = unspecified;
     let mut route = Route {
-        destination: Ipv4Net::default(),
+        destination: unspecified.into(),
         index: None,
         gateway: None,
         source: None,
         metric: 0,
         universe: header.scope == RouteScope::Universe,
+        protocol: header.protocol.into(),
+        blackhole: header.kind == RouteType::BlackHole,
     };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(id) => table = *id,
-            RouteAttribute::Destination(RouteAddress::Inet(addr)) => destination = *addr,
-            RouteAttribute::Gateway(RouteAddress::Inet(addr)) => route.gateway = Some(*addr),
-            RouteAttribute::PrefSource(RouteAddress::Inet(addr)) => route.source = Some(*addr),
+            RouteAttribute::Destination(addr) => destination = ip(addr)?,
+            RouteAttribute::Gateway(addr) => route.gateway = ip(addr),
+            RouteAttribute::PrefSource(addr) => route.source = ip(addr),
             RouteAttribute::Oif(index) => route.index = Some(*index),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::MultiPath(hops) => {
@@ -347,34 +433,45 @@ fn route_from(message: &RouteMessage) -> Option<Route> {
             _ => {}
         }
     }
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
-        return None;
+    route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
+    Some((table, route))
+}
+
+fn ip(addr: &RouteAddress) -> Option<IpAddr> {
+    match addr {
+        RouteAddress::Inet(addr) => Some((*addr).into()),
+        RouteAddress::Inet6(addr) => Some((*addr).into()),
+        _ => None,
     }
-    route.destination = Ipv4Net::new(destination, header.destination_prefix_length).ok()?;
-    Some(route)
 }
 
 fn route_message(route: &Route) -> RouteMessage {
-    let scope = if route.universe {
-        RouteScope::Universe
-    } else {
-        RouteScope::Link
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family = family(route.destination.addr());
+    header.destination_prefix_length = route.destination.prefix_len();
+    header.table = RouteHeader::RT_TABLE_MAIN;
+    header.protocol = route.protocol.into();
+    header.scope = match route.universe {
+        true => RouteScope::Universe,
+        false => RouteScope::Link,
     };
-    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(route.destination.addr(), route.destination.prefix_len())
-        .protocol(RouteProtocol::Boot)
-        .scope(scope);
-    if let Some(index) = route.index {
-        builder = builder.output_interface(index);
-    }
-    if let Some(gateway) = route.gateway {
-        builder = builder.gateway(gateway);
-    }
-    if let Some(source) = route.source {
-        builder = builder.pref_source(source);
-    }
-    if route.metric != 0 {
-        builder = builder.priority(route.metric);
-    }
-    builder.build()
+    header.kind = match route.blackhole {
+        true => RouteType::BlackHole,
+        false => RouteType::Unicast,
+    };
+    let destination = route.destination.addr();
+    let attributes = [
+        Some(RouteAttribute::Destination(destination.into())),
+        route.index.map(RouteAttribute::Oif),
+        route
+            .gateway
+            .map(|addr| RouteAttribute::Gateway(addr.into())),
+        route
+            .source
+            .map(|addr| RouteAttribute::PrefSource(addr.into())),
+        (route.metric != 0).then_some(RouteAttribute::Priority(route.metric)),
+    ];
+    message.attributes = attributes.into_iter().flatten().collect();
+    message
 }

@@ -33,7 +33,7 @@ pub(crate) fn ip(args: &[&str]) -> String {
 
 /// A link called `name` that has a carrier once it is up.
 pub(crate) async fn link(netlink: &Netlink, name: &str) -> Link {
-    let peer = format!("{name}.peer");
+    let peer = format!("p.{name}");
     ip(&["link", "add", name, "type", "veth", "peer", "name", &peer]);
     ip(&["link", "set", &peer, "up"]);
     netlink.link(name).await.unwrap().unwrap()

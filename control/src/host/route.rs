@@ -1,27 +1,32 @@
-//! The one route: the whole Network through the tunnel device.
+//! Routes that do not depend on peers: the whole Network through the tunnel device, and the
+//! blackhole for what no pod has.
 
-use super::netlink::{Link, Netlink, NetlinkError, Route};
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use super::netlink::{
+    Link, METRIC_V6, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, Route,
+};
+use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// Route `network` through `link` with `source` as the host's own source address.
 ///
 /// Other routes through `link` whose destination lies in `network` (of an earlier lease or
 /// of flanneld's per-peer kind) are removed; those through other devices, such as the
-/// local bridge's longer prefix, stay.
+/// local bridge's longer prefix, and those that the kernel made stay.
 pub async fn ensure(
     netlink: &Netlink,
     link: &Link,
-    network: Ipv4Net,
-    source: Ipv4Addr,
+    network: IpNet,
+    source: IpAddr,
 ) -> Result<(), NetlinkError> {
     let wanted = Route {
         destination: network.trunc(),
         index: Some(link.index),
         gateway: None,
         source: Some(source),
-        metric: 0,
+        metric: default_metric(network),
         universe: true,
+        protocol: PROTOCOL_BOOT,
+        blackhole: false,
     };
     let present = netlink.routes().await?;
     if !present.contains(&wanted) {
@@ -37,6 +42,7 @@ pub async fn ensure(
     }
     let stale = |route: &&Route| {
         route.index == wanted.index
+            && route.protocol != PROTOCOL_KERNEL
             && network.contains(&route.destination)
             && (route.destination, route.metric) != (wanted.destination, wanted.metric)
     };
@@ -51,12 +57,49 @@ pub async fn ensure(
     Ok(())
 }
 
+/// The metric of a route to `network` that is added without one.
+pub fn default_metric(network: IpNet) -> u32 {
+    match network {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => METRIC_V6,
+    }
+}
+
+/// The least preferred metric.
+const METRIC_LAST: u32 = u32::MAX;
+
+/// Drop what goes to `subnet` and has no longer or better route, so that it does not leave
+/// the node by its default route. Returns whether the route was missing.
+///
+/// It is the least preferred one: the local bridge's route to the same prefix must win.
+/// flanneld's own blackhole, which has no metric, is left as it is.
+pub async fn ensure_blackhole(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkError> {
+    let destination = subnet.trunc();
+    let present = netlink.routes().await?;
+    let there = |route: &Route| route.blackhole && route.destination == destination;
+    if present.iter().any(there) {
+        return Ok(false);
+    }
+    let route = Route {
+        destination,
+        index: None,
+        gateway: None,
+        source: None,
+        metric: METRIC_LAST,
+        universe: true,
+        protocol: PROTOCOL_BOOT,
+        blackhole: true,
+    };
+    netlink.replace_route(&route).await?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{link, netns};
     use super::*;
 
-    async fn device(netlink: &Netlink, network: Ipv4Net, addr: Ipv4Addr) -> Link {
+    async fn device(netlink: &Netlink, network: IpNet, addr: IpAddr) -> Link {
         let device = netns::link(netlink, "flannel.1").await;
         link::ensure_up(netlink, &device, 1450).await.unwrap();
         link::ensure_address(netlink, &device, addr, &[network])
@@ -125,13 +168,91 @@ mod tests {
             let (network, addr) = ("10.5.0.0/16".parse().unwrap(), [10, 5, 72, 0].into());
             let device = device(&netlink, network, addr).await;
             ensure(&netlink, &device, network, addr).await.unwrap();
-            let addr = [10, 5, 80, 0].into();
+            let addr: IpAddr = [10, 5, 80, 0].into();
             link::ensure_address(&netlink, &device, addr, &[network])
                 .await
                 .unwrap();
             ensure(&netlink, &device, network, addr).await.unwrap();
             let shown = netns::ip(&["route", "show"]);
             assert_eq!(shown.trim(), "10.5.0.0/16 dev flannel.1 src 10.5.80.0");
+        });
+    }
+
+    #[test]
+    fn one_route_for_the_network_of_ipv6() {
+        netns::run(async |netlink| {
+            let (network, addr) = (
+                "fd00:5::/32".parse().unwrap(),
+                "fd00:5:0:72::".parse().unwrap(),
+            );
+            let device = device(&netlink, network, addr).await;
+            for stale in [
+                "fd00:5:0:9::/64 via fd00:5:0:9:: dev flannel.1 onlink",
+                "fd00:5::/32 dev flannel.1 metric 7",
+            ] {
+                let add = ["-6", "route", "add"].into_iter().chain(stale.split(' '));
+                netns::ip(&add.collect::<Vec<_>>());
+            }
+            for _ in 0..2 {
+                ensure(&netlink, &device, network, addr).await.unwrap();
+                let shown = netns::ip(&["-6", "route", "show", "dev", "flannel.1"]);
+                let ours = shown.lines().filter(|line| line.starts_with("fd00:"));
+                let ours: Vec<&str> = ours.map(str::trim).collect();
+                assert_eq!(ours.len(), 2, "{shown}");
+                assert!(ours[0].starts_with("fd00:5:0:72:: proto kernel"), "{shown}");
+                assert!(
+                    ours[1].starts_with("fd00:5::/32 src fd00:5:0:72::"),
+                    "{shown}"
+                );
+            }
+            let wanted = netlink.routes().await.unwrap();
+            assert!(
+                wanted
+                    .iter()
+                    .any(|r| r.destination == network && r.metric == METRIC_V6)
+            );
+        });
+    }
+
+    #[test]
+    fn the_blackhole_gives_way_to_the_bridge() {
+        netns::run(async |netlink| {
+            netns::ip(&["link", "set", "lo", "up"]);
+            for subnet in ["10.5.72.0/24", "fd00:5:0:72::/64"] {
+                let subnet = subnet.parse().unwrap();
+                assert!(ensure_blackhole(&netlink, subnet).await.unwrap());
+                assert!(!ensure_blackhole(&netlink, subnet).await.unwrap());
+            }
+            assert!(netns::ip(&["route", "show"]).starts_with("blackhole 10.5.72.0/24"));
+            let v6 = netns::ip(&["-6", "route", "show"]);
+            assert!(v6.contains("blackhole fd00:5:0:72::/64"), "{v6}");
+            let nowhere = netlink.route_to([10, 5, 72, 9].into()).await.unwrap();
+            assert_eq!(nowhere, None);
+
+            let bridge = netns::link(&netlink, "cni0").await;
+            link::ensure_up(&netlink, &bridge, 1450).await.unwrap();
+            netns::ip(&["address", "add", "10.5.72.1/24", "dev", "cni0"]);
+            let pod = netlink.route_to([10, 5, 72, 9].into()).await.unwrap();
+            assert_eq!(pod.unwrap().index, Some(bridge.index));
+        });
+    }
+
+    #[test]
+    fn look_ups_tell_gateways_and_own_addresses() {
+        netns::run(async |netlink| {
+            let eth0 = netns::link(&netlink, "eth0").await;
+            netns::ip(&["address", "add", "192.0.2.1/24", "dev", "eth0"]);
+            link::ensure_up(&netlink, &eth0, 1500).await.unwrap();
+            let none = netlink.route_to([198, 51, 100, 1].into()).await.unwrap();
+            assert_eq!(none, None);
+            netns::ip(&["route", "add", "default", "via", "192.0.2.254"]);
+            let far = netlink.route_to([198, 51, 100, 1].into()).await.unwrap();
+            let far = far.unwrap();
+            assert_eq!(far.gateway, Some([192, 0, 2, 254].into()));
+            let near = netlink.route_to([192, 0, 2, 9].into()).await.unwrap();
+            let near = near.unwrap();
+            assert_eq!((near.gateway, near.index), (None, Some(eth0.index)));
+            assert_eq!(netlink.route_to([192, 0, 2, 1].into()).await.unwrap(), None);
         });
     }
 }
