@@ -31,6 +31,7 @@ fn overlay() -> Overlay {
         subnet_len_v6: 64,
         own_v4: None,
         own_v6: None,
+        gbp: false,
         admission: Admission::Strict,
     }
 }

@@ -1,3 +1,363 @@
-//! Backends: from other nodes' leases to routing tables.
+//! Backends: how packets reach the other nodes.
+//!
+//! A backend has a carrier for each address family of the network: a tunnel (vxlan, udp),
+//! kernel routes (host-gw) or both (vxlan with `DirectRouting`); alloc has none. What differs
+//! between backends is decided once, when one is [`Prepared`]; the rest is common to all.
+//!
+//! ```text
+//! Prepared::new      all that can fail without a lease: options, MTU, device, port, MAC
+//! Prepared::attrs    what the lease tells the peers
+//! Prepared::start    address, route and workers
+//! Backend::apply     lease events
+//! Backend::watch     each second: are device and workers alive?
+//! Backend::mend      each ten seconds: addresses and routes that others changed
+//! Backend::stop      stops the workers; what is in the kernel stays
+//! ```
 
-pub mod vxlan;
+mod dataplane;
+mod direct;
+mod family;
+mod host_gw;
+mod mtu;
+mod peers;
+mod tunnel;
+mod vxlan;
+
+use crate::config::{ConfigError, NetworkConfig};
+use crate::flags::{Admit, AgentOptions};
+use crate::host::iface::Underlay;
+use crate::host::link::DeviceConflict;
+use crate::host::mac_store::MacStoreError;
+use crate::host::netlink::{Netlink, NetlinkError};
+use crate::host::subnet_env::Previous;
+use crate::lease::{Lease, LeaseAttrs};
+use crate::subnets::LeaseEvent;
+use direct::{DirectRoutes, Which};
+pub use family::Family;
+use peers::{PeerKind, Peers};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use tracing::{debug, warn};
+use tunnel::{Place, Tunnel};
+use weft_dataplane::route::table::{Admission, BuildError, Overlay};
+use weft_dataplane::sys::tun::OpenError;
+use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::worker::StartError;
+
+/// Why a backend cannot start or go on. One line, with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The network config asks for what cannot be done.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The underlay interface lacks an address.
+    #[error(
+        "{iface} has no usable {family} address, which the network's {family} pods need; add one, or name another interface with -iface"
+    )]
+    NoAddress {
+        /// The underlay interface.
+        iface: String,
+        /// Of the address.
+        family: Family,
+    },
+    /// The lease lacks a subnet.
+    #[error("the lease has no {0} subnet although the network has {0}")]
+    NoSubnet(Family),
+    /// No place for the MAC.
+    #[error(transparent)]
+    MacStore(#[from] MacStoreError),
+    /// The MTU leaves no room for packets.
+    #[error(transparent)]
+    Mtu(#[from] mtu::MtuError),
+    /// Something else is called like the device.
+    #[error(transparent)]
+    Conflict(#[from] DeviceConflict),
+    /// Somebody replaced the device while it was in use.
+    #[error(
+        "{0} was replaced by a kernel VXLAN device; stop the flanneld that made it, or this agent"
+    )]
+    Displaced(String),
+    /// The device cannot be had.
+    #[error(transparent)]
+    Device(#[from] OpenError),
+    /// The device vanished while it was set up.
+    #[error("{0} was removed while it was being set up; start again")]
+    DeviceGone(String),
+    /// The kernel refuses a change.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The overlay's settings make no table.
+    #[error(transparent)]
+    Table(#[from] BuildError),
+    /// The workers cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A worker ended by itself.
+    #[error("a packet worker failed: {0}")]
+    Worker(String),
+}
+
+/// What a backend works with on this node.
+pub struct Host {
+    /// The kernel.
+    pub netlink: Netlink,
+    /// Where packets to other nodes leave.
+    pub underlay: Underlay,
+    /// The command line.
+    pub options: AgentOptions,
+}
+
+impl Host {
+    /// The underlay address of `family` to send from.
+    fn local(&self, family: Family) -> Result<IpAddr, BackendError> {
+        let local = match family {
+            Family::V4 => Some(self.underlay.addr.into()),
+            Family::V6 => None,
+        };
+        local.ok_or_else(|| BackendError::NoAddress {
+            iface: self.underlay.name.clone(),
+            family,
+        })
+    }
+
+    /// The addresses that peers are told to send to, one for each family of the network.
+    fn public_addresses(
+        &self,
+        config: &NetworkConfig,
+    ) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), BackendError> {
+        let (mut v4, mut v6) = (None, None);
+        for family in Family::of(config) {
+            match self.public(family)? {
+                IpAddr::V4(addr) => v4 = Some(addr),
+                IpAddr::V6(addr) => v6 = Some(addr),
+            }
+        }
+        Ok((v4, v6))
+    }
+
+    fn public(&self, family: Family) -> Result<IpAddr, BackendError> {
+        match (family, self.options.interface.public_ip) {
+            (Family::V4, Some(public)) => Ok(public.into()),
+            _ => self.local(family),
+        }
+    }
+}
+
+/// A backend that needs only a lease.
+pub struct Prepared {
+    host: Host,
+    attrs: LeaseAttrs,
+    mtu: u32,
+    carriers: Vec<PreparedCarrier>,
+}
+
+/// What is to carry the packets of one address family.
+struct PreparedCarrier {
+    peers: PeerKind,
+    tunnel: Option<tunnel::Prepared>,
+    direct: Option<Which>,
+}
+
+impl Prepared {
+    /// Prepare the backend that the network config names.
+    pub async fn new(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+        match config.backend.kind.as_str() {
+            "vxlan" => vxlan::prepare(host, config).await,
+            "host-gw" => host_gw::prepare(host, config),
+            "alloc" => Prepared::alloc(host, config),
+            _ => Err(config.unknown_backend().into()),
+        }
+    }
+
+    /// A subnet and nothing else: somebody else sees to the packets.
+    fn alloc(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+        let (v4, v6) = host.public_addresses(config)?;
+        Ok(Prepared {
+            attrs: LeaseAttrs::alloc(v4, v6),
+            mtu: host.underlay.mtu,
+            carriers: Vec::new(),
+            host,
+        })
+    }
+
+    /// What the lease is to tell the peers.
+    pub fn attrs(&self) -> &LeaseAttrs {
+        &self.attrs
+    }
+
+    /// Set up what the lease's subnets need; no peer is known yet. Dropped, it stops.
+    pub async fn start(
+        self,
+        config: &NetworkConfig,
+        lease: &Lease,
+        previous: &Previous,
+    ) -> Result<Backend, BackendError> {
+        let mut carriers = Vec::new();
+        for prepared in self.carriers {
+            let family = prepared.peers.family;
+            let missing = || BackendError::NoSubnet(family);
+            let network = family.network(config).ok_or_else(missing)?;
+            let subnet = family.subnet(lease).ok_or_else(missing)?;
+            let tunnel = match prepared.tunnel {
+                Some(tunnel) => {
+                    // A subnets file may state another MAC, and then peers send to that.
+                    let data = family.vxlan_data(&lease.attrs);
+                    let overlay = Overlay {
+                        local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac),
+                        ..overlay(config, &self.host.options, lease)
+                    };
+                    let earlier = family.earlier(previous).unwrap_or(network);
+                    let networks = [network, earlier];
+                    let place = Place { networks, subnet };
+                    Some(tunnel.start(&self.host, overlay, place).await?)
+                }
+                None => None,
+            };
+            let subnet_len = family.subnet_len(config);
+            let direct = prepared.direct;
+            carriers.push(Carrier {
+                peers: Peers::new(prepared.peers, subnet),
+                tunnel,
+                direct: direct.map(|which| DirectRoutes::new(which, network, subnet_len)),
+            });
+        }
+        Ok(Backend {
+            host: self.host,
+            mtu: self.mtu,
+            carriers,
+            listed: false,
+        })
+    }
+}
+
+/// What all tunnels have in common; the rest is theirs to fill in. Each knows the networks of both families: a frame of the
+/// one that came through the tunnel of the other is held against them, too.
+fn overlay(config: &NetworkConfig, options: &AgentOptions, lease: &Lease) -> Overlay {
+    Overlay {
+        wire: Wire::Vxlan,
+        vni: 0,
+        gbp: false,
+        local_mac: [0; 6],
+        network_v4: config.network,
+        subnet_len_v4: config.subnet_len,
+        network_v6: config.ipv6_network,
+        subnet_len_v6: config.ipv6_subnet_len,
+        own_v4: lease.subnet,
+        own_v6: lease.subnet_v6,
+        admission: match options.admit {
+            Admit::Strict => Admission::Strict,
+            Admit::Loose => Admission::Loose,
+        },
+    }
+}
+
+/// A running backend.
+pub struct Backend {
+    host: Host,
+    mtu: u32,
+    carriers: Vec<Carrier>,
+    /// Whether all peers are known, so that what the kernel has of others is stale.
+    listed: bool,
+}
+
+/// What carries the packets of one address family.
+struct Carrier {
+    peers: Peers,
+    tunnel: Option<Tunnel>,
+    direct: Option<DirectRoutes>,
+}
+
+impl Backend {
+    /// The kernel and the command line.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The largest packet that pods may send, in bytes: it fits the carriers of all families.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Number of peers, of the family that has more.
+    pub fn peers(&self) -> usize {
+        let counts = self.carriers.iter().map(|carrier| carrier.peers.len());
+        counts.max().unwrap_or(0)
+    }
+
+    /// Take in a batch of events, with at most one table for each tunnel.
+    pub async fn apply(&mut self, batch: &mut Vec<LeaseEvent>) -> Result<(), BackendError> {
+        let first = !self.listed;
+        self.listed |= batch
+            .iter()
+            .any(|event| matches!(event, LeaseEvent::Snapshot(_)));
+        for carrier in &mut self.carriers {
+            let mut changed = first && self.listed;
+            for event in batch.iter() {
+                changed |= carrier.peers.apply(event);
+            }
+            if changed {
+                if let Some(tunnel) = &carrier.tunnel {
+                    tunnel.publish(carrier.peers.iter())?;
+                }
+                carrier.direct(&self.host, self.listed).await;
+                debug!("peers: {}", carrier.peers.len());
+            }
+        }
+        batch.clear();
+        Ok(())
+    }
+
+    /// Look whether all devices and workers are alive; mend what can be mended.
+    pub async fn watch(&mut self) -> Result<(), BackendError> {
+        for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
+            tunnel.watch(&self.host).await?;
+        }
+        Ok(())
+    }
+
+    /// Restore addresses and routes that others have changed.
+    pub async fn mend(&mut self) {
+        for carrier in &mut self.carriers {
+            if let Some(tunnel) = &carrier.tunnel
+                && let Err(error) = tunnel.mend(&self.host).await
+            {
+                warn!("{}: {error}; trying again", tunnel.device());
+            }
+            carrier.direct(&self.host, self.listed).await;
+        }
+    }
+
+    /// Names of the tunnel devices, and what else leads to the peers, for the log.
+    pub fn ways(&self) -> String {
+        let tunnels = self.carriers.iter().filter_map(|c| c.tunnel.as_ref());
+        let devices: Vec<&str> = tunnels.map(Tunnel::device).collect();
+        match devices.is_empty() {
+            true => self.host.underlay.name.clone(),
+            false => devices.join(" and "),
+        }
+    }
+
+    /// Log what of the kernel is in use, and the counters, two lines for each tunnel.
+    pub fn report(&self) {
+        for tunnel in self.carriers.iter().filter_map(|c| c.tunnel.as_ref()) {
+            tunnel.report();
+        }
+    }
+
+    /// Stop the workers. Devices, addresses and routes stay.
+    pub fn stop(self) {
+        for tunnel in self.carriers.into_iter().filter_map(|c| c.tunnel) {
+            tunnel.stop();
+        }
+    }
+}
+
+impl Carrier {
+    /// Hold the kernel's routes to peers against those wanted, once all peers are known.
+    async fn direct(&mut self, host: &Host, listed: bool) {
+        if let Some(direct) = self.direct.as_mut().filter(|_| listed)
+            && let Err(error) = direct.reconcile(host, self.peers.iter()).await
+        {
+            warn!("{error}; trying again");
+        }
+    }
+}

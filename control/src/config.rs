@@ -1,8 +1,7 @@
 //! The network config: the JSON that an operator stores for the whole cluster.
 //!
 //! Keys are matched as Go does, without regard to case. [`NetworkConfig::parse`] applies
-//! flannel's defaults and rules; [`NetworkConfig::check_supported`] names what this version
-//! cannot do. `SubnetMin` after `SubnetMax`, which flannel accepts and then runs out of
+//! flannel's defaults and rules. `SubnetMin` after `SubnetMax`, which flannel accepts and then runs out of
 //! subnets, is refused.
 
 mod range;
@@ -18,7 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub use vxlan::VxlanOptions;
 
 /// Backend types that can be asked for.
-pub const SUPPORTED_BACKENDS: [&str; 1] = ["vxlan"];
+pub const SUPPORTED_BACKENDS: [&str; 3] = ["vxlan", "host-gw", "alloc"];
 
 /// Why a network config cannot be used. One line: the key, the value, the rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,16 +42,6 @@ pub enum ConfigError {
         value: String,
         /// The rule it breaks.
         rule: String,
-    },
-    /// A value is fine for flannel and not there yet in weft.
-    #[error("network config: {key} {value} is not supported yet: {remedy}")]
-    Unsupported {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What can be set instead.
-        remedy: String,
     },
 }
 
@@ -132,27 +121,14 @@ impl NetworkConfig {
         })
     }
 
-    /// Refuse by name what flannel can do and this version cannot.
-    pub fn check_supported(&self) -> Result<(), ConfigError> {
-        if self.enable_ipv6 {
-            return Err(ConfigError::Unsupported {
-                key: "EnableIPv6",
-                value: "true".into(),
-                remedy: "set it to false".into(),
-            });
-        }
-        if self.backend.kind == "vxlan" {
-            return VxlanOptions::parse(&self.backend).map(|_| ());
-        }
-        let value = match self.backend.kind.as_str() {
-            "" => "(empty)".to_owned(),
-            kind => shown(kind),
+    /// That no backend is of this config's type, with the list of those there are.
+    pub fn unknown_backend(&self) -> ConfigError {
+        let kind = match self.backend.kind.as_str() {
+            "" => "(empty)",
+            kind => kind,
         };
-        Err(ConfigError::Unsupported {
-            key: "Backend Type",
-            value,
-            remedy: format!("supported: {}", SUPPORTED_BACKENDS.join(", ")),
-        })
+        let rule = format!("must be one of {}", SUPPORTED_BACKENDS.join(", "));
+        ConfigError::invalid("Backend Type", kind, rule)
     }
 }
 

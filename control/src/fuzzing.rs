@@ -22,7 +22,8 @@ pub fn network_config(data: &[u8]) {
     match NetworkConfig::parse(&text(data)) {
         Ok(config) => {
             check_config(&config);
-            if let Err(reason) = config.check_supported() {
+            one_line(&config.unknown_backend());
+            if let Err(reason) = VxlanOptions::parse(&config.backend) {
                 one_line(&reason);
             }
         }

@@ -99,7 +99,7 @@ pub async fn wait_for_config(manager: &impl SubnetManager) -> NetworkConfig {
     loop {
         let reason = match manager.network_config().await {
             Err(error) => error.to_string(),
-            Ok(text) => match usable(&text) {
+            Ok(text) => match NetworkConfig::parse(&text) {
                 Ok(config) => {
                     if !last.is_empty() {
                         info!("network config found");
@@ -115,10 +115,4 @@ pub async fn wait_for_config(manager: &impl SubnetManager) -> NetworkConfig {
         }
         tokio::time::sleep(CONFIG_RETRY).await;
     }
-}
-
-fn usable(text: &str) -> Result<NetworkConfig, crate::config::ConfigError> {
-    let config = NetworkConfig::parse(text)?;
-    config.check_supported()?;
-    Ok(config)
 }

@@ -35,6 +35,7 @@ fn table(local_mac: [u8; 6], subnet: &str, mac: [u8; 6]) -> Table {
         admission: Admission::Strict,
         own_v4: None,
         own_v6: None,
+        gbp: false,
     };
     let peer = NewPeer {
         addr: "192.0.2.2:8472".parse().unwrap(),

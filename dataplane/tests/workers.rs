@@ -69,6 +69,7 @@ fn table(own: u8, other: u8) -> Table {
         admission: Admission::Strict,
         own_v4: None,
         own_v6: None,
+        gbp: false,
     };
     let peer = NewPeer {
         addr: underlay(other),

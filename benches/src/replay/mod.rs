@@ -51,6 +51,7 @@ fn table(own: (IpAddr, [u8; 6]), peer: (IpAddr, [u8; 6]), subnets: &[IpNet]) -> 
         subnet_len_v6: 64,
         own_v4: None,
         own_v6: None,
+        gbp: false,
         admission: Admission::Strict,
     };
     let peer = NewPeer {

@@ -3,6 +3,9 @@
 use super::*;
 use crate::flags::{self, Command};
 use crate::host::netns;
+use crate::lease::LeaseAttrs;
+use crate::subnets::LeaseEvent;
+use ipnet::Ipv4Net;
 use std::net::UdpSocket;
 use std::sync::Mutex;
 use tempfile::TempDir;
@@ -148,16 +151,81 @@ fn another_lease_moves_address_and_route() {
 }
 
 #[test]
-fn a_left_over_kernel_device_is_named_before_a_lease_is_taken() {
+fn a_left_over_kernel_device_is_taken_over_with_its_mac() {
     netns::run(async |netlink| {
         underlay(&netlink).await;
         let vxlan = ["type", "vxlan", "id", "1", "dstport", "8472"];
         netns::ip(&[&["link", "add", "flannel.1"], &vxlan[..]].concat());
+        netns::ip(&["link", "set", "flannel.1", "address", "0e:01:02:03:04:05"]);
+        netns::ip(&["link", "set", "flannel.1", "up"]);
+        for route in ["10.5.9.0/24 via 10.5.9.0", "10.5.8.0/24 via 10.5.8.0"] {
+            let words = route.split(' ').chain(["dev", "flannel.1", "onlink"]);
+            netns::ip(
+                &["route", "add"]
+                    .into_iter()
+                    .chain(words)
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        for _ in 0..2 {
+            let node = Node::start(&options(&dir, &[]), &leases).await.unwrap();
+            let device = netlink.link("flannel.1").await.unwrap().unwrap();
+            assert_eq!(device.kind.as_deref(), Some("tun"));
+            let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
+            assert_eq!(route.lines().count(), 1, "{route}");
+            node.stop();
+        }
+        for (attrs, _) in leases.asked() {
+            let mac = attrs.vxlan_data().unwrap().vtep_mac;
+            assert_eq!(mac, [0x0e, 1, 2, 3, 4, 5]);
+        }
+        // The way back: flanneld deletes what is no VXLAN device, and makes its own.
+        netns::ip(&["link", "del", "flannel.1"]);
+        netns::ip(&[&["link", "add", "flannel.1"], &vxlan[..]].concat());
+        let up = || {
+            let mut ip = std::process::Command::new("ip");
+            let status = ip.args(["link", "set", "flannel.1", "up"]).status();
+            status.unwrap().success()
+        };
+        // The kernel lets go of the port only when it has wound up io_uring.
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while !up() {
+            assert!(std::time::Instant::now() < deadline, "the port stays taken");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_foreign_device_is_named_before_a_lease_is_taken() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        netns::link(&netlink, "flannel.1").await;
         let dir = tempfile::tempdir().unwrap();
         let leases = Leases::of("10.5.72.0/24");
         let error = start_error(&options(&dir, &[]), &leases).await;
         assert!(error.contains("ip link del flannel.1"), "{error}");
         assert_eq!(leases.asked(), []);
+    });
+}
+
+#[test]
+fn the_blackhole_route_is_kept() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let options = options(&dir, &["-ip-blackhole-route"]);
+        let mut node = Node::start(&options, &leases).await.unwrap();
+        let shown = || netns::ip(&["route", "show", "type", "blackhole"]);
+        assert!(shown().starts_with("blackhole 10.5.72.0/24"), "{}", shown());
+        netns::ip(&["route", "flush", "type", "blackhole"]);
+        assert_eq!(shown(), "");
+        node.resync().await;
+        assert!(shown().starts_with("blackhole 10.5.72.0/24"));
+        node.stop();
     });
 }
 
@@ -210,10 +278,39 @@ fn events_reach_the_table() {
         };
         let gone = LeaseEvent::Delete(peer.key());
         let mut batch = vec![LeaseEvent::Snapshot(vec![peer])];
-        node.apply(&mut batch).unwrap();
-        assert_eq!((node.vxlan.peers(), batch.len()), (1, 0));
-        node.apply(&mut vec![gone]).unwrap();
-        assert_eq!(node.vxlan.peers(), 0);
+        node.backend.apply(&mut batch).await.unwrap();
+        assert_eq!((node.backend.peers(), batch.len()), (1, 0));
+        node.backend.apply(&mut vec![gone]).await.unwrap();
+        assert_eq!(node.backend.peers(), 0);
+        node.stop();
+    });
+}
+
+#[test]
+fn a_device_that_is_removed_or_set_down_comes_back() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let options = options(&dir, &[]);
+        let mut node = Node::start(&options, &leases).await.unwrap();
+        let up = async || {
+            let device = netlink.link("flannel.1").await.unwrap().unwrap();
+            let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
+            device.up && route.starts_with("10.5.0.0/16 src 10.5.72.0")
+        };
+        for harm in ["del", "set down", "del", "del"] {
+            let words = ["link"].into_iter().chain(harm.split(' '));
+            let words = words.chain(["dev", "flannel.1"]);
+            netns::ip(&words.collect::<Vec<_>>());
+            node.backend.watch().await.unwrap();
+            assert!(up().await, "after {harm}");
+            node.backend.watch().await.unwrap();
+        }
+        netns::ip(&["address", "flush", "dev", "flannel.1"]);
+        assert!(!up().await, "the route goes with its source");
+        node.backend.mend().await;
+        assert!(up().await);
         node.stop();
     });
 }

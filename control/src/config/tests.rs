@@ -182,7 +182,6 @@ fn with_backend(backend: &str) -> NetworkConfig {
 #[test]
 fn vxlan_options_have_flannels_defaults() {
     let config = with_backend(r#"{"type":"VXLAN"}"#);
-    assert_eq!(config.check_supported(), Ok(()));
     let options = VxlanOptions::parse(&config.backend).unwrap();
     assert_eq!((options.vni, options.port, options.mtu), (1, 8472, None));
     let zeros = with_backend(r#"{"Type":"vxlan","Port":0,"MTU":0,"GBP":false,"vni":0}"#);
@@ -222,32 +221,32 @@ fn vxlan_options_out_of_range_are_named() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
-    let supported = |text: &str| parse(text).check_supported().unwrap_err().to_string();
-    for key in ["GBP", "Learning", "DirectRouting"] {
-        let text =
-            format!(r#"{{"Network":"10.3.0.0/16","Backend":{{"Type":"vxlan","{key}":true}}}}"#);
-        let message = format!("network config: {key} true is not supported yet: set it to false");
-        assert_eq!(supported(&text), message);
-    }
+fn vxlan_flags() {
+    let flags = |backend: &str| {
+        let options = VxlanOptions::parse(&with_backend(backend).backend)?;
+        Ok::<_, ConfigError>((options.gbp, options.direct_routing))
+    };
+    assert_eq!(flags(r#"{"Type":"vxlan"}"#), Ok((false, false)));
+    assert_eq!(flags(r#"{"GBP":true,"learning":false}"#), Ok((true, false)));
+    assert_eq!(flags(r#"{"directrouting":true}"#), Ok((false, true)));
+    let learning = flags(r#"{"Learning":true}"#).unwrap_err().to_string();
+    assert!(learning.contains("Learning true: ") && learning.contains("set it to false"));
+}
+
+#[test]
+fn unknown_backends_are_answered_with_the_list() {
     for (text, value) in [
-        (r#"{"Network":"10.3.0.0/16"}"#, "udp"),
         (r#"{"Network":"10.3.0.0/16","Backend":{}}"#, "(empty)"),
         (r#"{"Network":"10.3.0.0/16","Backend":null}"#, "(empty)"),
         (
-            r#"{"Network":"10.3.0.0/16","Backend":{"Type":"Host-GW"}}"#,
-            "host-gw",
+            r#"{"Network":"10.3.0.0/16","Backend":{"Type":"WireGuard"}}"#,
+            "wireguard",
         ),
     ] {
-        let message =
-            format!("network config: Backend Type {value} is not supported yet: supported: vxlan");
-        assert_eq!(supported(text), message);
+        let list = SUPPORTED_BACKENDS.join(", ");
+        let message = format!("network config: Backend Type {value}: must be one of {list}");
+        assert_eq!(parse(text).unknown_backend().to_string(), message);
     }
-    let v6 = r#"{"EnableIPv6":true,"Network":"10.3.0.0/16","IPv6Network":"fd00::/48"}"#;
-    assert_eq!(
-        supported(v6),
-        "network config: EnableIPv6 true is not supported yet: set it to false"
-    );
 }
 
 proptest! {
@@ -268,7 +267,7 @@ proptest! {
             Ipv4Addr::from(net), Ipv4Addr::from(min), Ipv4Addr::from(max), Ipv6Addr::from(v6),
         );
         if let Ok(config) = NetworkConfig::parse(&text) {
-            let _ = config.check_supported();
+            let _ = VxlanOptions::parse(&config.backend);
         }
     }
 

@@ -11,38 +11,37 @@ pub struct VxlanOptions {
     pub port: u16,
     /// MTU of the outgoing packets in bytes; `None`: that of the external interface.
     pub mtu: Option<u32>,
+    /// Whether received headers may carry a group policy (draft-smith-vxlan-group-policy).
+    /// None is sent: the kernel takes it from a packet's mark, which a TUN does not hand over.
+    pub gbp: bool,
+    /// Whether peers on the same link get kernel routes instead of the tunnel.
+    pub direct_routing: bool,
 }
 
 impl VxlanOptions {
     /// Port used when the config names none: that of Linux, not the registered 4789.
     pub const DEFAULT_PORT: u16 = 8472;
 
-    /// Bytes that VXLAN over IPv4 adds to each packet: IPv4 (20), UDP (8), VXLAN (8) and the
-    /// inner Ethernet header (14).
-    pub const OVERHEAD: u32 = 50;
+    /// Bytes that VXLAN adds to each packet: IPv4 (20) or IPv6 (40), UDP (8), VXLAN (8) and
+    /// the inner Ethernet header (14).
+    pub const fn overhead(v6: bool) -> u32 {
+        if v6 { 70 } else { 50 }
+    }
 
-    /// Smallest MTU of the tunnel device. Every IPv4 host takes packets of this size (RFC
-    /// 1122 section 3.3.2); a network whose packets cannot reach it breaks in ways that are
-    /// hard to find.
-    pub const DEVICE_MTU_MIN: u32 = 576;
-
-    /// Smallest MTU of the outgoing packets.
-    pub const MTU_MIN: u32 = Self::DEVICE_MTU_MIN + Self::OVERHEAD;
+    /// Smallest MTU of the outgoing packets: leaves 576 bytes inside, which every IPv4 host
+    /// takes.
+    pub const MTU_MIN: u32 = 576 + Self::overhead(false);
 
     /// Largest MTU of the outgoing packets: an IPv4 packet ends there.
     pub const MTU_MAX: u32 = 65_535;
 
-    /// Read the options; those not there yet are refused by name.
+    /// Read the options. `Learning` is refused: there is nothing for it to learn.
     pub fn parse(backend: &BackendConfig) -> Result<VxlanOptions, ConfigError> {
         let options = &backend.options;
-        for key in ["GBP", "Learning", "DirectRouting"] {
-            if value(options, key, "true or false")?.unwrap_or(false) {
-                return Err(ConfigError::Unsupported {
-                    key,
-                    value: "true".into(),
-                    remedy: "set it to false".into(),
-                });
-            }
+        let flag = |key| Ok(value(options, key, "true or false")?.unwrap_or(false));
+        if flag("Learning")? {
+            let rule = "weft sends by leases alone, so there are no addresses to learn from packets; remove it or set it to false";
+            return Err(ConfigError::invalid("Learning", true, rule));
         }
         let number = |key, default, min, max| -> Result<i64, ConfigError> {
             let number = value(options, key, "an integer")?.unwrap_or(default);
@@ -63,6 +62,8 @@ impl VxlanOptions {
                 port => port as u16,
             },
             mtu: (mtu != 0).then_some(mtu as u32),
+            gbp: flag("GBP")?,
+            direct_routing: flag("DirectRouting")?,
         })
     }
 }

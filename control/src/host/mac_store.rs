@@ -20,7 +20,7 @@ pub struct MacStoreError {
 ///
 /// A file that does not hold a local unicast MAC is replaced, with one warning.
 pub fn load_or_create(state_dir: &Path, device: &str) -> Result<[u8; 6], MacStoreError> {
-    let path = state_dir.join(format!("{device}.mac"));
+    let path = file(state_dir, device);
     let failed = |source| MacStoreError {
         path: path.clone(),
         source,
@@ -37,9 +37,41 @@ pub fn load_or_create(state_dir: &Path, device: &str) -> Result<[u8; 6], MacStor
         Err(error) => return Err(failed(error)),
     }
     let mac = random();
-    let line = format!("{}\n", format_mac(mac));
-    atomic_file::write(&path, line.as_bytes(), 0o644).map_err(failed)?;
+    store(&path, mac)?;
     Ok(mac)
+}
+
+fn file(state_dir: &Path, device: &str) -> PathBuf {
+    state_dir.join(format!("{device}.mac"))
+}
+
+fn store(path: &Path, mac: [u8; 6]) -> Result<(), MacStoreError> {
+    let line = format!("{}\n", format_mac(mac));
+    let written = atomic_file::write(path, line.as_bytes(), 0o644);
+    written.map_err(|source| MacStoreError {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn is_usable(mac: [u8; 6]) -> bool {
+    mac[0] & 0x03 == 0x02
+}
+
+/// Keep `mac` as that of `device`: peers know this node by it. One that is not local unicast
+/// is no VTEP's; then the MAC is that of [`load_or_create`].
+pub fn adopt(
+    state_dir: &Path,
+    device: &str,
+    mac: Option<[u8; 6]>,
+) -> Result<[u8; 6], MacStoreError> {
+    match mac.filter(|mac| is_usable(*mac)) {
+        None => load_or_create(state_dir, device),
+        Some(mac) => {
+            store(&file(state_dir, device), mac)?;
+            Ok(mac)
+        }
+    }
 }
 
 /// A random MAC, locally administered and unicast.
@@ -70,8 +102,7 @@ fn parse(content: &[u8]) -> Option<[u8; 6]> {
         }
         *byte = u8::from_str_radix(part, 16).ok()?;
     }
-    let usable = mac[0] & 0x03 == 0x02;
-    (usable && parts.next().is_none()).then_some(mac)
+    (is_usable(mac) && parts.next().is_none()).then_some(mac)
 }
 
 #[cfg(test)]
@@ -96,6 +127,19 @@ mod tests {
         assert_ne!(load_or_create(&state, "flannel.2").unwrap(), first);
         let kept = fs::read_to_string(state.join("flannel.1.mac")).unwrap();
         assert_eq!(kept, format!("{}\n", format_mac(first)));
+    }
+
+    #[test]
+    fn an_adopted_mac_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let own = load_or_create(&state, "flannel.1").unwrap();
+        for unusable in [None, Some([0; 6]), Some([3, 0, 0, 0, 0, 1])] {
+            assert_eq!(adopt(&state, "flannel.1", unusable).unwrap(), own);
+        }
+        let mac = [0x0e, 1, 2, 3, 4, 5];
+        assert_eq!(adopt(&state, "flannel.1", Some(mac)).unwrap(), mac);
+        assert_eq!(load_or_create(&state, "flannel.1").unwrap(), mac);
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn each_reason_to_wait_for_a_config_is_one_line() {
     let subnets = etcd.subnets().await;
     let operator = async {
         sleep(Duration::from_millis(2500)).await;
-        etcd.put("config", r#"{"Network":"10.9.0.0/16"}"#).await;
+        etcd.put("config", r#"{"Network":"10.9.0.0/30"}"#).await;
         sleep(Duration::from_millis(2500)).await;
         let text = r#"{"Network":"10.9.0.0/16","Backend":{"Type":"vxlan"}}"#;
         etcd.put("config", text).await;

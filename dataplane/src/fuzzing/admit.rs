@@ -86,6 +86,7 @@ fn table(wire: Wire, admission: Admission) -> Option<Table> {
         subnet_len_v6: 64,
         own_v4: "10.1.9.0/24".parse().ok(),
         own_v6: "fd00:0:0:9::/64".parse().ok(),
+        gbp: false,
         admission,
     };
     let mut routes = Vec::new();

@@ -101,7 +101,7 @@ fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, Drop> {
         .first_chunk::<FRAME_OVERHEAD>()
         .ok_or(Drop::BadVxlan)?;
     let vxlan = vxlan::Header::new(header).map_err(|_| Drop::BadVxlan)?;
-    if !vxlan.is_valid() {
+    if !vxlan.is_valid(overlay.gbp) {
         return Err(Drop::BadVxlan);
     }
     if vxlan.vni() != overlay.vni {

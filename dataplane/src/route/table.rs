@@ -42,6 +42,8 @@ pub struct Overlay {
     pub own_v6: Option<Ipv6Net>,
     /// What is taken from whom.
     pub admission: Admission,
+    /// Take headers with a group policy, too (draft-smith-vxlan-group-policy); it is ignored.
+    pub gbp: bool,
 }
 
 /// A peer as the control thread names it.

@@ -175,6 +175,11 @@ impl Tun {
     }
 }
 
+/// Whether devices can be made at all; `name` is the one meant.
+pub fn check(name: &str) -> Result<(), OpenError> {
+    open_control(name).map(drop)
+}
+
 fn other(name: &str, step: &'static str) -> OpenError {
     OpenError::Other {
         name: name.to_owned(),
@@ -211,10 +216,10 @@ fn is_running(name: &str) -> bool {
     found && i32::from(flags) & libc::IFF_RUNNING != 0
 }
 
-fn open_queue(name: &str) -> Result<TunQueue, OpenError> {
+fn open_control(name: &str) -> Result<File, OpenError> {
     // The descriptor stays blocking: io_uring gives -EAGAIN at once to requests on O_NONBLOCK
     // files instead of waiting for them.
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/net/tun")
@@ -226,7 +231,11 @@ fn open_queue(name: &str) -> Result<TunQueue, OpenError> {
                 step: "open /dev/net/tun",
                 error,
             },
-        })?;
+        })
+}
+
+fn open_queue(name: &str) -> Result<TunQueue, OpenError> {
+    let file = open_control(name)?;
     let mut request = ifreq(name);
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
     request.ifr_ifru.ifru_flags = flags as libc::c_short;

@@ -78,6 +78,21 @@ fn set_buffer(socket: &Socket, force: i32, plain: i32, bytes: usize) {
     }
 }
 
+fn wildcard(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Whether somebody holds `port` of the family of `ip`. Other trouble than this is for the
+/// one who binds the port for good.
+pub fn is_taken(ip: IpAddr, port: u16) -> bool {
+    let address = SocketAddr::new(wildcard(ip), port);
+    let bound = new_socket(address).and_then(|socket| bind(&socket, address));
+    matches!(bound, Err(SocketError::PortInUse(_)))
+}
+
 /// Sockets that receive on the wildcard address and `port`, one per worker.
 ///
 /// They are not connected: a connected socket filters by source port, and senders hash
@@ -88,11 +103,7 @@ pub fn receivers(
     count: usize,
     gro: bool,
 ) -> Result<Vec<Socket>, SocketError> {
-    let any: IpAddr = match ip {
-        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let address = SocketAddr::new(any, port);
+    let address = SocketAddr::new(wildcard(ip), port);
     if count > 1 {
         // SO_REUSEPORT would share the port with another agent of the same user and steal half
         // of its packets, so first see whether the port is free without it.

@@ -9,6 +9,12 @@ pub const HEADER_LEN: usize = 8;
 /// The flags byte of a header with a VNI.
 const FLAG_VNI: u8 = 0x08;
 
+/// All of a header but the VNI.
+const FIXED: u64 = 0xffff_ffff_0000_00ff;
+
+/// What the group policy extension uses of a header.
+const GBP_USED: u64 = 0x80ff_ffff_0000_0000;
+
 /// A VXLAN network identifier: 24 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vni(u32);
@@ -58,11 +64,14 @@ impl<T: AsRef<[u8]>> Header<T> {
     /// Whether the flags byte says "VNI present" and nothing else, and all reserved bits
     /// are zero. RFC 7348 has receivers ignore the others; `vxlan_rcv` in Linux
     /// (drivers/net/vxlan/vxlan_core.c) drops a header with bits that no configured
-    /// extension explains, and so do we.
+    /// extension explains, and so do we. With `gbp` the group policy extension explains those
+    /// of `VXLAN_GBP_USED_BITS` (include/net/vxlan.h): the G flag and all that follows in the
+    /// first word.
     #[inline]
-    pub fn is_valid(&self) -> bool {
+    pub fn is_valid(&self, gbp: bool) -> bool {
+        let fixed = if gbp { FIXED & !GBP_USED } else { FIXED };
         let bytes: [u8; HEADER_LEN] = take(self.bytes.as_ref(), 0);
-        u64::from_be_bytes(bytes) & 0xffff_ffff_0000_00ff == u64::from(FLAG_VNI) << 56
+        u64::from_be_bytes(bytes) & fixed == u64::from(FLAG_VNI) << 56
     }
 
     /// The VXLAN network identifier, 24 bits.
@@ -102,7 +111,7 @@ mod tests {
     #[test]
     fn reads_a_header() {
         let header = Header::new(&HEADER[..]).unwrap();
-        assert!(header.is_valid());
+        assert!(header.is_valid(false) && header.is_valid(true));
         assert_eq!(header.vni(), 0x12_3456);
         assert_eq!(header.payload(), [0xaa, 0xbb]);
         assert_eq!(Header::new(&HEADER[..7]).unwrap_err(), Malformed::Truncated);
@@ -123,11 +132,10 @@ mod tests {
             let mut bytes = HEADER;
             bytes[bit / 8] ^= 0x80 >> (bit % 8);
             let in_vni = (32..56).contains(&bit);
-            assert_eq!(
-                Header::new(&bytes[..]).unwrap().is_valid(),
-                in_vni,
-                "bit {bit}"
-            );
+            let in_policy = bit == 0 || (8..32).contains(&bit);
+            let header = Header::new(&bytes[..]).unwrap();
+            assert_eq!(header.is_valid(false), in_vni, "bit {bit}");
+            assert_eq!(header.is_valid(true), in_vni || in_policy, "bit {bit}");
         }
     }
 

@@ -292,6 +292,7 @@ fn table(family: Family, number: u8, wire: Wire) -> Table {
         subnet_len_v6: 64,
         own_v4: Some(format!("10.244.{number}.0/24").parse().unwrap()),
         own_v6: Some(format!("fd44:0:0:{number}::/64").parse().unwrap()),
+        gbp: false,
         admission: Admission::Strict,
     };
     let peer = NewPeer {

@@ -204,6 +204,24 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
+fn a_group_policy_is_taken_where_it_is_configured() {
+    let mut frame = frame_v4("10.1.1.5");
+    frame[0] |= 0x80;
+    frame[2..4].copy_from_slice(&[0x12, 0x34]);
+    let plain = table(Admission::Strict);
+    assert_eq!(admit(&plain, PEER_1, &frame), Err(Drop::BadVxlan));
+    let overlay = Overlay {
+        gbp: true,
+        ..overlay()
+    };
+    let gbp = Table::build(overlay, &routes()).unwrap();
+    assert!(admit(&gbp, PEER_1, &frame).is_ok());
+    assert!(admit(&gbp, PEER_1, &frame_v4("10.1.1.5")).is_ok());
+    frame[0] |= 0x01;
+    assert_eq!(admit(&gbp, PEER_1, &frame), Err(Drop::BadVxlan));
+}
+
+#[test]
 fn padding_is_cut() {
     let table = table(Admission::Strict);
     let mut frame = frame_v4("10.1.1.5");

@@ -14,6 +14,7 @@ pub(in crate::route) fn overlay() -> Overlay {
         subnet_len_v6: 64,
         own_v4: Some("10.9.9.0/24".parse().unwrap()),
         own_v6: Some("fd00:0:0:909::/64".parse().unwrap()),
+        gbp: false,
         admission: Admission::Strict,
     }
 }
@@ -184,7 +185,7 @@ fn headers_are_what_the_wire_views_read() {
     let peer = &table.peers()[0];
     for (header, ethertype) in [(peer.header_v4, 0x0800), (peer.header_v6, 0x86dd)] {
         let vxlan = vxlan::Header::new(header.as_bytes()).unwrap();
-        assert!(vxlan.is_valid());
+        assert!(vxlan.is_valid(false));
         assert_eq!(vxlan.vni(), 0x0a_0b0c);
         let ethernet = ethernet::Frame::new(vxlan.into_payload()).unwrap();
         assert_eq!(ethernet.dst().0, peer.mac);

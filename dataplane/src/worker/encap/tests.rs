@@ -27,6 +27,7 @@ fn table_of(wire: Wire) -> Table {
         admission: Admission::Strict,
         own_v4: None,
         own_v6: None,
+        gbp: false,
     };
     let peer = NewPeer {
         addr: "192.0.2.2:8472".parse().unwrap(),

@@ -158,6 +158,7 @@ fn table() -> Table {
         admission: Admission::Strict,
         own_v4: None,
         own_v6: None,
+        gbp: false,
     };
     let peer = NewPeer {
         addr: (PEER, 8472).into(),

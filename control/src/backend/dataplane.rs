@@ -1,18 +1,17 @@
-//! The agent's only contact with the packet workers: how many of them, how they are started
+//! The control plane's only contact with the packet workers: how many of them, how they are started
 //! and stopped, what they have counted.
 
-use super::AgentError;
+use super::tunnel::Plan;
+use super::{BackendError, Host};
 use crate::flags::AgentOptions;
-use crate::host::iface::Underlay;
-use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
-use weft_dataplane::sys::udp::SocketError;
+use weft_dataplane::sys::udp::{self, SocketError};
 use weft_dataplane::worker::tunnel::TunnelState;
 use weft_dataplane::worker::{self, Engine, StartError};
 
@@ -37,10 +36,11 @@ fn default_queues() -> usize {
     (cores / 2).clamp(1, QUEUES_MAX)
 }
 
-/// Wait until nobody holds UDP `port`, for as long as an agent that has just ended may.
-pub(super) async fn await_port(port: u16) -> Result<(), AgentError> {
+/// Wait until nobody holds UDP `port` of the family of `local`, for as long as an agent that
+/// has just ended may.
+pub(super) async fn await_port(local: IpAddr, port: u16) -> Result<(), BackendError> {
     let deadline = Instant::now() + RELEASE_GRACE;
-    while port_is_taken(port) {
+    while udp::is_taken(local, port) {
         if Instant::now() >= deadline {
             return Err(StartError::Socket(SocketError::PortInUse(port)).into());
         }
@@ -49,14 +49,8 @@ pub(super) async fn await_port(port: u16) -> Result<(), AgentError> {
     Ok(())
 }
 
-fn port_is_taken(port: u16) -> bool {
-    // Other trouble than this is for the one who binds the port for good.
-    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
-    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-}
-
 /// Create the tunnel device, or attach to the one left by an earlier run.
-pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, AgentError> {
+pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, BackendError> {
     let queues = options.queues.unwrap_or_else(default_queues);
     let offloads = Offloads {
         tso: options.tso,
@@ -88,24 +82,23 @@ impl Dataplane {
     /// Start the workers on `tun`; they take their tables from `publisher`.
     pub(super) fn start(
         tun: Tun,
-        options: &AgentOptions,
-        underlay: &Underlay,
-        port: u16,
-        mtu: u32,
+        host: &Host,
+        plan: &Plan,
         publisher: &Publisher,
-    ) -> Result<Dataplane, AgentError> {
+    ) -> Result<Dataplane, BackendError> {
+        let options = &host.options;
         let config = worker::Config {
             engine: options.engine,
-            local: underlay.addr.into(),
-            port,
-            mtu: mtu as usize,
+            local: plan.local,
+            port: plan.port,
+            mtu: plan.mtu as usize,
             tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
             outer_df: options.outer_df,
             udp_gso: options.udp_gso,
             udp_gro: options.udp_gro,
             tunnel_gso: options.tunnel_gso,
             spin: options.spin,
-            underlay: underlay.index,
+            underlay: host.underlay.index,
         };
         let offloads = tun.offloads();
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
@@ -145,18 +138,18 @@ impl Dataplane {
         self.workers.failure()
     }
 
-    /// All non-zero counters and drop reasons on one line.
-    pub(super) fn counters(&self) -> String {
+    /// All non-zero counters and drop reasons of `device` on one line.
+    pub(super) fn counters(&self, device: &str) -> String {
         let sums = stats::summary(self.workers.stats());
-        let mut line = String::from("counters:");
+        let mut line = format!("counters: device={device}");
         for (name, sum) in sums {
             line.push_str(&format!(" {name}={sum}"));
         }
         line
     }
 
-    /// What of this kernel is in use, on one line.
-    pub(super) fn capabilities(&self) -> String {
+    /// What of this kernel is in use for `device`, on one line.
+    pub(super) fn capabilities(&self, device: &str) -> String {
         let on = |on: bool| if on { "on" } else { "off" };
         let Capabilities {
             engine,
@@ -165,7 +158,7 @@ impl Dataplane {
             udp_gro,
         } = self.capabilities;
         format!(
-            "capabilities: engine={} tso={} uso={} udp_gso={} udp_gro={} tunnel_gso={} downgrades={}",
+            "capabilities: device={device} engine={} tso={} uso={} udp_gso={} udp_gro={} tunnel_gso={} downgrades={}",
             engine.name(),
             on(offloads.tso),
             on(offloads.uso),

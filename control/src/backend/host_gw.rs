@@ -1,0 +1,31 @@
+//! The host-gw backend: kernel routes to the nodes on the same link, no tunnel and nothing
+//! added to packets.
+
+use super::direct::Which;
+use super::peers::PeerKind;
+use super::{BackendError, Family, Host, Prepared, PreparedCarrier};
+use crate::config::NetworkConfig;
+use crate::lease::LeaseAttrs;
+
+/// The `BackendType` of host-gw leases.
+const BACKEND: &str = "host-gw";
+
+/// Nothing has to be there beforehand but the addresses.
+pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+    let (v4, v6) = host.public_addresses(config)?;
+    let carrier = |family| PreparedCarrier {
+        peers: PeerKind {
+            family,
+            backend: BACKEND,
+            has_mac: false,
+        },
+        tunnel: None,
+        direct: Some(Which::All),
+    };
+    Ok(Prepared {
+        attrs: LeaseAttrs::host_gw(v4, v6),
+        mtu: host.underlay.mtu,
+        carriers: Family::of(config).map(carrier).collect(),
+        host,
+    })
+}

@@ -1,0 +1,291 @@
+//! A TUN device with its workers: what carries the packets of one address family.
+
+use super::dataplane::{self, Dataplane};
+use super::peers::Peer;
+use super::{BackendError, Host};
+use crate::host::link::{self, Existing};
+use crate::host::netlink::Link;
+use crate::host::{mac_store, route};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use tracing::{info, warn};
+use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
+use weft_dataplane::sys::tun::{self, Tun};
+use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::worker::tunnel::TunnelState;
+
+/// What a tunnel is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Name of the device.
+    pub device: String,
+    /// The form of the frames.
+    pub wire: Wire,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// Whether VXLAN headers may carry a group policy.
+    pub gbp: bool,
+    /// Underlay address to send from.
+    pub local: IpAddr,
+    /// UDP port of all nodes.
+    pub port: u16,
+    /// MTU of the device in bytes.
+    pub mtu: u32,
+}
+
+/// A tunnel that needs only a lease.
+pub(super) struct Prepared {
+    plan: Plan,
+    mac: [u8; 6],
+    device: Device,
+}
+
+enum Device {
+    Ours(Tun),
+    /// flanneld's, which carries traffic up to the last moment.
+    Kernel(Link),
+}
+
+impl Prepared {
+    /// See to device, port and MAC. A kernel VXLAN device of this name gives its MAC, by which
+    /// peers know the node, and stays until the tunnel starts.
+    pub(super) async fn new(plan: Plan, host: &Host) -> Result<Prepared, BackendError> {
+        let state_dir = &host.options.state_dir;
+        let found = host.netlink.link(&plan.device).await?;
+        let existing = found.as_ref().map(link::existing).transpose()?;
+        let (mac, device) = match (existing, found) {
+            (Some(Existing::KernelVxlan(mac)), Some(kernel)) => {
+                tun::check(&plan.device)?;
+                let mac = mac_store::adopt(state_dir, &plan.device, mac)?;
+                (mac, Device::Kernel(kernel))
+            }
+            _ => {
+                dataplane::await_port(plan.local, plan.port).await?;
+                let tun = dataplane::open_device(&plan.device, &host.options)?;
+                let mac = mac_store::load_or_create(state_dir, &plan.device)?;
+                (mac, Device::Ours(tun))
+            }
+        };
+        Ok(Prepared { plan, mac, device })
+    }
+
+    /// The VtepMAC of this node.
+    pub(super) fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Give the device its address and route, and start the workers; no peer is known yet.
+    /// `overlay` lacks only the wire format.
+    pub(super) async fn start(
+        self,
+        host: &Host,
+        overlay: Overlay,
+        place: Place,
+    ) -> Result<Tunnel, BackendError> {
+        let plan = self.plan;
+        let tun = match self.device {
+            Device::Ours(tun) => tun,
+            Device::Kernel(kernel) => {
+                info!(
+                    "taking over from the kernel VXLAN device {}, which is removed",
+                    plan.device
+                );
+                host.netlink.delete_link(&kernel).await?;
+                dataplane::await_port(plan.local, plan.port).await?;
+                dataplane::open_device(&plan.device, &host.options)?
+            }
+        };
+        let overlay = Overlay {
+            wire: plan.wire,
+            vni: plan.vni,
+            gbp: plan.gbp,
+            ..overlay
+        };
+        let index = configure(host, &plan, &place).await?;
+        let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
+        let dataplane = Dataplane::start(tun, host, &plan, &publisher)?;
+        info!("{}", dataplane.capabilities(&plan.device));
+        Ok(Tunnel {
+            tunnel_gso: dataplane.tunnel_gso(),
+            plan,
+            overlay,
+            place,
+            index,
+            publisher,
+            dataplane: Some(dataplane),
+            downgrades: 0,
+        })
+    }
+}
+
+/// Where in the network this node is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The network, and that of the last start.
+    pub networks: [IpNet; 2],
+    /// This node's subnet.
+    pub subnet: IpNet,
+}
+
+/// A running tunnel.
+pub(super) struct Tunnel {
+    plan: Plan,
+    overlay: Overlay,
+    place: Place,
+    /// Interface index of the device.
+    index: u32,
+    publisher: Publisher,
+    /// Missing only while the device is made anew.
+    dataplane: Option<Dataplane>,
+    downgrades: u64,
+    tunnel_gso: TunnelState,
+}
+
+impl Tunnel {
+    /// The device's name.
+    pub(super) fn device(&self) -> &str {
+        &self.plan.device
+    }
+
+    /// Send to `peers` from the workers' next batch on.
+    pub(super) fn publish<'a>(
+        &self,
+        peers: impl Iterator<Item = &'a Peer>,
+    ) -> Result<(), BackendError> {
+        let port = self.plan.port;
+        let route = |peer: &Peer| table::Route {
+            prefix: peer.subnet,
+            peer: NewPeer {
+                addr: SocketAddr::new(peer.addr, port),
+                mac: peer.mac,
+            },
+        };
+        let routes: Vec<table::Route> = peers.map(route).collect();
+        let table = Table::build(self.overlay.clone(), &routes)?;
+        self.publisher.publish(table);
+        Ok(())
+    }
+
+    /// Look whether device and workers are alive. A device that somebody removed is made anew
+    /// and one that was set down is brought up, with address, route and the same MAC.
+    pub(super) async fn watch(&mut self, host: &Host) -> Result<(), BackendError> {
+        self.publisher.reclaim();
+        let failed = self.dataplane.as_ref().and_then(Dataplane::failed);
+        let link = host.netlink.link(self.device()).await?;
+        match (link, failed) {
+            (Some(link), None) if link.index == self.index => {
+                if !link.up {
+                    warn!("{} was set down: bringing it up again", link.name);
+                    configure(host, &self.plan, &self.place).await?;
+                }
+                self.note_changes();
+                Ok(())
+            }
+            (Some(link), Some(reason)) if link.index == self.index => {
+                Err(BackendError::Worker(reason))
+            }
+            _ => {
+                warn!("{} was removed: making it anew", self.device());
+                self.make_anew(host).await
+            }
+        }
+    }
+
+    /// Mend address and route of the device.
+    pub(super) async fn mend(&self, host: &Host) -> Result<(), BackendError> {
+        configure(host, &self.plan, &self.place).await.map(drop)
+    }
+
+    async fn make_anew(&mut self, host: &Host) -> Result<(), BackendError> {
+        let Plan {
+            device,
+            local,
+            port,
+            ..
+        } = &self.plan;
+        // The old workers hold the port, and the new ones must not share it with them.
+        if let Some(old) = self.dataplane.take() {
+            info!("{}", old.counters(device));
+            old.stop();
+        }
+        if let Some(found) = host.netlink.link(device).await?
+            && let Existing::KernelVxlan(_) = link::existing(&found)?
+        {
+            return Err(BackendError::Displaced(device.clone()));
+        }
+        dataplane::await_port(*local, *port).await?;
+        let tun = dataplane::open_device(device, &host.options)?;
+        self.index = configure(host, &self.plan, &self.place).await?;
+        let dataplane = Dataplane::start(tun, host, &self.plan, &self.publisher)?;
+        self.dataplane = Some(dataplane);
+        Ok(())
+    }
+
+    /// Log what the workers have found out about the kernel since the last look.
+    fn note_changes(&mut self) {
+        let Some(dataplane) = &self.dataplane else {
+            return;
+        };
+        let downgrades = dataplane.downgrades();
+        if downgrades > self.downgrades {
+            warn!("the kernel refuses long UDP trains: sending shorter ones or single datagrams");
+        }
+        let state = dataplane.tunnel_gso();
+        if state != self.tunnel_gso {
+            log_tunnel_gso(state);
+        }
+        (self.downgrades, self.tunnel_gso) = (downgrades, state);
+    }
+
+    /// Log what of the kernel is in use, and the counters.
+    pub(super) fn report(&self) {
+        if let Some(dataplane) = &self.dataplane {
+            info!("{}", dataplane.capabilities(self.device()));
+            info!("{}", dataplane.counters(self.device()));
+        }
+    }
+
+    /// Stop the workers. The device stays, with its address and route.
+    pub(super) fn stop(self) {
+        let device = &self.plan.device;
+        if let Some(dataplane) = self.dataplane {
+            info!("{}", dataplane.counters(device));
+            dataplane.stop();
+        }
+        info!("stopped; {device} keeps its address and route");
+    }
+}
+
+/// Give the device its MTU, address and route; its interface index.
+async fn configure(host: &Host, plan: &Plan, place: &Place) -> Result<u32, BackendError> {
+    let netlink = &host.netlink;
+    let device = netlink.link(&plan.device).await?;
+    let device = device.ok_or_else(|| BackendError::DeviceGone(plan.device.clone()))?;
+    let addr = place.subnet.network();
+    link::ensure_up(netlink, &device, plan.mtu).await?;
+    link::ensure_address(netlink, &device, addr, &place.networks).await?;
+    route::ensure(netlink, &device, place.networks[0], addr).await?;
+    Ok(device.index)
+}
+
+fn log_tunnel_gso(state: TunnelState) {
+    match state {
+        TunnelState::Off | TunnelState::Untried => {}
+        TunnelState::InUse => info!("TCP super-packets leave whole"),
+        TunnelState::Segmented => {
+            info!(
+                "the underlay device does not take super-packets: they are cut before they leave"
+            );
+        }
+        TunnelState::Lost => warn!("a super-packet did not get out whole: they are cut before"),
+        TunnelState::GivenUp => warn!(
+            "super-packets do not get out whole (a FORWARD chain of the firewall, or net.ipv4.conf.all.rp_filter=1?): they are cut before they leave"
+        ),
+        TunnelState::Refused => {
+            warn!(
+                "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW): they are cut before they leave"
+            )
+        }
+    }
+}
