@@ -1,6 +1,7 @@
 //! Two nodes with a pod each, and every contestant between them.
 
 use super::flannel::FlannelUdp;
+use super::ovs::Ovs;
 use super::tuntap::TunTap;
 use super::{Cluster, Contestant, Error, Path, Pod, Result, Switch, netns, topology::ping};
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub struct Arena {
     switch: Switch,
     tuntap: Option<TunTap>,
     flannel: Option<FlannelUdp>,
+    ovs: Option<Ovs>,
     /// The nodes and weft's agents.
     pub cluster: Cluster,
 }
@@ -27,6 +29,7 @@ impl Arena {
             switch,
             tuntap: None,
             flannel: None,
+            ovs: None,
             cluster,
         })
     }
@@ -39,6 +42,7 @@ impl Arena {
             Path::Weft => self.cluster.set_flags(contestant.flags)?,
             Path::TunTap => self.start_tuntap()?,
             Path::FlannelUdp => self.start_flannel()?,
+            Path::Ovs => self.start_ovs()?,
         }
         self.switch.choose(contestant.path)?;
         let (from, to) = self.pods()?;
@@ -72,6 +76,14 @@ impl Arena {
         let etcd = self.cluster.etcd.as_ref().ok_or_else(none)?;
         let lab = &self.cluster.lab;
         self.flannel = Some(FlannelUdp::start(lab, etcd, network, 1, 2)?);
+        Ok(())
+    }
+
+    fn start_ovs(&mut self) -> Result<()> {
+        if self.ovs.is_none() {
+            let (lab, mtu) = (&self.cluster.lab, self.cluster.mtu());
+            self.ovs = Some(Ovs::start(lab, 1, 2, mtu)?);
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Who takes part: the ways of pod traffic that are measured against each other.
 
+use super::ovs::Ovs;
 use super::{Path, tools};
 
 /// One way between two nodes, with a name.
@@ -80,6 +81,12 @@ pub static CONTESTANTS: &[Contestant] = &[
         "flanneld from PATH with its udp backend",
         Path::FlannelUdp,
     ),
+    beside(
+        "ovs",
+        "Open vSwitch",
+        "the userspace datapath of Open vSwitch, as it comes, over a link of its own",
+        Path::Ovs,
+    ),
 ];
 
 const fn beside(
@@ -135,14 +142,15 @@ impl Contestant {
 
     /// Why it cannot run on this machine, as far as that can be told beforehand.
     pub fn unavailable(&self) -> Option<String> {
-        if self.path != Path::FlannelUdp {
-            return None;
+        match self.path {
+            Path::FlannelUdp => {
+                let needed = ["flanneld", "etcd", "etcdctl"];
+                let missing = needed.into_iter().find(|name| !tools::in_path(name));
+                missing.map(|program| format!("{program} is not in PATH"))
+            }
+            Path::Ovs => Ovs::unavailable(),
+            _ => None,
         }
-        let missing = ["flanneld", "etcd", "etcdctl"];
-        let missing = missing
-            .into_iter()
-            .find(|&program| !tools::in_path(program));
-        missing.map(|program| format!("{program} is not in PATH"))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod flannel;
 pub mod guard;
 pub mod kernel;
 pub mod netns;
+pub mod ovs;
 pub mod path;
 pub mod peers_file;
 pub mod regime;

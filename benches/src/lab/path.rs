@@ -4,7 +4,7 @@
 //! subnet diverts traffic to another tunnel or straight to the other node. Pods, their MTU and
 //! their connections' addresses are the same on all ways.
 
-use super::{Error, Lab, Namespace, Result, Vtep, VxlanSpec, flannel, topology, tuntap};
+use super::{Error, Lab, Namespace, Result, Vtep, VxlanSpec, flannel, ovs, topology, tuntap};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
@@ -21,6 +21,8 @@ pub enum Path {
     TunTap,
     /// flanneld's `udp` backend, see [`super::flannel`].
     FlannelUdp,
+    /// Open vSwitch's userspace datapath, see [`super::ovs`].
+    Ovs,
 }
 
 /// One side of the switch.
@@ -30,6 +32,8 @@ struct Side {
     vtep: Vtep,
     /// The other node.
     other: Ipv4Addr,
+    /// Where the other node is inside Open vSwitch's tunnel.
+    other_gateway: Ipv4Addr,
     other_subnet: Ipv4Net,
     other_pod: Ipv4Addr,
 }
@@ -56,6 +60,7 @@ impl Switch {
                 ns: lab.node(own).ns.clone(),
                 vtep,
                 other: lab.node(other).underlay,
+                other_gateway: ovs::gateway(other),
                 other_subnet: subnet_of(lab, other)?,
                 other_pod: lab.node(other).pod()?.address,
             })
@@ -80,6 +85,10 @@ impl Switch {
                 }
                 Path::TunTap => Some((tuntap::DEVICE, format!("dev {}", tuntap::DEVICE))),
                 Path::FlannelUdp => Some((flannel::DEVICE, format!("dev {}", flannel::DEVICE))),
+                Path::Ovs => {
+                    let (via, dev) = (side.other_gateway, ovs::DEVICE);
+                    Some((dev, format!("via {via} dev {dev}")))
+                }
                 Path::Weft => None,
             };
             match &route {

@@ -46,9 +46,10 @@ const fn per_million(unit: &'static str) -> Figure {
 /// TCP segments sent again.
 pub const RETRANSMITS: Figure = less("retransmits", "retransmits", |m| m.retransmits as f64);
 
-static TCP: [Figure; 3] = [
+static TCP: [Figure; 4] = [
     more("gbits_per_second", "Gbit/s", |m| m.gbits_per_second),
     PER_GBIT,
+    per_million("core-s/Mpkt"),
     RETRANSMITS,
 ];
 

@@ -7,6 +7,7 @@ pub mod flood;
 pub mod iperf;
 pub mod pingpong;
 pub mod rounds;
+pub mod segments;
 
 pub use figure::Figure;
 
@@ -176,9 +177,10 @@ pub struct Measurement {
     pub gbits_per_second: f64,
     /// Payload delivered, in Gbit.
     pub gbits: f64,
-    /// Datagrams delivered, answers included, or connections completed.
+    /// Datagrams delivered, answers included, connections completed, or TCP segments sent,
+    /// acknowledgements included and super-packets counted as what they are cut into.
     pub count: u64,
-    /// What was sent for that: datagrams handed to the kernel, or connections tried.
+    /// What was sent for that: datagrams handed to the kernel, connections tried, segments.
     pub offered: u64,
     /// How long it took.
     pub seconds: f64,
@@ -200,7 +202,7 @@ impl Measurement {
         self.cpu.busy() / self.gbits
     }
 
-    /// Core-seconds of the whole machine per million datagrams or connections.
+    /// Core-seconds of the whole machine per million datagrams, connections or TCP segments.
     pub fn core_seconds_per_million(&self) -> f64 {
         self.cpu.busy() / (self.count as f64 / 1e6)
     }
@@ -223,10 +225,14 @@ fn tcp(
     streams: u32,
     direction: iperf::Direction,
 ) -> Result<Measurement> {
+    let before = segments::sent(from)? + segments::sent(to)?;
     let result = iperf::run(from, to, time, streams, direction)?;
+    let segments = segments::sent(from)? + segments::sent(to)? - before;
     Ok(Measurement {
         gbits_per_second: result.bits_per_second / 1e9,
         gbits: result.bits / 1e9,
+        count: segments,
+        offered: segments,
         seconds: time.as_secs_f64(),
         retransmits: result.retransmits,
         iperf3: Some(result.json),

@@ -223,7 +223,7 @@ fn class(contestant: &Contestant) -> &'static str {
     match contestant.path {
         Path::Kernel => "kernel",
         Path::Weft => "weft",
-        Path::Direct | Path::TunTap | Path::FlannelUdp => "other",
+        Path::Direct | Path::TunTap | Path::FlannelUdp | Path::Ovs => "other",
     }
 }
 
