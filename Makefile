@@ -8,16 +8,26 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 PREFIX ?= /usr/local
 
-# Put the command where shells find it.
+# Put the command where shells find it, and everything where flannel's unit files and images
+# have it: /opt/bin and /opt/cni/bin.
+BIN := $(DESTDIR)$(PREFIX)/bin
+OPT := $(DESTDIR)/opt
+
 install: build
-	install -D -m 755 target/release/weft $(DESTDIR)$(PREFIX)/bin/weft
+	install -D -m 755 target/release/weft $(BIN)/weft
+	install -D -m 755 deploy/mk-docker-opts.sh $(BIN)/mk-docker-opts.sh
+	install -D -m 755 target/release/flannel $(OPT)/cni/bin/flannel
+	install -d $(OPT)/bin
+	ln -sf $(PREFIX)/bin/weft $(OPT)/bin/flanneld
+	ln -sf $(PREFIX)/bin/weft $(OPT)/bin/install-conf
+	ln -sf $(PREFIX)/bin/mk-docker-opts.sh $(OPT)/bin/mk-docker-opts.sh
 
 # Install what is missing: Debian packages, the Rust toolchain.
 setup:
 	scripts/setup.sh
 
 build: setup
-	cargo build --release
+	cargo build --release -p weft -p weft-cni
 
 lint:
 	cargo fmt --all --check

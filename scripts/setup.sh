@@ -8,6 +8,7 @@ packages=(
     build-essential pkg-config ca-certificates protobuf-compiler libprotobuf-dev
     iproute2 iputils-ping ethtool procps nftables iptables
     etcd-server etcd-client iperf3 tshark tcpdump valgrind
+    containernetworking-plugins docker.io busybox-static
 )
 
 fail() {
@@ -43,19 +44,33 @@ has_candidate() {
     LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
 }
 
-# Debian starts services on installation; an etcd of ours runs in a namespace and is the only
-# one wanted.
+# Services of the packages that have any.
+services_of() {
+    case "$1" in
+    etcd-server) echo etcd ;;
+    docker.io) echo docker docker.socket containerd ;;
+    esac
+}
+
+# Debian starts services on installation; those of ours run in namespaces and are the only ones
+# wanted.
 without_services() {
-    local policy=/usr/sbin/policy-rc.d
+    local policy=/usr/sbin/policy-rc.d package
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod +x "$policy"
         trap "rm -f $policy" EXIT
     fi
-    "$@"
-    if command -v systemctl >/dev/null; then
-        systemctl disable --quiet etcd 2>/dev/null || true
-    fi
+    apt_install "$@"
+    command -v systemctl >/dev/null || return 0
+    for package in "$@"; do
+        services_of "$package" | xargs -r systemctl disable --quiet 2>/dev/null || true
+    done
+}
+
+# Another package's dockerd will do, and docker.io would throw it off.
+is_wanted() {
+    [ "$1" != docker.io ] || ! command -v dockerd >/dev/null
 }
 
 install_packages() {
@@ -63,14 +78,11 @@ install_packages() {
         fail "not a Debian system; install the equivalents of: ${packages[*]}"
     local missing=() package
     for package in "${packages[@]}"; do
-        is_installed "$package" || missing+=("$package")
+        is_installed "$package" || ! is_wanted "$package" || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
     echo "setup: installing ${missing[*]}"
-    case " ${missing[*]} " in
-    *" etcd-server "*) without_services apt_install "${missing[@]}" ;;
-    *) apt_install "${missing[@]}" ;;
-    esac
+    without_services "${missing[@]}"
 }
 
 # The version that rust-toolchain.toml asks for; rustup fetches it by itself.

@@ -14,6 +14,10 @@ pub(crate) enum Command {
     Demo,
     /// All contestants on this machine, measured, with a report.
     Bench,
+    /// Write Docker's options.
+    MkDockerOpts,
+    /// Put a configuration file in place.
+    InstallConf,
     /// Print the version.
     Version,
     /// Print the list of subcommands.
@@ -37,12 +41,25 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "measure all ways between two nodes and write tables, JSON and HTML",
         Command::Bench,
     ),
+    (
+        "mk-docker-opts",
+        "write options for dockerd from subnet.env",
+        Command::MkDockerOpts,
+    ),
+    (
+        "install-conf",
+        "copy a file in one step: weft install-conf SRC DST",
+        Command::InstallConf,
+    ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),
 ];
 
-/// The name of a link to this program that makes it behave as `weft agent`.
-const FLANNELD: &str = "flanneld";
+/// Names of links to this program that stand for a subcommand.
+const LINKS: &[(&str, Command)] = &[
+    ("flanneld", Command::Agent),
+    ("install-conf", Command::InstallConf),
+];
 
 /// Why no subcommand could be found. One line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,8 +80,12 @@ pub(crate) fn select<'a>(
     program: &OsStr,
     args: &'a [OsString],
 ) -> Result<(Command, &'a [OsString]), CommandError> {
-    if Path::new(program).file_name() == Some(OsStr::new(FLANNELD)) {
-        return Ok((Command::Agent, args));
+    let link = Path::new(program).file_name();
+    if let Some((_, command)) = LINKS
+        .iter()
+        .find(|(name, _)| link == Some(OsStr::new(name)))
+    {
+        return Ok((*command, args));
     }
     let (name, rest) = args.split_first().ok_or(CommandError::Missing)?;
     let name = name.to_string_lossy();
@@ -92,7 +113,7 @@ fn nearest(given: &str) -> &'static str {
 pub(crate) fn help() -> ExitCode {
     let mut text = String::from("usage: weft COMMAND [FLAGS]\n\n");
     for (name, about, _) in COMMANDS {
-        text.push_str(&format!("  {name:<10}{about}\n"));
+        text.push_str(&format!("  {name:<16}{about}\n"));
     }
     text.push_str("\nStarted through a link named flanneld, weft behaves as `weft agent`.\n");
     match std::io::stdout().write_all(text.as_bytes()) {
@@ -135,6 +156,18 @@ mod tests {
         );
         assert_eq!(selected("flanneld", &[]), Ok((Command::Agent, 0)));
         assert_eq!(selected("flanneld", &["version"]), Ok((Command::Agent, 1)));
+    }
+
+    #[test]
+    fn a_link_named_install_conf_copies() {
+        assert_eq!(
+            selected("/opt/bin/install-conf", &["a", "b"]),
+            Ok((Command::InstallConf, 2))
+        );
+        assert_eq!(
+            selected("weft", &["install-conf", "a", "b"]),
+            Ok((Command::InstallConf, 2))
+        );
     }
 
     #[test]

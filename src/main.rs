@@ -4,6 +4,8 @@ mod agent;
 mod bench;
 mod commands;
 mod demo;
+mod install_conf;
+mod mk_docker_opts;
 mod progress;
 mod version;
 mod words;
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
         Ok((Command::Agent, args)) => agent::run(args),
         Ok((Command::Demo, args)) => demo::run(args.iter().cloned()),
         Ok((Command::Bench, args)) => bench::run(args),
+        Ok((Command::MkDockerOpts, args)) => mk_docker_opts::run(args),
+        Ok((Command::InstallConf, args)) => install_conf::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

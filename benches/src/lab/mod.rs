@@ -108,10 +108,30 @@ pub fn unavailable() -> Option<String> {
 /// For tests: whether the lab cannot run here. If so the reason is printed and, so that
 /// `make test` can count it, appended to the file that `WEFT_SKIPPED` names.
 pub fn skips_test() -> bool {
+    skips_test_without(&[])
+}
+
+/// As [`skips_test`], also where one of these files, or programs in `PATH`, is missing. Each
+/// comes with the Debian package that has it.
+pub fn skips_test_without(files: &[(&str, &str)]) -> bool {
     let missing = || tools::missing().map(|missing| missing.to_string());
-    let Some(reason) = unavailable().or_else(missing) else {
-        return false;
+    let absent = || {
+        let absent = files
+            .iter()
+            .find(|(file, _)| !std::path::Path::new(file).exists());
+        absent.map(|(file, package)| format!("there is no {file}; try `apt-get install {package}`"))
     };
+    match unavailable().or_else(missing).or_else(absent) {
+        Some(reason) => {
+            skip(&reason);
+            true
+        }
+        None => false,
+    }
+}
+
+/// For tests: say that this one is skipped, and have it counted.
+pub fn skip(reason: &str) {
     use std::io::Write;
     // Not with eprintln, whose output the test harness swallows where tests pass.
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
@@ -120,5 +140,4 @@ pub fn skips_test() -> bool {
         // Only the count suffers if that cannot be written.
         let _ = file.and_then(|mut file| writeln!(file, "{reason}"));
     }
-    true
 }

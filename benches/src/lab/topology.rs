@@ -122,7 +122,9 @@ impl Lab {
         })
     }
 
-    fn namespace(&self, role: &str) -> Result<Namespace> {
+    /// A further namespace that goes with the lab, such as a pod that a container runtime's
+    /// plugins are to attach. Roles in use are `n<number>`, `p<number>` and `switch`.
+    pub fn namespace(&self, role: &str) -> Result<Namespace> {
         Namespace::create(&format!("weft-{}-{role}", self.id))
     }
 

@@ -97,7 +97,7 @@ impl Previous {
 
 /// The assignments of a dotenv file: `KEY=VALUE`, optionally behind `export`, optionally
 /// quoted, `#` comments. The last assignment of a key wins.
-fn dotenv(text: &str) -> BTreeMap<&str, &str> {
+pub fn dotenv(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(assignment).collect()
 }
 

@@ -1,0 +1,79 @@
+//! `weft install-conf SRC DST`: put a file in place in one step, as flannel's images do with
+//! the CNI configuration.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Copy the first file named to the place named second.
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let [source, target] = args else {
+        eprintln!("usage: install-conf SRC DST");
+        return ExitCode::FAILURE;
+    };
+    let (source, target) = (Path::new(source), Path::new(target));
+    match copy(source, target) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let (source, target) = (source.display(), target.display());
+            eprintln!("install-conf: cannot copy {source} to {target}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Readers of `target` see the old content or the new one, never a part, and never without
+/// the permissions of `source`.
+fn copy(source: &Path, target: &Path) -> io::Result<()> {
+    let mut content = File::open(source)?;
+    let dir = match target.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    // The name ends in no suffix that container runtimes look for.
+    let mut file = tempfile::Builder::new()
+        .prefix(".install-conf-")
+        .tempfile_in(dir)?;
+    io::copy(&mut content, &mut file)?;
+    let permissions = content.metadata()?.permissions();
+    file.as_file().set_permissions(permissions)?;
+    file.as_file().sync_all()?;
+    file.persist(target).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_copy_has_content_and_mode_of_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("a"), dir.path().join("b"));
+        for (content, mode) in [("{}", 0o644), ("{\"x\":1}", 0o600), ("", 0o755)] {
+            fs::write(&source, content).unwrap();
+            fs::set_permissions(&source, Permissions::from_mode(mode)).unwrap();
+            copy(&source, &target).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), content);
+            let now = fs::metadata(&target).unwrap().permissions().mode();
+            assert_eq!(now & 0o7777, mode);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_failed_copy_leaves_the_target_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&target, "old").unwrap();
+        assert!(copy(&source, &target).is_err(), "no source");
+        assert!(copy(dir.path(), &target).is_err(), "not a file");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+        assert!(copy(&target, &dir.path().join("none/b")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
