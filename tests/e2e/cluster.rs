@@ -122,11 +122,17 @@ impl Cluster {
 
     /// Start weft on a node and put a pod into the subnet it gets.
     pub(crate) fn join(&mut self, number: usize) -> SubnetEnv {
+        let env = self.join_without_pod(number);
+        self.lab.attach_pod(number, env.subnet, env.mtu).unwrap();
+        env
+    }
+
+    /// Start weft on a node whose pods or containers others will attach.
+    pub(crate) fn join_without_pod(&mut self, number: usize) -> SubnetEnv {
         let mut options = AgentOptions::new(weft(), self.etcd.endpoint());
         options.flags.clone_from(&self.flags);
         let mut agent = Agent::start(&self.lab, number, options).unwrap();
         let env = agent.wait_ready().unwrap();
-        self.lab.attach_pod(number, env.subnet, env.mtu).unwrap();
         self.agents.insert(number, agent);
         env
     }
