@@ -83,8 +83,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         if let Some(file) = &options.subnets_file {
             return agent(options, &FixedSubnets::new(file.clone())?).await;
         }
-        let (endpoints, prefix) = (&options.etcd.endpoints, &options.etcd.prefix);
-        let manager = EtcdSubnets::new(endpoints, prefix, Timing::default()).await?;
+        let manager = EtcdSubnets::new(&options.etcd, Timing::default())?;
         agent(options, &manager).await
     })
 }

@@ -13,6 +13,12 @@ mod lab;
 mod log;
 #[path = "etcd/outage.rs"]
 mod outage;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "etcd/tls.rs"]
+mod tls;
+#[path = "support/tls_cluster.rs"]
+mod tls_cluster;
 #[path = "etcd/watch.rs"]
 mod watch;
 

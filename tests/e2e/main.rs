@@ -19,9 +19,14 @@ mod hostile;
 mod interop;
 mod life_cycle;
 mod mtu;
+#[path = "../../control/tests/support/pki.rs"]
+mod pki;
 mod pods;
 mod probe;
 mod runtime;
+mod secure_etcd;
+#[path = "../../control/tests/support/tls_cluster.rs"]
+mod tls_cluster;
 mod traffic;
 mod tunnel_gso;
 mod wire;

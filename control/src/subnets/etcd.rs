@@ -7,11 +7,17 @@
 mod acquire;
 mod connection;
 mod keep;
+mod options;
+mod refusal;
+mod server;
 mod store;
+mod tls;
+mod verifier;
 mod watch;
 
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
+use crate::flags::EtcdOptions;
 use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd};
 use std::time::Duration;
@@ -55,16 +61,11 @@ pub struct EtcdSubnets {
 }
 
 impl EtcdSubnets {
-    /// A manager for the servers at `endpoints` (`http://host:port` or `host:port`) and the
-    /// keys under `prefix`. Nothing is sent before the first request, so the servers need
-    /// not be up; must be called inside a tokio runtime.
-    pub async fn new(
-        endpoints: &[String],
-        prefix: &str,
-        timing: Timing,
-    ) -> Result<EtcdSubnets, SubnetError> {
+    /// A manager for the servers and keys of `options`. Reads the files named there, and sends
+    /// nothing before the first request: the servers need not be up.
+    pub fn new(options: &EtcdOptions, timing: Timing) -> Result<EtcdSubnets, SubnetError> {
         Ok(EtcdSubnets {
-            store: Store::new(endpoints, prefix, timing).await?,
+            store: Store::new(options, timing)?,
         })
     }
 }

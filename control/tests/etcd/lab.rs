@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use weft_control::flags::EtcdOptions;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
@@ -184,7 +185,16 @@ pub(crate) fn timing() -> Timing {
 }
 
 pub(crate) async fn manager(endpoints: &[String], timing: Timing) -> EtcdSubnets {
-    EtcdSubnets::new(endpoints, PREFIX, timing).await.unwrap()
+    EtcdSubnets::new(&options(endpoints), timing).unwrap()
+}
+
+/// Plain connections to these servers.
+pub(crate) fn options(endpoints: &[String]) -> EtcdOptions {
+    EtcdOptions {
+        endpoints: endpoints.to_vec(),
+        prefix: PREFIX.to_owned(),
+        ..EtcdOptions::default()
+    }
 }
 
 /// A port that nobody listens on.

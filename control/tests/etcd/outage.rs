@@ -1,4 +1,4 @@
-use crate::lab::{Etcd, Mode, Proxy, free_port, manager, timing};
+use crate::lab::{Etcd, Mode, Proxy, free_port, manager, options, timing};
 use crate::log::Log;
 use crate::{FRESH, config, node, soon};
 use std::time::Duration;
@@ -214,7 +214,7 @@ async fn another_endpoint_takes_over() {
 #[tokio::test]
 async fn endpoints_that_cannot_be_are_refused_at_once() {
     for endpoints in [&[][..], &["http://a b".to_owned()]] {
-        let error = EtcdSubnets::new(endpoints, "/x", timing()).await.err();
+        let error = EtcdSubnets::new(&options(endpoints), timing()).err();
         let Some(SubnetError::Settings(message)) = error else {
             panic!("{error:?}");
         };

@@ -1,21 +1,19 @@
 //! Requests to whichever etcd server answers, and what is said when none does.
 
+use super::refusal::{self, Asker};
+use super::server::Server;
+use super::tls::Tls;
 use super::{SubnetError, Timing};
-use etcd_client::{Client, ConnectOptions, Error};
+use crate::flags::EtcdOptions;
+use etcd_client::{Channel, Client, ConnectOptions, Error};
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
 use tracing::{info, warn};
-
-/// gRPC status codes by which a server answers "no" (grpc/doc/statuscodes.md): not found,
-/// invalid argument, already exists, permission denied, exhausted, failed precondition, out
-/// of range, unimplemented, data loss, unauthenticated. All others mean that it did not get
-/// to an answer.
-const ANSWERS: [i32; 10] = [3, 5, 6, 7, 8, 9, 11, 12, 15, 16];
 
 /// Why a request brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +26,12 @@ pub(super) enum Failure {
 
 /// A set of etcd servers, of which one is used as long as it answers.
 pub(super) struct Connection {
-    endpoints: Vec<String>,
+    servers: Vec<Server>,
+    /// `None` if no server is spoken to in TLS.
+    tls: Option<Tls>,
+    /// With user and password, if there are any.
+    login: ConnectOptions,
+    asker: Asker,
     timing: Timing,
     state: Mutex<State>,
 }
@@ -38,35 +41,78 @@ struct State {
     current: usize,
     /// The connection to it; a new one is made after each failure, since one whose peer has
     /// vanished would only break after minutes of retransmissions.
-    client: Option<Client>,
-    /// Whether the last request found no server.
-    down: bool,
+    link: Option<Link>,
+    /// How many links there have been.
+    links: u64,
+    /// What each server said when the last request found none that answers.
+    outage: Option<String>,
+    /// Whether it has been said that no user is needed.
+    said_no_user: bool,
+}
+
+/// A connection to one server. Its token, if etcd wants one, was fresh when it was made.
+#[derive(Clone)]
+struct Link {
+    id: u64,
+    client: Client,
 }
 
 impl Connection {
-    /// Check the endpoints; nothing is sent.
-    pub(super) async fn new(
-        endpoints: &[String],
+    /// Check the options and read the files that they name; nothing is sent. `prefix` is the
+    /// path of all keys that will be asked for.
+    pub(super) fn new(
+        options: &EtcdOptions,
+        prefix: &str,
         timing: Timing,
     ) -> Result<Connection, SubnetError> {
-        if endpoints.is_empty() {
+        if options.endpoints.is_empty() {
             return Err(SubnetError::Settings("no etcd endpoint is given".into()));
         }
+        let tls_given = options.has_tls_files();
+        let servers = options.endpoints.iter();
+        let servers = servers.map(|text| Server::parse(text, tls_given));
+        let servers = servers
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(SubnetError::Settings)?;
+        for line in options.ignored() {
+            warn!("{line}");
+        }
+        if let Some(server) = servers.iter().find(|server| server.is_http())
+            && tls_given
+        {
+            warn!(
+                "{} is used without TLS: the certificates given count for https:// only",
+                server.url()
+            );
+        }
+        let tls = servers
+            .iter()
+            .any(Server::uses_tls)
+            .then(|| Tls::new(options));
+        let tls = tls.transpose().map_err(SubnetError::Settings)?;
+        let login = match options.login() {
+            Some((name, password)) => ConnectOptions::new().with_user(name, password.reveal()),
+            None => ConnectOptions::new(),
+        };
         let connection = Connection {
-            endpoints: endpoints.to_vec(),
+            servers,
+            tls,
+            login: login.with_require_leader(true),
+            asker: Asker::new(options, prefix),
             timing,
             state: Mutex::new(State {
                 current: 0,
-                client: None,
-                down: false,
+                link: None,
+                links: 0,
+                outage: None,
+                said_no_user: false,
             }),
         };
-        for endpoint in endpoints {
-            if let Err(error) = connection.connect(endpoint).await {
-                let reason = describe(&error);
-                let message = format!("etcd endpoint {endpoint:?} cannot be used: {reason}");
-                return Err(SubnetError::Settings(message));
-            }
+        for server in &connection.servers {
+            connection.endpoint(server).map_err(|error| {
+                let message = format!("etcd endpoint {:?} cannot be used: {error}", server.url());
+                SubnetError::Settings(message)
+            })?;
         }
         Ok(connection)
     }
@@ -83,41 +129,51 @@ impl Connection {
         Fut: Future<Output = Result<T, Error>>,
     {
         let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
-        // Each server once, and once more the one whose connection turns out to be stale.
-        for _ in 0..=self.endpoints.len() {
-            let Attempt {
-                server,
-                fresh,
-                outcome,
-            } = self.attempt(&request).await;
+        let mut authenticated = false;
+        // Each server once, and once more those whose connection or token turns out stale.
+        for _ in 0..=self.servers.len() + 1 {
+            let mut used = self.pick();
+            let outcome = self.attempt(&mut used, &request).await;
             let (reason, go_on) = match outcome {
-                Ok(Ok(value)) => {
+                Outcome::Done(value) => {
                     self.reached();
                     return Ok(value);
                 }
-                Ok(Err(error)) if is_answer(&error) => {
+                Outcome::Refused(error) => {
                     self.reached();
-                    let reason = describe(&error);
-                    return Err(Failure::Refused(format!(
-                        "etcd refused to {what}: {reason}"
-                    )));
+                    let again = refusal::is_about_identity(&error);
+                    if again {
+                        self.leave(&used, false);
+                    }
+                    if used.fresh || authenticated || !again {
+                        return Err(Failure::Refused(self.asker.explain(what, &error)));
+                    }
+                    authenticated = true;
+                    continue;
                 }
-                Ok(Err(error)) => (describe(&error), fresh),
-                Err(_) => (
-                    format!("no answer within {:?}", self.timing.request_timeout),
-                    true,
-                ),
+                Outcome::NoAnswer(error) => {
+                    let first = used.fresh && self.servers[used.server].uses_tls();
+                    let reason = match first {
+                        true => refusal::describe_first(&error),
+                        false => refusal::describe(&error),
+                    };
+                    (reason, used.fresh)
+                }
+                Outcome::Late => {
+                    let limit = self.timing.request_timeout;
+                    (format!("no answer within {limit:?}"), true)
+                }
             };
-            reasons.insert(server, reason);
-            self.leave(server, go_on);
-            if go_on && reasons.len() == self.endpoints.len() {
+            self.leave(&used, go_on);
+            reasons.insert(used.server, reason);
+            if go_on && reasons.len() == self.servers.len() {
                 break;
             }
         }
         let reasons = reasons.iter();
         let reasons =
-            reasons.map(|(server, reason)| format!("{}: {reason}", self.endpoints[*server]));
-        self.unreached(reasons.collect());
+            reasons.map(|(server, reason)| format!("{}: {reason}", self.servers[*server].url()));
+        self.unreached(reasons.collect::<Vec<_>>().join(", "));
         Err(Failure::Unreachable)
     }
 
@@ -136,72 +192,130 @@ impl Connection {
         }
     }
 
-    /// Send a request to the server in use.
-    async fn attempt<T, F, Fut>(&self, request: &F) -> Attempt<T>
+    /// The server to ask, and the connection to it if there is one that is up to date.
+    fn pick(&self) -> Used {
+        let changed = self.tls.as_ref().is_some_and(|tls| tls.refresh(false));
+        let mut state = self.state();
+        if changed {
+            state.link = None;
+        }
+        Used {
+            server: state.current,
+            fresh: state.link.is_none(),
+            link: state.link.clone(),
+        }
+    }
+
+    /// Send a request to one server, over a new connection if there is none.
+    async fn attempt<T, F, Fut>(&self, used: &mut Used, request: &F) -> Outcome<T>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        let (server, kept) = {
-            let state = self.state();
-            (state.current, state.client.clone())
-        };
-        let fresh = kept.is_none();
-        let outcome = match kept {
-            Some(client) => self.answer(request(client)).await,
-            None => match self.connect(&self.endpoints[server]).await {
-                Ok(client) => {
-                    self.state().client = Some(client.clone());
-                    self.answer(request(client)).await
+        let client = match &used.link {
+            Some(link) => link.client.clone(),
+            None => match self.within_limit(self.connect(used.server)).await {
+                Outcome::Done(client) => {
+                    used.link = Some(self.keep(used.server, client.clone()));
+                    client
                 }
-                Err(error) => Ok(Err(error)),
+                Outcome::Refused(error) => return Outcome::Refused(error),
+                Outcome::NoAnswer(error) => return Outcome::NoAnswer(error),
+                Outcome::Late => return Outcome::Late,
             },
         };
-        Attempt {
-            server,
-            fresh,
-            outcome,
+        self.within_limit(request(client)).await
+    }
+
+    async fn within_limit<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
+        match timeout(self.timing.request_timeout, request).await {
+            Ok(Ok(value)) => Outcome::Done(value),
+            Ok(Err(error)) if refusal::is_answer(&error) => Outcome::Refused(error),
+            Ok(Err(error)) => Outcome::NoAnswer(error),
+            Err(_) => Outcome::Late,
         }
     }
 
-    async fn answer<T>(&self, request: impl Future<Output = T>) -> Result<T, Elapsed> {
-        timeout(self.timing.request_timeout, request).await
-    }
-
-    /// A client for one server. It connects at the first request, not here.
-    async fn connect(&self, endpoint: &str) -> Result<Client, Error> {
-        let keep_alive = self.timing.keep_alive;
-        let options = ConnectOptions::new()
-            .with_connect_timeout(self.timing.request_timeout)
-            .with_keep_alive(keep_alive, keep_alive / 2)
-            // etcd closes connections that ping while no request is under way.
-            .with_keep_alive_while_idle(false)
-            .with_require_leader(true);
-        Client::connect([endpoint], Some(options)).await
-    }
-
-    /// Give up the connection to a server, and go on to the next one if asked to, unless
-    /// another request has done so already.
-    fn leave(&self, server: usize, go_on: bool) {
-        let mut state = self.state();
-        if state.current == server {
-            state.client = None;
-            if go_on {
-                state.current = (server + 1) % self.endpoints.len();
+    /// A client for one server, with a new token if there is a user. Without one nothing is
+    /// sent before the first request.
+    async fn connect(&self, server: usize) -> Result<Client, Error> {
+        if let Some(tls) = &self.tls {
+            tls.refresh(true);
+        }
+        let endpoint = self.endpoint(&self.servers[server])?;
+        let channel = || Channel::Tonic(endpoint.connect_lazy());
+        match Client::from_channel(channel(), Some(self.login.clone())).await {
+            Err(error) if refusal::wants_no_user(&error) => {
+                if !std::mem::replace(&mut self.state().said_no_user, true) {
+                    warn!("etcd has no users turned on: -etcd-username is not used");
+                }
+                let options = ConnectOptions::new().with_require_leader(true);
+                Client::from_channel(channel(), Some(options)).await
             }
+            outcome => outcome,
+        }
+    }
+
+    fn endpoint(&self, server: &Server) -> Result<Endpoint, tonic::transport::Error> {
+        let keep_alive = self.timing.keep_alive;
+        let endpoint = server
+            .endpoint()?
+            .connect_timeout(self.timing.request_timeout)
+            .http2_keep_alive_interval(keep_alive)
+            .keep_alive_timeout(keep_alive / 2)
+            // etcd closes connections that ping while no request is under way.
+            .keep_alive_while_idle(false);
+        match &self.tls {
+            Some(tls) if server.uses_tls() => tls.secure(endpoint),
+            _ => Ok(endpoint),
+        }
+    }
+
+    /// Remember a new connection for the next requests.
+    fn keep(&self, server: usize, client: Client) -> Link {
+        let mut state = self.state();
+        state.links += 1;
+        let link = Link {
+            id: state.links,
+            client,
+        };
+        if state.current == server {
+            state.link = Some(link.clone());
+        }
+        link
+    }
+
+    /// Give up a connection, and go on to the next server if asked to, unless another request
+    /// has done so already.
+    fn leave(&self, used: &Used, go_on: bool) {
+        let mut state = self.state();
+        let kept = state.link.as_ref().map(|link| link.id);
+        let was = used.link.as_ref().map(|link| link.id);
+        if kept.is_some() && kept != was {
+            return;
+        }
+        state.link = None;
+        if go_on && state.current == used.server {
+            state.current = (used.server + 1) % self.servers.len();
         }
     }
 
     fn reached(&self) {
-        if std::mem::replace(&mut self.state().down, false) {
+        if self.state().outage.take().is_some() {
             info!("etcd reachable again");
         }
     }
 
-    fn unreached(&self, reasons: Vec<String>) {
-        if !std::mem::replace(&mut self.state().down, true) {
-            warn!("etcd unreachable: {}; retrying", reasons.join(", "));
+    fn unreached(&self, reasons: String) {
+        let before = self.state().outage.replace(reasons.clone());
+        if before.is_none() {
+            warn!("etcd unreachable: {reasons}; retrying");
         }
+    }
+
+    /// Why the last request found no server, each with its reason.
+    pub(super) fn outage(&self) -> String {
+        self.state().outage.clone().unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -210,13 +324,25 @@ impl Connection {
     }
 }
 
-/// What one request to one server came to.
-struct Attempt<T> {
+/// What a request is sent with.
+struct Used {
     /// Index of the server.
     server: usize,
-    /// Whether the connection was made for this request.
+    /// Whether the connection is made for this request.
     fresh: bool,
-    outcome: Result<Result<T, Error>, Elapsed>,
+    /// The connection, once there is one.
+    link: Option<Link>,
+}
+
+/// What one request to one server came to.
+enum Outcome<T> {
+    Done(T),
+    /// The server answered "no".
+    Refused(Error),
+    /// The server could not be reached, or could not answer.
+    NoAnswer(Error),
+    /// Nothing came in time.
+    Late,
 }
 
 /// Pauses between tries: doubling, with some scatter so that the nodes of a cluster do not
@@ -260,27 +386,5 @@ impl Retry {
             warn!("{reason}; retrying");
             self.refusal = Some(reason);
         }
-    }
-}
-
-/// Whether an error is a server's answer rather than the lack of one.
-fn is_answer(error: &Error) -> bool {
-    matches!(error, Error::GRpcStatus(status) if ANSWERS.contains(&i32::from(status.code())))
-}
-
-/// An error in one line: what etcd says, or the innermost cause.
-pub(super) fn describe(error: &Error) -> String {
-    match error {
-        Error::GRpcStatus(status) => {
-            let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
-            while let Some(inner) = cause.and_then(|cause| cause.source()) {
-                cause = Some(inner);
-            }
-            match cause {
-                Some(cause) => cause.to_string(),
-                None => status.message().to_owned(),
-            }
-        }
-        error => error.to_string(),
     }
 }

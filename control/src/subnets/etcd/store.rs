@@ -1,7 +1,8 @@
 //! What is read from and written to etcd, in terms of leases.
 
 use super::connection::{Connection, Failure};
-use super::{SubnetError, Timing};
+use super::{SubnetError, Timing, refusal};
+use crate::flags::EtcdOptions;
 use crate::lease::{LeaseAttrs, SubnetKey};
 use etcd_client::{
     Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp,
@@ -10,7 +11,7 @@ use etcd_client::{
 use std::time::{Duration, Instant};
 
 /// Longest message taken from etcd, in bytes: a list of 65,536 leases is about 16 MB.
-const MESSAGE_MAX: usize = 256 << 20;
+pub(super) const MESSAGE_MAX: usize = 256 << 20;
 
 /// The keys of one network in etcd.
 pub(super) struct Store {
@@ -52,14 +53,11 @@ pub(super) const RESERVATION: Grant = Grant {
 };
 
 impl Store {
-    pub(super) async fn new(
-        endpoints: &[String],
-        prefix: &str,
-        timing: Timing,
-    ) -> Result<Store, SubnetError> {
+    pub(super) fn new(options: &EtcdOptions, timing: Timing) -> Result<Store, SubnetError> {
+        let prefix = normalised(&options.prefix);
         Ok(Store {
-            connection: Connection::new(endpoints, timing).await?,
-            prefix: normalised(prefix),
+            connection: Connection::new(options, &prefix, timing)?,
+            prefix,
         })
     }
 
@@ -257,6 +255,10 @@ impl Store {
                 let mut watch = client.watch_client().max_decoding_message_size(MESSAGE_MAX);
                 let mut stream = watch.watch(path, Some(options)).await?;
                 match stream.message().await? {
+                    Some(first) if first.canceled() => {
+                        let refusal = refusal::of_cancelled_watch(first.cancel_reason());
+                        refusal.map_or(Ok((stream, first)), Err)
+                    }
                     Some(first) => Ok((stream, first)),
                     None => Err(Error::WatchError("the stream ended at once".into())),
                 }
@@ -300,7 +302,7 @@ fn position(header: Option<&ResponseHeader>) -> Result<Position, Error> {
 }
 
 /// A prefix with single slashes and one at its end, as Go's `path.Join` makes them.
-fn normalised(prefix: &str) -> String {
+pub(super) fn normalised(prefix: &str) -> String {
     let root = if prefix.starts_with('/') { "/" } else { "" };
     let parts = prefix.split('/').filter(|part| !part.is_empty());
     parts.fold(root.to_owned(), |path, part| path + part + "/")

@@ -108,7 +108,7 @@ async fn stream(
             Ok(Some(next)) => next,
             Ok(None) => return Ok(Ended::Broken(Failure::Unreachable)),
             Err(error) => {
-                debug!("the watch broke: {}", super::connection::describe(&error));
+                debug!("the watch broke: {}", super::refusal::describe(&error));
                 return Ok(Ended::Broken(Failure::Unreachable));
             }
         };

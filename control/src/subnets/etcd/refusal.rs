@@ -1,0 +1,214 @@
+//! Errors of etcd in one line, with what to do about them.
+
+use crate::flags::EtcdOptions;
+use etcd_client::Error;
+use rustls::{AlertDescription, CertificateError};
+use std::error::Error as StdError;
+use std::io;
+use tonic::{Code, Status};
+
+/// Texts of etcd that mean: authenticate anew (etcd client/v3/retry_interceptor.go,
+/// `shouldRefreshToken`). The token has expired, or its server has been started again; roles
+/// have changed since; there was no token yet when authentication was turned on.
+const STALE_TOKEN: [&str; 3] = [
+    "invalid auth token",
+    "revision of auth store is old",
+    "user name is empty",
+];
+
+/// What etcd says to somebody who authenticates although nobody needs to.
+const NOT_ENABLED: &str = "authentication is not enabled";
+
+/// What tokio-rustls says when a server hangs up instead of answering in TLS.
+const HANDSHAKE_EOF: &str = "tls handshake eof";
+
+/// What hyper, h2 and the kernel say of a connection that the other side has closed.
+const CLOSED: [&str; 4] = [
+    "connection closed",
+    "broken pipe",
+    "Connection reset",
+    "fatal alert",
+];
+
+/// gRPC status codes by which a server answers "no" (grpc/doc/statuscodes.md). All others mean
+/// that it did not get to an answer.
+const ANSWERS: [Code; 10] = [
+    Code::InvalidArgument,
+    Code::NotFound,
+    Code::AlreadyExists,
+    Code::PermissionDenied,
+    Code::ResourceExhausted,
+    Code::FailedPrecondition,
+    Code::OutOfRange,
+    Code::Unimplemented,
+    Code::DataLoss,
+    Code::Unauthenticated,
+];
+
+/// Whether an error is a server's answer rather than the lack of one.
+pub(super) fn is_answer(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if ANSWERS.contains(&status.code()))
+}
+
+/// Whether a refusal may end if this client says anew who it is. A watch is refused for lack
+/// of permission also when only the token has expired (etcd 3.4 server/etcdserver/api/v3rpc).
+pub(super) fn is_about_identity(error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else {
+        return false;
+    };
+    let stale = |text: &&str| status.message().contains(*text);
+    matches!(
+        status.code(),
+        Code::PermissionDenied | Code::Unauthenticated
+    ) || STALE_TOKEN.iter().any(stale)
+}
+
+/// Whether a server wants no password from anybody.
+pub(super) fn wants_no_user(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.message().contains(NOT_ENABLED))
+}
+
+/// The refusal that stands in a cancelled watch's reason, if it is one that a request would
+/// have been answered with.
+pub(super) fn of_cancelled_watch(reason: &str) -> Option<Error> {
+    let stale = STALE_TOKEN.iter().any(|text| reason.contains(text));
+    let code = match reason {
+        _ if stale => Code::Unauthenticated,
+        reason if reason.contains("permission denied") => Code::PermissionDenied,
+        _ => return None,
+    };
+    Some(Error::GRpcStatus(Status::new(code, reason)))
+}
+
+/// Who asks, for what is said of refusals.
+pub(super) struct Asker {
+    /// Name of the user; `None`: the client certificate tells, if anything does.
+    user: Option<String>,
+    by_certificate: bool,
+    /// The keys that are asked for.
+    prefix: String,
+}
+
+impl Asker {
+    pub(super) fn new(options: &EtcdOptions, prefix: &str) -> Asker {
+        Asker {
+            user: options.login().map(|(name, _)| name.to_owned()),
+            by_certificate: options.cert_file.is_some() && options.key_file.is_some(),
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// A refusal in one line. `what` completes "etcd refused to ...".
+    pub(super) fn explain(&self, what: &str, error: &Error) -> String {
+        let reason = describe(error);
+        let Error::GRpcStatus(status) = error else {
+            return format!("etcd refused to {what}: {reason}");
+        };
+        let who = match (&self.user, self.by_certificate) {
+            (Some(name), _) => format!("user {name:?}"),
+            (None, true) => "the user that the client certificate names (its CN)".to_owned(),
+            (None, false) => "the user".to_owned(),
+        };
+        let prefix = &self.prefix;
+        if status.code() == Code::PermissionDenied {
+            return format!(
+                "etcd refused to {what}: {reason}; {who} needs a role that may read and write \
+                 all keys under {prefix}: etcdctl role grant-permission ROLE readwrite --prefix \
+                 {prefix}"
+            );
+        }
+        if reason.contains("authentication failed") {
+            return format!(
+                "etcd refused to let {who} in: {reason}; check -etcd-username and -etcd-password"
+            );
+        }
+        if self.user.is_none() && is_about_identity(error) {
+            return format!(
+                "etcd refused to {what}: {reason}; it wants to know who asks: give \
+                 -etcd-username and -etcd-password, or a client certificate whose CN is a user"
+            );
+        }
+        format!("etcd refused to {what}: {reason}")
+    }
+}
+
+/// An error in one line: what etcd says, what is wrong with a certificate, or the innermost
+/// cause.
+pub(super) fn describe(error: &Error) -> String {
+    let Error::GRpcStatus(status) = error else {
+        return error.to_string();
+    };
+    let mut innermost = None;
+    let mut cause = StdError::source(status);
+    while let Some(error) = cause {
+        if let Some(tls) = tls_error(error) {
+            return describe_tls(tls);
+        }
+        innermost = Some(error.to_string());
+        cause = error.source();
+    }
+    match innermost {
+        Some(text) if text == HANDSHAKE_EOF => {
+            format!("no TLS ({text}): is it an http:// endpoint?")
+        }
+        innermost => innermost.unwrap_or_else(|| status.message().to_owned()),
+    }
+}
+
+/// As [`describe`], for the first request over a new connection with TLS. In TLS 1.3 a server
+/// looks at the client's certificate after the client's side of the handshake is over, and the
+/// alert by which it refuses it is often lost with the connection (RFC 8446, 4.4.2.4 and 6.2).
+pub(super) fn describe_first(error: &Error) -> String {
+    let text = describe(error);
+    match CLOSED.iter().any(|closed| text.contains(closed)) {
+        true => format!(
+            "{text} after the TLS handshake: if the server wants a certificate of this client, \
+             check -etcd-certfile and -etcd-keyfile, and whether the certificate has expired"
+        ),
+        false => text,
+    }
+}
+
+/// The error of rustls that an I/O error carries; `source` passes over it.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+}
+
+fn describe_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the server's certificate is not signed by any authority of -etcd-cafile (or, \
+             without it, of this system)"
+                .to_owned()
+        }
+        rustls::Error::InvalidCertificate(reason) => {
+            format!("the server's certificate cannot be accepted: {reason}")
+        }
+        rustls::Error::AlertReceived(alert) if is_about_certificate(*alert) => format!(
+            "the server does not accept the certificate of this client ({alert:?}): check \
+             -etcd-certfile and -etcd-keyfile, and whether the certificate has expired"
+        ),
+        rustls::Error::InvalidMessage(_) => {
+            format!("no TLS ({error}): is it an http:// endpoint?")
+        }
+        error => format!("TLS: {error}"),
+    }
+}
+
+fn is_about_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+    )
+}
