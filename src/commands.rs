@@ -18,6 +18,8 @@ pub(crate) enum Command {
     MkDockerOpts,
     /// Put a configuration file in place.
     InstallConf,
+    /// Look at leases in etcd, reserve and release them.
+    Leases,
     /// Print the version.
     Version,
     /// Print the list of subcommands.
@@ -50,6 +52,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "install-conf",
         "copy a file in one step: weft install-conf SRC DST",
         Command::InstallConf,
+    ),
+    (
+        "leases",
+        "list, show, reserve, release and watch the leases in etcd",
+        Command::Leases,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod demo;
 mod install_conf;
+mod leases;
 mod mk_docker_opts;
 mod progress;
 mod version;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Ok((Command::Bench, args)) => bench::run(args),
         Ok((Command::MkDockerOpts, args)) => mk_docker_opts::run(args),
         Ok((Command::InstallConf, args)) => install_conf::run(args),
+        Ok((Command::Leases, args)) => leases::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

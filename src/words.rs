@@ -61,6 +61,10 @@ fn refuse(error: &clap::Error) -> Refusal {
     }
     let first = text.lines().next().unwrap_or_default();
     let mut line = first.trim_start_matches("error: ").to_owned();
+    // The list of what is missing would be on lines of its own.
+    if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) {
+        line = format!("{line} {}", missing.join(", "));
+    }
     if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
         line += &format!("; did you mean '{near}'?");
     }

@@ -5,6 +5,7 @@
 //! node can take away what another holds. An etcd that is down is waited for, for ever.
 
 mod acquire;
+pub mod admin;
 mod connection;
 mod keep;
 mod options;

@@ -1,0 +1,157 @@
+//! Subnets that stay a node's for ever.
+
+use super::record::{Life, Record};
+use super::{AdminError, Keys};
+use crate::config::NetworkConfig;
+use crate::lease::{LeaseAttrs, SubnetKey, choose};
+use etcd_client::{PutOptions, TxnOp};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What is to be reserved for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// The subnets.
+    pub subnets: SubnetKey,
+    /// The node's public IPv4 address.
+    pub public_ip: Option<Ipv4Addr>,
+    /// The node's public IPv6 address.
+    pub public_ipv6: Option<Ipv6Addr>,
+}
+
+/// What a reservation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// There was no such lease before.
+    New,
+    /// The node's lease no longer ends; all else about it stays.
+    Kept,
+    /// It had been reserved for this node before.
+    Already,
+}
+
+/// Write the key without an etcd lease, if nothing speaks against it.
+pub(super) async fn reserve(keys: &Keys, wanted: &Reservation) -> Result<Reserved, AdminError> {
+    let attrs = LeaseAttrs::alloc(wanted.public_ip, wanted.public_ipv6);
+    let config = keys.config().await?.map_err(AdminError::Refused)?;
+    allowed(&config, wanted).map_err(AdminError::Refused)?;
+    let (kvs, _) = keys.read().await?;
+    let records = keys.records(&kvs);
+    let present = against(&records, wanted, &attrs).map_err(AdminError::Refused)?;
+    let key = wanted.subnets.to_string();
+    let (present, value, outcome) = match present {
+        Some(record) if record.etcd_lease == 0 => return Ok(Reserved::Already),
+        Some(record) => (record.clone(), record.value.clone(), Reserved::Kept),
+        None => (absent(&key), attrs.to_json(), Reserved::New),
+    };
+    let options = PutOptions::new().with_lease(0);
+    let put = TxnOp::put(keys.path(&key), value, Some(options));
+    match keys.change_if(&present, put).await? {
+        true => Ok(outcome),
+        false => Err(AdminError::Refused(format!(
+            "{key} was changed by somebody else at the same moment: look again with weft leases show {key}"
+        ))),
+    }
+}
+
+/// Whether the network config has such subnets; the rule if not.
+fn allowed(config: &NetworkConfig, wanted: &Reservation) -> Result<(), String> {
+    let SubnetKey { v4, v6 } = wanted.subnets;
+    let families = [
+        ("IPv4", "SUBNET", v4.is_some(), config.enable_ipv4),
+        ("IPv6", "--ipv6-subnet", v6.is_some(), config.enable_ipv6),
+    ];
+    for (family, flag, given, enabled) in families {
+        match (given, enabled) {
+            (true, false) => return Err(format!("the network has no {family}")),
+            (false, true) => return Err(format!("the network has {family}: give {flag}, too")),
+            _ => {}
+        }
+    }
+    if choose::compatible(config, &wanted.subnets) {
+        return Ok(());
+    }
+    let mut rule = String::new();
+    if config.enable_ipv4 {
+        rule += &format!(
+            " subnets of length {} from {} to {}",
+            config.subnet_len, config.subnet_min, config.subnet_max
+        );
+    }
+    if config.enable_ipv6 {
+        let and = if config.enable_ipv4 { " with" } else { "" };
+        rule += &format!(
+            "{and} subnets of length {} from {} to {}",
+            config.ipv6_subnet_len, config.ipv6_subnet_min, config.ipv6_subnet_max
+        );
+    }
+    Err(format!("the network config allows{rule}"))
+}
+
+/// The lease that is there already, if it is this node's; the reason if another is in the way.
+fn against<'a>(
+    records: &'a [Record],
+    wanted: &Reservation,
+    attrs: &LeaseAttrs,
+) -> Result<Option<&'a Record>, String> {
+    let mut present = None;
+    for record in records {
+        let Some(subnets) = record.subnets else {
+            continue;
+        };
+        let node = record.attrs.as_ref().map(LeaseAttrs::identity);
+        let same_node = record
+            .attrs
+            .as_ref()
+            .is_ok_and(|other| other.same_node(attrs));
+        let key = &record.key;
+        match (subnets == wanted.subnets, same_node) {
+            (true, true) => present = Some(record),
+            (true, false) => {
+                return Err(format!(
+                    "{key} belongs to {}: release it first",
+                    owner(node)
+                ));
+            }
+            (false, true) => {
+                return Err(format!(
+                    "node {} already has {key}: reserve that, or release it first",
+                    attrs.identity()
+                ));
+            }
+            (false, false) if overlap(&subnets, &wanted.subnets) => {
+                return Err(format!(
+                    "{} overlaps with {key} of {}",
+                    wanted.subnets,
+                    owner(node)
+                ));
+            }
+            (false, false) => {}
+        }
+    }
+    Ok(present)
+}
+
+fn owner(node: Result<IpAddr, &String>) -> String {
+    node.map_or("nobody known".to_owned(), |node| node.to_string())
+}
+
+fn overlap(a: &SubnetKey, b: &SubnetKey) -> bool {
+    let v4 = a.v4.zip(b.v4);
+    let v6 = a.v6.zip(b.v6);
+    v4.is_some_and(|(a, b)| a.contains(&b) || b.contains(&a))
+        || v6.is_some_and(|(a, b)| a.contains(&b) || b.contains(&a))
+}
+
+/// A key that is not there.
+fn absent(key: &str) -> Record {
+    Record {
+        key: key.to_owned(),
+        subnets: None,
+        value: String::new(),
+        attrs: Err("there is none".to_owned()),
+        life: Life::Reserved,
+        etcd_lease: 0,
+        revision: 0,
+        conflicts: Vec::new(),
+    }
+}

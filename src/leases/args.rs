@@ -1,0 +1,326 @@
+//! Flags of `weft leases`.
+
+use crate::words::{self, Refusal};
+use clap::{Args as Group, Parser, Subcommand};
+use ipnet::{IpNet, Ipv6Net};
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use weft_control::flags::{EtcdOptions, Secret};
+use weft_control::lease::SubnetKey;
+use weft_control::subnets::etcd::admin::Reservation;
+
+const ENDPOINTS: &str = "http://127.0.0.1:4001,http://127.0.0.1:2379";
+const PREFIX: &str = "/coreos.com/network";
+
+/// The leases of the nodes in etcd: look at them, reserve and release them
+#[derive(Clone, Debug, Parser)]
+#[command(name = "weft leases", disable_version_flag = true, arg_required_else_help = false, after_help = AFTER)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) action: Action,
+    #[command(flatten)]
+    pub(crate) etcd: Etcd,
+}
+
+const AFTER: &str = "\
+The flags of etcd are those of weft agent and are also taken from FLANNELD_ETCD_ENDPOINTS and so on.
+Ends with 0, with 1 if something cannot be done, and with 2 if the command line is wrong.";
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Action {
+    /// All leases in a table, with what is wrong with them
+    List {
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything about one lease
+    Show {
+        /// Its key (10.5.34.0-24), its subnet (10.5.34.0/24), its node's address or a pod's
+        #[arg(value_name = "KEY-OR-IP")]
+        what: String,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a subnet a node's for ever; a lease that the node has becomes a reservation
+    Reserve(Wanted),
+    /// Delete a lease or a reservation
+    Release {
+        /// Its key or its subnet
+        subnet: String,
+        /// Do not ask before a lease in use is deleted
+        #[arg(long)]
+        yes: bool,
+    },
+    /// A line for each change, until Ctrl-C
+    Watch {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to reserve.
+#[derive(Clone, Debug, Group)]
+pub(crate) struct Wanted {
+    /// The subnet: 10.5.34.0/24, or an IPv6 one where the network has no IPv4
+    subnet: IpNet,
+    /// The node's public IPv4 address
+    #[arg(long, value_name = "IP")]
+    public_ip: Option<Ipv4Addr>,
+    /// The node's public IPv6 address
+    #[arg(long, value_name = "IP")]
+    public_ipv6: Option<Ipv6Addr>,
+    /// The IPv6 subnet that goes with it
+    #[arg(long, value_name = "NET")]
+    ipv6_subnet: Option<Ipv6Net>,
+}
+
+impl Wanted {
+    /// The reservation, or the rule that the flags break.
+    pub(crate) fn reservation(&self) -> Result<Reservation, String> {
+        let subnets = match (self.subnet, self.ipv6_subnet) {
+            (IpNet::V4(v4), v6) => SubnetKey { v4: Some(v4), v6 },
+            (IpNet::V6(v6), None) => SubnetKey {
+                v4: None,
+                v6: Some(v6),
+            },
+            (IpNet::V6(_), Some(_)) => {
+                return Err("SUBNET and --ipv6-subnet are both IPv6: give one of them".to_owned());
+            }
+        };
+        let nets = [subnets.v4.map(IpNet::V4), subnets.v6.map(IpNet::V6)];
+        if let Some(net) = nets.into_iter().flatten().find(|net| net.trunc() != *net) {
+            return Err(format!(
+                "{net} is an address: the subnet is {}",
+                net.trunc()
+            ));
+        }
+        if subnets.v4.is_some() != self.public_ip.is_some() {
+            return Err("an IPv4 subnet and --public-ip go together".to_owned());
+        }
+        if subnets.v6.is_some() != self.public_ipv6.is_some() {
+            return Err("an IPv6 subnet and --public-ipv6 go together".to_owned());
+        }
+        Ok(Reservation {
+            subnets,
+            public_ip: self.public_ip,
+            public_ipv6: self.public_ipv6,
+        })
+    }
+}
+
+/// How to reach etcd. An empty value is none: flanneld's environment files have those.
+#[derive(Clone, Debug, Group)]
+#[command(next_help_heading = "etcd")]
+pub(crate) struct Etcd {
+    /// Comma-separated list of servers
+    #[arg(long, global = true, value_name = "URLS", env = "FLANNELD_ETCD_ENDPOINTS", hide_env = true, default_value = ENDPOINTS)]
+    etcd_endpoints: String,
+    /// Path of the network config and the leases
+    #[arg(long, global = true, value_name = "PATH", env = "FLANNELD_ETCD_PREFIX", hide_env = true, default_value = PREFIX)]
+    etcd_prefix: String,
+    /// Certificates of the authorities that servers are checked against
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FLANNELD_ETCD_CAFILE",
+        hide_env = true
+    )]
+    etcd_cafile: Option<String>,
+    /// Certificate of this client
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FLANNELD_ETCD_CERTFILE",
+        hide_env = true
+    )]
+    etcd_certfile: Option<String>,
+    /// Key of this client
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FLANNELD_ETCD_KEYFILE",
+        hide_env = true
+    )]
+    etcd_keyfile: Option<String>,
+    /// Name of the etcd user
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "FLANNELD_ETCD_USERNAME",
+        hide_env = true
+    )]
+    etcd_username: Option<String>,
+    /// The user's password; other users of this machine can see command lines
+    #[arg(
+        long,
+        global = true,
+        value_name = "TEXT",
+        env = "FLANNELD_ETCD_PASSWORD",
+        hide_env = true
+    )]
+    etcd_password: Option<Hidden>,
+}
+
+/// A password on its way.
+#[derive(Clone, Debug)]
+struct Hidden(Secret);
+
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Hidden, Self::Err> {
+        Ok(Hidden(Secret::new(text)))
+    }
+}
+
+impl Etcd {
+    pub(crate) fn options(&self) -> EtcdOptions {
+        let given = |text: &str, default: &str| match text {
+            "" => default.to_owned(),
+            text => text.to_owned(),
+        };
+        let file = |path: &Option<String>| {
+            let path = path.as_ref().filter(|path| !path.is_empty());
+            path.map(PathBuf::from)
+        };
+        let endpoints = given(&self.etcd_endpoints, ENDPOINTS);
+        EtcdOptions {
+            endpoints: endpoints.split(',').map(str::to_owned).collect(),
+            prefix: given(&self.etcd_prefix, PREFIX),
+            cert_file: file(&self.etcd_certfile),
+            key_file: file(&self.etcd_keyfile),
+            ca_file: file(&self.etcd_cafile),
+            username: self.etcd_username.clone().unwrap_or_default(),
+            password: self
+                .etcd_password
+                .clone()
+                .map(|Hidden(secret)| secret)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Read the words after `weft leases`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Refusal> {
+    let args: Args = words::parse("weft leases", words)?;
+    if let Action::Reserve(wanted) = &args.action {
+        wanted.reservation().map_err(Refusal::Bad)?;
+    }
+    Ok(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Args, Refusal> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn reservation(line: &str) -> Result<Reservation, String> {
+        match read(line) {
+            Ok(Args {
+                action: Action::Reserve(wanted),
+                ..
+            }) => wanted.reservation(),
+            Err(Refusal::Bad(text)) => Err(text),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_of_etcd_may_stand_anywhere_and_have_one_dash() {
+        let line = "-etcd-endpoints=https://a:1,b:2 list --json --etcd-cafile ca.pem -etcd-username me --etcd-password=7-warp";
+        let args = read(line).unwrap();
+        assert!(matches!(args.action, Action::List { json: true }));
+        let options = args.etcd.options();
+        assert_eq!(options.endpoints, ["https://a:1", "b:2"]);
+        assert_eq!(options.prefix, PREFIX);
+        assert_eq!(options.ca_file, Some("ca.pem".into()));
+        assert_eq!(options.password.reveal(), "7-warp");
+        assert!(!format!("{args:?}").contains("7-warp"));
+    }
+
+    #[test]
+    fn an_empty_value_is_none() {
+        let options = read("list --etcd-endpoints= --etcd-cafile= --etcd-username=")
+            .unwrap()
+            .etcd
+            .options();
+        assert_eq!(options.endpoints.len(), 2);
+        assert_eq!((options.ca_file, options.username.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn reservations_name_address_and_subnet_of_each_family() {
+        let wanted = reservation("reserve 10.5.7.0/24 --public-ip 192.0.2.7").unwrap();
+        assert_eq!(wanted.subnets.to_string(), "10.5.7.0-24");
+        let line = "reserve 10.5.7.0/24 -public-ip 192.0.2.7 -public-ipv6 2001:db8::7 -ipv6-subnet fd00:7::/64";
+        assert_eq!(
+            reservation(line).unwrap().subnets.to_string(),
+            "10.5.7.0-24&fd00:7::-64"
+        );
+        let wanted = reservation("reserve fd00:7::/64 --public-ipv6 2001:db8::7").unwrap();
+        assert_eq!(wanted.subnets.to_string(), "0.0.0.0-0&fd00:7::-64");
+        for (line, words) in [
+            ("reserve 10.5.7.0/24", "--public-ip"),
+            (
+                "reserve 10.5.7.9/24 --public-ip 192.0.2.7",
+                "the subnet is 10.5.7.0/24",
+            ),
+            ("reserve fd00:7::/64 --public-ip 192.0.2.7", "--public-ip"),
+            (
+                "reserve 10.5.7.0/24 --public-ip 192.0.2.7 --public-ipv6 2001:db8::7",
+                "--public-ipv6",
+            ),
+            ("reserve fd00:7::/64 --ipv6-subnet fd00:8::/64", "both IPv6"),
+        ] {
+            let error = reservation(line).unwrap_err();
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn complaints_are_one_line() {
+        for (line, words) in [
+            ("", "subcommand"),
+            ("lst", "lst"),
+            ("show", "KEY-OR-IP"),
+            ("reserve 10.5.7.0 --public-ip 192.0.2.7", "10.5.7.0"),
+            ("reserve 10.5.7.0/24 --public-ip nobody", "nobody"),
+            ("list --yaml", "--yaml"),
+        ] {
+            let Err(Refusal::Bad(text)) = read(line) else {
+                panic!("{line}");
+            };
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.contains(words), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn help_names_subcommands_and_flags() {
+        let Err(Refusal::Help(text)) = read("--help") else {
+            panic!("no help");
+        };
+        for word in [
+            "list",
+            "show",
+            "reserve",
+            "release",
+            "watch",
+            "--etcd-cafile",
+            "FLANNELD_",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Leases as text.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use weft_control::subnets::etcd::admin::{Life, News, Record};
+
+/// What stands for nothing.
+const NONE: &str = "-";
+
+/// A table of all leases, and below it what is wrong with them.
+pub(crate) fn list(records: &[Record]) -> String {
+    let dual = records.iter().any(|record| {
+        let v6 = record.subnets.and_then(|subnets| subnets.v6);
+        v6.is_some()
+            || record
+                .attrs
+                .as_ref()
+                .is_ok_and(|attrs| attrs.public_ipv6.is_some())
+    });
+    let mut rows = vec![heading(dual)];
+    rows.extend(records.iter().map(|record| row(record, dual)));
+    let mut text = aligned(&rows);
+    for record in records {
+        for conflict in &record.conflicts {
+            text += &format!("CONFLICT {}: {conflict}\n", record.key);
+        }
+    }
+    let reserved = records
+        .iter()
+        .filter(|record| record.life == Life::Reserved);
+    let conflicts = records.iter().filter(|record| !record.conflicts.is_empty());
+    text += &format!(
+        "{} leases, {} of them reserved, {} with conflicts\n",
+        records.len(),
+        reserved.count(),
+        conflicts.count()
+    );
+    text
+}
+
+fn heading(dual: bool) -> Vec<String> {
+    let names = match dual {
+        false => &[
+            "SUBNET",
+            "PUBLIC IP",
+            "BACKEND",
+            "MAC",
+            "RENEWED",
+            "ENDS",
+            "STATE",
+        ][..],
+        true => &[
+            "SUBNET",
+            "IPV6 SUBNET",
+            "PUBLIC IP",
+            "PUBLIC IPV6",
+            "BACKEND",
+            "MAC",
+            "RENEWED",
+            "ENDS",
+            "STATE",
+        ],
+    };
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn row(record: &Record, dual: bool) -> Vec<String> {
+    let attrs = record.attrs.as_ref().ok();
+    let subnet = match record.subnets {
+        None => record.key.clone(),
+        Some(subnets) => or_none(subnets.v4),
+    };
+    let public_ip = attrs.map(|attrs| attrs.public_ip);
+    let mut cells = vec![subnet];
+    if dual {
+        cells.push(or_none(record.subnets.and_then(|subnets| subnets.v6)));
+    }
+    cells.push(or_none(public_ip.filter(|ip| !ip.is_unspecified())));
+    if dual {
+        cells.push(or_none(attrs.and_then(|attrs| attrs.public_ipv6)));
+    }
+    let [mac, mac_v6] = record.macs();
+    cells.push(record.backend().unwrap_or(NONE).to_owned());
+    cells.push(or_none(mac.or(mac_v6)));
+    cells.push(
+        record
+            .life
+            .renewed()
+            .map_or(NONE.to_owned(), |ago| format!("{} ago", span(ago))),
+    );
+    cells.push(ends(&record.life));
+    cells.push(state(record).to_owned());
+    cells
+}
+
+fn state(record: &Record) -> &'static str {
+    match (record.conflicts.is_empty(), record.life) {
+        (false, Life::Reserved) => "reserved, CONFLICT",
+        (false, _) => "CONFLICT",
+        (true, Life::Reserved) => "reserved",
+        (true, _) => "leased",
+    }
+}
+
+fn ends(life: &Life) -> String {
+    match life {
+        Life::Reserved => "never".to_owned(),
+        Life::Unasked => NONE.to_owned(),
+        Life::Leased { left, .. } if left.is_zero() => "now".to_owned(),
+        Life::Leased { left, .. } => format!("in {}", span(*left)),
+    }
+}
+
+fn or_none(value: Option<impl ToString>) -> String {
+    value.map_or(NONE.to_owned(), |value| value.to_string())
+}
+
+/// A length of time in its two largest units.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest}s"),
+        (0, 0, _) => format!("{minutes}m{rest:02}s"),
+        (0, _, _) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
+}
+
+/// Columns two spaces apart.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, &width)| format!("{cell:<width$}  "))
+            .collect();
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Everything about one lease, a line each.
+pub(crate) fn details(record: &Record) -> String {
+    let attrs = record.attrs.as_ref().ok();
+    let (v4, v6) = record
+        .subnets
+        .map_or((None, None), |subnets| (subnets.v4, subnets.v6));
+    let public_ip = attrs
+        .map(|attrs| attrs.public_ip)
+        .filter(|ip| !ip.is_unspecified());
+    let [mac, mac_v6] = record.macs();
+    let renewed = record
+        .life
+        .renewed()
+        .map(|ago| format!("{} ago", span(ago)));
+    let granted = match record.life {
+        Life::Leased { granted, .. } => Some(span(granted)),
+        Life::Reserved | Life::Unasked => None,
+    };
+    let lease = (record.etcd_lease != 0).then(|| format!("{:x}", record.etcd_lease));
+    let mut rows = vec![
+        ("key", record.key.clone()),
+        ("subnet", or_none(v4)),
+        ("IPv6 subnet", or_none(v6)),
+        ("public IP", or_none(public_ip)),
+        (
+            "public IPv6",
+            or_none(attrs.and_then(|attrs| attrs.public_ipv6)),
+        ),
+        ("backend", record.backend().unwrap_or(NONE).to_owned()),
+        ("MAC", or_none(mac)),
+        ("MAC for IPv6", or_none(mac_v6)),
+        ("state", state(record).to_owned()),
+        ("granted for", or_none(granted)),
+        ("renewed", or_none(renewed)),
+        ("ends", ends(&record.life)),
+        ("etcd lease", or_none(lease)),
+        ("revision", record.revision.to_string()),
+        ("value", record.value.clone()),
+    ];
+    let conflicts = record.conflicts.iter();
+    rows.extend(conflicts.map(|conflict| ("conflict", conflict.clone())));
+    let line = |(name, value): (&str, String)| format!("{name:<14}{value}\n");
+    rows.into_iter().map(line).collect()
+}
+
+/// The word for what happened.
+fn word(news: &News) -> (&'static str, Option<&Record>) {
+    match news {
+        News::New(record) => ("new", Some(record)),
+        News::Renewed(record) => ("renewed", Some(record)),
+        News::Changed(record) => ("changed", Some(record)),
+        News::Deleted(record) => ("deleted", Some(record)),
+        News::Interrupted(_) => ("interrupted", None),
+    }
+}
+
+/// One thing that happened, in a line.
+pub(crate) fn news(news: &News) -> String {
+    let (word, record) = word(news);
+    let Some(record) = record else {
+        let News::Interrupted(reason) = news else {
+            return word.to_owned();
+        };
+        return format!("{word}: {reason}; retrying");
+    };
+    let what = match &record.attrs {
+        Err(reason) => format!("unreadable: {reason}"),
+        Ok(attrs) => {
+            let [mac, mac_v6] = record.macs();
+            let mut parts = vec![attrs.identity().to_string()];
+            parts.extend(record.backend().map(str::to_owned));
+            parts.extend(mac.or(mac_v6).map(|mac| mac.to_string()));
+            parts.join(" ")
+        }
+    };
+    let reserved = match record.life {
+        Life::Reserved => " reserved",
+        _ => "",
+    };
+    format!("{word:<8} {} {what}{reserved}", record.key)
+}
+
+/// One thing that happened, for programs.
+pub(crate) fn news_json(time: &str, news: &News) -> Value {
+    let (word, record) = word(news);
+    let reason = match news {
+        News::Interrupted(reason) => Some(reason),
+        _ => None,
+    };
+    json!({
+        "time": time,
+        "event": word,
+        "lease": record.map(Record::to_json),
+        "reason": reason,
+    })
+}
+
+#[cfg(test)]
+mod tests;
