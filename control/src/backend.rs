@@ -21,6 +21,7 @@ mod host_gw;
 mod mtu;
 mod peers;
 mod tunnel;
+mod udp;
 mod vxlan;
 
 use crate::config::{ConfigError, NetworkConfig};
@@ -82,6 +83,11 @@ pub enum BackendError {
     /// The device vanished while it was set up.
     #[error("{0} was removed while it was being set up; start again")]
     DeviceGone(String),
+    /// All names that a device could have are taken.
+    #[error(
+        "flannel0 and the next {} names for the device are taken by others; remove one: ip link del NAME", .0 - 1
+    )]
+    NoDevice(usize),
     /// The kernel refuses a change.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -162,6 +168,7 @@ impl Prepared {
     pub async fn new(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
         match config.backend.kind.as_str() {
             "vxlan" => vxlan::prepare(host, config).await,
+            "udp" => udp::prepare(host, config).await,
             "host-gw" => host_gw::prepare(host, config),
             "alloc" => Prepared::alloc(host, config),
             _ => Err(config.unknown_backend().into()),

@@ -5,6 +5,7 @@
 //! subnets, is refused.
 
 mod range;
+mod udp;
 mod vxlan;
 
 pub use crate::json::Object;
@@ -14,10 +15,11 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use range::Family;
 use serde::de::DeserializeOwned;
 use std::net::{Ipv4Addr, Ipv6Addr};
+pub use udp::UdpOptions;
 pub use vxlan::VxlanOptions;
 
 /// Backend types that can be asked for.
-pub const SUPPORTED_BACKENDS: [&str; 3] = ["vxlan", "host-gw", "alloc"];
+pub const SUPPORTED_BACKENDS: [&str; 4] = ["vxlan", "udp", "host-gw", "alloc"];
 
 /// Why a network config cannot be used. One line: the key, the value, the rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

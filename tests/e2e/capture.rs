@@ -46,7 +46,9 @@ const FIELDS: [&str; 29] = [
 pub(crate) struct Capture {
     tcpdump: Process,
     /// What of it tshark shows.
-    shown: &'static str,
+    shown: String,
+    /// A port, and what its datagrams hold.
+    tunnel: (u16, &'static str),
     file: PathBuf,
     log: PathBuf,
 }
@@ -54,15 +56,23 @@ pub(crate) struct Capture {
 impl Capture {
     /// Capture what passes the underlay device of a node.
     pub(crate) fn start(lab: &Lab, number: usize) -> Capture {
-        Capture::start_in(lab, &lab.node(number).ns, "udp.port==8472")
+        Capture::of_port(lab, number, 8472, "vxlan")
+    }
+
+    /// Capture what passes the underlay device of a node to this port, whose datagrams hold
+    /// `content`, a protocol in tshark's words.
+    pub(crate) fn of_port(lab: &Lab, number: usize, port: u16, content: &'static str) -> Capture {
+        let shown = format!("udp.port=={port}");
+        Capture::start_in(lab, &lab.node(number).ns, shown, (port, content))
     }
 
     /// Capture the TCP of a node's first pod as it leaves and reaches the pod.
     pub(crate) fn of_pod(lab: &Lab, number: usize) -> Capture {
-        Capture::start_in(lab, &lab.node(number).pod().unwrap().ns, "tcp")
+        let ns = &lab.node(number).pod().unwrap().ns;
+        Capture::start_in(lab, ns, "tcp".to_owned(), (8472, "vxlan"))
     }
 
-    fn start_in(lab: &Lab, ns: &Namespace, shown: &'static str) -> Capture {
+    fn start_in(lab: &Lab, ns: &Namespace, shown: String, tunnel: (u16, &'static str)) -> Capture {
         let file = lab.dir().join(format!("{}.pcap", ns.name()));
         let log = lab.dir().join(format!("{}.tcpdump.log", ns.name()));
         let mut command = ns.command("tcpdump");
@@ -76,6 +86,7 @@ impl Capture {
         Capture {
             tcpdump,
             shown,
+            tunnel,
             file,
             log,
         }
@@ -92,15 +103,16 @@ impl Capture {
         let mut command = Command::new("tshark");
         command.arg("-r").arg(&self.file);
         // Payload is noise, in which some dissector would see a protocol of its own.
+        let (port, content) = self.tunnel;
         for rule in [
-            "udp.port==1-8471,data",
-            "udp.port==8473-65535,data",
-            "tcp.port==1-65535,data",
-            "udp.port==8472,vxlan",
+            format!("udp.port==1-{},data", port - 1),
+            format!("udp.port=={}-65535,data", port + 1),
+            "tcp.port==1-65535,data".to_owned(),
+            format!("udp.port=={port},{content}"),
         ] {
-            command.args(["-d", rule]);
+            command.args(["-d", &rule]);
         }
-        command.args(["-Y", self.shown]);
+        command.args(["-Y", &self.shown]);
         for preference in [
             "ip.check_checksum:TRUE",
             "udp.check_checksum:TRUE",

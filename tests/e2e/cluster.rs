@@ -45,6 +45,11 @@ impl Cluster {
         Cluster::in_lab(new_lab(nodes, regime), CONFIG)
     }
 
+    /// As [`Cluster::empty`], with a network config of its own.
+    pub(crate) fn configured(nodes: usize, regime: Regime, config: &str) -> Cluster {
+        Cluster::in_lab(new_lab(nodes, regime), config)
+    }
+
     fn in_lab(lab: Lab, config: &str) -> Cluster {
         let etcd = Etcd::start(&lab, 1).unwrap();
         etcd.put(&format!("{PREFIX}/config"), config).unwrap();

@@ -29,4 +29,5 @@ mod secure_etcd;
 mod tls_cluster;
 mod traffic;
 mod tunnel_gso;
+mod udp;
 mod wire;

@@ -115,6 +115,11 @@ impl Agent {
         self.start_again()
     }
 
+    /// The binary that it runs.
+    pub fn binary(&self) -> &Path {
+        &self.options.binary
+    }
+
     /// The further flags it was last started with.
     pub fn flags(&self) -> &[String] {
         &self.options.flags

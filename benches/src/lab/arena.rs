@@ -1,7 +1,8 @@
 //! Two nodes with a pod each, and every contestant between them.
 
-use super::flannel::FlannelUdp;
+use super::flannel::{Program, Udp};
 use super::ovs::Ovs;
+use super::proxy::Proxy;
 use super::tuntap::TunTap;
 use super::{Cluster, Contestant, Error, Path, Pod, Result, Switch, netns, topology::ping};
 use std::time::Duration;
@@ -15,7 +16,9 @@ const REACH_LIMIT: Duration = Duration::from_secs(10);
 pub struct Arena {
     switch: Switch,
     tuntap: Option<TunTap>,
-    flannel: Option<FlannelUdp>,
+    proxies: Option<[Proxy; 2]>,
+    /// The udp backend and whose it is: there is one at a time, for they have the same device.
+    udp: Option<(Path, Udp)>,
     ovs: Option<Ovs>,
     /// The nodes and weft's agents.
     pub cluster: Cluster,
@@ -28,7 +31,8 @@ impl Arena {
         Ok(Arena {
             switch,
             tuntap: None,
-            flannel: None,
+            proxies: None,
+            udp: None,
             ovs: None,
             cluster,
         })
@@ -41,7 +45,8 @@ impl Arena {
             Path::Direct | Path::Kernel => {}
             Path::Weft => self.cluster.set_flags(contestant.flags)?,
             Path::TunTap => self.start_tuntap()?,
-            Path::FlannelUdp => self.start_flannel()?,
+            Path::UdpProxy => self.start_proxies()?,
+            Path::WeftUdp | Path::FlannelUdp => self.start_udp(contestant.path)?,
             Path::Ovs => self.start_ovs()?,
         }
         self.switch.choose(contestant.path)?;
@@ -66,16 +71,36 @@ impl Arena {
         Ok(())
     }
 
-    fn start_flannel(&mut self) -> Result<()> {
-        if self.flannel.is_some() {
+    fn start_proxies(&mut self) -> Result<()> {
+        let alive = |proxies: &[Proxy; 2]| proxies.iter().all(Proxy::is_alive);
+        if self.proxies.as_ref().is_some_and(alive) {
             return Ok(());
         }
-        let none = || Error::new("flanneld needs the network of weft's agents");
+        self.proxies = None;
+        let (lab, mtu) = (&self.cluster.lab, self.cluster.mtu());
+        self.proxies = Some(Proxy::beside(lab, 1, 2, mtu)?);
+        Ok(())
+    }
+
+    fn start_udp(&mut self, path: Path) -> Result<()> {
+        if self
+            .udp
+            .as_ref()
+            .is_some_and(|(running, _)| *running == path)
+        {
+            return Ok(());
+        }
+        self.udp = None;
+        let none = || Error::new("the udp backend needs the network of weft's agents");
         let network = self.cluster.envs.first().ok_or_else(none)?.network;
-        let none = || Error::new("flanneld needs etcd");
+        let program = match (path, self.cluster.agents.first()) {
+            (Path::WeftUdp, Some(agent)) => Program::Weft(agent.binary()),
+            _ => Program::Flanneld,
+        };
+        let none = || Error::new("the udp backend needs etcd");
         let etcd = self.cluster.etcd.as_ref().ok_or_else(none)?;
         let lab = &self.cluster.lab;
-        self.flannel = Some(FlannelUdp::start(lab, etcd, network, 1, 2)?);
+        self.udp = Some((path, Udp::start(lab, etcd, program, network, 1, 2)?));
         Ok(())
     }
 

@@ -76,6 +76,18 @@ pub static CONTESTANTS: &[Contestant] = &[
         Path::TunTap,
     ),
     beside(
+        "weft-udp",
+        "weft udp",
+        "weft with the udp backend, agents of its own",
+        Path::WeftUdp,
+    ),
+    beside(
+        "udp-proxy",
+        "udp proxy",
+        "a forwarder like flannel's udp proxy: one packet for each read and each send",
+        Path::UdpProxy,
+    ),
+    beside(
         "flannel-udp",
         "flannel udp",
         "flanneld from PATH with its udp backend",

@@ -1,34 +1,54 @@
-//! A real flanneld with its `udp` backend, where one is installed.
+//! The `udp` backend beside weft's agents: weft's own, or that of a real flanneld where one is
+//! installed.
 
-use super::{Error, Etcd, Lab, Process, Result, agent, netns, topology};
+use super::{Error, Etcd, Lab, Namespace, Process, Result, agent, netns, topology};
 use ipnet::Ipv4Net;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The TUN device of flanneld's `udp` backend.
+/// The TUN device of the `udp` backend.
 pub const DEVICE: &str = "flannel0";
 
-/// Its keys in etcd, away from weft's.
+/// Its keys in etcd, away from those of weft's agents.
 const PREFIX: &str = "/weft-lab/udp";
 
 /// Seconds that its leases live; flannel's own number.
 const LEASE: u32 = 86_400;
 
-/// flanneld on two nodes; stopped when dropped.
-#[derive(Debug)]
-pub struct FlannelUdp {
-    _ends: Vec<Process>,
+/// Whose backend it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Program<'a> {
+    /// flanneld from PATH.
+    Flanneld,
+    /// This `weft` binary.
+    Weft(&'a Path),
 }
 
-impl FlannelUdp {
+impl Program<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Program::Flanneld => "flanneld",
+            Program::Weft(_) => "weft",
+        }
+    }
+}
+
+/// The backend on two nodes. When it is dropped it stops, and its devices go.
+#[derive(Debug)]
+pub struct Udp {
+    ends: Vec<(Namespace, Process)>,
+}
+
+impl Udp {
     /// Start it on nodes `a` and `b` (numbers from 1) for the pod subnets that they have.
     pub fn start(
         lab: &Lab,
         etcd: &Etcd,
+        program: Program<'_>,
         network: Ipv4Net,
         a: usize,
         b: usize,
-    ) -> Result<FlannelUdp> {
+    ) -> Result<Udp> {
         // One bit wider than weft's: its route then stands behind weft's own.
         let network = network
             .supernet()
@@ -42,11 +62,22 @@ impl FlannelUdp {
             let value = format!(r#"{{"PublicIP":"{}","PublicIPv6":null}}"#, node.underlay);
             etcd.put_leased(&lease_key(subnet), &value, LEASE)?;
         }
-        let mut ends = Vec::new();
+        let mut udp = Udp { ends: Vec::new() };
         for number in [a, b] {
-            ends.push(start(lab, etcd, number)?);
+            let process = start(lab, etcd, program, number)?;
+            udp.ends.push((lab.node(number).ns.clone(), process));
         }
-        Ok(FlannelUdp { _ends: ends })
+        Ok(udp)
+    }
+}
+
+impl Drop for Udp {
+    fn drop(&mut self) {
+        for (ns, process) in &mut self.ends {
+            // Whatever is left of it goes with the namespace.
+            let _ = process.stop();
+            let _ = ns.ip(&format!("link del {DEVICE}"));
+        }
     }
 }
 
@@ -59,12 +90,20 @@ fn lease_key(subnet: Ipv4Net) -> String {
     format!("{PREFIX}/subnets/{base}-{len}")
 }
 
-/// Start one node's flanneld and wait for its device.
-fn start(lab: &Lab, etcd: &Etcd, number: usize) -> Result<Process> {
-    let node = lab.node(number);
-    let dir: PathBuf = lab.dir().join(format!("flannel{number}"));
+/// Start one node's and wait for its device.
+fn start(lab: &Lab, etcd: &Etcd, program: Program<'_>, number: usize) -> Result<Process> {
+    let (node, name) = (lab.node(number), program.name());
+    let dir: PathBuf = lab.dir().join(format!("{name}-udp{number}"));
     fs::create_dir_all(&dir).map_err(|e| Error::because(dir.display(), e))?;
-    let mut command = node.ns.command("flanneld");
+    let mut command = match program {
+        Program::Flanneld => node.ns.command("flanneld"),
+        Program::Weft(binary) => {
+            let mut command = node.ns.command(binary);
+            command.arg("agent");
+            command.arg(format!("--state-dir={}", dir.join("state").display()));
+            command
+        }
+    };
     command.arg(format!("-etcd-endpoints={}", etcd.endpoint()));
     command.arg(format!("-etcd-prefix={PREFIX}"));
     command.arg(format!("-iface={}", topology::UNDERLAY));
@@ -80,8 +119,8 @@ fn start(lab: &Lab, etcd: &Etcd, number: usize) -> Result<Process> {
         ended.is_some() || (env.exists() && up().is_ok_and(|text| !text.is_empty()))
     });
     let what = match ended {
-        Some(status) => format!("flanneld on node {number} ended ({status})"),
-        None if !ready => format!("flanneld on node {number} is not up in time; its log ends"),
+        Some(status) => format!("{name} on node {number} ended ({status})"),
+        None if !ready => format!("{name} on node {number} is not up in time; its log ends"),
         None => return Ok(process),
     };
     Err(Error::because(what, agent::tail(&log, 2)))

@@ -18,6 +18,7 @@ pub mod netns;
 pub mod ovs;
 pub mod path;
 pub mod peers_file;
+pub mod proxy;
 pub mod regime;
 pub mod tools;
 pub mod topology;

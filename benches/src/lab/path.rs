@@ -4,7 +4,9 @@
 //! subnet diverts traffic to another tunnel or straight to the other node. Pods, their MTU and
 //! their connections' addresses are the same on all ways.
 
-use super::{Error, Lab, Namespace, Result, Vtep, VxlanSpec, flannel, ovs, topology, tuntap};
+use super::{
+    Error, Lab, Namespace, Result, Vtep, VxlanSpec, flannel, ovs, proxy, topology, tuntap,
+};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
@@ -19,6 +21,10 @@ pub enum Path {
     Weft,
     /// The one-packet-at-a-time forwarder, see [`super::tuntap`].
     TunTap,
+    /// A forwarder like flannel's udp proxy, see [`super::proxy`].
+    UdpProxy,
+    /// weft's `udp` backend, see [`super::flannel`].
+    WeftUdp,
     /// flanneld's `udp` backend, see [`super::flannel`].
     FlannelUdp,
     /// Open vSwitch's userspace datapath, see [`super::ovs`].
@@ -84,7 +90,10 @@ impl Switch {
                     Some((dev, format!("via {base} dev {dev} onlink")))
                 }
                 Path::TunTap => Some((tuntap::DEVICE, format!("dev {}", tuntap::DEVICE))),
-                Path::FlannelUdp => Some((flannel::DEVICE, format!("dev {}", flannel::DEVICE))),
+                Path::UdpProxy => Some((proxy::DEVICE, format!("dev {}", proxy::DEVICE))),
+                Path::WeftUdp | Path::FlannelUdp => {
+                    Some((flannel::DEVICE, format!("dev {}", flannel::DEVICE)))
+                }
                 Path::Ovs => {
                     let (via, dev) = (side.other_gateway, ovs::DEVICE);
                     Some((dev, format!("via {via} dev {dev}")))

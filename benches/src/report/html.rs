@@ -222,8 +222,8 @@ fn figure_cell(summary: Summary) -> String {
 fn class(contestant: &Contestant) -> &'static str {
     match contestant.path {
         Path::Kernel => "kernel",
-        Path::Weft => "weft",
-        Path::Direct | Path::TunTap | Path::FlannelUdp | Path::Ovs => "other",
+        Path::Weft | Path::WeftUdp => "weft",
+        Path::Direct | Path::TunTap | Path::UdpProxy | Path::FlannelUdp | Path::Ovs => "other",
     }
 }
 

@@ -12,7 +12,8 @@ use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
-use weft_dataplane::worker::tunnel::TunnelState;
+use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::worker::tunnel::{TunnelGso, TunnelState};
 use weft_dataplane::worker::{self, Engine, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
@@ -96,7 +97,10 @@ impl Dataplane {
             outer_df: options.outer_df,
             udp_gso: options.udp_gso,
             udp_gro: options.udp_gro,
-            tunnel_gso: options.tunnel_gso,
+            tunnel_gso: match plan.wire {
+                Wire::Vxlan => options.tunnel_gso,
+                Wire::Ip => TunnelGso::Off,
+            },
             spin: options.spin,
             underlay: host.underlay.index,
         };

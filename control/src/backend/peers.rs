@@ -42,7 +42,7 @@ pub(super) struct Peers {
 /// Why a lease gives no usable peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Complaint {
-    #[error("its backend is {found:?}, not {own:?}; this node cannot reach it")]
+    #[error("its backend is {}, not {}; this node cannot reach it", named(.found), named(.own))]
     OtherBackend { found: String, own: &'static str },
     #[error("it has no {0} subnet or no {0} address; this node cannot reach it over {0}")]
     OtherFamily(Family),
@@ -50,6 +50,14 @@ enum Complaint {
     BadData(BadAttrs),
     #[error("its public address {0} is no address of a host")]
     BadAddress(IpAddr),
+}
+
+/// A `BackendType` for people.
+fn named(backend: &str) -> &str {
+    match backend {
+        "" => "udp or alloc, which have no type",
+        typed => typed,
+    }
 }
 
 impl Peers {

@@ -22,7 +22,7 @@ pub(super) struct Plan {
     pub device: String,
     /// The form of the frames.
     pub wire: Wire,
-    /// VXLAN network identifier.
+    /// VXLAN network identifier, of no meaning without VXLAN.
     pub vni: u32,
     /// Whether VXLAN headers may carry a group policy.
     pub gbp: bool,
@@ -63,14 +63,17 @@ impl Prepared {
             _ => {
                 dataplane::await_port(plan.local, plan.port).await?;
                 let tun = dataplane::open_device(&plan.device, &host.options)?;
-                let mac = mac_store::load_or_create(state_dir, &plan.device)?;
+                let mac = match plan.wire {
+                    Wire::Vxlan => mac_store::load_or_create(state_dir, &plan.device)?,
+                    Wire::Ip => [0; 6],
+                };
                 (mac, Device::Ours(tun))
             }
         };
         Ok(Prepared { plan, mac, device })
     }
 
-    /// The VtepMAC of this node.
+    /// The VtepMAC of this node; zero without VXLAN.
     pub(super) fn mac(&self) -> [u8; 6] {
         self.mac
     }

@@ -155,6 +155,7 @@ mod tests {
             txqueuelen: 1000,
             mac: None,
             up: true,
+            carrier: true,
             loopback: name == "lo",
         }
     }

@@ -58,6 +58,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Administratively up.
     pub up: bool,
+    /// Has a carrier: of a TUN that is up, that a process holds it.
+    pub carrier: bool,
     /// A loopback interface.
     pub loopback: bool,
 }
@@ -344,6 +346,7 @@ fn link_from(message: &LinkMessage) -> Link {
         txqueuelen: 0,
         mac: None,
         up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
         loopback: message.header.link_layer_type == LinkLayerType::Loopback,
     };
     for attribute in &message.attributes {

@@ -1,0 +1,94 @@
+//! The udp backend: IPv4 packets as they are in UDP datagrams, in the format of flannel's
+//! proxy.
+
+use super::peers::PeerKind;
+use super::tunnel::{self, Plan};
+use super::{BackendError, Family, Host, Prepared, PreparedCarrier, dataplane, mtu};
+use crate::config::{NetworkConfig, UdpOptions};
+use crate::host::link::{self, Existing};
+use crate::lease::LeaseAttrs;
+use std::time::{Duration, Instant};
+use weft_dataplane::wire::frame::Wire;
+
+/// The `BackendType` of udp leases: none. Those of alloc nodes look the same, and are peers as
+/// with flannel.
+const BACKEND: &str = "";
+
+/// Device names that are tried, from `flannel0` on.
+const DEVICES: usize = 16;
+
+/// How long the device of an agent that has ended may stay taken: the kernel tears its
+/// io_uring instances down in the background.
+const RELEASE_GRACE: Duration = Duration::from_millis(500);
+
+/// Pause between two looks whether it is free.
+const RELEASE_POLL: Duration = Duration::from_millis(10);
+
+/// Device and port.
+pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+    let options = UdpOptions::parse(config)?;
+    let (family, local) = (Family::V4, host.local(Family::V4)?);
+    let (public, _) = host.public_addresses(config)?;
+    let public = public.ok_or_else(|| BackendError::NoAddress {
+        iface: host.underlay.name.clone(),
+        family,
+    })?;
+    let mtu = mtu::of_device(&host.underlay, family, None, UdpOptions::OVERHEAD)?;
+    // Once the port is free, so is the device of an agent that had both.
+    dataplane::await_port(local, options.port).await?;
+    let plan = Plan {
+        device: device(&host).await?,
+        wire: Wire::Ip,
+        vni: 0,
+        gbp: false,
+        local,
+        port: options.port,
+        mtu,
+    };
+    let carrier = PreparedCarrier {
+        peers: PeerKind {
+            family,
+            backend: BACKEND,
+            has_mac: false,
+        },
+        tunnel: Some(tunnel::Prepared::new(plan, &host).await?),
+        direct: None,
+    };
+    Ok(Prepared {
+        attrs: LeaseAttrs::udp(public),
+        mtu,
+        carriers: vec![carrier],
+        host,
+    })
+}
+
+/// The first of `flannel0`, `flannel1` and so on that is free or was left by an earlier run.
+async fn device(host: &Host) -> Result<String, BackendError> {
+    for number in 0..DEVICES {
+        let name = format!("flannel{number}");
+        if is_free(host, &name).await? {
+            return Ok(name);
+        }
+    }
+    Err(BackendError::NoDevice(DEVICES))
+}
+
+/// Whether there is no such device, or a TUN that nobody holds.
+async fn is_free(host: &Host, name: &str) -> Result<bool, BackendError> {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        let Some(found) = host.netlink.link(name).await? else {
+            return Ok(true);
+        };
+        if link::existing(&found) != Ok(Existing::Tun) {
+            return Ok(false);
+        }
+        if !found.carrier {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(RELEASE_POLL).await;
+    }
+}
