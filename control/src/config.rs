@@ -98,7 +98,7 @@ pub struct BackendConfig {
 impl NetworkConfig {
     /// Read the config, fill in defaults and check every rule.
     pub fn parse(text: &str) -> Result<NetworkConfig, ConfigError> {
-        let keys = Object::parse(text).map_err(|error| ConfigError::Json(error.to_string()))?;
+        let keys = Object::parse(text).map_err(ConfigError::Json)?;
         let enable_ipv4 = value(&keys, "EnableIPv4", "true or false")?.unwrap_or(true);
         let enable_ipv6 = value(&keys, "EnableIPv6", "true or false")?.unwrap_or(false);
         if !enable_ipv4 && !enable_ipv6 {

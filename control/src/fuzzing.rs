@@ -131,8 +131,10 @@ pub fn flags(data: &[u8]) {
     match flags::parse(args, variable) {
         Ok(command) => assert!(!format!("{command:?}").contains(SECRET)),
         Err(reason) => {
-            assert!(!reason.to_string().contains(SECRET));
-            one_line(&reason);
+            let reason = reason.to_string();
+            assert!(!reason.contains(SECRET));
+            // As long as what was typed.
+            assert!(!reason.chars().any(char::is_control), "{reason:?}");
         }
     }
 }
@@ -145,6 +147,11 @@ pub fn subnets_file(data: &[u8]) {
     {
         one_line(&reason);
     }
+}
+
+/// Read `data` as what the firewall tools list.
+pub fn firewall_listing(data: &[u8]) {
+    crate::host::firewall::read_listing(&text(data));
 }
 
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {

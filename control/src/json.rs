@@ -1,6 +1,6 @@
 //! JSON objects as Go's `encoding/json` reads them into a struct.
 
-use crate::text::shown;
+use crate::text::{one_line, shown};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -20,9 +20,9 @@ pub struct WrongType {
 }
 
 impl Object {
-    /// Read an object; `null` counts as an empty one, as in Go.
-    pub fn parse(text: &str) -> Result<Object, serde_json::Error> {
-        serde_json::from_str(text)
+    /// Read an object; `null` counts as an empty one, as in Go. The error is one line.
+    pub fn parse(text: &str) -> Result<Object, String> {
+        serde_json::from_str(text).map_err(|error: serde_json::Error| one_line(&error.to_string()))
     }
 
     /// The value of `key` as written, `null` included.

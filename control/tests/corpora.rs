@@ -8,6 +8,7 @@ type Target = fn(&[u8]);
 
 /// The corpora and what they are fed to; one directory of `fuzz/corpus` each.
 const TARGETS: &[(&str, Target)] = &[
+    ("firewall_listing", fuzzing::firewall_listing),
     ("flags", fuzzing::flags),
     ("lease_key", fuzzing::lease_key),
     ("lease_value", fuzzing::lease_value),

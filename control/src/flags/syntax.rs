@@ -2,6 +2,7 @@
 
 use super::FlagError;
 use super::table::{self, Flag, Kind, TABLE};
+use crate::text::shown;
 
 /// Flags with their values, in the order given.
 pub(super) type Given = Vec<(&'static Flag, String)>;
@@ -94,6 +95,7 @@ fn known(name: &str) -> Result<&'static Flag, FlagError> {
         "" => FlagError("a flag without a name; see -help".to_owned()),
         name => {
             let nearest = table::nearest(name.trim_start_matches('-'));
+            let name = shown(name);
             FlagError(format!("unknown flag -{name}; did you mean -{nearest}?"))
         }
     })

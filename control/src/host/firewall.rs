@@ -434,5 +434,17 @@ impl FirewallError {
     }
 }
 
+/// Read `text` as a listing of either tool, as a check and a removal do. For fuzzing.
+pub(crate) fn read_listing(text: &str) {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let network = IpNet::V4(Ipv4Net::new_assert([10, 5, 0, 0].into(), 16));
+    let subnet = IpNet::V4(Ipv4Net::new_assert([10, 5, 1, 0].into(), 24));
+    let ends = Ends { network, subnet };
+    let rules = rules::masquerade(&ends, Flavour::Iptables, true);
+    iptables::read_any(&lines, &iptables::masquerade_chain(&rules));
+    iptables::read_any(&lines, &iptables::forward_chain(network));
+    nftables::read_any(&lines);
+}
+
 #[cfg(test)]
 mod tests;

@@ -124,7 +124,7 @@ impl LeaseAttrs {
     /// Read a value by Go's rules: case of keys does not matter, unknown keys are ignored, and
     /// a missing PublicIP is 0.0.0.0. One of the two addresses must be there.
     pub fn parse(text: &str) -> Result<LeaseAttrs, BadAttrs> {
-        let keys = Object::parse(text).map_err(|error| BadAttrs::Json(error.to_string()))?;
+        let keys = Object::parse(text).map_err(BadAttrs::Json)?;
         let public_ip: Option<Ipv4Addr> = get(&keys, "PublicIP", "an IPv4 address")?;
         let public_ipv6 = get(&keys, "PublicIPv6", "an IPv6 address")?;
         if public_ip.is_none() && public_ipv6.is_none() {
@@ -167,7 +167,7 @@ impl PartialEq for LeaseAttrs {
 impl VxlanData {
     /// Read a peer's data by Go's rules; the VNI may be absent.
     pub fn parse(text: &str) -> Result<VxlanData, BadAttrs> {
-        let keys = Object::parse(text).map_err(|error| BadAttrs::Json(error.to_string()))?;
+        let keys = Object::parse(text).map_err(BadAttrs::Json)?;
         let mac: String = get(&keys, "VtepMAC", "a string")?.ok_or(BadAttrs::Missing("VtepMAC"))?;
         let MacAddr(vtep_mac) = mac.parse().map_err(|_| BadAttrs::Invalid {
             key: "VtepMAC",

@@ -186,6 +186,21 @@ fn parse(lines: &[String], chain: &Chain) -> Listed {
     listed
 }
 
+/// Look for `chain` in any lines, and check that what would remove our chains touches no
+/// others. For fuzzing.
+pub(super) fn read_any(lines: &[String], chain: &Chain) {
+    let ours = lines.iter().filter(|line| concerns(line, chain));
+    let listed = parse(&ours.cloned().collect::<Vec<_>>(), chain);
+    if chain.fault(&listed).is_none() {
+        assert_eq!(chain.own(&listed).count(), chain.rules.len());
+    }
+    for line in removal(lines).lines() {
+        let ours = CHAINS.iter().any(|chain| line.contains(chain.1));
+        assert!(ours || line.starts_with('*') || line == "COMMIT", "{line}");
+    }
+    Version::parse(&lines.concat());
+}
+
 /// The name in a `:NAME POLICY [packets:bytes]` line.
 fn declared(line: &str) -> Option<&str> {
     line.strip_prefix(':')?.split(' ').next()
