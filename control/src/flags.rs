@@ -11,6 +11,7 @@ mod options;
 mod syntax;
 mod table;
 
+use crate::text::escaped;
 pub use options::{Admit, AgentOptions, EtcdOptions, FirewallOptions, InterfaceOptions, Secret};
 use table::Flag;
 pub use weft_dataplane::worker::Engine;
@@ -49,6 +50,13 @@ impl FlagError {
 /// A variable `FLANNELD_<NAME>` counts if its flag is not on the command line and it is not
 /// empty; if its value is no value of the flag's type it is ignored with a warning.
 pub fn parse(
+    args: impl IntoIterator<Item = String>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Command, FlagError> {
+    read(args, env).map_err(|FlagError(reason)| FlagError(escaped(&reason)))
+}
+
+fn read(
     args: impl IntoIterator<Item = String>,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Command, FlagError> {

@@ -16,6 +16,11 @@ pub(crate) fn one_line(reason: &str) -> String {
     fit(reason, REASON_MAX)
 }
 
+/// Text that people typed, on one line.
+pub(crate) fn escaped(text: &str) -> String {
+    fit(text, usize::MAX)
+}
+
 /// The text with control characters escaped, cut after `max` characters.
 fn fit(text: &str, max: usize) -> String {
     let mut fitted = String::new();
