@@ -41,36 +41,37 @@ fn act(args: &Args) -> Result<(), String> {
 }
 
 fn list(admin: &Admin, json: bool) -> Result<(), String> {
-    let listing = admin.list().map_err(|error| error.to_string())?;
+    let mut listing = admin.list().map_err(|error| error.to_string())?;
+    let asked = admin.ask_ends(&mut listing.records);
+    asked.map_err(|error| error.to_string())?;
     if json {
-        return print_json(&listing.records.iter().collect::<Vec<_>>());
+        return print_json(&listing.records);
     }
     print(&table::list(&listing.records));
-    match listing.config {
-        Ok(_) => Ok(()),
-        Err(reason) => {
-            print(&format!("\n{reason}\n"));
-            Ok(())
-        }
+    if let Err(reason) = listing.config {
+        print(&format!("{reason}\n"));
     }
+    Ok(())
 }
 
 fn show(admin: &Admin, what: &str, json: bool) -> Result<(), String> {
     let listing = admin.list().map_err(|error| error.to_string())?;
-    let found = find(&listing.records, what);
+    let mut found: Vec<Record> = find(&listing.records, what).into_iter().cloned().collect();
     if found.is_empty() {
         return Err(format!("no lease has the key, subnet or address {what}"));
     }
+    let asked = admin.ask_ends(&mut found);
+    asked.map_err(|error| error.to_string())?;
     if json {
         return print_json(&found);
     }
-    let texts: Vec<String> = found.into_iter().map(table::details).collect();
+    let texts: Vec<String> = found.iter().map(table::details).collect();
     print(&texts.join("\n"));
     Ok(())
 }
 
-fn print_json(records: &[&Record]) -> Result<(), String> {
-    let values: Vec<_> = records.iter().map(|record| record.to_json()).collect();
+fn print_json(records: &[Record]) -> Result<(), String> {
+    let values: Vec<_> = records.iter().map(Record::to_json).collect();
     let text = serde_json::to_string_pretty(&values).map_err(|error| error.to_string())?;
     print(&(text + "\n"));
     Ok(())

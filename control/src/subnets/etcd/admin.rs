@@ -71,9 +71,21 @@ impl Admin {
         Ok(Admin { runtime, keys })
     }
 
-    /// All leases, with what is wrong with them.
+    /// All leases, with what is wrong with them; their ends have not been asked for.
     pub fn list(&self) -> Result<Listing, AdminError> {
         self.runtime.block_on(self.keys.list())
+    }
+
+    /// Put down when each lease ends. That takes a request for each.
+    pub fn ask_ends(&self, records: &mut [Record]) -> Result<(), AdminError> {
+        let leases: Vec<i64> = records.iter().map(|record| record.etcd_lease).collect();
+        let lives = stream::iter(leases).map(|lease| self.keys.life(lease));
+        let lives = lives.buffered(ASKED_AT_ONCE).try_collect();
+        let lives: Vec<Life> = self.runtime.block_on(lives)?;
+        for (record, life) in records.iter_mut().zip(lives) {
+            record.life = life;
+        }
+        Ok(())
     }
 
     /// Make a reservation, or turn a node's lease into one.
@@ -116,14 +128,10 @@ impl Keys {
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
         let outcome = self.connection.call(what, request).await;
-        outcome.map_err(|failure| self.error(failure))
-    }
-
-    fn error(&self, failure: Failure) -> AdminError {
-        match failure {
+        outcome.map_err(|failure| match failure {
             Failure::Refused(reason) => AdminError::Refused(reason),
             Failure::Unreachable => AdminError::Unreachable(self.connection.outage()),
-        }
+        })
     }
 
     /// All keys as they are, and the revision that this was at.
@@ -158,12 +166,7 @@ impl Keys {
     async fn list(&self) -> Result<Listing, AdminError> {
         let config = self.config().await?;
         let (kvs, _) = self.read().await?;
-        let lives = stream::iter(&kvs).map(|kv| self.life(kv.lease()));
-        let lives: Vec<Life> = lives.buffered(ASKED_AT_ONCE).try_collect().await?;
         let mut records = self.records(&kvs);
-        for (record, life) in records.iter_mut().zip(lives) {
-            record.life = life;
-        }
         conflicts::mark(&mut records, config.as_ref().ok());
         records.sort_by_key(|record| (record.subnets.is_none(), record.subnets));
         Ok(Listing { config, records })

@@ -94,6 +94,8 @@ impl Connection {
             Some((name, password)) => ConnectOptions::new().with_user(name, password.reveal()),
             None => ConnectOptions::new(),
         };
+        // All nodes may be given the same list: they spread over the servers.
+        let first = rand::rng().random_range(0..servers.len());
         let connection = Connection {
             servers,
             tls,
@@ -101,7 +103,7 @@ impl Connection {
             asker: Asker::new(options, prefix),
             timing,
             state: Mutex::new(State {
-                current: 0,
+                current: first,
                 link: None,
                 links: 0,
                 outage: None,
