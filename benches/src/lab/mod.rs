@@ -117,9 +117,8 @@ pub fn skips_test() -> bool {
 pub fn skips_test_without(files: &[(&str, &str)]) -> bool {
     let missing = || tools::missing().map(|missing| missing.to_string());
     let absent = || {
-        let absent = files
-            .iter()
-            .find(|(file, _)| !std::path::Path::new(file).exists());
+        let there = |file: &str| std::path::Path::new(file).exists() || tools::in_path(file);
+        let absent = files.iter().find(|(file, _)| !there(file));
         absent.map(|(file, package)| format!("there is no {file}; try `apt-get install {package}`"))
     };
     match unavailable().or_else(missing).or_else(absent) {
