@@ -6,7 +6,7 @@
 //! | IPv4 with DF clear, and each datagram of such a super-packet | fragments | is not told |
 //! | anything else | goes as it is where IP may fragment outer packets, else it is dropped | is told |
 //!
-//! To tell is to write an ICMP error to the TUN, see [`reply`](super::reply).
+//! To tell is to write an ICMP error to the TUN, see the module `reply`.
 
 use super::encap::{self, Egress, MAX_HEADER};
 use crate::offload::fragment::Fragmenter;
