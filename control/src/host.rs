@@ -11,6 +11,7 @@ pub mod mac_store;
 pub mod netlink;
 pub mod route;
 pub mod subnet_env;
+pub mod suspend;
 pub mod sysctl;
 
 mod atomic_file;

@@ -9,7 +9,7 @@ mod key;
 
 pub use attrs::{BadAttrs, LeaseAttrs, VxlanData};
 use ipnet::{Ipv4Net, Ipv6Net};
-pub use keeper::{Keeper, LeaseEnd, Seen};
+pub use keeper::{Keeper, LeaseEnd, Loss, Seen};
 pub use key::{BadKey, SubnetKey};
 use std::fmt;
 use std::time::Instant;

@@ -7,6 +7,7 @@ use crate::config::NetworkConfig;
 use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -52,9 +53,9 @@ pub enum SubnetError {
     )]
     OutOfSubnets {
         /// First subnet of the range.
-        min: std::net::Ipv4Addr,
+        min: IpAddr,
         /// Last subnet of the range.
-        max: std::net::Ipv4Addr,
+        max: IpAddr,
         /// Prefix length of a subnet.
         len: u8,
     },
@@ -77,7 +78,8 @@ pub trait SubnetManager: Send + Sync {
         previous: &Previous,
     ) -> impl Future<Output = Result<Lease, SubnetError>> + Send;
 
-    /// Renew the lease `margin` before each end, until it is no longer this node's.
+    /// Renew the lease `margin` before each end, and take it again if it is lost and still
+    /// free, until it is no longer this node's.
     fn keep(&self, lease: Lease, margin: Duration) -> impl Future<Output = LeaseEnd> + Send;
 
     /// Send all other nodes' leases, then every change, until the receiver is dropped.

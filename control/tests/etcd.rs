@@ -5,6 +5,10 @@
 
 #[path = "etcd/acquire.rs"]
 mod acquire;
+#[path = "etcd/changes.rs"]
+mod changes;
+#[path = "etcd/dual.rs"]
+mod dual;
 #[path = "etcd/keep.rs"]
 mod keep;
 #[path = "etcd/lab.rs"]
@@ -19,6 +23,8 @@ mod pki;
 mod tls;
 #[path = "support/tls_cluster.rs"]
 mod tls_cluster;
+#[path = "etcd/together.rs"]
+mod together;
 #[path = "etcd/watch.rs"]
 mod watch;
 

@@ -1,78 +1,153 @@
-//! Which subnet to ask for.
+//! Which subnet to ask for: the same rules for both address families.
 
 use super::SubnetKey;
 use crate::config::NetworkConfig;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use rand::{Rng, RngExt};
 
 /// How many free subnets one pick is made from.
 pub const CANDIDATES_MAX: usize = 100;
 
+/// What a network gives out of one address family. Addresses are written as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First address of the first subnet.
+    pub min: u128,
+    /// First address of the last subnet.
+    pub max: u128,
+    /// Prefix length of each subnet.
+    pub len: u8,
+    /// How many addresses a subnet has.
+    step: u128,
+}
+
+/// A subnet of one address family.
+pub trait Subnet: Copy + PartialEq {
+    /// What the network gives out of this family; `None` if it does not have it.
+    fn range(config: &NetworkConfig) -> Option<Range>;
+    /// The subnet of prefix length `len` that begins at an address.
+    fn at(first: u128, len: u8) -> Option<Self>;
+    /// First and last address.
+    fn bounds(&self) -> (u128, u128);
+    /// Prefix length.
+    fn length(&self) -> u8;
+}
+
+impl Subnet for Ipv4Net {
+    fn range(config: &NetworkConfig) -> Option<Range> {
+        config.enable_ipv4.then(|| Range {
+            min: u32::from(config.subnet_min).into(),
+            max: u32::from(config.subnet_max).into(),
+            len: config.subnet_len,
+            step: 1 << (32 - config.subnet_len),
+        })
+    }
+
+    fn at(first: u128, len: u8) -> Option<Ipv4Net> {
+        let first = u32::try_from(first).ok()?;
+        Ipv4Net::new(first.into(), len).ok()
+    }
+
+    fn bounds(&self) -> (u128, u128) {
+        (
+            u32::from(self.network()).into(),
+            u32::from(self.broadcast()).into(),
+        )
+    }
+
+    fn length(&self) -> u8 {
+        self.prefix_len()
+    }
+}
+
+impl Subnet for Ipv6Net {
+    fn range(config: &NetworkConfig) -> Option<Range> {
+        config.enable_ipv6.then(|| Range {
+            min: config.ipv6_subnet_min.into(),
+            max: config.ipv6_subnet_max.into(),
+            len: config.ipv6_subnet_len,
+            step: 1 << (128 - config.ipv6_subnet_len),
+        })
+    }
+
+    fn at(first: u128, len: u8) -> Option<Ipv6Net> {
+        Ipv6Net::new(first.into(), len).ok()
+    }
+
+    fn bounds(&self) -> (u128, u128) {
+        (self.network().into(), self.broadcast().into())
+    }
+
+    fn length(&self) -> u8 {
+        self.prefix_len()
+    }
+}
+
 /// Whether the config allows a lease of these subnets: inside the range, of the exact
 /// length, and of exactly the families that the network has.
 pub fn compatible(config: &NetworkConfig, key: &SubnetKey) -> bool {
-    let v4 = match key.v4 {
-        None => !config.enable_ipv4,
-        Some(v4) => {
-            config.enable_ipv4
-                && v4.prefix_len() == config.subnet_len
-                && (config.subnet_min..=config.subnet_max).contains(&v4.network())
-        }
-    };
-    let v6 = match key.v6 {
-        None => !config.enable_ipv6,
-        Some(v6) => {
-            config.enable_ipv6
-                && v6.prefix_len() == config.ipv6_subnet_len
-                && (config.ipv6_subnet_min..=config.ipv6_subnet_max).contains(&v6.network())
-        }
-    };
-    v4 && v6
+    family_fits(config, key.v4) && family_fits(config, key.v6)
+}
+
+fn family_fits<S: Subnet>(config: &NetworkConfig, subnet: Option<S>) -> bool {
+    match subnet {
+        None => S::range(config).is_none(),
+        Some(subnet) => fits(config, &subnet),
+    }
+}
+
+/// Whether the config gives out this very subnet.
+pub fn fits<S: Subnet>(config: &NetworkConfig, subnet: &S) -> bool {
+    let (first, _) = subnet.bounds();
+    S::range(config).is_some_and(|range| {
+        subnet.length() == range.len && (range.min..=range.max).contains(&first)
+    })
+}
+
+/// Whether two subnets share an address.
+pub fn overlap<S: Subnet>(one: &S, other: &S) -> bool {
+    let ((first, last), (other_first, other_last)) = (one.bounds(), other.bounds());
+    first <= other_last && other_first <= last
 }
 
 /// Whether a subnet shares no address with any of `taken`.
-pub fn is_free(subnet: Ipv4Net, taken: &[Ipv4Net]) -> bool {
-    let overlaps = |other: &Ipv4Net| other.contains(&subnet) || subnet.contains(other);
-    !taken.iter().any(overlaps)
+pub fn is_free<S: Subnet>(subnet: &S, taken: &[S]) -> bool {
+    !taken.iter().any(|other| overlap(subnet, other))
 }
 
 /// The first `limit` free subnets of the config's range, in ascending order.
-pub fn candidates(config: &NetworkConfig, taken: &[Ipv4Net], limit: usize) -> Vec<Ipv4Net> {
-    let step = 1_u64 << (32 - u32::from(config.subnet_len));
-    let last = u64::from(u32::from(config.subnet_max));
-    let mut taken: Vec<(u64, u64)> = taken.iter().map(bounds).collect();
+pub fn candidates<S: Subnet>(config: &NetworkConfig, taken: &[S], limit: usize) -> Vec<S> {
+    let Some(range) = S::range(config) else {
+        return Vec::new();
+    };
+    let mut taken: Vec<(u128, u128)> = taken.iter().map(S::bounds).collect();
     taken.sort_unstable();
     let mut next = taken.iter().peekable();
-    let mut at = u64::from(u32::from(config.subnet_min));
+    let mut at = Some(range.min);
     let mut free = Vec::new();
-    while at <= last && free.len() < limit {
-        // Sorted by first address: those that end before `at` are behind us for good.
-        while next.next_if(|(_, end)| *end < at).is_some() {}
-        match next.peek() {
-            Some((first, end)) if *first < at + step => at = (end / step + 1) * step,
+    while let Some(first) = at.filter(|first| *first <= range.max)
+        && free.len() < limit
+    {
+        // Sorted by first address: those that end before `first` are behind us for good.
+        while next.next_if(|(_, end)| *end < first).is_some() {}
+        let last = first + (range.step - 1);
+        at = match next.peek() {
+            Some((start, end)) if *start <= last => (end / range.step + 1).checked_mul(range.step),
             _ => {
-                free.extend(Ipv4Net::new((at as u32).into(), config.subnet_len));
-                at += step;
+                free.extend(S::at(first, range.len));
+                first.checked_add(range.step)
             }
-        }
+        };
     }
     free
 }
 
 /// One of the candidates, all equally likely.
-pub fn pick(candidates: &[Ipv4Net], rng: &mut impl Rng) -> Option<Ipv4Net> {
+pub fn pick<S: Copy>(candidates: &[S], rng: &mut impl Rng) -> Option<S> {
     match candidates {
         [] => None,
         some => Some(some[rng.random_range(..some.len())]),
     }
-}
-
-/// First and last address of a subnet.
-fn bounds(net: &Ipv4Net) -> (u64, u64) {
-    (
-        u32::from(net.network()).into(),
-        u32::from(net.broadcast()).into(),
-    )
 }
 
 #[cfg(test)]
@@ -141,7 +216,7 @@ mod tests {
     #[test]
     fn candidates_skip_whatever_overlaps_a_lease() {
         let config = small();
-        let all = candidates(&config, &[], 100);
+        let all = candidates::<Ipv4Net>(&config, &[], 100);
         assert_eq!(
             all,
             ["10.1.5.0/24", "10.1.6.0/24", "10.1.7.0/24", "10.1.8.0/24"].map(net)
@@ -155,22 +230,34 @@ mod tests {
     #[test]
     fn candidates_stop_at_the_limit_and_at_the_end_of_the_address_space() {
         let wide = config(r#"{"Network":"10.0.0.0/8"}"#);
-        assert_eq!(candidates(&wide, &[], CANDIDATES_MAX).len(), CANDIDATES_MAX);
+        let count = |config: &NetworkConfig, limit| candidates::<Ipv4Net>(config, &[], limit).len();
+        assert_eq!(count(&wide, CANDIDATES_MAX), CANDIDATES_MAX);
         let top = config(r#"{"Network":"255.255.255.0/24"}"#);
-        assert_eq!(candidates(&top, &[], 100).len(), 3);
+        assert_eq!(count(&top, 100), 3);
         let all = config(r#"{"Network":"0.0.0.0/0","SubnetLen":2}"#);
-        assert_eq!(candidates(&all, &[], 100).len(), 3);
+        assert_eq!(count(&all, 100), 3);
+        let v6 = |network: &str| {
+            let text = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":""#.to_owned();
+            config(&(text + network + "\"}"))
+        };
+        let count =
+            |config: &NetworkConfig, taken: &[Ipv6Net]| candidates(config, taken, 100).len();
+        assert_eq!(count(&v6("fd00::/8"), &[]), 100);
+        let top = v6("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff00/120");
+        assert_eq!(count(&top, &[]), 3);
+        assert_eq!(count(&top, &["ffff::/16".parse().unwrap()]), 0);
+        assert!(candidates::<Ipv4Net>(&top, &[], 100).is_empty());
     }
 
     #[test]
     fn the_pick_is_one_of_the_candidates_and_reaches_all_of_them() {
-        let free = candidates(&small(), &[], 100);
+        let free = candidates::<Ipv4Net>(&small(), &[], 100);
         let mut rng = StdRng::seed_from_u64(1);
         let mut seen: Vec<Ipv4Net> = (0..200).filter_map(|_| pick(&free, &mut rng)).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen, free);
-        assert_eq!(pick(&[], &mut rng), None);
+        assert_eq!(pick::<Ipv4Net>(&[], &mut rng), None);
     }
 
     proptest! {
@@ -189,7 +276,30 @@ mod tests {
                 .subnets(25)
                 .unwrap()
                 .skip(1)
-                .filter(|subnet| is_free(*subnet, &taken))
+                .filter(|subnet| is_free(subnet, &taken))
+                .collect();
+            prop_assert_eq!(candidates(&config, &taken, 1000), expected);
+        }
+
+        #[test]
+        fn ipv6_candidates_agree_with_trying_every_subnet(
+            taken in prop::collection::vec((0_u128..0x400, 118_u8..=128), 0..20),
+        ) {
+            let config = config(
+                r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/118",
+                    "IPv6SubnetLen":124}"#,
+            );
+            let base = 0xfd00_u128 << 112;
+            let taken: Vec<Ipv6Net> = taken
+                .into_iter()
+                .map(|(host, len)| Ipv6Net::new((base + host).into(), len).unwrap().trunc())
+                .collect();
+            let network: Ipv6Net = "fd00::/118".parse().unwrap();
+            let expected: Vec<Ipv6Net> = network
+                .subnets(124)
+                .unwrap()
+                .skip(1)
+                .filter(|subnet| is_free(subnet, &taken))
                 .collect();
             prop_assert_eq!(candidates(&config, &taken, 1000), expected);
         }

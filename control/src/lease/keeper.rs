@@ -1,5 +1,6 @@
 //! When the own lease is to be renewed, and when it is over.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ pub enum Seen {
     Own {
         /// When the store drops it; `None`: never (a reservation).
         expires: Option<Instant>,
+        /// Whether the value is the one that this node wrote.
+        intact: bool,
     },
     /// The key holds another node's lease.
     Taken {
@@ -20,15 +23,33 @@ pub enum Seen {
     },
 }
 
+/// How a lease got lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It was not renewed in time.
+    Expired,
+    /// Someone deleted its key.
+    Deleted,
+    /// Someone deleted its key, which would have stayed for ever.
+    ReservationDeleted,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Loss::Expired => "has expired",
+            Loss::Deleted => "was deleted",
+            Loss::ReservationDeleted => "was deleted, and it was a reservation",
+        })
+    }
+}
+
 /// Why a lease is no longer this node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseEnd {
-    /// Someone deleted the key: the operators' way to take a node out.
+    /// Who decides about leases has taken it away.
     #[error("the lease was revoked")]
     Revoked,
-    /// It could not be renewed in time and the store dropped it.
-    #[error("the lease expired before it could be renewed")]
-    Expired,
     /// Another node holds the subnet.
     #[error("the subnet is leased by {by}")]
     Taken {
@@ -38,13 +59,17 @@ pub enum LeaseEnd {
 }
 
 /// The schedule of one lease: renew `margin` before its end; after a failure try again every
-/// `retry`, for ever, since only the store can say that a lease is over.
+/// `retry`, for ever, since only the store can say that a lease is over. A value that someone
+/// else wrote is written back at once, but at most every `retry`: two nodes that share an
+/// address by mistake would else never stop.
 #[derive(Clone, Debug)]
 pub struct Keeper {
     margin: Duration,
     retry: Duration,
     expires: Option<Instant>,
     due: Option<Instant>,
+    /// When this node last wrote the lease.
+    written: Instant,
 }
 
 impl Keeper {
@@ -60,6 +85,7 @@ impl Keeper {
             retry,
             expires: None,
             due: None,
+            written: now,
         };
         keeper.extended(expires, now);
         keeper
@@ -81,23 +107,39 @@ impl Keeper {
         });
     }
 
-    /// A renewal did not reach the store.
-    pub fn failed(&mut self, now: Instant) {
-        self.due = self.expires.map(|_| now + self.retry);
+    /// This node has written the lease.
+    pub fn written(&mut self, now: Instant) {
+        self.written = now;
     }
 
-    /// Take in what the store says; `Some` if the lease is over.
-    pub fn observe(&mut self, seen: &Seen, now: Instant) -> Option<LeaseEnd> {
-        match *seen {
-            Seen::Own { expires } => {
-                self.extended(expires, now);
-                None
-            }
-            Seen::Taken { by } => Some(LeaseEnd::Taken { by }),
-            Seen::Absent if self.expires.is_some_and(|expires| expires <= now) => {
-                Some(LeaseEnd::Expired)
-            }
-            Seen::Absent => Some(LeaseEnd::Revoked),
+    /// A write did not reach the store.
+    pub fn failed(&mut self, now: Instant) {
+        self.due = Some(now + self.retry);
+    }
+
+    /// Time went by that the clock of `now` does not show: the machine was suspended.
+    pub fn slept(&mut self, time: Duration, now: Instant) {
+        // Both stay at or before `now` if there is no earlier instant.
+        let earlier = |at: Instant| at.checked_sub(time).unwrap_or(now.min(at));
+        self.expires = self.expires.map(earlier);
+        self.due = self.due.map(earlier);
+    }
+
+    /// Take in that the key holds this node's lease, which ends at `expires`.
+    pub fn observe(&mut self, expires: Option<Instant>, intact: bool, now: Instant) {
+        self.extended(expires, now);
+        if !intact {
+            let soonest = now.max(self.written + self.retry);
+            self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
+        }
+    }
+
+    /// What has become of a lease whose key is gone.
+    pub fn loss(&self, now: Instant) -> Loss {
+        match self.expires {
+            None => Loss::ReservationDeleted,
+            Some(expires) if expires <= now => Loss::Expired,
+            Some(_) => Loss::Deleted,
         }
     }
 }
@@ -134,10 +176,7 @@ mod tests {
             keeper.failed(now + hours * HOUR);
             assert_eq!(keeper.due(), Some(now + hours * HOUR + MINUTE));
         }
-        let seen = Seen::Own {
-            expires: Some(now + 72 * HOUR),
-        };
-        assert_eq!(keeper.observe(&seen, now + 48 * HOUR), None);
+        keeper.observe(Some(now + 72 * HOUR), true, now + 48 * HOUR);
         assert_eq!(keeper.due(), Some(now + 71 * HOUR));
     }
 
@@ -149,33 +188,55 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_is_never_renewed_but_can_be_revoked() {
+    fn a_reservation_is_never_renewed() {
         let now = Instant::now();
         let mut keeper = Keeper::new(None, HOUR, MINUTE, now);
         assert_eq!(keeper.due(), None);
-        keeper.failed(now);
+        keeper.observe(None, true, now + 100 * HOUR);
         assert_eq!(keeper.due(), None);
-        assert_eq!(
-            keeper.observe(&Seen::Absent, now + 100 * HOUR),
-            Some(LeaseEnd::Revoked)
-        );
+        assert_eq!(keeper.loss(now), Loss::ReservationDeleted);
+        // To take it again is tried until it works.
+        keeper.failed(now);
+        assert_eq!(keeper.due(), Some(now + MINUTE));
     }
 
     #[test]
-    fn absence_means_revoked_before_the_end_and_expired_after() {
+    fn a_lost_lease_was_deleted_before_its_end_and_expired_after() {
         let now = Instant::now();
+        let keeper = keeper(now);
+        assert_eq!(keeper.loss(now + HOUR), Loss::Deleted);
+        assert_eq!(keeper.loss(now + 24 * HOUR), Loss::Expired);
+    }
+
+    #[test]
+    fn a_foreign_value_is_written_back_at_once_but_not_over_and_over() {
+        let now = Instant::now();
+        let expires = Some(now + 24 * HOUR);
         let mut keeper = keeper(now);
-        let before = keeper.observe(&Seen::Absent, now + HOUR);
-        let after = keeper.observe(&Seen::Absent, now + 24 * HOUR);
-        assert_eq!(before, Some(LeaseEnd::Revoked));
-        assert_eq!(after, Some(LeaseEnd::Expired));
+        keeper.observe(expires, false, now + HOUR);
+        assert_eq!(keeper.due(), Some(now + HOUR));
+        keeper.written(now + HOUR);
+        keeper.observe(expires, true, now + HOUR);
+        assert_eq!(keeper.due(), Some(now + 23 * HOUR));
+        keeper.observe(expires, false, now + HOUR);
+        assert_eq!(keeper.due(), Some(now + HOUR + MINUTE));
+        // A reservation has no other reason to be written.
+        keeper.observe(None, false, now + 2 * HOUR);
+        assert_eq!(keeper.due(), Some(now + 2 * HOUR));
     }
 
     #[test]
-    fn another_nodes_lease_ends_ours() {
-        let now = Instant::now();
-        let by = IpAddr::from([192, 0, 2, 9]);
-        let end = keeper(now).observe(&Seen::Taken { by }, now);
-        assert_eq!(end, Some(LeaseEnd::Taken { by }));
+    fn a_suspended_machine_renews_when_it_wakes() {
+        let now = Instant::now() + 48 * HOUR;
+        let mut keeper = keeper(now);
+        keeper.slept(10 * HOUR, now + HOUR);
+        assert_eq!(keeper.due(), Some(now + 13 * HOUR));
+        assert_eq!(keeper.loss(now + HOUR), Loss::Deleted);
+        keeper.slept(20 * HOUR, now + 2 * HOUR);
+        assert!(keeper.due() < Some(now + 2 * HOUR));
+        assert_eq!(keeper.loss(now + 2 * HOUR), Loss::Expired);
+        // Longer than the clock has run.
+        keeper.slept(Duration::MAX, now + 2 * HOUR);
+        assert!(keeper.due() < Some(now + 2 * HOUR));
     }
 }

@@ -2,6 +2,7 @@
 //! `0.0.0.0-0&fd00:12:13::-56` with IPv6 alone, which is what flannel makes of a lease without
 //! an IPv4 subnet.
 
+use super::choose::{self, Subnet};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -20,6 +21,16 @@ pub struct SubnetKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a subnet key: expected the form 10.5.34.0-24 or 10.5.34.0-24&fd00:12:13::-56")]
 pub struct BadKey;
+
+impl SubnetKey {
+    /// Whether two leases share an address, of either family.
+    pub fn overlaps(&self, other: &SubnetKey) -> bool {
+        fn overlap<S: Subnet>(one: Option<S>, other: Option<S>) -> bool {
+            matches!((one, other), (Some(one), Some(other)) if choose::overlap(&one, &other))
+        }
+        overlap(self.v4, other.v4) || overlap(self.v6, other.v6)
+    }
+}
 
 impl From<Ipv4Net> for SubnetKey {
     fn from(v4: Ipv4Net) -> SubnetKey {
@@ -111,6 +122,23 @@ mod tests {
         let key = SubnetKey::from(v6);
         assert_eq!(key.to_string(), "0.0.0.0-0&fd00:12:13::-64");
         assert_eq!("0.0.0.0-0&fd00:12:13::-64".parse(), Ok(key));
+    }
+
+    #[test]
+    fn leases_overlap_in_either_family() {
+        let own: SubnetKey = "10.12.13.0-24&fd00:12:13::-56".parse().unwrap();
+        for (other, expected) in [
+            ("10.12.13.0-24", true),
+            ("10.12.0.0-16&fd00:99::-56", true),
+            ("10.12.13.128-25", true),
+            ("0.0.0.0-0&fd00:12::-32", true),
+            ("10.12.14.0-24&fd00:12:14::-56", false),
+            ("0.0.0.0-0&fd00:12:14::-56", false),
+        ] {
+            let other: SubnetKey = other.parse().unwrap();
+            assert_eq!(own.overlaps(&other), expected, "{other}");
+            assert_eq!(other.overlaps(&own), expected, "{other}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod admin;
 mod connection;
 mod keep;
 mod options;
+mod plan;
 mod refusal;
 mod server;
 mod store;
@@ -96,7 +97,7 @@ impl SubnetManager for EtcdSubnets {
     async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {
         tokio::select! {
             () = events.closed() => {}
-            () = watch::watch(&self.store, own.key(), &events) => {}
+            () = watch::watch(&self.store, own, &events) => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
-use crate::{FRESH, QUIET, config, node, soon};
+use crate::log::Log;
+use crate::{FRESH, QUIET, config, node, previously, soon};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use weft_control::lease::{Lease, LeaseEnd};
@@ -75,19 +76,106 @@ async fn revision(etcd: &Etcd, lease: &Lease) -> i64 {
     response.kvs()[0].mod_revision()
 }
 
+/// Run `others` while the lease is kept.
+async fn while_kept(subnets: &EtcdSubnets, lease: &Lease, others: impl Future<Output = ()>) {
+    tokio::select! {
+        end = subnets.keep(lease.clone(), MARGIN) => panic!("{end}"),
+        () = others => {}
+    }
+}
+
+/// Wait until the key holds the value of node 1 on a lease of etcd's.
+async fn taken_again(etcd: &Etcd, key: &str) {
+    soon("the key", async {
+        while etcd.get(key).await != Some(node(1).to_json()) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(etcd.ttl(key).await.unwrap() >= 1);
+}
+
+fn lines_with(log: &Log, part: &str) -> Vec<String> {
+    let lines = log.lines().into_iter();
+    lines.filter(|line| line.contains(part)).collect()
+}
+
 #[tokio::test]
-async fn u15_deleting_the_key_revokes_the_lease() {
+async fn u15_renewal_and_deletion_of_the_own_key_are_seen() {
     let etcd = Etcd::start().await;
+    let log = Log::start();
     let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
     let key = format!("subnets/{}", lease.key());
-    let operator = async {
+    while_kept(&subnets, &lease, async {
         renewed(&etcd, &lease).await;
         etcd.delete(&key).await;
-    };
-    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), operator);
-    assert_eq!(end, LeaseEnd::Revoked);
-    sleep(QUIET).await;
-    assert_eq!(etcd.leases().await, [], "a revoked lease came back");
+        taken_again(&etcd, &key).await;
+        // And it is renewed from then on.
+        sleep(Duration::from_secs(5)).await;
+        taken_again(&etcd, &key).await;
+    })
+    .await;
+    let line = format!(
+        "WARN the lease {} was deleted; it was still free and is this node's again",
+        lease.key()
+    );
+    assert_eq!(lines_with(&log, "this node's again"), [line]);
+}
+
+#[tokio::test]
+async fn r85_a_live_nodes_lease_that_expires_is_taken_again() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 30).await;
+    let key = format!("subnets/{}", lease.key());
+    while_kept(&subnets, &lease, async {
+        // Long before its time, as when etcd's clock leaps.
+        for _ in 0..3 {
+            let mut client = etcd.client().await;
+            let path = format!("{}/{key}", crate::lab::PREFIX);
+            let id = client.get(path, None).await.unwrap().kvs()[0].lease();
+            client.lease_revoke(id).await.unwrap();
+            taken_again(&etcd, &key).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_lease_is_not_taken_again_from_whoever_is_faster() {
+    let etcd = Etcd::start().await;
+    // Of the same name, and of another name with the same addresses.
+    for other in ["10.1.8.0-24", "10.1.8.0-24&fd00:0:0:8::-64", "10.1.0.0-16"] {
+        let subnets = etcd.subnets().await;
+        let wish = previously("10.1.8.0/24");
+        let lease = subnets.acquire(&config(), &node(1), &wish).await.unwrap();
+        let operator = async {
+            sleep(QUIET).await;
+            let [own, other] =
+                ["10.1.8.0-24", other].map(|name| format!("{}/subnets/{name}", crate::lab::PREFIX));
+            // etcd wants each key once in a transaction.
+            let mut ops = vec![etcd_client::TxnOp::put(
+                other.clone(),
+                node(2).to_json(),
+                None,
+            )];
+            if own != other {
+                ops.push(etcd_client::TxnOp::delete(own, None));
+            }
+            let txn = etcd_client::Txn::new().and_then(ops);
+            etcd.client().await.txn(txn).await.unwrap();
+        };
+        let keep = soon("end", subnets.keep(lease.clone(), MARGIN));
+        let (end, ()) = tokio::join!(keep, operator);
+        assert_eq!(
+            end,
+            LeaseEnd::Taken {
+                by: node(2).identity()
+            },
+            "{other}"
+        );
+        assert_eq!(etcd.leases().await, [(other.to_owned(), node(2).to_json())]);
+        etcd.delete(&format!("subnets/{other}")).await;
+    }
 }
 
 #[tokio::test]
@@ -118,20 +206,21 @@ async fn u8_a_deletion_below_the_compaction_horizon_is_noticed() {
     let proxy = Proxy::to(&etcd).await;
     let subnets = manager(&[proxy.endpoint()], timing()).await;
     let lease = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
-    let operator = async {
+    let key = format!("subnets/{}", lease.key());
+    while_kept(&subnets, &lease, async {
         sleep(QUIET).await;
         proxy.set(Mode::Cut);
-        etcd.delete(&format!("subnets/{}", lease.key())).await;
+        etcd.delete(&key).await;
         etcd.put("elsewhere", "x").await;
         etcd.compact().await;
         proxy.set(Mode::Pass);
-    };
-    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), operator);
-    assert_eq!(end, LeaseEnd::Revoked);
+        taken_again(&etcd, &key).await;
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn renewal_never_overwrites_another_nodes_lease() {
+async fn r85_after_an_outage_longer_than_the_ttl_another_nodes_lease_is_not_overwritten() {
     let etcd = Etcd::start().await;
     let proxy = Proxy::to(&etcd).await;
     let (subnets, lease) = short_lived(proxy.endpoint(), 2).await;
@@ -157,12 +246,13 @@ async fn renewal_never_overwrites_another_nodes_lease() {
 }
 
 #[tokio::test]
-async fn a_lease_that_expired_during_an_outage_is_reported() {
+async fn r85_after_an_outage_longer_than_the_ttl_a_free_subnet_is_taken_again() {
     let etcd = Etcd::start().await;
+    let log = Log::start();
     let proxy = Proxy::to(&etcd).await;
     let (subnets, lease) = short_lived(proxy.endpoint(), 2).await;
     let key = format!("subnets/{}", lease.key());
-    let outage = async {
+    while_kept(&subnets, &lease, async {
         sleep(QUIET).await;
         proxy.set(Mode::Cut);
         soon("expiry", async {
@@ -173,14 +263,19 @@ async fn a_lease_that_expired_during_an_outage_is_reported() {
         .await;
         sleep(Duration::from_secs(2)).await;
         proxy.set(Mode::Pass);
-    };
-    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), outage);
-    assert_eq!(end, LeaseEnd::Expired);
-    assert_eq!(etcd.leases().await, []);
+        taken_again(&etcd, &key).await;
+        sleep(QUIET).await;
+    })
+    .await;
+    let line = format!(
+        "WARN the lease {} has expired; it was still free and is this node's again",
+        lease.key()
+    );
+    assert_eq!(lines_with(&log, "this node's again"), [line]);
 }
 
 #[tokio::test]
-async fn junk_over_the_own_key_is_put_right_at_the_next_renewal() {
+async fn junk_over_the_own_key_is_put_right() {
     let etcd = Etcd::start().await;
     let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
     let key = format!("subnets/{}", lease.key());
@@ -204,18 +299,75 @@ async fn junk_over_the_own_key_is_put_right_at_the_next_renewal() {
 }
 
 #[tokio::test]
-async fn a_reservation_is_not_renewed_and_ends_when_deleted() {
+async fn r85_a_reservation_is_not_renewed_and_becomes_a_lease_when_it_is_deleted() {
     let etcd = Etcd::start().await;
     etcd.put("subnets/10.1.8.0-24", r#"{"PublicIP":"192.0.2.1"}"#)
         .await;
-    let (subnets, lease) = short_lived(etcd.endpoint(), 1).await;
-    let operator = async {
-        sleep(Duration::from_secs(2)).await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 2).await;
+    assert_eq!(lease.expires, None);
+    while_kept(&subnets, &lease, async {
+        sleep(Duration::from_secs(3)).await;
         assert_eq!(revision(&etcd, &lease).await, lease.revision);
         etcd.delete("subnets/10.1.8.0-24").await;
-    };
-    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), operator);
-    assert_eq!(end, LeaseEnd::Revoked);
+        taken_again(&etcd, "subnets/10.1.8.0-24").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r85_an_operator_who_reserves_the_lease_of_a_live_node_does_not_cut_it_off() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
+    let key = format!("subnets/{}", lease.key());
+    while_kept(&subnets, &lease, async {
+        sleep(QUIET).await;
+        // Without MAC and backend type, by which peers would reach it.
+        etcd.put(&key, r#"{"PublicIP":"192.0.2.1"}"#).await;
+        soon("value", async {
+            while etcd.get(&key).await != Some(node(1).to_json()) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        assert_eq!(etcd.ttl(&key).await, None, "it is no reservation any more");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn etcd_leases_of_former_renewals_are_given_back() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3600).await;
+    let margin = Duration::from_secs(3599);
+    tokio::select! {
+        end = subnets.keep(lease.clone(), margin) => panic!("{end}"),
+        () = async {
+            let mut last = lease.clone();
+            for _ in 0..3 {
+                renewed(&etcd, &last).await;
+                last.revision = revision(&etcd, &lease).await;
+            }
+        } => {}
+    }
+    // The node stops and starts again.
+    let again = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
+    assert_eq!(again.key(), lease.key());
+    let leases = etcd.client().await.leases().await.unwrap();
+    assert_eq!(leases.leases().len(), 1);
+}
+
+#[tokio::test]
+async fn an_etcd_lease_that_other_keys_hang_on_is_left() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3600).await;
+    let mut client = etcd.client().await;
+    let path = format!("{}/subnets/{}", crate::lab::PREFIX, lease.key());
+    let id = client.get(path, None).await.unwrap().kvs()[0].lease();
+    let options = etcd_client::PutOptions::new().with_lease(id);
+    client.put("/other", "x", Some(options)).await.unwrap();
+    subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
+    let other = client.get("/other", None).await.unwrap();
+    assert_eq!(other.kvs().len(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A real etcd on loopback, and a way to cut it off.
 
 use etcd_client::Client;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpListener as StdListener;
 use std::path::Path;
@@ -155,6 +156,26 @@ impl Etcd {
             0 => None,
             id => Some(client.lease_time_to_live(id, None).await.unwrap().ttl()),
         }
+    }
+
+    /// How many requests of each gRPC method the server has taken so far.
+    pub(crate) async fn requests(&self) -> BTreeMap<String, u64> {
+        let mut server = TcpStream::connect(("127.0.0.1", self.client_port))
+            .await
+            .unwrap();
+        let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+        server.write_all(request).await.unwrap();
+        let mut text = String::new();
+        server.read_to_string(&mut text).await.unwrap();
+        let count = |line: &str| {
+            let (_, rest) = line.split_once("grpc_method=\"")?;
+            let (method, _) = rest.split_once('"')?;
+            let (_, count) = line.rsplit_once(' ')?;
+            Some((method.to_owned(), count.parse().ok()?))
+        };
+        let started = "grpc_server_started_total{";
+        let lines = text.lines().filter(|line| line.starts_with(started));
+        lines.filter_map(count).collect()
     }
 
     /// Drop all history.

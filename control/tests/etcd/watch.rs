@@ -257,23 +257,83 @@ async fn malformed_keys_and_values_are_skipped_and_remove_nobody() {
     assert_eq!(watcher.next().await, deleted("10.1.6.0-24"));
 }
 
-#[tokio::test]
-async fn a_thousand_leases_arrive_in_one_snapshot() {
-    let etcd = Etcd::start().await;
-    let own = lease(&etcd.subnets().await, 5).await;
+/// Leases of nodes on 10.N.0.0/16 to 10.N+9.0.0/16, 100 of each.
+async fn thousand_leases(etcd: &Etcd, first: u8) {
     let mut client = etcd.client().await;
-    for high in 0..10_u8 {
+    for high in first..first + 10 {
         let puts: Vec<_> = (0..100_u8)
             .map(|low| {
-                let key = format!("{}/subnets/10.{}.{low}.0-24", crate::lab::PREFIX, high + 2);
-                etcd_client::TxnOp::put(key, node(low).to_json(), None)
+                let key = format!("{}/subnets/10.{high}.{low}.0-24", crate::lab::PREFIX);
+                // None of them the watching node.
+                etcd_client::TxnOp::put(key, node(100 + low).to_json(), None)
             })
             .collect();
-        client
-            .txn(etcd_client::Txn::new().and_then(puts))
-            .await
-            .unwrap();
+        let txn = etcd_client::Txn::new().and_then(puts);
+        client.txn(txn).await.unwrap();
     }
-    let mut watcher = Watcher::start(etcd.subnets().await, &own);
-    assert_eq!(watcher.snapshot().await.len(), 1000);
+}
+
+#[tokio::test]
+async fn lists_of_five_thousand_leases_cost_a_handful_of_requests() {
+    let etcd = Etcd::start().await;
+    let own = lease(&etcd.subnets().await, 5).await;
+    for first in [10, 20, 30, 40, 50] {
+        thousand_leases(&etcd, first).await;
+    }
+    let before = etcd.requests().await;
+    assert!(before["Txn"] >= 50, "{before:?}");
+    let proxy = Proxy::to(&etcd).await;
+    let mut watcher = Watcher::start(manager(&[proxy.endpoint()], timing()).await, &own);
+    assert_eq!(watcher.snapshot().await.len(), 5000);
+    // A list anew, after the history since the interruption is gone.
+    proxy.set(Mode::Cut);
+    thousand_leases(&etcd, 60).await;
+    etcd.compact().await;
+    proxy.set(Mode::Pass);
+    assert_eq!(watcher.snapshot().await.len(), 6000);
+    // Changes of a thousand leases, in the order in which they were made.
+    thousand_leases(&etcd, 70).await;
+    for n in 0..1000 {
+        let key = format!("10.{}.{}.0-24", 70 + n / 100, n % 100);
+        assert_eq!(watcher.put().await.0, key);
+    }
+    let after = etcd.requests().await;
+    let cost = |method: &str| after[method] - before[method];
+    // Lists, looks where the history stands, this test's own compaction.
+    assert!(cost("Range") <= 10, "{}", cost("Range"));
+    assert!(cost("Watch") <= 5, "{}", cost("Watch"));
+    for method in [
+        "LeaseTimeToLive",
+        "LeaseGrant",
+        "LeaseRevoke",
+        "LeaseKeepAlive",
+    ] {
+        assert_eq!(cost(method), 0, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_and_macs_that_changed_unseen_are_in_the_new_list() {
+    let etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let own = lease(&subnets, 5).await;
+    lease(&subnets, 6).await;
+    lease(&subnets, 7).await;
+    let proxy = Proxy::to(&etcd).await;
+    let mut watcher = Watcher::start(manager(&[proxy.endpoint()], timing()).await, &own);
+    watcher.snapshot().await;
+    proxy.set(Mode::Cut);
+    let mut other_mac = node(6);
+    other_mac.backend_data = node(66).backend_data;
+    etcd.put("subnets/10.1.6.0-24", &other_mac.to_json()).await;
+    etcd.put("subnets/10.1.7.0-24", &node(77).to_json()).await;
+    etcd.put("elsewhere", "x").await;
+    etcd.compact().await;
+    proxy.set(Mode::Pass);
+    let event = watcher.next().await;
+    let LeaseEvent::Snapshot(leases) = event else {
+        panic!("{event:?}");
+    };
+    let attrs: Vec<_> = leases.into_iter().map(|lease| lease.attrs).collect();
+    assert_eq!(attrs, [other_mac, node(77)]);
 }

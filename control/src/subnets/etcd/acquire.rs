@@ -2,24 +2,25 @@
 
 use super::SubnetError;
 use super::connection::{Failure, Retry};
+use super::plan::{Plan, Wanted, plan, rival};
 use super::store::{Entry, Grant, RESERVATION, Store};
 use crate::config::NetworkConfig;
 use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, SubnetKey, choose};
-use ipnet::Ipv4Net;
 use rand::RngExt;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::info;
 
-/// How often another node may be faster before this one gives up.
-const RACES_MAX: usize = 10;
+/// How often other nodes may be faster before this one gives up.
+const RACES_MAX: usize = 30;
 
 /// What one try came to.
 enum Try {
     Done(Lease),
-    /// Another node changed the key between our reading and writing it.
+    /// Another node changed a key between our reading and writing it, or took part of the same
+    /// addresses at the same moment.
     LostRace(SubnetKey),
-    OutOfSubnets,
+    Refused(SubnetError),
 }
 
 /// Take a lease. A lost race is tried again with a fresh list; after each the choice is made
@@ -36,18 +37,12 @@ pub(super) async fn acquire(
         let wanted = Wanted {
             config,
             attrs,
-            previous: previous.subnet,
+            previous,
             candidates: choose::CANDIDATES_MAX * (races + 1),
         };
         match try_acquire(store, &wanted).await {
             Ok(Try::Done(lease)) => return Ok(lease),
-            Ok(Try::OutOfSubnets) => {
-                return Err(SubnetError::OutOfSubnets {
-                    min: config.subnet_min,
-                    max: config.subnet_max,
-                    len: config.subnet_len,
-                });
-            }
+            Ok(Try::Refused(error)) => return Err(error),
             Ok(Try::LostRace(_)) if races == RACES_MAX => {
                 return Err(SubnetError::LostRaces(races + 1));
             }
@@ -62,91 +57,74 @@ pub(super) async fn acquire(
     }
 }
 
-struct Wanted<'a> {
-    config: &'a NetworkConfig,
-    attrs: &'a LeaseAttrs,
-    previous: Option<Ipv4Net>,
-    /// How many free subnets to choose from.
-    candidates: usize,
-}
-
-impl Wanted<'_> {
-    fn is_own(&self, entry: &Entry) -> bool {
-        let attrs = entry.attrs.as_ref();
-        attrs.is_ok_and(|attrs| attrs.same_node(self.attrs))
-    }
-}
-
-/// The own lease if there is one that still fits, else the previous subnet, else a free one.
 async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure> {
     let (_, entries) = store.list().await?;
-    let (own, others): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| wanted.is_own(entry));
-    let (fitting, stale): (Vec<&Entry>, Vec<&Entry>) = own
-        .iter()
-        .partition(|entry| choose::compatible(wanted.config, &entry.key));
-    if let Some(entry) = fitting.first() {
-        let grant = match entry.lease_id {
-            0 => RESERVATION,
-            _ => store.grant().await?,
-        };
-        info!("using the lease {} again", entry.key);
-        return write(store, wanted, entry.key, entry.mod_revision, grant).await;
+    let plan = plan(wanted, &entries, &mut rand::rng());
+    match plan {
+        Err(error) => Ok(Try::Refused(error)),
+        Ok(Plan::Reuse(entry)) => reuse(store, wanted, entry).await,
+        Ok(Plan::Take { key, instead_of }) => take(store, wanted, key, &instead_of).await,
     }
-    for entry in &stale {
-        warn!(
-            "deleting the own lease {}: the network config does not allow it",
-            entry.key
-        );
-        if store
-            .delete_if(&entry.key, entry.mod_revision)
-            .await?
-            .is_none()
-        {
-            return Ok(Try::LostRace(entry.key));
-        }
-    }
-    let taken: Vec<Ipv4Net> = others.iter().filter_map(|entry| entry.key.v4).collect();
-    // A lease deleted above may have had a subnet that is fine without its IPv6 half.
-    let former = stale.iter().filter_map(|entry| entry.key.v4);
-    let usable = |subnet: &Ipv4Net| {
-        choose::compatible(wanted.config, &SubnetKey::from(*subnet))
-            && choose::is_free(*subnet, &taken)
+}
+
+/// Write an own lease anew unless its key has changed. If the answer is lost the write may
+/// have happened; the next try then finds this node's lease and uses it again.
+async fn reuse(store: &Store, wanted: &Wanted<'_>, entry: &Entry) -> Result<Try, Failure> {
+    let key = entry.key;
+    let what = match entry.is_reservation() {
+        true => "reservation",
+        false => "lease",
     };
-    let subnet = wanted.previous.into_iter().chain(former).find(usable);
-    let subnet = subnet.or_else(|| {
-        let free = choose::candidates(wanted.config, &taken, wanted.candidates);
-        choose::pick(&free, &mut rand::rng())
-    });
-    match subnet {
-        None => Ok(Try::OutOfSubnets),
-        Some(subnet) => {
-            let grant = store.grant().await?;
-            write(store, wanted, SubnetKey::from(subnet), 0, grant).await
+    info!("using the {what} {key} again");
+    let grant = grant(store, entry.is_reservation()).await?;
+    let written = store.put_if(&key, entry.mod_revision, wanted.attrs, grant);
+    match written.await? {
+        None => Ok(Try::LostRace(key)),
+        Some(revision) => {
+            store.give_back(entry.lease_id).await;
+            Ok(Try::Done(lease(wanted, key, grant, revision)))
         }
     }
 }
 
-/// Write the lease unless its key has changed since `mod_revision`. If the answer is lost the
-/// write may have happened; the next try then finds this node's lease and uses it again.
-async fn write(
+/// Write a new lease in place of `old` ones. What takes the place of a reservation is one.
+async fn take(
     store: &Store,
     wanted: &Wanted<'_>,
     key: SubnetKey,
-    mod_revision: i64,
-    grant: Grant,
+    old: &[&Entry],
 ) -> Result<Try, Failure> {
-    match store
-        .put_if(&key, mod_revision, wanted.attrs, grant)
-        .await?
-    {
-        Some(revision) => Ok(Try::Done(Lease {
-            subnet: key.v4,
-            subnet_v6: key.v6,
-            attrs: wanted.attrs.clone(),
-            expires: grant.expires,
-            revision,
-        })),
-        None => Ok(Try::LostRace(key)),
+    let reserved = old.iter().any(|entry| entry.is_reservation());
+    let grant = grant(store, reserved).await?;
+    let written = store.replace(old, &key, wanted.attrs, grant).await?;
+    let Some(revision) = written else {
+        return Ok(Try::LostRace(key));
+    };
+    for entry in old {
+        store.give_back(entry.lease_id).await;
+    }
+    // Whoever wrote before us is in this list; whoever wrote after us finds us in theirs.
+    let (_, entries) = store.list().await?;
+    let own = entries.iter().find(|entry| entry.key == key);
+    match own.and_then(|own| rival(own, &entries)) {
+        None => Ok(Try::Done(lease(wanted, key, grant, revision))),
+        Some(_) => Ok(Try::LostRace(key)),
+    }
+}
+
+async fn grant(store: &Store, reservation: bool) -> Result<Grant, Failure> {
+    match reservation {
+        true => Ok(RESERVATION),
+        false => store.grant().await,
+    }
+}
+
+fn lease(wanted: &Wanted<'_>, key: SubnetKey, grant: Grant, revision: i64) -> Lease {
+    Lease {
+        subnet: key.v4,
+        subnet_v6: key.v6,
+        attrs: wanted.attrs.clone(),
+        expires: grant.expires,
+        revision,
     }
 }

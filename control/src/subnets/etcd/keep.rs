@@ -1,12 +1,18 @@
-//! Keeping the own lease: renewal by the clock, and an eye on its key.
+//! Keeping the own lease: renewal by the clock, and an eye on its key. A lease that was deleted,
+//! or that expired while etcd was out of reach, is taken again if nobody else has it.
 
 use super::connection::{Failure, Retry};
+use super::plan::rival;
 use super::store::{Entry, RESERVATION, Store};
+use crate::host::suspend::SuspendWatch;
 use crate::lease::{Keeper, Lease, LeaseEnd, Seen};
 use etcd_client::{EventType, WatchResponse};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
+
+/// Pause between two looks whether the machine was suspended.
+const SUSPEND_CHECK: Duration = Duration::from_secs(60);
 
 /// Renew the lease until it is no longer this node's.
 pub(super) async fn keep(store: &Store, lease: &Lease, margin: Duration) -> LeaseEnd {
@@ -26,27 +32,33 @@ async fn renew_when_due(
 ) -> LeaseEnd {
     let retry_pause = store.timing().renew_retry;
     let mut keeper = Keeper::new(lease.expires, margin, retry_pause, Instant::now());
+    let mut suspends = SuspendWatch::start();
     let mut retry = Retry::new(store.timing());
     loop {
-        let seen = tokio::select! {
-            Some(seen) = watched.recv() => seen,
-            () = until(keeper.due()) => match renew(store, lease).await {
-                Ok(seen) => {
-                    retry.reset();
-                    if let Seen::Own { .. } = seen {
-                        info!("lease {} renewed", lease.key());
-                    }
-                    seen
-                }
-                Err(failure) => {
-                    retry.note(failure);
-                    keeper.failed(Instant::now());
-                    continue;
-                }
-            },
+        let outcome = tokio::select! {
+            Some(seen) = watched.recv() => Ok(seen),
+            () = until(keeper.due()) => renew(store, lease, &mut keeper).await,
+            () = tokio::time::sleep(SUSPEND_CHECK) => {
+                keeper.slept(suspends.slept(), Instant::now());
+                continue;
+            }
         };
-        if let Some(end) = keeper.observe(&seen, Instant::now()) {
-            return end;
+        let outcome = match outcome {
+            Ok(Seen::Absent) => take_again(store, lease, &mut keeper).await,
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(Seen::Own { expires, intact }) => {
+                retry.reset();
+                keeper.observe(expires, intact, Instant::now());
+            }
+            Ok(Seen::Taken { by }) => return LeaseEnd::Taken { by },
+            // Gone once more: what the watch tells next, or the time, leads back to here.
+            Ok(Seen::Absent) => keeper.failed(Instant::now()),
+            Err(failure) => {
+                retry.note(failure);
+                keeper.failed(Instant::now());
+            }
         }
     }
 }
@@ -58,8 +70,12 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Write the lease anew under a fresh etcd lease, if its key is still this node's.
-async fn renew(store: &Store, lease: &Lease) -> Result<Seen, Failure> {
+/// Write the lease anew under a fresh etcd lease, if its key is still this node's, and give
+/// the old one back.
+///
+/// etcd's own way, to keep the etcd lease alive, would not notice a key that hangs on it no
+/// longer. The write is the proof that the key is this node's, and mends its value.
+async fn renew(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result<Seen, Failure> {
     loop {
         let (_, entry) = store.get(&lease.key()).await?;
         let Some(entry) = entry else {
@@ -68,30 +84,83 @@ async fn renew(store: &Store, lease: &Lease) -> Result<Seen, Failure> {
         if let Some(taken) = taken(lease, &entry) {
             return Ok(taken);
         }
-        let grant = match entry.lease_id {
-            0 if entry.attrs.as_ref() == Ok(&lease.attrs) => {
-                return Ok(Seen::Own { expires: None });
+        let grant = match entry.is_reservation() {
+            true if is_intact(lease, &entry) => {
+                return Ok(Seen::Own {
+                    expires: None,
+                    intact: true,
+                });
             }
-            0 => RESERVATION,
-            _ => store.grant().await?,
+            true => RESERVATION,
+            false => store.grant().await?,
         };
         let written = store.put_if(&entry.key, entry.mod_revision, &lease.attrs, grant);
         if written.await?.is_some() {
+            keeper.written(Instant::now());
+            info!("lease {} renewed", lease.key());
+            store.give_back(entry.lease_id).await;
             return Ok(Seen::Own {
                 expires: grant.expires,
+                intact: true,
             });
         }
         // Written by someone between our reading and writing: look again.
     }
 }
 
-/// `Some` if a key holds another node's lease. A value that cannot be read is nobody's and
-/// will be put right at the next renewal.
+/// Take a lease whose key is gone again, unless another node has any of its addresses by now.
+async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result<Seen, Failure> {
+    let key = lease.key();
+    let (_, entries) = store.list().await?;
+    if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+        return judge(store, lease, entry).await;
+    }
+    let overlapping = entries.iter().filter(|entry| entry.key.overlaps(&key));
+    if let Some(taken) = overlapping.filter_map(|entry| taken(lease, entry)).next() {
+        return Ok(taken);
+    }
+    let grant = store.grant().await?;
+    let written = store.put_if(&key, 0, &lease.attrs, grant);
+    if written.await?.is_none() {
+        return Ok(Seen::Absent);
+    }
+    keeper.written(Instant::now());
+    // As when a lease is taken for the first time: see `acquire`.
+    let (_, entries) = store.list().await?;
+    let own = entries.iter().find(|entry| entry.key == key);
+    let rival = own.and_then(|own| rival(own, &entries));
+    if let Some(taken) = rival.and_then(|rival| taken(lease, rival)) {
+        return Ok(taken);
+    }
+    let loss = keeper.loss(Instant::now());
+    warn!("the lease {key} {loss}; it was still free and is this node's again");
+    Ok(Seen::Own {
+        expires: grant.expires,
+        intact: true,
+    })
+}
+
+/// `Some` if a key holds another node's lease. A value that cannot be read is nobody's.
 fn taken(lease: &Lease, entry: &Entry) -> Option<Seen> {
     let other = entry.attrs.as_ref().ok()?;
     (!other.same_node(&lease.attrs)).then(|| Seen::Taken {
         by: other.identity(),
     })
+}
+
+fn is_intact(lease: &Lease, entry: &Entry) -> bool {
+    entry.attrs.as_ref() == Ok(&lease.attrs)
+}
+
+/// What the own key holds.
+async fn judge(store: &Store, lease: &Lease, entry: &Entry) -> Result<Seen, Failure> {
+    match taken(lease, entry) {
+        Some(taken) => Ok(taken),
+        None => Ok(Seen::Own {
+            expires: store.expiry(entry.lease_id).await?,
+            intact: is_intact(lease, entry),
+        }),
+    }
 }
 
 enum Never {}
@@ -159,12 +228,7 @@ async fn report(
 ) -> Result<(), Failure> {
     let seen = match entry {
         None => Seen::Absent,
-        Some(entry) => match taken(lease, entry) {
-            Some(taken) => taken,
-            None => Seen::Own {
-                expires: store.expiry(entry.lease_id).await?,
-            },
-        },
+        Some(entry) => judge(store, lease, entry).await?,
     };
     // The receiver lives as long as this future: see `keep`.
     let _ = sender.send(seen).await;

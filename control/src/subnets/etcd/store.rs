@@ -5,8 +5,8 @@ use super::{SubnetError, Timing, refusal};
 use crate::flags::EtcdOptions;
 use crate::lease::{LeaseAttrs, SubnetKey};
 use etcd_client::{
-    Compare, CompareOp, Error, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp,
-    WatchOptions, WatchResponse, WatchStream,
+    Compare, CompareOp, Error, GetOptions, KeyValue, LeaseTimeToLiveOptions, PutOptions,
+    ResponseHeader, Txn, TxnOp, WatchOptions, WatchResponse, WatchStream,
 };
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,23 @@ pub(super) struct Entry {
     /// The value, or what is wrong with it.
     pub(super) attrs: Result<LeaseAttrs, String>,
     pub(super) mod_revision: i64,
+    /// The revision since which the key has been there without a break.
+    pub(super) create_revision: i64,
     /// The etcd lease that the key hangs on; 0: none, the key stays for ever.
     pub(super) lease_id: i64,
+}
+
+impl Entry {
+    /// Whether the key stays until someone deletes it.
+    pub(super) fn is_reservation(&self) -> bool {
+        self.lease_id == 0
+    }
+
+    /// Whether the value is a lease of the node with these attributes.
+    pub(super) fn is_of(&self, node: &LeaseAttrs) -> bool {
+        let attrs = self.attrs.as_ref();
+        attrs.is_ok_and(|attrs| attrs.same_node(node))
+    }
 }
 
 /// An etcd lease just granted.
@@ -149,11 +164,51 @@ impl Store {
         attrs: &LeaseAttrs,
         grant: Grant,
     ) -> Result<Option<i64>, Failure> {
-        let (path, value) = (self.path(key), attrs.to_json());
+        let when = vec![self.unchanged(key, mod_revision)];
+        self.write(when, Vec::new(), key, attrs, grant).await
+    }
+
+    /// Write a lease under a new key in place of others, all or nothing: as [`Store::put_if`],
+    /// if none of `old` has changed and `key` does not exist.
+    pub(super) async fn replace(
+        &self,
+        old: &[&Entry],
+        key: &SubnetKey,
+        attrs: &LeaseAttrs,
+        grant: Grant,
+    ) -> Result<Option<i64>, Failure> {
+        let same = |entry: &&Entry| self.unchanged(&entry.key, entry.mod_revision);
+        let mut when: Vec<Compare> = old.iter().map(same).collect();
+        when.push(self.unchanged(key, 0));
+        let delete = |entry: &&Entry| TxnOp::delete(self.path(&entry.key), None);
+        let deletes = old.iter().map(delete).collect();
+        self.write(when, deletes, key, attrs, grant).await
+    }
+
+    fn unchanged(&self, key: &SubnetKey, mod_revision: i64) -> Compare {
+        Compare::mod_revision(self.path(key), CompareOp::Equal, mod_revision)
+    }
+
+    async fn write(
+        &self,
+        when: Vec<Compare>,
+        mut then: Vec<TxnOp>,
+        key: &SubnetKey,
+        attrs: &LeaseAttrs,
+        grant: Grant,
+    ) -> Result<Option<i64>, Failure> {
         let options = PutOptions::new().with_lease(grant.id);
-        let put = TxnOp::put(path, value, Some(options));
-        let written = self.change_if("write a lease", key, mod_revision, put);
-        if let Some(revision) = written.await? {
+        then.push(TxnOp::put(self.path(key), attrs.to_json(), Some(options)));
+        let txn = Txn::new().when(when).and_then(then);
+        let write = |client: etcd_client::Client| {
+            let txn = txn.clone();
+            async move {
+                let response = client.kv_client().txn(txn).await?;
+                let position = position(response.header())?;
+                Ok(response.succeeded().then_some(position.revision))
+            }
+        };
+        if let Some(revision) = self.connection.call("write a lease", write).await? {
             return Ok(Some(revision));
         }
         // For a reservation nothing is given back, and whoever reads the key sees the write.
@@ -163,41 +218,10 @@ impl Store {
         match self.get(key).await? {
             (_, Some(entry)) if entry.lease_id == grant.id => Ok(Some(entry.mod_revision)),
             _ => {
-                self.revoke(grant).await;
+                self.revoke(grant.id).await;
                 Ok(None)
             }
         }
-    }
-
-    /// Delete a lease if its key has not changed since `mod_revision`.
-    pub(super) async fn delete_if(
-        &self,
-        key: &SubnetKey,
-        mod_revision: i64,
-    ) -> Result<Option<i64>, Failure> {
-        let delete = TxnOp::delete(self.path(key), None);
-        self.change_if("delete a lease", key, mod_revision, delete)
-            .await
-    }
-
-    async fn change_if(
-        &self,
-        what: &str,
-        key: &SubnetKey,
-        mod_revision: i64,
-        change: TxnOp,
-    ) -> Result<Option<i64>, Failure> {
-        let unchanged = Compare::mod_revision(self.path(key), CompareOp::Equal, mod_revision);
-        let txn = Txn::new().when([unchanged]).and_then([change]);
-        let write = |client: etcd_client::Client| {
-            let txn = txn.clone();
-            async move {
-                let response = client.kv_client().txn(txn).await?;
-                let position = position(response.header())?;
-                Ok(response.succeeded().then_some(position.revision))
-            }
-        };
-        self.connection.call(what, write).await
     }
 
     /// A fresh etcd lease.
@@ -215,10 +239,27 @@ impl Store {
         })
     }
 
-    /// Give back an etcd lease that was not used. A failure does no harm: it times out.
-    async fn revoke(&self, grant: Grant) {
+    /// Give back an etcd lease that this node's key hung on before, unless another key still
+    /// does: etcd deletes the keys of a lease that is revoked.
+    pub(super) async fn give_back(&self, lease_id: i64) {
+        if lease_id == 0 {
+            return;
+        }
+        let ask = |client: etcd_client::Client| async move {
+            let options = LeaseTimeToLiveOptions::new().with_keys();
+            let mut leases = client.lease_client();
+            leases.time_to_live(lease_id, Some(options)).await
+        };
+        let answer = self.connection.call("tell a lease's keys", ask).await;
+        if answer.is_ok_and(|lease| lease.ttl() > 0 && lease.keys().is_empty()) {
+            self.revoke(lease_id).await;
+        }
+    }
+
+    /// Revoke an etcd lease that no key hangs on. A failure does no harm: it times out.
+    async fn revoke(&self, lease_id: i64) {
         let revoke = |client: etcd_client::Client| async move {
-            client.lease_client().revoke(grant.id).await
+            client.lease_client().revoke(lease_id).await
         };
         let _ = self.connection.call("revoke an etcd lease", revoke).await;
     }
@@ -273,6 +314,7 @@ impl Store {
             key: self.key(kv)?,
             attrs: attrs(kv.value()),
             mod_revision: kv.mod_revision(),
+            create_revision: kv.create_revision(),
             lease_id: kv.lease(),
         })
     }

@@ -27,9 +27,9 @@ enum Ended {
 }
 
 /// List, send the list, follow the changes; from the top again when history is lost.
-pub(super) async fn watch(store: &Store, own: SubnetKey, events: &Sender<LeaseEvent>) {
+pub(super) async fn watch(store: &Store, own: &Lease, events: &Sender<LeaseEvent>) {
     let mut peers = Peers {
-        own,
+        own: own.clone(),
         leases: BTreeMap::new(),
     };
     let mut retry = Retry::new(store.timing());
@@ -124,7 +124,7 @@ fn last_revision(response: &WatchResponse) -> i64 {
 /// The leases that the receiver knows, without the own one. Remembered so that a value that
 /// has become unreadable does not remove its node.
 struct Peers {
-    own: SubnetKey,
+    own: Lease,
     leases: BTreeMap<SubnetKey, Lease>,
 }
 
@@ -132,9 +132,12 @@ impl Peers {
     /// Take a new list in place of everything before.
     fn replace(&mut self, entries: Vec<Entry>) -> Vec<Lease> {
         let mut before = std::mem::take(&mut self.leases);
-        for entry in entries {
+        for entry in entries
+            .into_iter()
+            .filter(|entry| !is_own(&self.own, entry))
+        {
             let key = entry.key;
-            if let Some(lease) = self.lease(entry).or_else(|| before.remove(&key)) {
+            if let Some(lease) = lease(entry).or_else(|| before.remove(&key)) {
                 self.leases.insert(key, lease);
             }
         }
@@ -147,38 +150,50 @@ impl Peers {
             let kv = event.kv()?;
             match event.event_type() {
                 EventType::Put => {
-                    let lease = self.lease(store.entry(kv)?)?;
+                    let entry = store.entry(kv)?;
+                    if is_own(&self.own, &entry) {
+                        return self.remove(entry.key);
+                    }
+                    let lease = lease(entry)?;
                     self.leases.insert(lease.key(), lease.clone());
                     Some(LeaseEvent::Put(lease))
                 }
-                EventType::Delete => {
-                    let key = store.key(kv)?;
-                    self.leases.remove(&key)?;
-                    Some(LeaseEvent::Delete(key))
-                }
+                EventType::Delete => self.remove(store.key(kv)?),
             }
         };
         response.events().iter().filter_map(change).collect()
     }
 
-    /// A peer's lease; `None` for the own one and, with a warning, for an unreadable value.
-    fn lease(&self, entry: Entry) -> Option<Lease> {
-        if entry.key == self.own {
-            return None;
-        }
-        match entry.attrs {
-            Ok(attrs) => Some(Lease {
-                subnet: entry.key.v4,
-                subnet_v6: entry.key.v6,
-                attrs,
-                expires: None,
-                revision: entry.mod_revision,
-            }),
-            Err(reason) => {
-                let key = entry.key;
-                warn!("ignoring the value of lease {key} in etcd: {reason}");
-                None
-            }
+    /// Forget a peer; `None` if there was none.
+    fn remove(&mut self, key: SubnetKey) -> Option<LeaseEvent> {
+        self.leases.remove(&key)?;
+        Some(LeaseEvent::Delete(key))
+    }
+}
+
+/// Whether an entry is about this node: its subnets in all families that it has, or its
+/// address. A second lease of this node, such as a reservation that it cannot use, would make
+/// it send packets to itself.
+fn is_own(own: &Lease, entry: &Entry) -> bool {
+    let v4 = own.subnet.is_none() || own.subnet == entry.key.v4;
+    let v6 = own.subnet_v6.is_none() || own.subnet_v6 == entry.key.v6;
+    (v4 && v6) || entry.is_of(&own.attrs)
+}
+
+/// A peer's lease; `None`, with a warning, for an unreadable value.
+fn lease(entry: Entry) -> Option<Lease> {
+    match entry.attrs {
+        Ok(attrs) => Some(Lease {
+            subnet: entry.key.v4,
+            subnet_v6: entry.key.v6,
+            attrs,
+            expires: None,
+            revision: entry.mod_revision,
+        }),
+        Err(reason) => {
+            let key = entry.key;
+            warn!("ignoring the value of lease {key} in etcd: {reason}");
+            None
         }
     }
 }
