@@ -249,15 +249,20 @@ fn a_killed_agent_is_replaced_at_once() {
 }
 
 #[test]
-fn a_revoked_lease_ends_the_agent() {
+fn a_deleted_lease_comes_back_and_one_that_another_node_has_ends_the_agent() {
     on_node(|node| {
         let _etcd = node.etcd();
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
         let mut agent = node.agent("log");
         agent.expect("ready: ");
-        run("etcdctl", &["del", &leases()[0].0]);
+        let before = leases();
+        let key = &before[0].0;
+        run("etcdctl", &["del", key]);
+        agent.expect("was deleted; it was still free and is this node's again");
+        assert_eq!(leases(), before);
+        run("etcdctl", &["put", key, r#"{"PublicIP":"192.0.2.99"}"#]);
         assert_eq!(agent.wait().code(), Some(1));
-        agent.expect("ERROR the lease was revoked: 10.5.");
+        agent.expect("ERROR the subnet is leased by 192.0.2.99: 10.5.");
     });
 }
 

@@ -139,7 +139,7 @@ async fn u12_another_network_means_another_subnet_and_no_trace_of_the_old_one() 
 }
 
 #[tokio::test]
-async fn r85_a_lease_that_lost_its_ipv6_half_keeps_the_subnet() {
+async fn s85_a_lease_that_lost_its_ipv6_half_keeps_the_subnet() {
     let etcd = Etcd::start().await;
     etcd.put("subnets/10.1.6.0-24&fd00:0:0:6::-64", &node(1).to_json())
         .await;
@@ -157,7 +157,7 @@ async fn r85_a_lease_that_lost_its_ipv6_half_keeps_the_subnet() {
 }
 
 #[tokio::test]
-async fn r85_after_a_lost_create_race_two_nodes_have_one_of_two_subnets_each() {
+async fn s85_after_a_lost_create_race_two_nodes_have_one_of_two_subnets_each() {
     let etcd = Etcd::start().await;
     let two = NetworkConfig::parse(
         r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.5.0","SubnetMax":"10.1.6.0"}"#,

@@ -10,7 +10,7 @@ use weft_control::subnets::etcd::Timing;
 use weft_control::subnets::{LeaseEvent, SubnetManager};
 
 #[tokio::test]
-async fn r85_a_reservation_with_nothing_but_the_address_is_used_and_stays_one() {
+async fn s85_a_reservation_with_nothing_but_the_address_is_used_and_stays_one() {
     let etcd = Etcd::start().await;
     etcd.put("subnets/10.1.8.0-24", r#"{"PublicIP":"192.0.2.1"}"#)
         .await;
@@ -29,7 +29,7 @@ async fn r85_a_reservation_with_nothing_but_the_address_is_used_and_stays_one() 
 }
 
 #[tokio::test]
-async fn r85_a_reservation_of_another_node_is_never_taken() {
+async fn s85_a_reservation_of_another_node_is_never_taken() {
     let etcd = Etcd::start().await;
     // Everything but 10.1.7.0/24.
     for (subnet, n) in [("10.1.5.0-24", 5), ("10.1.6.0-24", 6), ("10.1.8.0-24", 8)] {
@@ -49,7 +49,7 @@ async fn r85_a_reservation_of_another_node_is_never_taken() {
 }
 
 #[tokio::test]
-async fn r85_a_reservation_that_does_not_fit_is_named_and_left_alone() {
+async fn s85_a_reservation_that_does_not_fit_is_named_and_left_alone() {
     let etcd = Etcd::start().await;
     let log = Log::start();
     let value = r#"{"PublicIP":"192.0.2.1"}"#;
@@ -85,7 +85,7 @@ async fn r85_a_reservation_that_does_not_fit_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn r85_a_new_public_ip_means_a_new_subnet_until_the_old_lease_is_gone() {
+async fn s85_a_new_public_ip_means_a_new_subnet_until_the_old_lease_is_gone() {
     let etcd = Etcd::start().await;
     let short = Timing {
         lease_ttl: Duration::from_secs(2),
@@ -108,7 +108,7 @@ async fn r85_a_new_public_ip_means_a_new_subnet_until_the_old_lease_is_gone() {
 }
 
 #[tokio::test]
-async fn r85_a_new_mac_keeps_the_lease_and_reaches_the_peers() {
+async fn s85_a_new_mac_keeps_the_lease_and_reaches_the_peers() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
     let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();
@@ -131,7 +131,7 @@ async fn r85_a_new_mac_keeps_the_lease_and_reaches_the_peers() {
 }
 
 #[tokio::test]
-async fn r85_a_node_that_comes_back_after_a_long_time_sees_the_present() {
+async fn s85_a_node_that_comes_back_after_a_long_time_sees_the_present() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
     let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();

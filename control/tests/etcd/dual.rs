@@ -54,7 +54,7 @@ fn v6_only() -> NetworkConfig {
 }
 
 #[tokio::test]
-async fn r85_ipv6_in_etcd_mode_a_lease_of_both_families_is_written_as_flannel_writes_it() {
+async fn s85_ipv6_in_etcd_mode_a_lease_of_both_families_is_written_as_flannel_writes_it() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
     let previous = Previous {
@@ -80,7 +80,7 @@ async fn r85_ipv6_in_etcd_mode_a_lease_of_both_families_is_written_as_flannel_wr
 }
 
 #[tokio::test]
-async fn r85_ipv6_in_etcd_mode_each_node_of_ipv6_alone_has_a_lease_of_its_own() {
+async fn s85_ipv6_in_etcd_mode_each_node_of_ipv6_alone_has_a_lease_of_its_own() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
     let mut keys = Vec::new();

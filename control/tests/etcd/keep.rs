@@ -123,7 +123,7 @@ async fn u15_renewal_and_deletion_of_the_own_key_are_seen() {
 }
 
 #[tokio::test]
-async fn r85_a_live_nodes_lease_that_expires_is_taken_again() {
+async fn s85_a_live_nodes_lease_that_expires_is_taken_again() {
     let etcd = Etcd::start().await;
     let (subnets, lease) = short_lived(etcd.endpoint(), 30).await;
     let key = format!("subnets/{}", lease.key());
@@ -220,7 +220,7 @@ async fn u8_a_deletion_below_the_compaction_horizon_is_noticed() {
 }
 
 #[tokio::test]
-async fn r85_after_an_outage_longer_than_the_ttl_another_nodes_lease_is_not_overwritten() {
+async fn s85_after_an_outage_longer_than_the_ttl_another_nodes_lease_is_not_overwritten() {
     let etcd = Etcd::start().await;
     let proxy = Proxy::to(&etcd).await;
     let (subnets, lease) = short_lived(proxy.endpoint(), 2).await;
@@ -246,7 +246,7 @@ async fn r85_after_an_outage_longer_than_the_ttl_another_nodes_lease_is_not_over
 }
 
 #[tokio::test]
-async fn r85_after_an_outage_longer_than_the_ttl_a_free_subnet_is_taken_again() {
+async fn s85_after_an_outage_longer_than_the_ttl_a_free_subnet_is_taken_again() {
     let etcd = Etcd::start().await;
     let log = Log::start();
     let proxy = Proxy::to(&etcd).await;
@@ -299,7 +299,7 @@ async fn junk_over_the_own_key_is_put_right() {
 }
 
 #[tokio::test]
-async fn r85_a_reservation_is_not_renewed_and_becomes_a_lease_when_it_is_deleted() {
+async fn s85_a_reservation_is_not_renewed_and_becomes_a_lease_when_it_is_deleted() {
     let etcd = Etcd::start().await;
     etcd.put("subnets/10.1.8.0-24", r#"{"PublicIP":"192.0.2.1"}"#)
         .await;
@@ -315,7 +315,7 @@ async fn r85_a_reservation_is_not_renewed_and_becomes_a_lease_when_it_is_deleted
 }
 
 #[tokio::test]
-async fn r85_an_operator_who_reserves_the_lease_of_a_live_node_does_not_cut_it_off() {
+async fn s85_an_operator_who_reserves_the_lease_of_a_live_node_does_not_cut_it_off() {
     let etcd = Etcd::start().await;
     let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
     let key = format!("subnets/{}", lease.key());
@@ -332,6 +332,51 @@ async fn r85_an_operator_who_reserves_the_lease_of_a_live_node_does_not_cut_it_o
         assert_eq!(etcd.ttl(&key).await, None, "it is no reservation any more");
     })
     .await;
+}
+
+#[tokio::test]
+async fn u15_what_others_write_over_the_own_key_is_taken_over_and_written_back() {
+    let etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 3).await;
+    let key = format!("subnets/{}", lease.key());
+    while_kept(&subnets, &lease, async {
+        sleep(QUIET).await;
+        let mut client = etcd.client().await;
+        let long = client.lease_grant(20_000, None).await.unwrap().id();
+        let options = etcd_client::PutOptions::new().with_lease(long);
+        let path = format!("{}/{key}", crate::lab::PREFIX);
+        let same = node(1).to_json();
+        client.put(path, same, Some(options)).await.unwrap();
+        let written = revision(&etcd, &lease).await;
+        sleep(Duration::from_secs(4)).await;
+        // Its end counts now: nothing is due.
+        assert_eq!(revision(&etcd, &lease).await, written);
+        etcd.put(&key, r#"{"PublicIP":"192.0.2.1","BackendType":"x"}"#)
+            .await;
+        soon("value", async {
+            while etcd.get(&key).await != Some(node(1).to_json()) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_although_etcd_went_away_right_after_it_was_taken() {
+    let mut etcd = Etcd::start().await;
+    let (subnets, lease) = short_lived(etcd.endpoint(), 6).await;
+    etcd.stop();
+    let keep = tokio::spawn({
+        let lease = lease.clone();
+        async move { subnets.keep(lease, MARGIN).await }
+    });
+    sleep(Duration::from_secs(1)).await;
+    etcd.resume().await;
+    renewed(&etcd, &lease).await;
+    assert!(!keep.is_finished());
+    keep.abort();
 }
 
 #[tokio::test]

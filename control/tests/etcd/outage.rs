@@ -78,7 +78,7 @@ async fn each_reason_to_wait_for_a_config_is_one_line() {
     assert!(lines[0].starts_with("WARN no network config in etcd: key "));
     assert_eq!(
         lines[1],
-        "WARN network config: Backend Type udp is not supported yet: supported: vxlan; \
+        "WARN network config: Network 10.9.0.0/30: too small: the prefix must be at most /28; \
          looking again each second"
     );
     assert_eq!(lines[2], "INFO network config found");
