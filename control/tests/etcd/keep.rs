@@ -264,7 +264,12 @@ async fn s85_after_an_outage_longer_than_the_ttl_a_free_subnet_is_taken_again() 
         sleep(Duration::from_secs(2)).await;
         proxy.set(Mode::Pass);
         taken_again(&etcd, &key).await;
-        sleep(QUIET).await;
+        soon("line", async {
+            while lines_with(&log, "this node's again").is_empty() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
     })
     .await;
     let line = format!(

@@ -34,6 +34,7 @@ async fn renew_when_due(
     let mut keeper = Keeper::new(lease.expires, margin, retry_pause, Instant::now());
     let mut suspends = SuspendWatch::start();
     let mut retry = Retry::new(store.timing());
+    let mut lost = None;
     loop {
         let outcome = tokio::select! {
             Some(seen) = watched.recv() => Ok(seen),
@@ -44,13 +45,21 @@ async fn renew_when_due(
             }
         };
         let outcome = match outcome {
-            Ok(Seen::Absent) => take_again(store, lease, &mut keeper).await,
+            Ok(Seen::Absent) => {
+                lost.get_or_insert(keeper.loss(Instant::now()));
+                take_again(store, lease, &mut keeper).await
+            }
             outcome => outcome,
         };
         match outcome {
             Ok(Seen::Own { expires, intact }) => {
                 retry.reset();
                 keeper.observe(expires, intact, Instant::now());
+                // Said here, since the answer to the write may have got lost.
+                if let Some(loss) = lost.take() {
+                    let key = lease.key();
+                    warn!("the lease {key} {loss}; it was still free and is this node's again");
+                }
             }
             Ok(Seen::Taken { by }) => return LeaseEnd::Taken { by },
             // Gone once more: what the watch tells next, or the time, leads back to here.
@@ -132,8 +141,6 @@ async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result
     if let Some(taken) = rival.and_then(|rival| taken(lease, rival)) {
         return Ok(taken);
     }
-    let loss = keeper.loss(Instant::now());
-    warn!("the lease {key} {loss}; it was still free and is this node's again");
     Ok(Seen::Own {
         expires: grant.expires,
         intact: true,
