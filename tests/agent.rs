@@ -249,7 +249,7 @@ fn a_killed_agent_is_replaced_at_once() {
 }
 
 #[test]
-fn a_deleted_lease_comes_back_and_one_that_another_node_has_ends_the_agent() {
+fn s85_exit_status_of_an_agent_whose_lease_another_node_has() {
     on_node(|node| {
         let _etcd = node.etcd();
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);

@@ -131,7 +131,7 @@ async fn s85_a_new_mac_keeps_the_lease_and_reaches_the_peers() {
 }
 
 #[tokio::test]
-async fn s85_a_node_that_comes_back_after_a_long_time_sees_the_present() {
+async fn s85_stale_state_a_node_that_comes_back_sees_the_present() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
     let own = subnets.acquire(&config(), &node(1), &FRESH).await.unwrap();

@@ -123,7 +123,7 @@ async fn u15_renewal_and_deletion_of_the_own_key_are_seen() {
 }
 
 #[tokio::test]
-async fn s85_a_live_nodes_lease_that_expires_is_taken_again() {
+async fn s85_lease_expiry_of_a_live_node_is_mended() {
     let etcd = Etcd::start().await;
     let (subnets, lease) = short_lived(etcd.endpoint(), 30).await;
     let key = format!("subnets/{}", lease.key());

@@ -46,22 +46,22 @@ fn attrs(config: &NetworkConfig, n: u8) -> LeaseAttrs {
 }
 
 #[tokio::test]
-async fn s85_thirty_nodes_at_once_in_a_wide_network() {
+async fn s85_race_of_thirty_nodes_at_once_in_a_wide_network() {
     leases(r#"{"Network":"10.0.0.0/8"}"#).await;
 }
 
 #[tokio::test]
-async fn s85_thirty_nodes_at_once_in_a_network_of_thirty_subnets() {
+async fn s85_race_of_thirty_nodes_at_once_in_a_network_of_thirty_subnets() {
     leases(r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.1.0","SubnetMax":"10.1.30.0"}"#).await;
 }
 
 #[tokio::test]
-async fn s85_thirty_nodes_at_once_with_both_families() {
+async fn s85_race_of_thirty_nodes_at_once_with_both_families() {
     leases(r#"{"Network":"10.0.0.0/8","EnableIPv6":true,"IPv6Network":"fd00::/48"}"#).await;
 }
 
 #[tokio::test]
-async fn s85_thirty_nodes_at_once_with_thirty_subnets_of_both_families() {
+async fn s85_race_of_thirty_nodes_at_once_with_thirty_subnets_of_both_families() {
     leases(
         r#"{"Network":"10.1.0.0/16","SubnetMin":"10.1.1.0","SubnetMax":"10.1.30.0",
             "EnableIPv6":true,"IPv6Network":"fd00::/48",
@@ -71,7 +71,7 @@ async fn s85_thirty_nodes_at_once_with_thirty_subnets_of_both_families() {
 }
 
 #[tokio::test]
-async fn s85_thirty_nodes_at_once_with_ipv6_alone() {
+async fn s85_race_of_thirty_nodes_at_once_with_ipv6_alone() {
     let config = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48"}"#;
     for lease in leases(config).await {
         assert_eq!(lease.subnet, None);
