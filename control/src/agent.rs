@@ -3,18 +3,20 @@
 //!
 //! # Order
 //! Signal handlers, network config (waited for), underlay interface, backend (device, port,
-//! MAC), lease (waited for), the device's address and route, workers, blackhole route,
-//! `subnet.env`, then lease renewal and the watch on the other nodes. The first peers come
-//! with the watch.
+//! MAC), lease (waited for), firewall rules, the device's address and route, workers,
+//! blackhole route, `subnet.env`, then lease renewal and the watch on the other nodes. The
+//! first peers come with the watch.
 //!
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
 
+mod rules;
 mod signals;
 
 use crate::backend::{Backend, BackendError, Family, Host, Prepared};
 use crate::config::NetworkConfig;
 use crate::flags::AgentOptions;
+use crate::host::firewall::{Firewall, FirewallError};
 use crate::host::iface::{self, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::route;
@@ -58,6 +60,9 @@ pub enum AgentError {
     /// The kernel cannot be asked.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// Masquerading cannot be had.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
     /// Packets cannot be carried.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -107,6 +112,7 @@ async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(
 struct Node {
     lease: Lease,
     backend: Backend,
+    firewall: Firewall,
     /// Own subnets that a blackhole route is kept for.
     blackholes: Vec<IpNet>,
 }
@@ -125,6 +131,8 @@ impl Node {
             .acquire(&config, prepared.attrs(), &previous)
             .await?;
         info!("this node's subnet is {lease}");
+        let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease);
+        let firewall = Firewall::install(flavour, &plan).await?;
         let backend = prepared.start(&config, &lease, &previous).await?;
         let mut node = Node {
             blackholes: match options.blackhole_route {
@@ -133,6 +141,7 @@ impl Node {
             },
             lease,
             backend,
+            firewall,
         };
         node.resync().await;
         let lease = &node.lease;
@@ -140,7 +149,7 @@ impl Node {
             v4: config.network.zip(lease.subnet),
             v6: config.ipv6_network.zip(lease.subnet_v6),
             mtu: node.backend.mtu(),
-            ip_masq: false,
+            ip_masq: options.firewall.ip_masq,
         };
         write_subnet_env(&options.subnet_file, &env);
         Ok(node)
@@ -168,6 +177,8 @@ impl Node {
         let own = self.lease.clone();
         let mut watch = pin!(manager.watch(&own, sender));
         let mut keep = pin!(manager.keep(own.clone(), options.renew_margin));
+        let firewall = std::mem::take(&mut self.firewall);
+        let mut rules = pin!(firewall.keep(options.firewall.resync));
         let periods = [WATCH_EVERY, MEND_EVERY, options.firewall.resync];
         let [mut alive, mut mend, mut resync] = periods.map(ticks);
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
@@ -186,6 +197,7 @@ impl Node {
                     return Err(AgentError::LeaseOver { end, subnets });
                 }
                 () = &mut watch => return Err(AgentError::WatchEnded),
+                never = &mut rules => match never {},
                 _ = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
                     if !ready {

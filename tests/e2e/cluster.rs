@@ -50,7 +50,8 @@ impl Cluster {
         Cluster::in_lab(new_lab(nodes, regime), config)
     }
 
-    fn in_lab(lab: Lab, config: &str) -> Cluster {
+    /// etcd and this network config in a lab that is prepared already.
+    pub(crate) fn in_lab(lab: Lab, config: &str) -> Cluster {
         let etcd = Etcd::start(&lab, 1).unwrap();
         etcd.put(&format!("{PREFIX}/config"), config).unwrap();
         Cluster {
@@ -95,7 +96,7 @@ impl Cluster {
     }
 
     /// With weft on all nodes, once they reach each other.
-    fn filled(mut self, flags: &[&str]) -> Cluster {
+    pub(crate) fn filled(mut self, flags: &[&str]) -> Cluster {
         self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let nodes = self.lab.nodes().len();
         for number in 1..=nodes {

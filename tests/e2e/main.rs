@@ -13,6 +13,7 @@ mod demo;
 mod docker;
 mod ecn;
 mod errors;
+mod firewall;
 mod fixed;
 mod frames;
 mod hostile;

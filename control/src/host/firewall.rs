@@ -135,8 +135,8 @@ impl Default for Programs {
     }
 }
 
-/// The rules in force, and what is needed to check them.
-#[derive(Debug)]
+/// The rules in force, and what is needed to check them. None by default.
+#[derive(Debug, Default)]
 pub struct Firewall {
     tables: Vec<Table>,
 }

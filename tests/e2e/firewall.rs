@@ -1,0 +1,146 @@
+//! Masquerading and forward rules, in both flavours.
+
+use crate::cluster::{CONFIG, Cluster, new_lab};
+use crate::errors::Errors;
+use crate::pods::exchange;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::time::Duration;
+use weft_benches::lab::topology::ping;
+use weft_benches::lab::{Namespace, Pod, Regime, netns, skips_test};
+
+const NFTABLES: &str =
+    r#"{"Network":"10.244.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#;
+
+/// How long a repair may take with `-iptables-resync=1`, on a busy machine.
+const REPAIR: Duration = Duration::from_secs(10);
+
+/// Two nodes with this network config and these flags, prepared before any agent starts.
+fn cluster(config: &str, flags: &[&str], prepare: &[&str]) -> Cluster {
+    let lab = new_lab(2, Regime::R1);
+    if !prepare.is_empty() {
+        for node in lab.nodes() {
+            node.ns.run(prepare).unwrap();
+        }
+    }
+    Cluster::in_lab(lab, config).filled(flags)
+}
+
+/// The address that a server in `to` sees a pod's connection come from.
+fn source_seen(from: &Pod, to: &Namespace, address: IpAddr) -> IpAddr {
+    let listener = to.enter(|| TcpListener::bind((address, 0)));
+    let listener = listener.unwrap().unwrap();
+    let server = listener.local_addr().unwrap();
+    let limit = Duration::from_secs(10);
+    let client = from.ns.enter(|| TcpStream::connect_timeout(&server, limit));
+    let _client = client.unwrap().unwrap();
+    listener.accept().unwrap().1.ip()
+}
+
+/// What a pod's peers see of it: a pod of the other node, and the other node itself.
+fn sources(cluster: &Cluster) -> (IpAddr, IpAddr) {
+    let (from, to) = (cluster.pod(1), cluster.pod(2));
+    let node = cluster.lab.node(2);
+    (
+        source_seen(from, &to.ns, to.address.into()),
+        source_seen(from, &node.ns, node.underlay.into()),
+    )
+}
+
+fn subnet_file(cluster: &Cluster, number: usize) -> String {
+    std::fs::read_to_string(cluster.agents[&number].subnet_file()).unwrap()
+}
+
+#[test]
+fn pods_keep_their_address_inside_and_get_the_nodes_outside() {
+    if skips_test() {
+        return;
+    }
+    for config in [CONFIG, NFTABLES] {
+        let cluster = cluster(config, &["-ip-masq"], &[]);
+        let (pod, node) = (cluster.pod(1).address, cluster.lab.node(1).underlay);
+        assert_eq!(sources(&cluster), (pod.into(), node.into()), "{config}");
+        assert!(subnet_file(&cluster, 1).contains("FLANNEL_IPMASQ=true\n"));
+        let errors = Errors::of(&cluster);
+        exchange(&cluster, 1, 2);
+        errors.assert_none_since(&cluster);
+    }
+}
+
+#[test]
+fn without_ip_masq_pods_keep_their_address_everywhere() {
+    if skips_test() {
+        return;
+    }
+    let cluster = cluster(CONFIG, &[], &[]);
+    let pod = cluster.pod(1).address;
+    assert_eq!(sources(&cluster), (pod.into(), pod.into()));
+    assert!(subnet_file(&cluster, 1).contains("FLANNEL_IPMASQ=false\n"));
+    let nat = ["iptables-save", "-t", "nat"];
+    let nat = cluster.lab.node(1).ns.run(&nat).unwrap();
+    assert!(!nat.contains("FLANNEL"), "{nat}");
+}
+
+#[test]
+fn pods_reach_each_other_through_a_forward_chain_that_drops() {
+    if skips_test() {
+        return;
+    }
+    let drop = ["iptables", "-P", "FORWARD", "DROP"];
+    let cluster = cluster(CONFIG, &["-iptables-resync=1"], &drop);
+    let errors = Errors::of(&cluster);
+    exchange(&cluster, 1, 2);
+    errors.assert_none_since(&cluster);
+
+    // Somebody clears the chain: within a period the rules are back.
+    let node = &cluster.lab.node(2).ns;
+    node.run(&["iptables", "-F", "FLANNEL-FWD"]).unwrap();
+    node.run(&["iptables", "-F", "FORWARD"]).unwrap();
+    let repaired = netns::wait_until(REPAIR, || {
+        let rules = node.run(&["iptables", "-S"]).unwrap();
+        rules.matches("FLANNEL-FWD").count() == 4
+    });
+    assert!(repaired, "{}", node.run(&["iptables", "-S"]).unwrap());
+    cluster.await_path(1, 2);
+}
+
+#[test]
+fn without_forward_rules_a_forward_chain_that_drops_does_so() {
+    if skips_test() {
+        return;
+    }
+    let lab = new_lab(2, Regime::R1);
+    let mut cluster = Cluster::in_lab(lab, CONFIG);
+    cluster.flags = vec!["-iptables-forward-rules=false".into()];
+    cluster.join(1);
+    cluster.join(2);
+    cluster.await_path(1, 2);
+    let node = &cluster.lab.node(1).ns;
+    node.run(&["iptables", "-P", "FORWARD", "DROP"]).unwrap();
+    let (from, to) = (cluster.pod(1), cluster.pod(2));
+    ping(&from.ns, to.address, 2, 56, false).unwrap_err();
+    node.run(&["iptables", "-P", "FORWARD", "ACCEPT"]).unwrap();
+    cluster.await_path(1, 2);
+}
+
+#[test]
+fn rules_outlive_the_agent_and_go_with_a_change_of_flavour() {
+    if skips_test() {
+        return;
+    }
+    let mut cluster = cluster(CONFIG, &["-ip-masq"], &[]);
+    let node = cluster.lab.node(1).ns.clone();
+    let saved = || node.run(&["iptables-save"]).unwrap();
+    cluster.agents.get_mut(&1).unwrap().stop().unwrap();
+    let lines = |saved: String| saved.matches("FLANNEL-").count();
+    assert_eq!(lines(saved()), 2 + 7 + 3, "two chains and their rules");
+
+    let key = format!("{}/config", crate::cluster::PREFIX);
+    cluster.etcd.put(&key, NFTABLES).unwrap();
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.start_again().unwrap();
+    agent.wait_ready().unwrap();
+    assert_eq!(lines(saved()), 0, "{}", saved());
+    let tables = node.run(&["nft", "list", "tables"]).unwrap();
+    assert!(tables.contains("table ip flannel-ipv4"), "{tables}");
+    cluster.await_path(1, 2);
+}
