@@ -9,6 +9,7 @@
 
 pub mod delegate;
 pub mod error;
+pub mod fuzzing;
 pub mod invocation;
 pub mod netconf;
 pub mod render;
