@@ -5,7 +5,7 @@ use crate::config::{NetworkConfig, VxlanOptions};
 use crate::json::Object;
 use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose};
 use crate::text::{one_line, shown};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -89,33 +89,39 @@ impl Peers {
         })
     }
 
+    /// The first subnet of a family that no lease has.
+    fn free<S: choose::Subnet + Display>(
+        &self,
+        of: impl Fn(&Lease) -> Option<S>,
+    ) -> Option<String> {
+        let taken: Vec<S> = self.leases.iter().filter_map(of).collect();
+        let free = choose::candidates(&self.config, &taken, 1);
+        free.first().map(S::to_string)
+    }
+
     /// Why a node has no lease here, and what to add.
     pub(super) fn missing(&self, attrs: &LeaseAttrs) -> String {
         let config = &self.config;
         let mut entry = Vec::new();
         if config.enable_ipv4 {
-            let taken: Vec<Ipv4Net> = self.leases.iter().filter_map(|l| l.subnet).collect();
-            let free = choose::candidates(config, &taken, 1);
-            entry.push(("Subnet", free.first().map(Ipv4Net::to_string)));
+            entry.push(("Subnet", self.free(|lease| lease.subnet)));
             entry.push(("PublicIP", Some(attrs.public_ip.to_string())));
         }
         if config.enable_ipv6 {
-            entry.push(("IPv6Subnet", None));
+            entry.push(("IPv6Subnet", self.free(|lease| lease.subnet_v6)));
             entry.push(("PublicIPv6", attrs.public_ipv6.map(|ip| ip.to_string())));
         }
-        let (equals, between) = match self.format {
-            Format::Toml => (" = ", " / "),
-            Format::Json => (":", ","),
-        };
-        let pair = |(key, value): (&str, Option<String>)| match self.format {
-            Format::Toml => format!("{key}{equals}{:?}", value.unwrap_or_default()),
-            Format::Json => format!("{key:?}{equals}{:?}", value.unwrap_or_default()),
+        let pair = |(key, value): (&str, Option<String>)| {
+            let value = value.unwrap_or_default();
+            match self.format {
+                Format::Toml => format!("{key} = {value:?}"),
+                Format::Json => format!("{key:?}:{value:?}"),
+            }
         };
         let pairs: Vec<String> = entry.into_iter().map(pair).collect();
-        let pairs = pairs.join(between);
         let add = match self.format {
-            Format::Toml => format!("these lines: [[leases]] / {pairs}"),
-            Format::Json => format!("this to \"leases\": {{{pairs}}}"),
+            Format::Toml => format!("these lines: [[leases]] / {}", pairs.join(" / ")),
+            Format::Json => format!("this to \"leases\": {{{}}}", pairs.join(",")),
         };
         let address = attrs.identity();
         format!("no lease for {address}, this node's address; add {add}")

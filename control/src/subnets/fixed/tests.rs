@@ -215,6 +215,14 @@ fn the_entry_to_add_is_shown() {
     let added = toml(&(file(&[1]) + &lines)).unwrap();
     assert!(added.lease_of(&attrs(9)).is_some(), "and is right as it is");
 
+    let dual = "[config]\nEnableIPv6 = true\nNetwork = \"10.5.0.0/16\"\n\
+                IPv6Network = \"fd00:5::/48\"\nBackend.Type = \"vxlan\"\n";
+    let address = "2001:db8::9".parse().unwrap();
+    let node = LeaseAttrs::alloc(Some([192, 0, 2, 9].into()), Some(address));
+    let shown = toml(dual).unwrap().missing(&node);
+    let wanted = r#"IPv6Subnet = "fd00:5:0:1::/64" / PublicIPv6 = "2001:db8::9""#;
+    assert!(shown.ends_with(wanted), "{shown}");
+
     let json = r#"{"config":{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}}"#;
     let shown = Peers::parse(json, Format::Json).unwrap().missing(&attrs(9));
     let wanted = r#"add this to "leases": {"Subnet":"10.5.1.0/24","PublicIP":"192.0.2.9"}"#;
