@@ -37,7 +37,7 @@ use direct::{DirectRoutes, Which};
 pub use family::Family;
 use peers::{PeerKind, Peers};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use tunnel::{Place, Tunnel};
 use weft_dataplane::route::table::{Admission, BuildError, Overlay};
 use weft_dataplane::sys::tun::OpenError;
@@ -345,6 +345,9 @@ impl Backend {
 
     /// Log what of the kernel is in use, and the counters, two lines for each tunnel.
     pub fn report(&self) {
+        if self.carriers.iter().all(|c| c.tunnel.is_none()) {
+            info!("counters: no tunnel, the kernel carries the packets");
+        }
         for tunnel in self.carriers.iter().filter_map(|c| c.tunnel.as_ref()) {
             tunnel.report();
         }

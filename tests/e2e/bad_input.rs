@@ -136,18 +136,6 @@ fn an_agent_waits_for_etcd_and_for_a_config_that_can_be_used() {
             r#"{"Network":"10.244.0.0/16","SubnetLen":12,"Backend":{"Type":"vxlan"}}"#,
             "SubnetLen",
         ),
-        (
-            r#"{"Network":"10.244.0.0/16","Backend":{"Type":"pigeon"}}"#,
-            "pigeon",
-        ),
-        (
-            r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","VNI":"one"}}"#,
-            "VNI",
-        ),
-        (
-            r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","Port":70000}}"#,
-            "Port",
-        ),
     ];
     for (before, (config, word)) in (2..).zip(wrong) {
         etcd.put(&key, config).unwrap();
@@ -156,19 +144,6 @@ fn an_agent_waits_for_etcd_and_for_a_config_that_can_be_used() {
     etcd.put(&key, CONFIG).unwrap();
     let env = agent.wait_ready().unwrap();
     assert_eq!(env.network, "10.244.0.0/16".parse().unwrap());
-}
-
-#[test]
-fn a_left_over_kernel_vxlan_device_is_named_with_the_remedy() {
-    if skips_test() {
-        return;
-    }
-    let cluster = Cluster::empty(2, Regime::R1);
-    let subnet = "10.244.9.1/24".parse().unwrap();
-    let vtep = Vtep::create(&cluster.lab, 1, VxlanSpec::flannel(1), subnet).unwrap();
-    let ended = run_to_the_end(&cluster.lab, &cluster.etcd, &[]);
-    assert_refuses(ended, &["flannel.1", "ip link del flannel.1"]);
-    vtep.delete().unwrap();
 }
 
 #[test]

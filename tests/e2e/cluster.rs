@@ -135,18 +135,25 @@ impl Cluster {
 
     /// Start weft on a node whose pods or containers others will attach.
     pub(crate) fn join_without_pod(&mut self, number: usize) -> SubnetEnv {
+        self.launch(number).wait_ready().unwrap()
+    }
+
+    /// Start weft on a node without waiting for it.
+    pub(crate) fn launch(&mut self, number: usize) -> &mut Agent {
         let mut options = AgentOptions::new(weft(), self.etcd.endpoint());
         options.flags.clone_from(&self.flags);
-        let mut agent = Agent::start(&self.lab, number, options).unwrap();
-        let env = agent.wait_ready().unwrap();
-        self.agents.insert(number, agent);
-        env
+        let agent = Agent::start(&self.lab, number, options).unwrap();
+        self.agents.entry(number).insert_entry(agent).into_mut()
     }
 
     /// Make a node a kernel VTEP with a lease of its own and a pod.
     pub(crate) fn join_kernel(&mut self, number: usize, subnet: &str) {
+        self.join_kernel_as(number, subnet, VxlanSpec::flannel(1));
+    }
+
+    /// As [`Cluster::join_kernel`], with a device of these settings.
+    pub(crate) fn join_kernel_as(&mut self, number: usize, subnet: &str, spec: VxlanSpec) {
         let subnet: Ipv4Net = subnet.parse().unwrap();
-        let spec = VxlanSpec::flannel(1);
         let vtep = Vtep::create(&self.lab, number, spec, subnet).unwrap();
         let key = format!("{PREFIX}/{}", vtep.lease_key());
         self.etcd

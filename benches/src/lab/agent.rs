@@ -27,6 +27,9 @@ pub struct AgentOptions {
     pub prefix: String,
     /// A subnets file that takes the place of etcd.
     pub subnets_file: Option<PathBuf>,
+    /// What its directory is called, but for the node's number. Two agents on one node need
+    /// two names.
+    pub name: String,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -39,6 +42,7 @@ impl AgentOptions {
             etcd: etcd.to_owned(),
             prefix: "/coreos.com/network".to_owned(),
             subnets_file: None,
+            name: "agent".to_owned(),
             flags: Vec::new(),
         }
     }
@@ -67,7 +71,7 @@ pub struct Agent {
 impl Agent {
     /// Start an agent on node `number` (from 1), without waiting for it.
     pub fn start(lab: &Lab, number: usize, options: AgentOptions) -> Result<Agent> {
-        let dir = lab.dir().join(format!("agent{number}"));
+        let dir = lab.dir().join(format!("{}{number}", options.name));
         fs::create_dir_all(&dir).map_err(|e| Error::because(dir.display(), e))?;
         let mut agent = Agent {
             ns: lab.node(number).ns.clone(),
@@ -125,8 +129,14 @@ impl Agent {
         &self.options.flags
     }
 
-    /// Wait until the agent has written its `subnet.env`.
+    /// Wait until the agent has written its `subnet.env`, and read it.
     pub fn wait_ready(&mut self) -> Result<SubnetEnv> {
+        self.wait_written()?;
+        self.subnet_env()
+    }
+
+    /// Wait until the agent has written its `subnet.env`.
+    pub fn wait_written(&mut self) -> Result<()> {
         let file = self.subnet_file();
         let before = self.before;
         let mut ended = None;
@@ -147,7 +157,7 @@ impl Agent {
                 let what = format!("the agent wrote no subnet.env in {limit} s; its log ends");
                 Err(Error::because(what, tail()))
             }
-            None => self.subnet_env(),
+            None => Ok(()),
         }
     }
 

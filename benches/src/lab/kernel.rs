@@ -15,6 +15,8 @@ pub struct VxlanSpec {
     pub port: u16,
     /// Overlay MTU in bytes.
     pub mtu: u32,
+    /// Whether it puts the marks of packets into its headers (`gbp`).
+    pub gbp: bool,
 }
 
 impl VxlanSpec {
@@ -25,6 +27,7 @@ impl VxlanSpec {
             vni,
             port: 8472,
             mtu: 1450,
+            gbp: false,
         }
     }
 
@@ -35,6 +38,7 @@ impl VxlanSpec {
             vni: 2,
             port: 4789,
             mtu,
+            gbp: false,
         }
     }
 }
@@ -71,11 +75,13 @@ impl Vtep {
             vni,
             port,
             mtu,
+            gbp,
         } = &spec;
+        let gbp = if *gbp { "gbp" } else { "" };
         let (local, dev, base) = (node.underlay, topology::UNDERLAY, subnet.network());
         ns.ip(&format!(
             "link add {device} mtu {mtu} type vxlan id {vni} local {local} dev {dev} \
-             dstport {port} nolearning udpcsum"
+             dstport {port} nolearning udpcsum {gbp}"
         ))?;
         ns.ip(&format!("addr add {base}/32 dev {device}"))?;
         ns.ip(&format!("link set {device} up"))?;
