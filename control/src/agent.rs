@@ -2,10 +2,11 @@
 //! leases until it is told to stop.
 //!
 //! # Order
-//! Signal handlers, network config (waited for), underlay interface, backend (device, port,
-//! MAC), lease (waited for), firewall rules, the device's address and route, workers,
-//! blackhole route, `subnet.env`, then lease renewal and the watch on the other nodes. The
-//! first peers come with the watch.
+//! Signal handlers, `/healthz`, network config (waited for), underlay interface, backend
+//! (device, port, MAC), lease (waited for), firewall rules, the device's address and route,
+//! workers, blackhole route, `subnet.env`, then lease renewal and the watch on the other
+//! nodes. The first peers come with the watch; only then the node is ready, for `/readyz` and
+//! the service manager.
 //!
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
@@ -16,19 +17,21 @@ mod signals;
 use crate::backend::{Backend, BackendError, Family, Host, Prepared};
 use crate::config::NetworkConfig;
 use crate::flags::AgentOptions;
+use crate::host::bridge;
 use crate::host::firewall::{Firewall, FirewallError};
-use crate::host::iface::{self, IfaceError};
+use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::route;
 use crate::host::subnet_env::{Previous, SubnetEnv};
+use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd};
+use crate::notify::{self, State};
 use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, SubnetError, SubnetManager};
 use ipnet::IpNet;
 use signals::{Request, Signals};
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -54,6 +57,9 @@ pub enum AgentError {
     /// The subnet manager refuses.
     #[error(transparent)]
     Subnet(#[from] SubnetError),
+    /// `/healthz` cannot be served.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// No underlay interface.
     #[error(transparent)]
     Iface(#[from] IfaceError),
@@ -95,15 +101,35 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
 
 async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {
     let mut signals = Signals::install()?;
+    let readiness = Readiness::default();
+    let health = options
+        .healthz
+        .map(|at| Health::start(at, readiness.clone()));
+    let health = health.transpose()?;
+    let result = run_node(options, manager, &mut signals, &readiness).await;
+    if let Some(health) = health {
+        health.stop().await;
+    }
+    result
+}
+
+async fn run_node(
+    options: &AgentOptions,
+    manager: &impl SubnetManager,
+    signals: &mut Signals,
+    readiness: &Readiness,
+) -> Result<(), AgentError> {
     let mut node = tokio::select! {
         biased;
         name = signals.stop() => {
+            notify::notify(State::Stopping);
             info!("{name}: stopped before the node was up");
             return Ok(());
         }
         node = Node::start(options, manager) => node?,
     };
-    let result = node.serve(options, manager, &mut signals).await;
+    let result = node.serve(options, manager, signals, readiness).await;
+    notify::notify(State::Stopping);
     node.stop();
     result
 }
@@ -115,6 +141,8 @@ struct Node {
     firewall: Firewall,
     /// Own subnets that a blackhole route is kept for.
     blackholes: Vec<IpNet>,
+    /// Container runtimes can learn the subnet.
+    env_written: bool,
 }
 
 impl Node {
@@ -142,6 +170,7 @@ impl Node {
             lease,
             backend,
             firewall,
+            env_written: false,
         };
         node.resync().await;
         let lease = &node.lease;
@@ -151,7 +180,7 @@ impl Node {
             mtu: node.backend.mtu(),
             ip_masq: options.firewall.ip_masq,
         };
-        write_subnet_env(&options.subnet_file, &env);
+        node.env_written = write_subnet_env(&options.subnet_file, &env);
         Ok(node)
     }
 
@@ -172,6 +201,7 @@ impl Node {
         options: &AgentOptions,
         manager: &impl SubnetManager,
         signals: &mut Signals,
+        readiness: &Readiness,
     ) -> Result<(), AgentError> {
         let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
         let own = self.lease.clone();
@@ -201,7 +231,7 @@ impl Node {
                 _ = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
                     if !ready {
-                        self.log_ready();
+                        self.tell_ready(readiness);
                         ready = true;
                     }
                 }
@@ -212,9 +242,14 @@ impl Node {
         }
     }
 
-    fn log_ready(&self) {
+    /// Peers are in force for the first time.
+    fn tell_ready(&self, readiness: &Readiness) {
         let (ways, peers) = (self.backend.ways(), self.backend.peers());
         info!("ready: {} on {ways}, peers: {peers}", self.lease);
+        if self.env_written {
+            readiness.set();
+        }
+        notify::notify(State::Ready);
     }
 
     fn stop(self) {
@@ -232,19 +267,23 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 /// The kernel and the underlay interface.
 async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, AgentError> {
     let netlink = Netlink::connect()?;
-    let interface = &options.interface;
-    let underlay = iface::choose(&netlink, &interface.iface, interface.public_ip).await?;
-    let public_ip = interface.public_ip.unwrap_or(underlay.addr);
-    info!(
-        "packets leave through {} ({}, MTU {}), advertised address {public_ip}",
-        underlay.name, underlay.addr, underlay.mtu
-    );
-    let inside = Family::of(config).filter_map(|family| family.network(config));
-    for network in inside.filter(|network| network.contains(&IpAddr::V4(underlay.addr))) {
-        warn!(
-            "{} of {} lies inside Network {network}: packets to other nodes may be routed into the tunnel",
-            underlay.addr, underlay.name
-        );
+    let families = Families {
+        v4: config.enable_ipv4,
+        v6: config.enable_ipv6,
+    };
+    if !config.enable_nftables {
+        bridge::warn_without_netfilter(families);
+    }
+    let underlay = iface::choose(&netlink, &options.interface, families).await?;
+    info!("packets leave through {underlay}");
+    let networks = Family::of(config).filter_map(|family| family.network(config));
+    for network in networks {
+        for addr in underlay.local().filter(|addr| network.contains(addr)) {
+            warn!(
+                "{addr} of {} lies inside Network {network}: packets to other nodes may be routed into the tunnel",
+                underlay.name
+            );
+        }
     }
     Ok(Host {
         netlink,
@@ -253,15 +292,18 @@ async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, Ag
     })
 }
 
-/// A failure only costs the readers: packets flow without the file.
-fn write_subnet_env(path: &Path, env: &SubnetEnv) {
-    match env.write(path) {
+/// Whether it could be written. A failure only costs the readers: packets flow without the
+/// file, but the node never counts as ready.
+fn write_subnet_env(path: &Path, env: &SubnetEnv) -> bool {
+    let written = env.write(path);
+    match &written {
         Ok(()) => info!("wrote {}", path.display()),
         Err(error) => warn!(
             "cannot write {}: {error}; container runtimes will not learn the subnet",
             path.display()
         ),
     }
+    written.is_ok()
 }
 
 #[cfg(test)]

@@ -116,8 +116,8 @@ impl Host {
     /// The underlay address of `family` to send from.
     fn local(&self, family: Family) -> Result<IpAddr, BackendError> {
         let local = match family {
-            Family::V4 => Some(self.underlay.addr.into()),
-            Family::V6 => None,
+            Family::V4 => self.underlay.v4.map(IpAddr::V4),
+            Family::V6 => self.underlay.v6.map(IpAddr::V6),
         };
         local.ok_or_else(|| BackendError::NoAddress {
             iface: self.underlay.name.clone(),
@@ -126,25 +126,8 @@ impl Host {
     }
 
     /// The addresses that peers are told to send to, one for each family of the network.
-    fn public_addresses(
-        &self,
-        config: &NetworkConfig,
-    ) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), BackendError> {
-        let (mut v4, mut v6) = (None, None);
-        for family in Family::of(config) {
-            match self.public(family)? {
-                IpAddr::V4(addr) => v4 = Some(addr),
-                IpAddr::V6(addr) => v6 = Some(addr),
-            }
-        }
-        Ok((v4, v6))
-    }
-
-    fn public(&self, family: Family) -> Result<IpAddr, BackendError> {
-        match (family, self.options.interface.public_ip) {
-            (Family::V4, Some(public)) => Ok(public.into()),
-            _ => self.local(family),
-        }
+    fn public_addresses(&self) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+        (self.underlay.ext_v4, self.underlay.ext_v6)
     }
 }
 
@@ -170,20 +153,20 @@ impl Prepared {
             "vxlan" => vxlan::prepare(host, config).await,
             "udp" => udp::prepare(host, config).await,
             "host-gw" => host_gw::prepare(host, config),
-            "alloc" => Prepared::alloc(host, config),
+            "alloc" => Ok(Prepared::alloc(host)),
             _ => Err(config.unknown_backend().into()),
         }
     }
 
     /// A subnet and nothing else: somebody else sees to the packets.
-    fn alloc(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
-        let (v4, v6) = host.public_addresses(config)?;
-        Ok(Prepared {
+    fn alloc(host: Host) -> Prepared {
+        let (v4, v6) = host.public_addresses();
+        Prepared {
             attrs: LeaseAttrs::alloc(v4, v6),
             mtu: host.underlay.mtu,
             carriers: Vec::new(),
             host,
-        })
+        }
     }
 
     /// What the lease is to tell the peers.

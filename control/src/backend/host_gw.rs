@@ -12,7 +12,7 @@ const BACKEND: &str = "host-gw";
 
 /// Nothing has to be there beforehand but the addresses.
 pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
-    let (v4, v6) = host.public_addresses(config)?;
+    let (v4, v6) = host.public_addresses();
     let carrier = |family| PreparedCarrier {
         peers: PeerKind {
             family,

@@ -74,8 +74,11 @@ mod tests {
         let underlay = Underlay {
             name: "eth0".to_owned(),
             index: 2,
-            addr: [192, 0, 2, 1].into(),
             mtu: underlay,
+            v4: Some([192, 0, 2, 1].into()),
+            v6: None,
+            ext_v4: Some([192, 0, 2, 1].into()),
+            ext_v6: None,
         };
         let overhead = VxlanOptions::overhead(family == Family::V6);
         of_device(&underlay, family, configured, overhead).map_err(|error| error.to_string())

@@ -28,7 +28,7 @@ const RELEASE_POLL: Duration = Duration::from_millis(10);
 pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
     let options = UdpOptions::parse(config)?;
     let (family, local) = (Family::V4, host.local(Family::V4)?);
-    let (public, _) = host.public_addresses(config)?;
+    let (public, _) = host.public_addresses();
     let public = public.ok_or_else(|| BackendError::NoAddress {
         iface: host.underlay.name.clone(),
         family,

@@ -15,7 +15,7 @@ const BACKEND: &str = "vxlan";
 /// Devices, ports and MACs for all families of the network.
 pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
     let options = VxlanOptions::parse(&config.backend)?;
-    let (v4, v6) = host.public_addresses(config)?;
+    let (v4, v6) = host.public_addresses();
     let mut carriers = Vec::new();
     let (mut data_v4, mut data_v6) = (None, None);
     let mut smallest = u32::MAX;

@@ -1,272 +1,443 @@
 //! The underlay interface: where encapsulated packets leave the host.
+//!
+//! Choice and order are flannel's (pkg/ipmatch/match.go, main.go). Where flannel breaks off
+//! at the first interface that a pattern names, the choice goes on here until one can be
+//! used.
 
 use super::netlink::{Address, Link, Netlink, NetlinkError, Route};
-use ipnet::{IpNet, Ipv4Net};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::flags::InterfaceOptions;
+use regex::Regex;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use tracing::{info, warn};
 
-/// The interface and local address that carry the outer packets.
+/// The interface and local addresses that carry the outer packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Underlay {
     /// Interface name.
     pub name: String,
     /// Interface index.
     pub index: u32,
-    /// Local address; outer packets leave from it.
-    pub addr: Ipv4Addr,
     /// MTU in bytes.
     pub mtu: u32,
+    /// Local IPv4 address, which packets leave from; `Some` if the family is wanted.
+    pub v4: Option<Ipv4Addr>,
+    /// Local IPv6 address; `Some` if the family is wanted.
+    pub v6: Option<Ipv6Addr>,
+    /// What other nodes send to: `-public-ip`, else `v4`; `Some` if the family is wanted.
+    pub ext_v4: Option<Ipv4Addr>,
+    /// As `ext_v4`: `-public-ipv6`, else `v6`.
+    pub ext_v6: Option<Ipv6Addr>,
+}
+
+impl Underlay {
+    /// The local addresses, IPv4 first.
+    pub fn local(&self) -> impl Iterator<Item = IpAddr> {
+        both(self.v4, self.v6)
+    }
+
+    /// The advertised addresses, IPv4 first.
+    pub fn advertised(&self) -> impl Iterator<Item = IpAddr> {
+        both(self.ext_v4, self.ext_v6)
+    }
+}
+
+impl fmt::Display for Underlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.name)?;
+        for addr in self.local() {
+            write!(f, "{addr}, ")?;
+        }
+        write!(f, "MTU {}), advertised address", self.mtu)?;
+        for (i, addr) in self.advertised().enumerate() {
+            write!(f, "{} {addr}", if i == 0 { "" } else { " and" })?;
+        }
+        Ok(())
+    }
+}
+
+fn both(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> impl Iterator<Item = IpAddr> {
+    let v4 = v4.map(IpAddr::V4).into_iter();
+    v4.chain(v6.map(IpAddr::V6))
+}
+
+/// The address families that the network config enables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    fn contain(self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
+        }
+    }
 }
 
 /// Why no underlay could be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum IfaceError {
-    /// None of the names and addresses given by the user exists here.
-    #[error("no interface matches -iface {0}; `ip -brief address` lists those of this host")]
-    NoMatch(String),
-    /// The advertised address is on no interface and no `-iface` says which to use.
+    /// Nothing that the user named can be used.
+    #[error("no usable interface: {0} (`ip -brief address` lists those of this host)")]
+    NoneNamed(String),
+    /// The advertised address is on no interface and nothing says which to use.
     #[error(
-        "-public-ip {0} is on no interface of this host; if it is translated by a NAT, say with -iface which interface to use"
+        "{0} {1} is on no interface of this host; if it is translated by a NAT, say with -iface which interface to use"
     )]
-    PublicIpNotLocal(Ipv4Addr),
+    PublicIpNotLocal(&'static str, IpAddr),
+    /// The two families would use different interfaces.
+    #[error(
+        "{0} is on {1}, {2} on {3}: IPv4 and IPv6 need the same interface; name it with -iface"
+    )]
+    TwoInterfaces(String, String, String, String),
     /// Nothing was given and there is no default route.
-    #[error("there is no default route to take the interface from; name one with -iface")]
-    NoDefaultRoute,
+    #[error("there is no {0} default route to take the interface from; name one with -iface")]
+    NoDefaultRoute(&'static str),
     /// The default route names an interface that is gone or names none.
-    #[error("the default route names no interface; name one with -iface")]
-    DefaultRouteWithoutInterface,
-    /// The interface has no usable IPv4 address.
-    #[error("interface {0} has no usable IPv4 address; add one or name another with -iface")]
-    NoAddress(String),
-    /// The kernel reports no MTU.
-    #[error("interface {0} has MTU 0")]
-    NoMtu(String),
+    #[error("the {0} default route names no interface; name one with -iface")]
+    DefaultRouteWithoutInterface(&'static str),
+    /// The interface cannot be used.
+    #[error("{0}; mend it, or name another with -iface")]
+    Unfit(Unfit),
     /// The kernel could not be asked.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
 }
 
-/// What the choice is made from.
-#[derive(Clone, Debug, Default)]
-struct Inventory {
-    links: Vec<Link>,
-    addresses: Vec<Address>,
-    routes: Vec<Route>,
+/// Why one candidate is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Neither a name nor an address of this host.
+    #[error("matches nothing")]
+    NoMatch,
+    /// Nothing leads to the address.
+    #[error("there is no route to it")]
+    NoRoute,
+    /// The flags let only patterns through that compile; other callers may not.
+    #[error("is no regular expression")]
+    Pattern,
+    /// An address of the family is missing.
+    #[error("interface {0} has no usable {1} address")]
+    NoAddress(String, &'static str),
+    /// The kernel reports no MTU.
+    #[error("interface {0} has MTU 0")]
+    NoMtu(String),
 }
 
-/// Choose the underlay.
+/// Choose the underlay that has an address of each wanted family.
 ///
-/// The first of `ifaces` (interface names or local addresses) that exists wins. Without
-/// any, `public_ip` names the interface that has it; without that, the default route of
-/// the main table does.
+/// The first usable match wins: of `-iface` (interface names or local addresses), then of
+/// `-iface-regex` (each against the addresses of all interfaces, then against their names),
+/// then the interface and source address that `-iface-can-reach` is reached by. Without any
+/// of them `-public-ip` or `-public-ipv6` names the interface that has it; without those,
+/// the default routes of the main table do.
 pub async fn choose(
     netlink: &Netlink,
-    ifaces: &[String],
-    public_ip: Option<Ipv4Addr>,
+    options: &InterfaceOptions,
+    wanted: Families,
 ) -> Result<Underlay, IfaceError> {
-    let inventory = Inventory {
+    let host = Host {
         links: netlink.links().await?,
         addresses: netlink.addresses().await?,
         routes: netlink.routes().await?,
+        options,
+        wanted,
     };
-    inventory.choose(ifaces, public_ip)
+    let chosen = match options.names_none() {
+        true => host.by_default()?,
+        false => host.by_name(netlink).await?,
+    };
+    host.warn_of(&chosen);
+    Ok(chosen)
 }
 
-impl Inventory {
-    fn choose(
-        &self,
-        ifaces: &[String],
-        public_ip: Option<Ipv4Addr>,
-    ) -> Result<Underlay, IfaceError> {
-        if !ifaces.is_empty() {
-            let found = ifaces.iter().find_map(|value| self.matching(value));
-            let (link, addr) = found.ok_or_else(|| IfaceError::NoMatch(ifaces.join(", ")))?;
-            return self.underlay(link, addr);
+impl InterfaceOptions {
+    fn names_none(&self) -> bool {
+        self.iface.is_empty() && self.iface_regex.is_empty() && self.can_reach.is_none()
+    }
+}
+
+/// What the choice is made from.
+struct Host<'a> {
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    routes: Vec<Route>,
+    options: &'a InterfaceOptions,
+    wanted: Families,
+}
+
+impl Host<'_> {
+    /// The first usable one of those that the user named.
+    async fn by_name(&self, netlink: &Netlink) -> Result<Underlay, IfaceError> {
+        let mut refusals = Vec::new();
+        let mut refuse = |flag: &str, value: &dyn fmt::Display, unfit: Unfit| {
+            info!("-{flag} {value}: {unfit}");
+            refusals.push(format!("-{flag} {value}: {unfit}"));
+        };
+        for value in &self.options.iface {
+            match self.by_iface(value) {
+                Ok(underlay) => return Ok(underlay),
+                Err(unfit) => refuse("iface", value, unfit),
+            }
         }
-        if let Some(addr) = public_ip {
-            let link = self.link_with(addr);
-            let link = link.ok_or(IfaceError::PublicIpNotLocal(addr))?;
-            return self.underlay(link, Some(addr));
+        for pattern in &self.options.iface_regex {
+            match self.by_regex(pattern) {
+                Ok(underlay) => return Ok(underlay),
+                Err(unfit) => refuse("iface-regex", pattern, unfit),
+            }
         }
-        let mut defaults = self.routes.iter();
-        let route = defaults.find(|route| route.destination == IpNet::V4(Ipv4Net::default()));
-        let route = route.ok_or(IfaceError::NoDefaultRoute)?;
-        let link = route.index.and_then(|index| self.link(index));
-        let link = link.ok_or(IfaceError::DefaultRouteWithoutInterface)?;
-        self.underlay(link, None)
+        if let Some(addr) = self.options.can_reach {
+            match self.by_route(addr, netlink.route_to(addr).await?) {
+                Ok(underlay) => return Ok(underlay),
+                Err(unfit) => refuse("iface-can-reach", &addr, unfit),
+            }
+        }
+        Err(IfaceError::NoneNamed(refusals.join("; ")))
     }
 
-    fn matching(&self, value: &str) -> Option<(&Link, Option<Ipv4Addr>)> {
-        if let Ok(addr) = value.parse::<Ipv4Addr>() {
-            return Some((self.link_with(addr)?, Some(addr)));
+    fn by_iface(&self, value: &str) -> Result<Underlay, Unfit> {
+        if let Ok(addr) = value.parse::<IpAddr>() {
+            let link = self.link_with(addr).ok_or(Unfit::NoMatch)?;
+            return self.underlay(link, &[addr]);
         }
-        let link = self.links.iter().find(|link| link.name == value)?;
-        Some((link, None))
+        let link = self.links.iter().find(|link| link.name == value);
+        self.underlay(link.ok_or(Unfit::NoMatch)?, &[])
+    }
+
+    fn by_regex(&self, pattern: &str) -> Result<Underlay, Unfit> {
+        let regex = Regex::new(pattern).map_err(|_| Unfit::Pattern)?;
+        let links = || self.links.iter().filter(|link| !is_tunnel(link));
+        let by_address = links().filter_map(|link| {
+            let mut matching = self.usable(link);
+            matching.retain(|addr| self.wanted.contain(*addr) && regex.is_match(&addr.to_string()));
+            (!matching.is_empty()).then_some((link, matching))
+        });
+        let by_name = links().filter(|link| regex.is_match(&link.name));
+        let candidates = by_address.chain(by_name.map(|link| (link, Vec::new())));
+        let mut first = Unfit::NoMatch;
+        for (link, addrs) in candidates {
+            match self.underlay(link, &addrs) {
+                Ok(underlay) => return Ok(underlay),
+                Err(unfit) if first == Unfit::NoMatch => first = unfit,
+                Err(_) => {}
+            }
+        }
+        Err(first)
+    }
+
+    fn by_route(&self, addr: IpAddr, route: Option<Route>) -> Result<Underlay, Unfit> {
+        // The kernel would name the loopback interface.
+        if let Some(link) = self.link_with(addr) {
+            return self.underlay(link, &[addr]);
+        }
+        let route = route.ok_or(Unfit::NoRoute)?;
+        let link = route.index.and_then(|index| self.link(index));
+        let source: Vec<IpAddr> = route.source.into_iter().collect();
+        self.underlay(link.ok_or(Unfit::NoRoute)?, &source)
+    }
+
+    fn by_default(&self) -> Result<Underlay, IfaceError> {
+        let public = [
+            ("-public-ip", self.options.public_ip.map(IpAddr::V4)),
+            ("-public-ipv6", self.options.public_ipv6.map(IpAddr::V6)),
+        ];
+        let public = public
+            .into_iter()
+            .filter_map(|(flag, addr)| Some((flag, addr?)));
+        let mut public = public.filter(|(_, addr)| self.wanted.contain(*addr));
+        let Some((flag, addr)) = public.next() else {
+            return self.by_default_routes();
+        };
+        let link = self.link_with(addr);
+        let link = link.ok_or(IfaceError::PublicIpNotLocal(flag, addr))?;
+        if let Some((other_flag, other_addr)) = public.next()
+            && let Some(other) = self.link_with(other_addr)
+        {
+            let told = [
+                format!("{flag} {addr}"),
+                format!("{other_flag} {other_addr}"),
+            ];
+            same(told, link, other)?;
+        }
+        self.underlay(link, &[addr]).map_err(IfaceError::Unfit)
+    }
+
+    fn by_default_routes(&self) -> Result<Underlay, IfaceError> {
+        let v4 = self
+            .wanted
+            .v4
+            .then(|| self.default_links(false))
+            .transpose()?;
+        let v6 = self
+            .wanted
+            .v6
+            .then(|| self.default_links(true))
+            .transpose()?;
+        let link = match (v4.as_deref(), v6.as_deref()) {
+            (Some([link, ..]), Some([other, ..])) => {
+                let told = ["the IPv4 default route", "the IPv6 one"].map(str::to_owned);
+                let shared = v6.iter().flatten().any(|other| other.index == link.index);
+                same(told, link, if shared { link } else { other })?;
+                link
+            }
+            (Some([link, ..]), _) | (_, Some([link, ..])) => link,
+            _ => return Err(IfaceError::NoDefaultRoute("IPv4")),
+        };
+        self.underlay(link, &[]).map_err(IfaceError::Unfit)
+    }
+
+    /// The interfaces of the default routes of a family, the most preferred first; not empty.
+    fn default_links(&self, v6: bool) -> Result<Vec<&Link>, IfaceError> {
+        let family = family(v6);
+        let mut routes: Vec<&Route> = self.routes.iter().collect();
+        routes.retain(|route| {
+            let to = route.destination;
+            to.prefix_len() == 0 && to.addr().is_ipv6() == v6 && !route.blackhole
+        });
+        routes.sort_by_key(|route| route.metric);
+        if routes.is_empty() {
+            return Err(IfaceError::NoDefaultRoute(family));
+        }
+        let links = routes.iter().filter_map(|route| self.link(route.index?));
+        let links: Vec<&Link> = links.collect();
+        match links.is_empty() {
+            true => Err(IfaceError::DefaultRouteWithoutInterface(family)),
+            false => Ok(links),
+        }
     }
 
     fn link(&self, index: u32) -> Option<&Link> {
         self.links.iter().find(|link| link.index == index)
     }
 
-    fn link_with(&self, addr: Ipv4Addr) -> Option<&Link> {
+    fn link_with(&self, addr: IpAddr) -> Option<&Link> {
         let address = self.addresses.iter().find(|address| address.addr == addr)?;
         self.link(address.index)
     }
 
-    fn underlay(&self, link: &Link, addr: Option<Ipv4Addr>) -> Result<Underlay, IfaceError> {
-        let addr = addr
-            .or_else(|| best_address(&self.addresses, link.index))
-            .ok_or_else(|| IfaceError::NoAddress(link.name.clone()))?;
+    /// The addresses of a link that packets may be sent from, best first: global before
+    /// link-local, configured before leased, others before IPv6's temporary and IPv4's
+    /// secondary ones (one flag, `IFA_F_TEMPORARY`), else the kernel's order. Deprecated and
+    /// loopback addresses never.
+    fn usable(&self, link: &Link) -> Vec<IpAddr> {
+        let mut usable: Vec<&Address> = self.addresses.iter().collect();
+        usable.retain(|a| a.index == link.index && !a.deprecated && !a.addr.is_loopback());
+        usable.sort_by_key(|a| (is_link_local(a.addr), !a.permanent, a.secondary));
+        usable.iter().map(|a| a.addr).collect()
+    }
+
+    /// The link with an address of each family: one of `named`, else the advertised one if
+    /// it is there, else the best.
+    fn underlay(&self, link: &Link, named: &[IpAddr]) -> Result<Underlay, Unfit> {
+        let public = [
+            self.options.public_ip.map(IpAddr::V4),
+            self.options.public_ipv6.map(IpAddr::V6),
+        ];
+        let usable = self.usable(link);
+        let public = public.into_iter().flatten();
+        let public = public.filter(|addr| usable.contains(addr));
+        let addrs = named.iter().copied().chain(public);
+        let addrs: Vec<IpAddr> = addrs.chain(usable.iter().copied()).collect();
+        let none = |v6| Unfit::NoAddress(link.name.clone(), family(v6));
+        let v4 = addrs.iter().find_map(as_v4).filter(|_| self.wanted.v4);
+        let v6 = addrs.iter().find_map(as_v6).filter(|_| self.wanted.v6);
+        if self.wanted.v4 && v4.is_none() {
+            return Err(none(false));
+        }
+        if self.wanted.v6 && v6.is_none() {
+            return Err(none(true));
+        }
         if link.mtu == 0 {
-            return Err(IfaceError::NoMtu(link.name.clone()));
+            return Err(Unfit::NoMtu(link.name.clone()));
         }
         Ok(Underlay {
             name: link.name.clone(),
             index: link.index,
-            addr,
             mtu: link.mtu,
+            v4,
+            v6,
+            ext_v4: v4.map(|addr| self.options.public_ip.unwrap_or(addr)),
+            ext_v6: v6.map(|addr| self.options.public_ipv6.unwrap_or(addr)),
         })
+    }
+
+    /// What was asked for and has no effect, and what other nodes may not reach.
+    fn warn_of(&self, chosen: &Underlay) {
+        let options = self.options;
+        for (flag, given, wanted, family) in [
+            (
+                "-public-ip",
+                options.public_ip.is_some(),
+                self.wanted.v4,
+                "IPv4",
+            ),
+            (
+                "-public-ipv6",
+                options.public_ipv6.is_some(),
+                self.wanted.v6,
+                "IPv6",
+            ),
+        ] {
+            if given && !wanted {
+                warn!("{flag} has no effect: the network config does not enable {family}");
+            }
+        }
+        if let Some(addr) = chosen.ext_v6.filter(|addr| addr.is_unicast_link_local()) {
+            warn!(
+                "{} has only the link-local IPv6 address {addr}, which nodes on other links cannot send to",
+                chosen.name
+            );
+        }
     }
 }
 
-/// The address to send from: global before link-local, configured before leased, primary
-/// before secondary, else the kernel's order. Deprecated and loopback addresses never.
-fn best_address(addresses: &[Address], index: u32) -> Option<Ipv4Addr> {
-    addresses
-        .iter()
-        .filter(|a| a.index == index && !a.deprecated && !a.addr.is_loopback())
-        .filter_map(|a| match a.addr {
-            IpAddr::V4(addr) => Some((addr.is_link_local(), !a.permanent, a.secondary, addr)),
-            IpAddr::V6(_) => None,
-        })
-        .min_by_key(|&(link_local, leased, secondary, _)| (link_local, leased, secondary))
-        .map(|(.., addr)| addr)
+/// Two families, or two addresses, need one interface.
+fn same(told: [String; 2], link: &Link, other: &Link) -> Result<(), IfaceError> {
+    if link.index == other.index {
+        return Ok(());
+    }
+    let [one, two] = told;
+    let (link, other) = (link.name.clone(), other.name.clone());
+    Err(IfaceError::TwoInterfaces(one, link, two, other))
+}
+
+/// Whether this is a tunnel device of flannel's or weft's, which can carry no outer packets.
+fn is_tunnel(link: &Link) -> bool {
+    link.name.starts_with("flannel") && matches!(link.kind.as_deref(), Some("tun" | "vxlan"))
+}
+
+fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    }
+}
+
+fn as_v4(addr: &IpAddr) -> Option<Ipv4Addr> {
+    match addr {
+        IpAddr::V4(addr) => Some(*addr),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn as_v6(addr: &IpAddr) -> Option<Ipv6Addr> {
+    match addr {
+        IpAddr::V6(addr) => Some(*addr),
+        IpAddr::V4(_) => None,
+    }
+}
+
+fn family(v6: bool) -> &'static str {
+    match v6 {
+        true => "IPv6",
+        false => "IPv4",
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn link(index: u32, name: &str) -> Link {
-        Link {
-            index,
-            name: name.to_owned(),
-            kind: None,
-            mtu: 1500,
-            txqueuelen: 1000,
-            mac: None,
-            up: true,
-            carrier: true,
-            loopback: name == "lo",
-        }
-    }
-
-    fn address(index: u32, addr: [u8; 4]) -> Address {
-        Address {
-            index,
-            addr: addr.into(),
-            prefix_len: 24,
-            peer: addr.into(),
-            permanent: true,
-            secondary: false,
-            deprecated: false,
-        }
-    }
-
-    fn default_route(index: Option<u32>) -> Route {
-        Route {
-            destination: "0.0.0.0/0".parse().unwrap(),
-            index,
-            gateway: Some([192, 168, 1, 1].into()),
-            source: None,
-            metric: 0,
-            universe: true,
-            protocol: 3,
-            blackhole: false,
-        }
-    }
-
-    fn host() -> Inventory {
-        Inventory {
-            links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1")],
-            addresses: vec![
-                address(1, [127, 0, 0, 1]),
-                address(2, [192, 168, 1, 10]),
-                address(3, [10, 0, 0, 10]),
-                address(3, [10, 0, 0, 11]),
-            ],
-            routes: vec![default_route(Some(2))],
-        }
-    }
-
-    fn chosen(host: &Inventory, ifaces: &[&str], public: Option<[u8; 4]>) -> String {
-        let ifaces: Vec<String> = ifaces.iter().map(|&s| s.to_owned()).collect();
-        match host.choose(&ifaces, public.map(Ipv4Addr::from)) {
-            Ok(underlay) => format!("{} {}", underlay.name, underlay.addr),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn u23_interface_by_name_address_and_default_route() {
-        let host = host();
-        assert_eq!(chosen(&host, &[], None), "eth0 192.168.1.10");
-        assert_eq!(chosen(&host, &["eth1"], None), "eth1 10.0.0.10");
-        assert_eq!(chosen(&host, &["10.0.0.11"], None), "eth1 10.0.0.11");
-        assert_eq!(
-            chosen(&host, &["wlan0", "9.9.9.9", "eth1", "eth0"], None),
-            "eth1 10.0.0.10",
-            "the first match wins"
-        );
-    }
-
-    #[test]
-    fn public_ip_names_the_interface_unless_iface_does() {
-        let host = host();
-        assert_eq!(chosen(&host, &[], Some([10, 0, 0, 11])), "eth1 10.0.0.11");
-        assert_eq!(
-            chosen(&host, &["eth0"], Some([8, 8, 8, 8])),
-            "eth0 192.168.1.10"
-        );
-        let error = chosen(&host, &[], Some([8, 8, 8, 8]));
-        assert!(
-            error.contains("8.8.8.8") && error.contains("-iface"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn failures_are_one_line_with_a_remedy() {
-        let mut host = host();
-        let no_match = chosen(&host, &["wlan0", "wlan1"], None);
-        assert!(no_match.contains("wlan0, wlan1"), "{no_match}");
-        host.routes[0].index = None;
-        assert!(chosen(&host, &[], None).contains("names no interface"));
-        host.routes.clear();
-        assert!(chosen(&host, &[], None).contains("no default route"));
-        host.addresses.retain(|a| a.index != 3);
-        assert!(chosen(&host, &["eth1"], None).contains("eth1 has no usable IPv4 address"));
-        host.links[1].mtu = 0;
-        assert!(chosen(&host, &["eth0"], None).contains("MTU 0"));
-    }
-
-    #[test]
-    fn address_order() {
-        let mut addresses = vec![
-            address(2, [169, 254, 1, 1]),
-            address(2, [10, 0, 0, 1]),
-            address(2, [10, 0, 0, 2]),
-            address(2, [10, 0, 0, 3]),
-            address(2, [10, 0, 0, 4]),
-        ];
-        addresses[1].deprecated = true;
-        addresses[2].permanent = false;
-        addresses[3].secondary = true;
-        let mut order = Vec::new();
-        while let Some(best) = best_address(&addresses, 2) {
-            order.push(best.octets()[3]);
-            addresses.retain(|a| a.addr != IpAddr::V4(best));
-        }
-        assert_eq!(order, [4, 3, 2, 1], "the deprecated one is never taken");
-        assert_eq!(addresses.len(), 1);
-    }
-}
+mod tests;

@@ -28,8 +28,11 @@ async fn host(netlink: Netlink) -> Host {
         underlay: Underlay {
             name: eth0.name,
             index: eth0.index,
-            addr: [192, 0, 2, 1].into(),
             mtu: eth0.mtu,
+            v4: Some([192, 0, 2, 1].into()),
+            v6: None,
+            ext_v4: Some([192, 0, 2, 1].into()),
+            ext_v6: None,
         },
         options: *options,
     }

@@ -1,0 +1,285 @@
+//! `/healthz` and `/readyz`, for whoever watches the agent.
+//!
+//! Requests are answered on the agent's own thread: an agent that hangs does not answer.
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+/// Connections that are served at a time; more wait in the kernel.
+const CONNECTIONS: usize = 64;
+
+/// How long a client may take for the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// How long open requests may hold up the end, as in flanneld.
+const STOP_TIME: Duration = Duration::from_secs(3);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot serve /healthz on {address}: {source}; choose another -healthz-ip or -healthz-port"
+)]
+pub struct HealthError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Whether the node can be used: `subnet.env` is written and the peers are known.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From here on the node can be used.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The running server.
+pub struct Health {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Health {
+    /// Listen on `address` and answer on the current runtime. An unspecified address stands
+    /// for all addresses of both families, as in Go.
+    pub fn start(address: SocketAddr, ready: Readiness) -> Result<Health, HealthError> {
+        let failed = |source| HealthError { address, source };
+        let listener = listen(address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(serve(listener, ready, stopped));
+        info!("serving /healthz and /readyz on {address}");
+        Ok(Health {
+            address,
+            stop,
+            server,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Take no more requests, and give those that have begun 3 seconds.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        if let Err(error) = self.server.await {
+            debug!("the health server failed: {error}");
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+    let bound = match address.ip().is_unspecified() {
+        // Where there is no IPv6, the address as it was given is all there is.
+        true => bind(all).or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Err(error),
+            _ => bind(address),
+        }),
+        false => bind(address),
+    };
+    TcpListener::from_std(bound?.into())
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket)
+}
+
+async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Receiver<()>) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accept = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            _ = &mut stop => break,
+            accepted = accept => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let served = graceful.watch(connection(stream, ready.clone()));
+                tokio::spawn(async move {
+                    // A client that breaks off is its own concern.
+                    let _ = served.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: not worth spinning for.
+                debug!("cannot accept a connection for /healthz: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = timeout(STOP_TIME, graceful.shutdown()).await;
+}
+
+fn connection(
+    stream: TcpStream,
+    ready: Readiness,
+) -> impl hyper_util::server::graceful::GracefulConnection {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(request.uri().path(), ready.get());
+        async { Ok::<_, Infallible>(response) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+fn answer(path: &str, ready: bool) -> Response<String> {
+    let (status, body) = match (path, ready) {
+        ("/healthz", _) => (StatusCode::OK, "flanneld is running"),
+        ("/readyz", true) => (StatusCode::OK, "flanneld is ready"),
+        ("/readyz", false) => (StatusCode::SERVICE_UNAVAILABLE, "flanneld is not ready yet"),
+        _ => (StatusCode::NOT_FOUND, "404 page not found\n"),
+    };
+    let mut response = Response::new(body.to_owned());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn start(address: &str) -> (Health, Readiness) {
+        let ready = Readiness::default();
+        let health = Health::start(address.parse().unwrap(), ready.clone()).unwrap();
+        (health, ready)
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: weft\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.lines().next().unwrap().to_owned();
+        (status, body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn paths_have_flannelds_answers() {
+        let (health, ready) = start("127.0.0.1:0").await;
+        let at = health.address();
+        let expect = async |path, status: &str, body: &str| {
+            let expected = (format!("HTTP/1.1 {status}"), body.to_owned());
+            assert_eq!(get(at, path).await, expected, "{path}");
+        };
+        expect("/healthz", "200 OK", "flanneld is running").await;
+        let not_yet = "503 Service Unavailable";
+        expect("/readyz", not_yet, "flanneld is not ready yet").await;
+        ready.set();
+        expect("/readyz", "200 OK", "flanneld is ready").await;
+        expect("/readyz?verbose", "200 OK", "flanneld is ready").await;
+        for path in ["/", "/metrics", "/healthz/"] {
+            expect(path, "404 Not Found", "404 page not found\n").await;
+        }
+        health.stop().await;
+        assert!(TcpStream::connect(at).await.is_err(), "no longer there");
+    }
+
+    #[tokio::test]
+    async fn unspecified_means_both_families() {
+        let (health, _) = start("0.0.0.0:0").await;
+        for host in ["127.0.0.1", "::1"] {
+            let at = SocketAddr::new(host.parse().unwrap(), health.address().port());
+            assert_eq!(get(at, "/healthz").await.1, "flanneld is running", "{host}");
+        }
+        health.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_one_line() {
+        let (health, ready) = start("127.0.0.1:0").await;
+        let Err(error) = Health::start(health.address(), ready) else {
+            panic!("listens twice");
+        };
+        let port = health.address().port();
+        let start = format!("cannot serve /healthz on 127.0.0.1:{port}: Address already in use");
+        let error = error.to_string();
+        assert!(
+            error.starts_with(&start) && error.contains("-healthz-port"),
+            "{error}"
+        );
+        health.stop().await;
+    }
+
+    #[tokio::test]
+    async fn garbage_and_silence_do_not_hold_up_others() {
+        let (health, _) = start("127.0.0.1:0").await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS - 1 {
+            silent.push(TcpStream::connect(health.address()).await.unwrap());
+        }
+        let mut garbage = TcpStream::connect(health.address()).await.unwrap();
+        garbage.write_all(b"\0\xff\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        garbage.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert_eq!(
+            get(health.address(), "/healthz").await.1,
+            "flanneld is running"
+        );
+        health.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_an_open_request_but_not_for_ever() {
+        let (health, _) = start("127.0.0.1:0").await;
+        let mut slow = TcpStream::connect(health.address()).await.unwrap();
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nHost:")
+            .await
+            .unwrap();
+        // The server has seen it once it answers somebody who came later.
+        get(health.address(), "/healthz").await;
+        let begun = Instant::now();
+        health.stop().await;
+        let time = begun.elapsed();
+        assert!(time >= STOP_TIME && time < STOP_TIME * 3, "{time:?}");
+    }
+}
