@@ -12,6 +12,7 @@ mod cluster;
 mod cni;
 mod demo;
 mod docker;
+mod dual_stack;
 mod ecn;
 mod errors;
 mod firewall;
