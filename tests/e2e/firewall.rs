@@ -3,13 +3,16 @@
 use crate::cluster::{CONFIG, Cluster, new_lab};
 use crate::errors::Errors;
 use crate::pods::exchange;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use weft_benches::lab::topology::ping;
 use weft_benches::lab::{Namespace, Pod, Regime, netns, skips_test};
 
 const NFTABLES: &str =
     r#"{"Network":"10.244.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#;
+
+const DUAL: &str = r#"{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:244::/56",
+    "Backend":{"Type":"vxlan"}}"#;
 
 /// How long a repair may take with `-iptables-resync=1`, on a busy machine.
 const REPAIR: Duration = Duration::from_secs(10);
@@ -64,6 +67,51 @@ fn pods_keep_their_address_inside_and_get_the_nodes_outside() {
         exchange(&cluster, 1, 2);
         errors.assert_none_since(&cluster);
     }
+}
+
+/// Give the first pod of a node an address in the node's IPv6 subnet.
+fn add_ipv6(cluster: &Cluster, number: usize) -> Ipv6Addr {
+    let env = subnet_file(cluster, number);
+    let gateway = env
+        .lines()
+        .find_map(|line| line.strip_prefix("FLANNEL_IPV6_SUBNET="));
+    let gateway: ipnet::Ipv6Net = gateway.unwrap().parse().unwrap();
+    let address = Ipv6Addr::from(u128::from(gateway.addr()) + 1);
+    let (node, pod) = (&cluster.lab.node(number).ns, &cluster.pod(number).ns);
+    node.sysctl("net/ipv6/conf/all/forwarding", "1").unwrap();
+    let add = |ns: &Namespace, address: Ipv6Addr, device: &str| {
+        let len = gateway.prefix_len();
+        ns.ip(&format!("addr add {address}/{len} dev {device} nodad"))
+            .unwrap();
+    };
+    add(node, gateway.addr(), "cni0");
+    add(pod, address, "eth0");
+    pod.ip(&format!("-6 route add default via {}", gateway.addr()))
+        .unwrap();
+    address
+}
+
+#[test]
+fn pods_with_ipv6_keep_their_address_inside_and_get_the_nodes_outside() {
+    if skips_test() {
+        return;
+    }
+    let lab = new_lab(2, Regime::R1);
+    let underlay = |number: usize| format!("fd00:99::{number}").parse::<Ipv6Addr>().unwrap();
+    for node in lab.nodes() {
+        let address = underlay(node.number);
+        let add = format!("addr add {address}/64 dev eth0 nodad");
+        node.ns.ip(&add).unwrap();
+        node.ns
+            .run(&["ip6tables", "-P", "FORWARD", "DROP"])
+            .unwrap();
+    }
+    let cluster = Cluster::in_lab(lab, DUAL).filled(&["-ip-masq"]);
+    let [pod, peer] = [1, 2].map(|number| add_ipv6(&cluster, number));
+    let (from, to) = (cluster.pod(1), cluster.pod(2));
+    assert_eq!(source_seen(from, &to.ns, peer.into()), IpAddr::V6(pod));
+    let seen = source_seen(from, &cluster.lab.node(2).ns, underlay(2).into());
+    assert_eq!(seen, IpAddr::V6(underlay(1)));
 }
 
 #[test]
