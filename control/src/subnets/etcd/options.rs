@@ -38,3 +38,35 @@ impl EtcdOptions {
         lines
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_do_not_count_and_are_named() {
+        let none = EtcdOptions::default();
+        assert_eq!(none.ignored(), [""; 0]);
+        assert!(none.login().is_none() && !none.has_tls_files());
+        let halves = EtcdOptions {
+            cert_file: Some("client.pem".into()),
+            username: "weft".to_owned(),
+            ..none.clone()
+        };
+        assert_eq!(halves.ignored().len(), 2);
+        assert!(halves.login().is_none() && !halves.has_tls_files());
+        let others = EtcdOptions {
+            key_file: Some("client.key".into()),
+            password: Secret::new("7-warp-threads"),
+            ..none
+        };
+        assert_eq!(others.ignored().len(), 2);
+        let whole = EtcdOptions {
+            key_file: others.key_file,
+            password: others.password,
+            ..halves
+        };
+        assert_eq!(whole.ignored(), [""; 0]);
+        assert!(whole.login().is_some() && whole.has_tls_files());
+    }
+}

@@ -57,8 +57,18 @@ pub(super) async fn reserve(keys: &Keys, wanted: &Reservation) -> Result<Reserve
 fn allowed(config: &NetworkConfig, wanted: &Reservation) -> Result<(), String> {
     let SubnetKey { v4, v6 } = wanted.subnets;
     let families = [
-        ("IPv4", "SUBNET", v4.is_some(), config.enable_ipv4),
-        ("IPv6", "--ipv6-subnet", v6.is_some(), config.enable_ipv6),
+        (
+            "IPv4",
+            "an IPv4 SUBNET and --public-ip",
+            v4.is_some(),
+            config.enable_ipv4,
+        ),
+        (
+            "IPv6",
+            "--ipv6-subnet and --public-ipv6",
+            v6.is_some(),
+            config.enable_ipv6,
+        ),
     ];
     for (family, flag, given, enabled) in families {
         match (given, enabled) {
@@ -155,3 +165,6 @@ fn absent(key: &str) -> Record {
         conflicts: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
