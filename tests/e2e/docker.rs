@@ -15,9 +15,6 @@ use weft_benches::lab::{
 /// How long dockerd may take to listen.
 const START: Duration = Duration::from_secs(60);
 
-/// Longest life of a container in seconds, in case nobody is left to end it.
-const LIFE: &str = "600";
-
 /// The file that containers download from each other.
 const PAGE: &str = "/www/page";
 
@@ -54,13 +51,16 @@ impl Docker {
         );
         fs::write(dir.join("daemon.json"), "{}").unwrap();
         // `ip netns exec` gives it a mount namespace with the node's /sys, which has no
-        // cgroups. The options come as systemd's EnvironmentFile would have them.
+        // cgroups. Processes of containers are in no namespace that the lab knows; in a PID
+        // namespace of dockerd's they end with it, however it ends. The options come as
+        // systemd's EnvironmentFile would have them.
         let script = format!(
             ". {}; {MOUNT_CGROUP} && exec dockerd $DOCKER_OPTS {own}",
             options.display()
         );
-        let mut dockerd = node.command("sh");
-        dockerd.args(["-c", &script]);
+        let mut dockerd = node.command("unshare");
+        dockerd.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        dockerd.args(["sh", "-c", &script]);
         let process = node.spawn(dockerd, &dir.join("log")).unwrap();
         let mut docker = Docker {
             node,
@@ -90,7 +90,7 @@ impl Docker {
             fs::create_dir_all(root.join(dir)).unwrap();
         }
         fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "ping", "wget", "httpd", "timeout"] {
+        for applet in ["sh", "cat", "ping", "wget", "httpd"] {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         fs::write(root.join(&PAGE[1..]), page()).unwrap();
@@ -118,7 +118,7 @@ impl Docker {
     fn run_container(&self, name: &str) -> String {
         let words = "run --detach --stop-signal KILL --name";
         let mut words: Vec<_> = words.split(' ').chain([name, "busybox"]).collect();
-        words.extend(["timeout", LIFE, "httpd", "-f", "-p", "80", "-h", "/www"]);
+        words.extend(["httpd", "-f", "-p", "80", "-h", "/www"]);
         self.docker(&words).unwrap();
         let format = "{{.NetworkSettings.IPAddress}}";
         let address = self.docker(&["inspect", "--format", format, name]);
@@ -132,12 +132,13 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // Containers have namespaces of their own, which the lab does not know.
+        // In order, so that no cgroup stays.
         let tidied = self.docker(&["ps", "--all", "--quiet"]).and_then(|ids| {
             ids.split_whitespace()
                 .try_for_each(|id| self.docker(&["rm", "--force", id]).map(drop))
         });
-        let stopped = self.process.stop().map(drop);
+        // What ends the PID namespace; SIGTERM does not reach it through unshare.
+        let stopped = self.process.kill().map(drop);
         let script = format!("{MOUNT_CGROUP} && rmdir /sys/fs/cgroup/{}", self.cgroup);
         let removed = self.node.run(&["sh", "-c", &script]).map(drop);
         for error in [tidied, stopped, removed]
