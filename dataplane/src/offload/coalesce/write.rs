@@ -127,19 +127,27 @@ impl Write {
         self.cwr = false;
         self.segments = 1;
         self.ip_len = ip_len;
-        let in_place = usize::from(at.room) >= self.vnet_len;
-        let before = if in_place { self.vnet_len as u32 } else { 0 };
-        self.first = u8::from(!in_place);
-        self.pieces[0] = Piece {
-            source: Source::Arena,
-            offset: (number * self.vnet_len) as u32,
-            len: self.vnet_len as u32,
-        };
-        self.pieces[usize::from(self.first)] = Piece {
+        let packet = Piece {
             source: Source::Buffer(at.buffer),
-            offset: at.offset - before,
-            len: before + ip_len as u32,
+            offset: at.offset,
+            len: ip_len as u32,
         };
+        if usize::from(at.room) >= self.vnet_len {
+            self.first = 0;
+            self.pieces[0] = Piece {
+                offset: packet.offset - self.vnet_len as u32,
+                len: packet.len + self.vnet_len as u32,
+                ..packet
+            };
+        } else {
+            self.first = 1;
+            self.pieces[0] = Piece {
+                source: Source::Arena,
+                offset: (number * self.vnet_len) as u32,
+                len: self.vnet_len as u32,
+            };
+            self.pieces[1] = packet;
+        }
     }
 
     /// Take over what merging and offloads need to know of the first segment.
