@@ -4,7 +4,7 @@
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The handlers of one agent.
@@ -12,7 +12,6 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     user1: Signal,
-    stopping: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -20,20 +19,21 @@ impl Signals {
     pub(super) fn install() -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
-            // Acts inside the handler, so that a second signal kills even if the runtime
-            // hangs while it stops.
-            let condition = Arc::clone(&stopping);
-            signal_hook::flag::register_conditional_default(number, condition)?;
+            // Both act inside the handler, so that a second signal kills even if the agent
+            // hangs and has not taken notice of the first. They act in this order: the first
+            // signal finds the flag not yet set.
+            let flag = || Arc::clone(&stopping);
+            signal_hook::flag::register_conditional_default(number, flag())?;
+            signal_hook::flag::register(number, flag())?;
         }
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             user1: signal(SignalKind::user_defined1())?,
-            stopping,
         })
     }
 
-    /// Wait for SIGINT or SIGTERM; its name. From then on a second one kills.
+    /// Wait for SIGINT or SIGTERM; its name.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
             if let Request::Stop(name) = self.next().await {
@@ -44,13 +44,11 @@ impl Signals {
 
     /// Wait for any signal that the running agent acts on.
     pub(super) async fn next(&mut self) -> Request {
-        let name = tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.user1.recv() => return Request::Counters,
-        };
-        self.stopping.store(true, Ordering::SeqCst);
-        Request::Stop(name)
+        tokio::select! {
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.user1.recv() => Request::Counters,
+        }
     }
 }
 
@@ -70,12 +68,37 @@ mod tests {
     use nix::unistd::Pid;
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;
-    use std::process::{Command, Stdio};
+    use std::process::{Child, ChildStderr, Command, Stdio};
+    use std::time::Duration;
 
     const CHILD: &str = "WEFT_SIGNALS_TEST_CHILD";
 
+    /// This test once more, in a process of its own.
+    fn spawn(test: &str) -> (Child, Pid, BufReader<ChildStderr>) {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args([
+                &format!("agent::signals::tests::{test}"),
+                "--exact",
+                "--nocapture",
+            ])
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(process.id().try_into().unwrap());
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        (process, pid, stderr)
+    }
+
+    fn hang() -> ! {
+        loop {
+            std::thread::park();
+        }
+    }
+
     /// Say what was received, and after a stop hang.
-    fn child() {
+    fn child(hangs_at_once: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -83,13 +106,14 @@ mod tests {
         runtime.block_on(async {
             let mut signals = Signals::install().unwrap();
             eprintln!("installed");
+            if hangs_at_once {
+                hang();
+            }
             loop {
                 let request = signals.next().await;
                 eprintln!("{request:?}");
                 if matches!(request, Request::Stop(_)) {
-                    loop {
-                        std::thread::park();
-                    }
+                    hang();
                 }
             }
         });
@@ -98,18 +122,10 @@ mod tests {
     #[test]
     fn the_first_signal_asks_and_the_second_kills() {
         if std::env::var_os(CHILD).is_some() {
-            return child();
+            return child(false);
         }
-        let test = "agent::signals::tests::the_first_signal_asks_and_the_second_kills";
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture"])
-            .env(CHILD, "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = Pid::from_raw(process.id().try_into().unwrap());
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let (mut process, pid, stderr) = spawn("the_first_signal_asks_and_the_second_kills");
+        let mut lines = stderr.lines();
         let mut expect = |line: &str| {
             let mut seen = lines.by_ref().map_while(Result::ok);
             assert!(seen.any(|seen| seen == line), "no line {line:?}");
@@ -119,6 +135,21 @@ mod tests {
         expect("Counters");
         kill(pid, Number::SIGINT).unwrap();
         expect("Stop(\"SIGINT\")");
+        kill(pid, Number::SIGTERM).unwrap();
+        assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
+    }
+
+    #[test]
+    fn the_second_signal_kills_an_agent_that_hangs() {
+        if std::env::var_os(CHILD).is_some() {
+            return child(true);
+        }
+        let (mut process, pid, stderr) = spawn("the_second_signal_kills_an_agent_that_hangs");
+        let mut lines = stderr.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "installed"));
+        kill(pid, Number::SIGTERM).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(process.try_wait().unwrap(), None, "the first only asks");
         kill(pid, Number::SIGTERM).unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
     }
