@@ -9,6 +9,7 @@ use crate::lease::{Keeper, Lease, LeaseEnd, Seen};
 use etcd_client::{EventType, WatchResponse};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 /// Pause between two looks whether the machine was suspended.
@@ -33,13 +34,16 @@ async fn renew_when_due(
     let retry_pause = store.timing().renew_retry;
     let mut keeper = Keeper::new(lease.expires, margin, retry_pause, Instant::now());
     let mut suspends = SuspendWatch::start();
+    // Not a sleep in each round, which events on the key would put off.
+    let mut suspend_check = tokio::time::interval(SUSPEND_CHECK);
+    suspend_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retry = Retry::new(store.timing());
     let mut lost = None;
     loop {
         let outcome = tokio::select! {
             Some(seen) = watched.recv() => Ok(seen),
             () = until(keeper.due()) => renew(store, lease, &mut keeper).await,
-            () = tokio::time::sleep(SUSPEND_CHECK) => {
+            _ = suspend_check.tick() => {
                 keeper.slept(suspends.slept(), Instant::now());
                 continue;
             }
