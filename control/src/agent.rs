@@ -31,6 +31,7 @@ use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, SubnetError, SubnetManager};
 use ipnet::IpNet;
 use signals::{Request, Signals};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
@@ -139,8 +140,8 @@ struct Node {
     lease: Lease,
     backend: Backend,
     firewall: Firewall,
-    /// Own subnets that a blackhole route is kept for.
-    blackholes: Vec<IpNet>,
+    /// Own subnets that a blackhole route is kept for, and what was last wrong with it.
+    blackholes: BTreeMap<IpNet, Option<String>>,
     /// Container runtimes can learn the subnet.
     env_written: bool,
 }
@@ -164,8 +165,8 @@ impl Node {
         let backend = prepared.start(&config, &lease, &previous).await?;
         let mut node = Node {
             blackholes: match options.blackhole_route {
-                true => Family::subnets(&lease).collect(),
-                false => Vec::new(),
+                true => Family::subnets(&lease).map(|net| (net, None)).collect(),
+                false => BTreeMap::new(),
             },
             lease,
             backend,
@@ -186,12 +187,17 @@ impl Node {
 
     /// Put back what others have removed from the host's routes.
     async fn resync(&mut self) {
-        for &subnet in &self.blackholes {
-            match route::ensure_blackhole(&self.backend.host().netlink, subnet).await {
-                Ok(true) => info!("{subnet} has a blackhole route"),
-                Ok(false) => {}
-                Err(error) => warn!("{error}; trying again"),
+        let netlink = &self.backend.host().netlink;
+        for (&subnet, trouble) in &mut self.blackholes {
+            let outcome = route::ensure_blackhole(netlink, subnet).await;
+            if let Ok(true) = outcome {
+                info!("{subnet} has a blackhole route");
             }
+            let now = outcome.err().map(|error| error.to_string());
+            if let Some(reason) = now.as_ref().filter(|_| now != *trouble) {
+                warn!("{reason}; trying again");
+            }
+            *trouble = now;
         }
     }
 
@@ -228,9 +234,10 @@ impl Node {
                 }
                 () = &mut watch => return Err(AgentError::WatchEnded),
                 never = &mut rules => match never {},
-                _ = events.recv_many(&mut batch, EVENT_QUEUE) => {
+                // None come from a watch that has ended, which its own arm tells.
+                1.. = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
-                    if !ready {
+                    if !ready && self.backend.is_listed() {
                         self.tell_ready(readiness);
                         ready = true;
                     }

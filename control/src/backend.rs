@@ -267,6 +267,11 @@ impl Backend {
         self.mtu
     }
 
+    /// Whether all peers are known.
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
     /// Number of peers, of the family that has more.
     pub fn peers(&self) -> usize {
         let counts = self.carriers.iter().map(|carrier| carrier.peers.len());
