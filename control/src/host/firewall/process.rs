@@ -52,6 +52,21 @@ pub(super) async fn run(
     }
 }
 
+/// A program with pipes, in English, that is not told what is for the agent alone.
+fn command(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env("LC_ALL", "C")
+        .env_remove("FLANNELD_ETCD_PASSWORD")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
 /// The kept lines, or what the program said when it failed.
 async fn exchange(
     program: &str,
@@ -59,14 +74,7 @@ async fn exchange(
     input: &str,
     keep: impl Fn(&str) -> bool,
 ) -> io::Result<Result<Vec<String>, String>> {
-    let mut child = Command::new(program)
-        .args(args)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut child = command(program, args).spawn()?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
         return Err(io::Error::other("its pipes are missing"));
@@ -144,6 +152,15 @@ mod tests {
     fn input_goes_in_and_kept_lines_come_out() {
         let lines = sh("cat; echo done", "yes 1\nno 2\nyes 3\n").unwrap();
         assert_eq!(lines, ["yes 1", "yes 3", "done"]);
+    }
+
+    #[test]
+    fn nothing_of_the_agents_own_is_passed_on() {
+        let command = command("iptables", &[]);
+        let envs: Vec<_> = command.as_std().get_envs().collect();
+        for own in ["FLANNELD_ETCD_PASSWORD", "NOTIFY_SOCKET"] {
+            assert!(envs.contains(&(own.as_ref(), None)), "{envs:?}");
+        }
     }
 
     #[test]
