@@ -1,8 +1,8 @@
 //! The rules that flannel puts into the host's firewall, in its two flavours, byte for byte
 //! as `iptables -S` and `nft list` show them there.
 //!
-//! [`Firewall::install`] removes those of the other flavour and writes its own, each table
-//! in one transaction. [`Firewall::keep`] looks after them from then on. They stay when the
+//! [`Firewall::install`] removes those of the other flavour and of the other variant of
+//! iptables, and writes its own, each table in one transaction. [`Firewall::keep`] looks after them from then on. They stay when the
 //! process ends, so that connections of pods live on.
 //!
 //! Rules of others are never touched. A rule that was there already under our name is
@@ -142,7 +142,7 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// Remove the rules of the other flavour and write those of `plan`.
+    /// Remove the rules of the other flavour and variant, and write those of `plan`.
     ///
     /// What keeps masquerading from working is an error. What keeps forward rules from being
     /// written is logged, and [`Firewall::check`] tries again.
@@ -186,22 +186,29 @@ impl Firewall {
     }
 }
 
-/// Leftovers are no reason not to start: they are logged.
+/// Remove the rules of the other flavour, and those of the other variant of iptables: both
+/// variants' are in force. Leftovers are no reason not to start: they are logged.
 async fn remove_other(programs: &Programs, flavour: Flavour) {
-    let (kind, others) = match flavour {
-        Flavour::Iptables => ("nftables", std::slice::from_ref(&programs.nft)),
-        Flavour::Nftables => ("iptables", &programs.leftovers[..]),
+    let leftovers = &programs.leftovers;
+    let others = match flavour {
+        Flavour::Iptables => {
+            let removed = nftables::remove_all(&programs.nft).await;
+            report_removal("nftables", &programs.nft, removed);
+            iptables::other_variants(&programs.iptables, leftovers).await
+        }
+        Flavour::Nftables => leftovers.clone(),
     };
     for program in others {
-        let removed = match flavour {
-            Flavour::Iptables => nftables::remove_all(program).await,
-            Flavour::Nftables => iptables::remove_all(program).await,
-        };
-        match removed {
-            Ok(true) => info!("removed the {kind} rules of an earlier start ({program})"),
-            Ok(false) => {}
-            Err(error) => warn!("cannot remove the {kind} rules of an earlier start: {error}"),
-        }
+        let removed = iptables::remove_all(&program).await;
+        report_removal("iptables", &program, removed);
+    }
+}
+
+fn report_removal(kind: &str, program: &str, removed: Result<bool, FirewallError>) {
+    match removed {
+        Ok(true) => info!("removed the {kind} rules of an earlier start ({program})"),
+        Ok(false) => {}
+        Err(error) => warn!("cannot remove the {kind} rules of an earlier start: {error}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A chain as it should be, and as a listing shows it.
 
+use super::rules::Rule;
 use std::fmt;
 
 /// A chain of ours, spelt as the tool lists it.
@@ -8,6 +9,10 @@ pub(super) struct Chain {
     pub(super) name: &'static str,
     /// How packets get here, if the kernel does not send them by itself.
     pub(super) jump: Option<Jump>,
+    /// Rules that do not name our networks, so that a second daemon's are the same: one copy
+    /// before our own rules serves both, and nobody takes it away.
+    pub(super) shared: Vec<String>,
+    /// Our own rules; no two are alike.
     pub(super) rules: Vec<String>,
 }
 
@@ -51,6 +56,27 @@ pub(super) enum Fault {
 }
 
 impl Chain {
+    pub(super) fn new(
+        name: &'static str,
+        jump: Option<Jump>,
+        rules: &[Rule],
+        spell: impl Fn(&Rule) -> String,
+    ) -> Chain {
+        let (shared, own): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.is_shared());
+        let mut rules: Vec<String> = Vec::new();
+        for text in own.into_iter().map(&spell) {
+            if !rules.contains(&text) {
+                rules.push(text);
+            }
+        }
+        Chain {
+            name,
+            jump,
+            shared: shared.into_iter().map(spell).collect(),
+            rules,
+        }
+    }
+
     /// The first thing that is wrong, if any.
     ///
     /// Rules of others in our chain are no fault: a second daemon on this host, for another
@@ -77,8 +103,25 @@ impl Chain {
                 count: count(text),
             });
         }
+        let place = |text: &String| listed.rules.iter().position(|rule| rule.text == *text);
+        if let Some(text) = self.shared.iter().find(|text| place(text).is_none()) {
+            return Some(Fault::Rule {
+                text: text.clone(),
+                count: 0,
+            });
+        }
+        let first = own.first().and_then(|text| place(text));
+        let guarded = self.shared.iter().all(|text| place(text) < first);
         let in_order = own.into_iter().eq(&self.rules);
-        (!in_order).then_some(Fault::Order(self.name))
+        (!guarded || !in_order).then_some(Fault::Order(self.name))
+    }
+
+    /// The rules to append when our own have been deleted, or (`fresh`) all rules.
+    pub(super) fn to_append(&self, listed: &Listed, fresh: bool) -> impl Iterator<Item = &String> {
+        let there = |text: &String| listed.rules.iter().any(|rule| rule.text == *text);
+        let shared = self.shared.iter();
+        let missing = shared.filter(move |text| fresh || !there(text));
+        missing.chain(&self.rules)
     }
 
     /// Whether the way to the chain is as it should be.
@@ -127,6 +170,7 @@ mod tests {
                 from: "FORWARD",
                 rule: "-j OURS".into(),
             }),
+            shared: vec!["mark".into()],
             rules: vec!["a".into(), "b".into()],
         }
     }
@@ -147,21 +191,27 @@ mod tests {
     #[test]
     fn u22_presence_order_and_duplicates() {
         let jump = ["-j OURS"];
-        assert_eq!(fault(&["a", "b"], &jump), None);
-        assert_eq!(fault(&["x", "a", "y", "b", "z"], &jump), None, "another's");
+        assert_eq!(fault(&["mark", "a", "b"], &jump), None);
+        let others = ["x", "mark", "a", "y", "b", "mark", "z"];
+        assert_eq!(fault(&others, &jump), None, "another's");
         let says = |rules: &[&str], jumps: &[&str]| fault(rules, jumps).unwrap();
-        assert_eq!(says(&["a"], &jump), "rule \"b\" is missing");
-        assert_eq!(says(&["a", "b", "a"], &jump), "rule \"a\" is there 2 times");
+        assert_eq!(says(&["mark", "a"], &jump), "rule \"b\" is missing");
+        assert_eq!(says(&["a", "b"], &jump), "rule \"mark\" is missing");
         assert_eq!(
-            says(&["b", "a"], &jump),
-            "the rules of OURS are out of order"
+            says(&["mark", "a", "b", "a"], &jump),
+            "rule \"a\" is there 2 times"
         );
+        for rules in [["mark", "b", "a"], ["a", "mark", "b"], ["a", "b", "mark"]] {
+            let order = "the rules of OURS are out of order";
+            assert_eq!(says(&rules, &jump), order, "{rules:?}");
+        }
+        let whole = ["mark", "a", "b"];
         let way = "the jump from FORWARD to OURS is";
-        assert_eq!(says(&["a", "b"], &[]), format!("{way} missing"));
+        assert_eq!(says(&whole, &[]), format!("{way} missing"));
         let twice = ["-j OURS", "-j OURS"];
-        assert_eq!(says(&["a", "b"], &twice), format!("{way} there 2 times"));
+        assert_eq!(says(&whole, &twice), format!("{way} there 2 times"));
         let narrowed = ["-i eth0 -j OURS"];
-        assert_eq!(says(&["a", "b"], &narrowed), format!("{way} another"));
+        assert_eq!(says(&whole, &narrowed), format!("{way} another"));
         let missing = chain().fault(&Listed::default()).unwrap();
         assert_eq!(missing.to_string(), "chain OURS is missing");
     }

@@ -68,21 +68,23 @@ pub(super) fn forward_chain(network: IpNet) -> Chain {
 }
 
 fn chain((from, name): (&'static str, &'static str), comment: &str, rules: &[Rule]) -> Chain {
-    Chain {
-        name,
-        jump: Some(Jump {
-            from,
-            rule: format!("-m comment --comment \"{comment}\" -j {name}"),
-        }),
-        rules: rules.iter().map(|rule| spell(rule, comment)).collect(),
-    }
+    let jump = Jump {
+        from,
+        rule: format!("-m comment --comment \"{comment}\" -j {name}"),
+    };
+    // iptables-nft refuses rules that match nothing.
+    let mut rules = rules.to_vec();
+    rules.retain(|rule| !rule.never_matches());
+    Chain::new(name, Some(jump), &rules, |rule| spell(rule, comment))
 }
 
 /// A rule as `iptables -S` lists it, behind the chain's name.
 fn spell(rule: &Rule, comment: &str) -> String {
     let mut text = String::new();
     let mut within = |option: &str, side: Option<Within>| {
-        if let Some(Within { network, negated }) = side {
+        // What is in any network is not listed.
+        let narrow = side.filter(|side| side.network.prefix_len() > 0);
+        if let Some(Within { network, negated }) = narrow {
             let not = if negated { "! " } else { "" };
             // Writing to a String cannot fail.
             let _ = write!(text, "{not}{option} {network} ");
@@ -139,7 +141,7 @@ impl Table {
             lines.extend(present.map(|rule| format!("-D {} {rule}", jump.from)));
             lines.push(format!("-A {} {}", jump.from, jump.rule));
         }
-        let rules = chain.rules.iter();
+        let rules = chain.to_append(listed, fresh);
         lines.extend(rules.map(|rule| format!("-A {name} {rule}")));
         lines.push("COMMIT\n".to_owned());
         lines.join("\n")
@@ -245,6 +247,27 @@ pub(super) async fn remove_all(program: &str) -> Result<bool, FirewallError> {
     let waits = Version::of(program).await?.modern;
     restore(program, waits, &script).await?;
     Ok(true)
+}
+
+/// Those of `programs` that are there and another variant than the ones `in_use`.
+///
+/// All of them call themselves `iptables` or `ip6tables`, with a version and the variant.
+pub(super) async fn other_variants(in_use: &[String], programs: &[String]) -> Vec<String> {
+    let mut seen = Vec::new();
+    for program in in_use {
+        seen.extend(Version::of(program).await.ok());
+    }
+    let mut others = Vec::new();
+    for program in programs {
+        match Version::of(program).await {
+            Ok(version) if !seen.contains(&version) => {
+                seen.push(version);
+                others.push(program.clone());
+            }
+            _ => {}
+        }
+    }
+    others
 }
 
 /// The script that removes what the lines of `iptables-save` show of our chains.

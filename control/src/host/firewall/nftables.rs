@@ -37,11 +37,7 @@ pub(super) fn forward_chain(network: IpNet) -> Chain {
 }
 
 fn chain(name: &'static str, rules: &[Rule]) -> Chain {
-    Chain {
-        name,
-        jump: None,
-        rules: rules.iter().map(spell).collect(),
-    }
+    Chain::new(name, None, rules, spell)
 }
 
 /// What makes a chain one that the kernel calls, and tells people what it is for.
@@ -128,7 +124,7 @@ impl Table {
                     let _ = writeln!(script, "delete rule {place} handle {}", rule.handle);
                 }
             }
-            for rule in &chain.rules {
+            for rule in chain.to_append(listed, fresh) {
                 let _ = writeln!(script, "add rule {place} {rule}");
             }
         }

@@ -22,6 +22,20 @@ pub(super) struct Within {
     pub(super) negated: bool,
 }
 
+impl Rule {
+    /// Whether a daemon for another network has the same rule.
+    pub(super) fn is_shared(&self) -> bool {
+        self.source.is_none() && self.destination.is_none()
+    }
+
+    /// Whether it wants an address that is in no network at all: the Network is everything.
+    pub(super) fn never_matches(&self) -> bool {
+        let sides = [self.source, self.destination];
+        let mut sides = sides.into_iter().flatten();
+        sides.any(|side| side.negated && side.network.prefix_len() == 0)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Leave the rest to other chains.

@@ -409,18 +409,37 @@ fn two_daemons_share_the_chains() {
             let programs = Programs::default();
             let mut one = install(&programs, flavour, &plan()).await;
             let mut two = install(&programs, flavour, &other).await;
-            one.check().await;
-            two.check().await;
-            let rules = |listing: String| {
+            let rules = || {
+                let listing = sh(listing);
                 let rules = listing.lines().filter(|line| !line.starts_with(['#', ':']));
                 rules.map(str::to_owned).collect::<Vec<_>>()
             };
-            let before = rules(sh(listing));
-            let has = |net: &str| before.iter().filter(|rule| rule.contains(net)).count();
-            assert_eq!((has("10.42."), has("10.7.")), (7, 7), "{before:?}");
+            // The start of the second has emptied the chains.
             one.check().await;
+            let before = rules();
+            let has = |text: &str| before.iter().filter(|rule| rule.contains(text)).count();
+            assert_eq!((has("10.42."), has("10.7.")), (7, 7), "{before:?}");
+            assert_eq!(has("mark"), 1, "{before:?}");
+            let place = |text: &str| before.iter().position(|rule| rule.contains(text));
+            assert!(place("mark") < place(" 224.0.0.0/4"), "{before:?}");
+            for _ in 0..2 {
+                two.check().await;
+                assert_eq!(rules(), before, "the first one's are left alone");
+                one.check().await;
+                assert_eq!(rules(), before, "the second one's are left alone");
+            }
+            // Each repairs only its own, behind the rule that they share.
+            sh(match flavour {
+                Flavour::Iptables => "iptables -w -t nat -F FLANNEL-POSTRTG",
+                Flavour::Nftables => "nft flush chain ip flannel-ipv4 postrtg",
+            });
             two.check().await;
-            assert_eq!(rules(sh(listing)), before, "they leave each other's rules");
+            one.check().await;
+            let repaired = rules();
+            assert_eq!(repaired.len(), before.len(), "{repaired:?}");
+            two.check().await;
+            one.check().await;
+            assert_eq!(rules(), repaired);
         });
     }
 }
@@ -473,7 +492,11 @@ fn each_flavour_removes_the_other() {
         let foreign = "-A FORWARD -s 192.0.2.1/32 -j ACCEPT";
         sh(&format!("iptables-legacy -w {foreign}"));
         install(&legacy, Flavour::Iptables, &dual()).await;
+        let saved = ["ip", "ip6"].map(|family| sh(&format!("{family}tables-legacy-save")));
         install(&current, Flavour::Iptables, &dual()).await;
+        for (family, saved) in ["ip", "ip6"].into_iter().zip(saved) {
+            sh(&format!("echo '{saved}' | {family}tables-legacy-restore"));
+        }
         // What flanneld's own clean-up leaves in the wrong table.
         sh("iptables-nft -t nat -N FLANNEL-FWD");
 
@@ -495,6 +518,51 @@ fn each_flavour_removes_the_other() {
         assert!(!tables.contains("flannel"), "{tables}");
         assert_eq!(nat("iptables-nft"), NAT_V4);
     });
+}
+
+#[test]
+fn each_variant_of_iptables_removes_the_other() {
+    for (ours, other) in [("nft", "legacy"), ("legacy", "nft")] {
+        netns::run(async move |_| {
+            let foreign = "-A FORWARD -s 192.0.2.1/32 -j ACCEPT";
+            sh(&format!("iptables-{other} -w {foreign}"));
+            let [old, new] = [other, ours].map(variant);
+            install(&old, Flavour::Iptables, &dual()).await;
+            install(&new, Flavour::Iptables, &dual()).await;
+            for program in &old.iptables {
+                let saved = sh(&format!("{program}-save"));
+                assert!(!saved.contains("FLANNEL"), "{program}: {saved}");
+            }
+            assert!(sh(&format!("iptables-{other} -S FORWARD")).contains(foreign));
+            let [v4, v6] = &new.iptables;
+            assert_eq!((nat(v4), nat(v6)), (NAT_V4.into(), NAT_V6.into()));
+            // A restart with the same variant finds nothing to remove.
+            let others = iptables::other_variants(&new.iptables, &new.leftovers).await;
+            assert_eq!(others.len(), 2, "{others:?}");
+            for program in &others {
+                assert!(!iptables::remove_all(program).await.unwrap());
+            }
+        });
+    }
+}
+
+#[test]
+fn looking_for_other_variants_creates_no_tables() {
+    for (ours, other) in [("nft", "legacy"), ("legacy", "nft")] {
+        netns::run(async move |_| {
+            let mut plan = plan();
+            plan.forward = false;
+            install(&variant(ours), Flavour::Iptables, &plan).await;
+            let nft = sh("nft list tables");
+            let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names");
+            let legacy = legacy.unwrap_or_default();
+            let expected = match other {
+                "legacy" => ("table ip nat\n", ""),
+                _ => ("", "nat\n"),
+            };
+            assert_eq!((nft.as_str(), legacy.as_str()), expected);
+        });
+    }
 }
 
 #[test]
@@ -618,4 +686,43 @@ fn prefixes_that_end_inside_a_byte() {
             }
         });
     }
+}
+
+#[test]
+fn a_network_that_is_everything() {
+    let plan = || Plan {
+        v4: Some(Ends {
+            network: "0.0.0.0/0".parse().unwrap(),
+            subnet: "10.42.1.0/24".parse().unwrap(),
+        }),
+        v6: Some(Ends {
+            network: "::/0".parse().unwrap(),
+            subnet: "fd00:10:244:1::/64".parse().unwrap(),
+        }),
+        ..plan()
+    };
+    let unchanged = async |mut firewall: Firewall| {
+        for table in &firewall.tables {
+            assert!(table.verified, "{}", table.name());
+        }
+        firewall.check().await;
+        assert!(firewall.tables.iter().all(|table| table.logged.is_none()));
+    };
+    for_both(async move |programs| {
+        unchanged(install(&programs, Flavour::Iptables, &plan()).await).await;
+        let nat = nat(&programs.iptables[0]);
+        assert!(
+            nat.contains("-A FLANNEL-POSTRTG -s 10.42.1.0/24 -m comment"),
+            "{nat}"
+        );
+        assert!(
+            nat.contains("-A FLANNEL-POSTRTG ! -d 224.0.0.0/4 -m comment"),
+            "{nat}"
+        );
+        let accepts = filter(&programs.iptables[1]).matches("-j ACCEPT").count();
+        assert_eq!(accepts, 1, "from anywhere to anywhere");
+    });
+    netns::run(async move |_| {
+        unchanged(install(&Programs::default(), Flavour::Nftables, &plan()).await).await;
+    });
 }
