@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 page=docs/flannel-compatibility.md
 heading='## Acceptance rows'
 
-# row | what it asks for | expression for names of its tests
+# row | what it asks for | expression for names of its tests, or - if it has none and the text says why
 rows() {
     cat <<'ROWS'
 F1|vxlan: two nodes ping each other from the addresses of their subnets|(^|_)f1_|^pods_exchange_pings
@@ -45,7 +45,7 @@ U16|renewal|(^|_)u16_
 U17|defaults and overrides of the config|(^|_)u17_
 U18|subnet keys|(^|_)u18_
 U19|invalid CIDRs in `subnet.env`|(^|_)u19_
-U20|annotation prefix: not here, belongs to Kubernetes as store|(^|_)u20_
+U20|annotation prefix: belongs to Kubernetes as store, which is not here|-
 U21|containment of networks|(^|_)u21_
 U22|firewall rules|(^|_)u22_|^e(1|2|12|13)_
 U23|choice of the interface|(^|_)u23_
@@ -55,21 +55,21 @@ U26|host-gw routes|(^|_)u26_
 U27|fuzzers|(^|_)u27_
 8.5 TLS|real TLS to etcd|[rs]85_real_tls|[rs]85_tls
 8.5 auth|users and passwords|[rs]85_auth
-8.5 race|a lost race, thirty nodes at once|[rs]85_.*race|^thirty_nodes
-8.5 expiry|the lease of a live node ends|[rs]85_.*(expiry|expired?_|lease_end)|^a_lease_that_expired_during_an_outage
+8.5 race|a lost race, thirty nodes at once|[rs]85_.*race_
+8.5 expiry|the lease of a live node ends|[rs]85_lease_(expiry|end)_
 8.5 outage|etcd is away, longer than leases live|[rs]85_.*outage|^traffic_outlives_an_outage
-8.5 reservations|keys without an etcd lease|[rs]85_.*reservation|^a_reservation_
+8.5 reservations|keys without an etcd lease|[rs]85_.*reserv|^a_reservation_
 8.5 DirectRouting|routes to nodes of the same link|[rs]85_.*direct_?routing
 8.5 MTU|MTU, path MTU, fragments|[rs]85_.*mtu|^jumbo_and_small|^with_df_on_outer|^tcp_recovers_from_a_narrow
-8.5 options|`MTU`, `VNI`, `Port`, `GBP`|[rs]85_.*(option|gbp|vni|port_)|^a_configured_mtu|^vxlan_options_
-8.5 IPv6|IPv6 with etcd|[rs]85_.*ipv6
+8.5 options|`MTU`, `VNI`, `Port`, `GBP`|[rs]85_options_|^a_configured_mtu|^vxlan_options_
+8.5 IPv6|IPv6 with etcd|[rs]85_.*ipv6|^dual_stack_|^ipv6_alone_
 8.5 MAC|another MAC|[rs]85_.*mac(_|$)|^a_stated_mac
 8.5 public IP|another address|[rs]85_.*public_ip
 8.5 stale state|what went while the agent was down|[rs]85_.*stale|^a_node_that_comes_back
-8.5 mixed|weft and kernel VXLAN|[rs]85_.*(mixed|kernel)|^weft_and_kernel_vxlan
-8.5 throughput|instructions per packet, held against what is recorded: not here, but `make instructions`|[rs]85_.*throughput
-8.5 signals|signals and exit statuses|[rs]85_.*(signal|exit|status)|^a_revoked_lease_ends|^a_stop_before_the_node
-8.5 health|`/healthz` and `/readyz`|[rs]85_.*(health|ready)
+8.5 mixed|weft and kernel VXLAN, or a proxy like flannel's|[rs]85_.*(mixed|kernel)|^weft_and_(kernel_vxlan|a_proxy)
+8.5 throughput|not a test, as clocks on shared machines decide nothing: `weft bench` measures ([performance](performance.md)), `make instructions` holds instructions per packet against what is recorded|-
+8.5 signals|signals and exit statuses|[rs]85_.*(signal|exit|status|cannot_start)|^a_stop_before_the_node|^sigterm_and_sigint
+8.5 health|`/healthz` and `/readyz`|[rs]85_.*(health|ready|service_manager)
 ROWS
 }
 
@@ -95,7 +95,11 @@ table=$(
     echo '| row | what | tests |'
     echo '|---|---|---|'
     rows | while IFS='|' read -r row what expression; do
-        found=$(cell "$expression")
+        if [ "$expression" = - ]; then
+            found=none
+        else
+            found=$(cell "$expression")
+        fi
         echo "| $row | $what | ${found:-not yet} |"
     done
 )

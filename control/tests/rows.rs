@@ -67,7 +67,9 @@ fn every_row_has_tests_or_a_reason() {
         assert!(ids.contains(id.as_str()), "{id} is not in the table");
     }
     for (row, cell) in &rows {
+        // One belongs to Kubernetes as store, and speed is measured, not tested.
+        let without = matches!(row.as_str(), "U20" | "8.5 throughput");
         let named = names(cell).count() > 1;
-        assert!(named || cell == "not yet", "{row} names no test: {cell}");
+        assert_eq!(named, !without, "{row}: {cell}");
     }
 }

@@ -188,7 +188,7 @@ fn vxlan_options_are_kept_to() {
 }
 
 #[test]
-fn frames_with_a_group_policy_are_taken_with_gbp_only() {
+fn s85_options_frames_with_a_group_policy_are_taken_with_gbp_only() {
     if skips_test() {
         return;
     }
@@ -216,7 +216,7 @@ fn frames_with_a_group_policy_are_taken_with_gbp_only() {
 }
 
 #[test]
-fn direct_routing_has_the_tunnel_behind_it() {
+fn s85_directrouting_has_the_tunnel_behind_it() {
     if skips_test() {
         return;
     }
