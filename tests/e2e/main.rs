@@ -30,6 +30,7 @@ mod runtime;
 mod secure_etcd;
 #[path = "../../control/tests/support/tls_cluster.rs"]
 mod tls_cluster;
+mod together;
 mod traffic;
 mod tunnel_gso;
 mod udp;
