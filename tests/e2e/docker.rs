@@ -41,6 +41,9 @@ impl Docker {
         opts.arg("-f").arg(cluster.agents[&number].subnet_file());
         run(&mut opts).unwrap();
 
+        // As on a fresh machine: dockerd turns forwarding on, and then lets nothing through
+        // that no rule allows.
+        node.sysctl("net/ipv4/ip_forward", "0").unwrap();
         let cgroup = format!("weft-{}-{number}", cluster.lab.id());
         let own = format!(
             "--data-root={0}/data --exec-root={0}/exec --pidfile={0}/pid --host={1} \
@@ -181,6 +184,10 @@ fn containers_of_two_dockerds_ping_and_download() {
     let dockers = [1, 2].map(|number| Docker::start(&cluster, number));
     let names = ["test01", "test02"];
     let addresses = [0, 1].map(|i| dockers[i].run_container(names[i]));
+    for docker in &dockers {
+        let policy = docker.node.run(&["iptables", "-S", "FORWARD"]).unwrap();
+        assert!(policy.contains("-P FORWARD DROP"), "{policy}");
+    }
 
     for (here, there) in [(0, 1), (1, 0)] {
         let (docker, name, env) = (&dockers[here], names[here], &envs[here]);
