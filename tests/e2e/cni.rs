@@ -2,6 +2,7 @@
 //! and `bandwidth`.
 
 use crate::cluster::{Cluster, NEWS};
+use crate::firewall::source_seen;
 use crate::runtime::Runtime;
 use crate::traffic::tcp;
 use serde_json::{Value, json};
@@ -21,7 +22,13 @@ fn skips() -> bool {
 
 /// Two nodes of weft, each with a runtime and nothing else yet.
 fn nodes(conflist: &str) -> (Cluster, [Runtime; 2]) {
+    nodes_with(conflist, &[])
+}
+
+/// As [`nodes`], with further flags for the agents.
+fn nodes_with(conflist: &str, flags: &[&str]) -> (Cluster, [Runtime; 2]) {
     let mut cluster = Cluster::empty(2, Regime::R1);
+    cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
     for number in [1, 2] {
         cluster.join_without_pod(number);
     }
@@ -130,6 +137,33 @@ fn a_pod_is_reached_by_host_port_from_another_node() {
     assert!(rules().contains("8080"), "{}", rules());
     runtimes[0].del(&one.ns, "pod-1", &arguments);
     assert!(!rules().contains("8080"), "{}", rules());
+}
+
+/// Either the agent masquerades or the bridge: never both, never none.
+#[test]
+fn pods_keep_their_address_inside_whether_the_agent_masquerades_or_the_bridge() {
+    if skips() {
+        return;
+    }
+    for flags in [&["-ip-masq"][..], &[]] {
+        let (cluster, runtimes) = nodes_with(SHIPPED, flags);
+        let [one, two] = &pods(&cluster, &runtimes, &Value::Null);
+        let (node1, node2) = (cluster.lab.node(1), cluster.lab.node(2));
+        let env = cluster.agents[&1].subnet_env().unwrap();
+        assert_eq!(env.ipmasq, !flags.is_empty());
+        let seen = source_seen(one, &two.ns, two.address.into());
+        match flags {
+            // The bridge spares its own subnet only; to others it takes flannel.1's address.
+            [] => assert_eq!(seen, env.subnet.network(), "{env:?}"),
+            _ => assert_eq!(seen, one.address, "{env:?}"),
+        }
+        let seen = source_seen(one, &node2.ns, node2.underlay.into());
+        assert_eq!(seen, node1.underlay, "{env:?}");
+        let nat = node1.ns.run(&["iptables-save", "-t", "nat"]).unwrap();
+        let bridges = format!("-A POSTROUTING -s {}", one.address);
+        assert_eq!(nat.contains("FLANNEL-POSTRTG"), env.ipmasq, "{nat}");
+        assert_eq!(nat.contains(&bridges), !env.ipmasq, "{nat}");
+    }
 }
 
 /// What a shaped pod is held to, in bits per second.

@@ -29,7 +29,7 @@ fn cluster(config: &str, flags: &[&str], prepare: &[&str]) -> Cluster {
 }
 
 /// The address that a server in `to` sees a pod's connection come from.
-fn source_seen(from: &Pod, to: &Namespace, address: IpAddr) -> IpAddr {
+pub(crate) fn source_seen(from: &Pod, to: &Namespace, address: IpAddr) -> IpAddr {
     let listener = to.enter(|| TcpListener::bind((address, 0)));
     let listener = listener.unwrap().unwrap();
     let server = listener.local_addr().unwrap();
