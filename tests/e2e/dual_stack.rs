@@ -7,19 +7,19 @@ use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 use weft_benches::lab::kernel::mac_of;
 use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Agent, Namespace, Pod, Regime, netns, skips_test};
+use weft_benches::lab::{Agent, Lab, Namespace, Pod, Regime, netns, skips_test};
 
-fn config(more: &str, kind: &str) -> String {
+pub(crate) fn config(more: &str, kind: &str) -> String {
     format!(
         r#"{{{more}"EnableIPv6":true,"IPv6Network":"fd00:244::/48","Backend":{{"Type":"{kind}"}}}}"#
     )
 }
 
-const BOTH: &str = r#""Network":"10.244.0.0/16","#;
+pub(crate) const BOTH: &str = r#""Network":"10.244.0.0/16","#;
 const V6_ONLY: &str = r#""EnableIPv4":false,"#;
 
 /// A pod and its IPv6 address.
-struct Pod6 {
+pub(crate) struct Pod6 {
     pod: Pod,
     addr: Ipv6Addr,
 }
@@ -28,26 +28,31 @@ struct Pod6 {
 fn empty(config: &str, flags: &[&str]) -> Cluster {
     let mut cluster = Cluster::configured(2, Regime::R1, config);
     cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-    for node in cluster.lab.nodes() {
+    add_underlay(&cluster.lab);
+    cluster
+}
+
+/// Give nodes fd99::<number>.
+pub(crate) fn add_underlay(lab: &Lab) {
+    for node in lab.nodes() {
         node.ns.sysctl("net/ipv6/conf/all/forwarding", "1").unwrap();
         let address = format!("-6 address add fd99::{}/64 dev eth0 nodad", node.number);
         node.ns.ip(&address).unwrap();
     }
-    cluster
 }
 
-fn field<T: std::str::FromStr>(agent: &Agent, name: &str) -> Option<T> {
+pub(crate) fn field<T: std::str::FromStr>(agent: &Agent, name: &str) -> Option<T> {
     let text = std::fs::read_to_string(agent.subnet_file()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|value| value.strip_prefix('=')?.parse().ok())
 }
 
 /// Put a pod on a node with addresses of these subnets, which are written as their gateways.
-fn attach(cluster: &mut Cluster, number: usize, v4: Ipv4Net, v6: Ipv6Net, mtu: u32) -> Pod6 {
-    let pod = cluster.lab.attach_pod(number, v4, mtu).unwrap();
+pub(crate) fn attach(lab: &mut Lab, number: usize, v4: Ipv4Net, v6: Ipv6Net, mtu: u32) -> Pod6 {
+    let pod = lab.attach_pod(number, v4, mtu).unwrap();
     let (gateway, len) = (v6.addr(), v6.prefix_len());
     let addr = Ipv6Addr::from(u128::from(gateway) + 1);
-    let ns = &cluster.lab.node(number).ns;
+    let ns = &lab.node(number).ns;
     ns.ip(&format!("-6 address add {gateway}/{len} dev cni0 nodad"))
         .unwrap();
     pod.ns
@@ -68,7 +73,7 @@ fn join(cluster: &mut Cluster, number: usize) -> Pod6 {
     let v6 = field(agent, "FLANNEL_IPV6_SUBNET").unwrap();
     let mtu = field(agent, "FLANNEL_MTU").unwrap();
     let nowhere = Ipv4Net::new([192, 168, number as u8, 1].into(), 24).unwrap();
-    attach(cluster, number, v4.unwrap_or(nowhere), v6, mtu)
+    attach(&mut cluster.lab, number, v4.unwrap_or(nowhere), v6, mtu)
 }
 
 fn ping6(from: &Namespace, to: Ipv6Addr, count: u32, payload: u32) -> Result<(), String> {
@@ -114,7 +119,7 @@ fn tcp6(from: &Pod6, to: &Pod6, len: usize) {
 }
 
 /// What pods may do to each other over IPv6, with packets that fill an MTU of 1430.
-fn exchange6(a: &Pod6, b: &Pod6) {
+pub(crate) fn exchange6(a: &Pod6, b: &Pod6) {
     for (from, to) in [(a, b), (b, a)] {
         let mut last = Ok(());
         let reached = netns::wait_until(NEWS, || {
@@ -127,7 +132,7 @@ fn exchange6(a: &Pod6, b: &Pod6) {
     }
 }
 
-fn exchange4(a: &Pod6, b: &Pod6) {
+pub(crate) fn exchange4(a: &Pod6, b: &Pod6) {
     for (from, to) in [(a, b), (b, a)] {
         let to = to.pod.address;
         let reached = || ping(&from.pod.ns, to, 1, 56, false).is_ok();
@@ -230,7 +235,7 @@ fn join_kernel(cluster: &mut Cluster) -> Pod6 {
     );
     let key = format!("{PREFIX}/subnets/10.244.200.0-24&fd00:244:0:c8::-64");
     cluster.etcd.put_leased(&key, &value, 86_400).unwrap();
-    attach(cluster, 2, v4, v6, 1430)
+    attach(&mut cluster.lab, 2, v4, v6, 1430)
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Nodes that know each other from a file, without etcd.
 
 use crate::cluster::{CONFIG, NEWS, lines_with, weft};
+use crate::dual_stack::{self, BOTH, add_underlay, exchange4, exchange6, field};
 use crate::probe::Probe;
+use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use weft_benches::lab::topology::ping;
@@ -18,12 +20,17 @@ struct Nodes {
 impl Nodes {
     /// Nodes of which these are in the file; no agent runs yet.
     fn new(nodes: usize, numbers: impl IntoIterator<Item = usize>) -> Nodes {
+        Nodes::configured(CONFIG, nodes, numbers)
+    }
+
+    /// As [`Nodes::new`], with a network config of its own.
+    fn configured(config: &str, nodes: usize, numbers: impl IntoIterator<Item = usize>) -> Nodes {
         let options = LabOptions {
             nodes,
             ..LabOptions::default()
         };
         let lab = Lab::new(options).unwrap();
-        let file = PeersFile::create(&lab, CONFIG, numbers).unwrap();
+        let file = PeersFile::create(&lab, config, numbers).unwrap();
         Nodes {
             agents: BTreeMap::new(),
             file,
@@ -202,4 +209,37 @@ fn a_stated_mac_is_the_one_that_a_node_has() {
     agent.wait_ready().unwrap();
     std::thread::sleep(Duration::from_millis(100));
     nodes.await_path(1, 2);
+}
+
+#[test]
+fn a_file_gives_nodes_a_subnet_of_either_family() {
+    if skips_test() {
+        return;
+    }
+    let config = dual_stack::config(BOTH, "vxlan");
+    let mut nodes = Nodes::configured(&config, 2, [1, 2]);
+    add_underlay(&nodes.lab);
+    let mut text = std::fs::read_to_string(nodes.file.path()).unwrap();
+    for number in [1, 2] {
+        let v4 = format!(r#""Subnet": "10.244.{number}.0/24""#);
+        let v6 = format!(
+            r#"{v4}, "IPv6Subnet": "fd00:244:0:{number}::/64", "PublicIPv6": "fd99::{number}""#
+        );
+        assert!(text.contains(&v4), "{text}");
+        text = text.replace(&v4, &v6);
+    }
+    std::fs::write(nodes.file.path(), text).unwrap();
+    let [one, two] = [1, 2].map(|number| {
+        nodes.start(number);
+        let agent = nodes.agents.get_mut(&number).unwrap();
+        agent.wait_written().unwrap();
+        let v4: Ipv4Net = field(agent, "FLANNEL_SUBNET").unwrap();
+        let v6: Ipv6Net = field(agent, "FLANNEL_IPV6_SUBNET").unwrap();
+        assert_eq!(v4.to_string(), format!("10.244.{number}.1/24"));
+        assert_eq!(v6.to_string(), format!("fd00:244:0:{number}::1/64"));
+        let mtu = field(agent, "FLANNEL_MTU").unwrap();
+        dual_stack::attach(&mut nodes.lab, number, v4, v6, mtu)
+    });
+    exchange4(&one, &two);
+    exchange6(&one, &two);
 }
