@@ -45,12 +45,45 @@ pub(super) async fn reserve(keys: &Keys, wanted: &Reservation) -> Result<Reserve
     };
     let options = PutOptions::new().with_lease(0);
     let put = TxnOp::put(keys.path(&key), value, Some(options));
-    match keys.change_if(&present, put).await? {
-        true => Ok(outcome),
-        false => Err(AdminError::Refused(format!(
+    if !keys.change_if(&present, put).await? {
+        return Err(AdminError::Refused(format!(
             "{key} was changed by somebody else at the same moment: look again with weft leases show {key}"
-        ))),
+        )));
     }
+    confirm(keys, wanted, &attrs, outcome).await
+}
+
+/// Look again after the write, which etcd held only against the key itself: a lease that
+/// overlaps may have been written meanwhile. What is new is taken back then.
+async fn confirm(
+    keys: &Keys,
+    wanted: &Reservation,
+    attrs: &LeaseAttrs,
+    outcome: Reserved,
+) -> Result<Reserved, AdminError> {
+    let (kvs, _) = keys.read().await?;
+    let records = keys.records(&kvs);
+    let Err(reason) = against(&records, wanted, attrs) else {
+        return Ok(outcome);
+    };
+    let key = wanted.subnets.to_string();
+    let ours = records.iter().find(|record| {
+        record.key == key && record.etcd_lease == 0 && record.attrs.as_ref() == Ok(attrs)
+    });
+    let taken_back = match ours.filter(|_| outcome == Reserved::New) {
+        Some(ours) => {
+            let delete = TxnOp::delete(keys.path(&key), None);
+            keys.change_if(ours, delete).await?
+        }
+        None => false,
+    };
+    let now = match taken_back {
+        true => "the reservation was taken back",
+        false => "look at both with weft leases list",
+    };
+    Err(AdminError::Refused(format!(
+        "at the same moment somebody else wrote a lease: {reason}; {now}"
+    )))
 }
 
 /// Whether the network config has such subnets; the rule if not.
