@@ -20,6 +20,7 @@ mod family;
 mod host_gw;
 mod mtu;
 mod peers;
+mod trouble;
 mod tunnel;
 mod udp;
 mod vxlan;
@@ -143,7 +144,7 @@ pub struct Prepared {
 struct PreparedCarrier {
     peers: PeerKind,
     tunnel: Option<tunnel::Prepared>,
-    direct: Option<Which>,
+    direct: Which,
 }
 
 impl Prepared {
@@ -203,12 +204,15 @@ impl Prepared {
                 None => None,
             };
             let subnet_len = family.subnet_len(config);
-            let direct = prepared.direct;
             carriers.push(Carrier {
                 peers: Peers::new(prepared.peers, subnet),
                 tunnel,
-                direct: direct.map(|which| DirectRoutes::new(which, network, subnet_len)),
+                direct: DirectRoutes::new(prepared.direct, network, subnet_len),
             });
+        }
+        let carried = |family: &Family| carriers.iter().any(|c| c.peers.family() == *family);
+        for family in Family::of(config).filter(|family| !carried(family)) {
+            clear(&self.host, config, family).await;
         }
         Ok(Backend {
             host: self.host,
@@ -216,6 +220,17 @@ impl Prepared {
             carriers,
             listed: false,
         })
+    }
+}
+
+/// Remove the routes that an earlier run with another backend left of a family that is not
+/// carried any more.
+async fn clear(host: &Host, config: &NetworkConfig, family: Family) {
+    if let Some(network) = family.network(config) {
+        let mut routes = DirectRoutes::new(Which::None, network, family.subnet_len(config));
+        if let Err(error) = routes.reconcile(host, std::iter::empty()).await {
+            warn!("{error}; routes to other nodes may be left of an earlier backend");
+        }
     }
 }
 
@@ -253,7 +268,7 @@ pub struct Backend {
 struct Carrier {
     peers: Peers,
     tunnel: Option<Tunnel>,
-    direct: Option<DirectRoutes>,
+    direct: DirectRoutes,
 }
 
 impl Backend {
@@ -301,7 +316,8 @@ impl Backend {
         Ok(())
     }
 
-    /// Look whether all devices and workers are alive; mend what can be mended.
+    /// Look whether all devices and workers are alive; mend what can be mended. An error is
+    /// one that does not pass by itself.
     pub async fn watch(&mut self) -> Result<(), BackendError> {
         for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
             tunnel.watch(&self.host).await?;
@@ -352,9 +368,7 @@ impl Backend {
 impl Carrier {
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.
     async fn direct(&mut self, host: &Host, listed: bool) {
-        if let Some(direct) = self.direct.as_mut().filter(|_| listed)
-            && let Err(error) = direct.reconcile(host, self.peers.iter()).await
-        {
+        if listed && let Err(error) = self.direct.reconcile(host, self.peers.iter()).await {
             warn!("{error}; trying again");
         }
     }

@@ -6,12 +6,14 @@ use crate::host::netns;
 use crate::lease::LeaseAttrs;
 use crate::subnets::LeaseEvent;
 use ipnet::Ipv4Net;
-use std::net::UdpSocket;
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// Gives out one subnet and remembers what it was asked.
 struct Leases {
+    backend: &'static str,
     network: Ipv4Net,
     subnet: Ipv4Net,
     asked: Mutex<Vec<(LeaseAttrs, Previous)>>,
@@ -21,6 +23,7 @@ impl Leases {
     fn of(subnet: &str) -> Leases {
         let subnet: Ipv4Net = subnet.parse().unwrap();
         Leases {
+            backend: "vxlan",
             network: Ipv4Net::new(subnet.network(), 16).unwrap().trunc(),
             subnet,
             asked: Mutex::default(),
@@ -35,8 +38,8 @@ impl Leases {
 impl SubnetManager for Leases {
     async fn network_config(&self) -> Result<String, SubnetError> {
         Ok(format!(
-            r#"{{"Network":"{}","Backend":{{"Type":"vxlan"}}}}"#,
-            self.network
+            r#"{{"Network":"{}","Backend":{{"Type":"{}"}}}}"#,
+            self.network, self.backend
         ))
     }
 
@@ -311,6 +314,58 @@ fn a_device_that_is_removed_or_set_down_comes_back() {
         assert!(!up().await, "the route goes with its source");
         node.backend.mend().await;
         assert!(up().await);
+        node.stop();
+    });
+}
+
+#[test]
+fn another_backend_removes_what_host_gw_left() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir, &[]);
+        for backend in ["alloc", "udp", "vxlan"] {
+            let add = "route add 10.5.9.0/24 via 192.0.2.9 dev eth0 proto 119";
+            netns::ip(&add.split(' ').collect::<Vec<_>>());
+            let leases = Leases {
+                backend,
+                ..Leases::of("10.5.72.0/24")
+            };
+            let mut node = Node::start(&options, &leases).await.unwrap();
+            let mut batch = vec![LeaseEvent::Snapshot(Vec::new())];
+            node.backend.apply(&mut batch).await.unwrap();
+            assert_eq!(
+                netns::ip(&["route", "show", "proto", "119"]),
+                "",
+                "{backend}"
+            );
+            node.stop();
+        }
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_while_the_device_is_made_anew_is_waited_for() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        // With two queues the workers share their port, and so the test can have it, too.
+        let options = options(&dir, &["-queues=2"]);
+        let leases = Leases::of("10.5.72.0/24");
+        let mut node = Node::start(&options, &leases).await.unwrap();
+        let holder = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        holder.set_reuse_port(true).unwrap();
+        let port: SocketAddr = "0.0.0.0:8472".parse().unwrap();
+        holder.bind(&port.into()).unwrap();
+        netns::ip(&["link", "del", "flannel.1"]);
+        for _ in 0..2 {
+            node.backend.watch().await.unwrap();
+            assert_eq!(netlink.link("flannel.1").await.unwrap(), None);
+        }
+        drop(holder);
+        node.backend.watch().await.unwrap();
+        let device = netlink.link("flannel.1").await.unwrap().unwrap();
+        assert!(device.up && device.carrier);
         node.stop();
     });
 }

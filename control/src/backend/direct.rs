@@ -4,11 +4,11 @@
 //! They are held against the kernel's when peers change and from time to time, so that what
 //! others removed or changed is mended and what is left of nodes that are gone is removed,
 //! also if that happened while no agent ran. flannel's routes look the same but for the
-//! protocol number and are taken over.
+//! protocol number and are taken over at the start; later ones like them are somebody else's.
 
 use super::Host;
 use super::peers::Peer;
-use crate::host::netlink::{NetlinkError, PROTOCOL_BOOT, Route};
+use crate::host::netlink::{Link, NetlinkError, PROTOCOL_BOOT, Route};
 use crate::host::route::default_metric;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -35,9 +35,14 @@ pub(super) struct DirectRoutes {
     which: Which,
     network: IpNet,
     subnet_len: u8,
-    /// What was last said about a subnet whose route cannot be had.
-    complaints: BTreeMap<IpNet, String>,
+    /// Whether what flanneld left is taken over already.
+    taken_over: bool,
+    /// What was last said about a destination whose route is not as it should be.
+    complaints: Complaints,
 }
+
+/// What is wrong, by destination.
+type Complaints = BTreeMap<IpNet, String>;
 
 impl DirectRoutes {
     /// Routes to subnets of `network`, which have `subnet_len` bits.
@@ -46,88 +51,108 @@ impl DirectRoutes {
             which,
             network: network.trunc(),
             subnet_len,
-            complaints: BTreeMap::new(),
+            taken_over: false,
+            complaints: Complaints::new(),
         }
     }
 
     /// Make the kernel's routes those that `peers` need; returns how many these are.
     ///
-    /// A route that the kernel refuses costs the others nothing; the next call tries again.
+    /// A route that the kernel refuses to set or to remove costs the others nothing; the next
+    /// call tries again.
     pub(super) async fn reconcile(
         &mut self,
         host: &Host,
         peers: impl Iterator<Item = &Peer>,
     ) -> Result<usize, NetlinkError> {
-        let wanted = self.wanted(host, peers).await?;
+        let mut complaints = Complaints::new();
+        // By name: a bond or VLAN that is made anew gets another index.
+        let name = &host.underlay.name;
+        let Some(underlay) = host.netlink.link(name).await? else {
+            // The routes went with it.
+            let reason = format!("there is no {name} to route through; trying again");
+            complaints.insert(self.network, reason);
+            self.complain(complaints);
+            return Ok(0);
+        };
+        let wanted = match self.which {
+            Which::None => BTreeMap::new(),
+            _ => self.wanted(host, &underlay, peers, &mut complaints).await?,
+        };
         let present = host.netlink.routes().await?;
         for route in wanted.values() {
             if present.iter().any(|there| same(there, route)) {
-                self.complaints.remove(&route.destination);
                 continue;
             }
             match host.netlink.replace_route(route).await {
-                Ok(()) => {
-                    self.complaints.remove(&route.destination);
-                    tracing::debug!("routing {}", describe(route));
+                Ok(()) => tracing::debug!("routing {}", describe(route)),
+                Err(error) => {
+                    complaints.insert(route.destination, format!("{error}; trying again"));
                 }
-                Err(error) => self.complain(route.destination, error.to_string()),
             }
         }
-        let is_wanted = |route: &Route| {
+        let is_stale = |route: &&Route| {
             let wanted = wanted.get(&route.destination);
-            wanted.is_some_and(|wanted| same(route, wanted))
+            self.is_ours(underlay.index, route)
+                && wanted.is_none_or(|wanted| !leads_as(route, wanted))
         };
-        for route in &present {
-            if self.is_ours(host, route) && !is_wanted(route) {
-                info!("removing the route {}", describe(route));
-                host.netlink.delete_route(route).await?;
+        let mut taken_over = true;
+        for route in present.iter().filter(is_stale) {
+            match host.netlink.delete_route(route).await {
+                Ok(()) => info!("removed the route {}", describe(route)),
+                Err(error) => {
+                    taken_over = false;
+                    complaints.insert(route.destination, format!("{error}; trying again"));
+                }
             }
         }
+        self.taken_over |= taken_over;
+        self.complain(complaints);
         Ok(wanted.len())
     }
 
     async fn wanted(
-        &mut self,
+        &self,
         host: &Host,
+        underlay: &Link,
         peers: impl Iterator<Item = &Peer>,
+        complaints: &mut Complaints,
     ) -> Result<BTreeMap<IpNet, Route>, NetlinkError> {
         let mut wanted = BTreeMap::new();
-        if self.which == Which::None {
-            return Ok(wanted);
-        }
-        let mut listed = Vec::new();
         for peer in peers {
-            listed.push(peer.subnet);
-            if is_on_link(host, peer.addr).await? {
-                wanted.insert(peer.subnet, route_to(host, peer));
+            if is_on_link(host, underlay, peer.addr).await? {
+                wanted.insert(peer.subnet, route_to(underlay, peer));
             } else if self.which == Which::All {
                 let reason = format!(
-                    "{} is not on the link of {}: host-gw has no way to it; use vxlan between networks",
-                    peer.addr, host.underlay.name
+                    "no route to {}: {} is not on the link of {}: host-gw has no way to it; use vxlan between networks",
+                    peer.subnet, peer.addr, underlay.name
                 );
-                self.complain(peer.subnet, reason);
+                complaints.insert(peer.subnet, reason);
             }
         }
-        self.complaints.retain(|subnet, _| listed.contains(subnet));
         Ok(wanted)
     }
 
-    fn complain(&mut self, subnet: IpNet, reason: String) {
-        if self.complaints.get(&subnet) != Some(&reason) {
-            warn!("no route to {subnet}: {reason}");
-            self.complaints.insert(subnet, reason);
+    /// Say what was not said the last time.
+    fn complain(&mut self, complaints: Complaints) {
+        for (destination, reason) in &complaints {
+            if self.complaints.get(destination) != Some(reason) {
+                warn!("{reason}");
+            }
         }
+        self.complaints = complaints;
     }
 
-    /// Whether we, an earlier run or flanneld made the route.
-    fn is_ours(&self, host: &Host, route: &Route) -> bool {
+    /// Whether we, an earlier run or flanneld made the route through the underlay interface.
+    fn is_ours(&self, underlay: u32, route: &Route) -> bool {
         let destination = route.destination;
         let form = route.gateway.is_some()
-            && route.index == Some(host.underlay.index)
+            && route.index == Some(underlay)
             && self.network.contains(&destination)
             && destination != self.network;
         let flannels = || {
-            self.which != Which::None
+            !self.taken_over
+                && self.which != Which::None
                 && route.protocol == PROTOCOL_BOOT
                 && route.metric == default_metric(destination)
                 && destination.prefix_len() == self.subnet_len
@@ -136,10 +161,10 @@ impl DirectRoutes {
     }
 }
 
-fn route_to(host: &Host, peer: &Peer) -> Route {
+fn route_to(underlay: &Link, peer: &Peer) -> Route {
     Route {
         destination: peer.subnet,
-        index: Some(host.underlay.index),
+        index: Some(underlay.index),
         gateway: Some(peer.addr),
         source: None,
         metric: default_metric(peer.subnet),
@@ -150,15 +175,20 @@ fn route_to(host: &Host, peer: &Peer) -> Route {
 }
 
 /// Whether packets to `addr` leave by the underlay interface without a gateway.
-async fn is_on_link(host: &Host, addr: IpAddr) -> Result<bool, NetlinkError> {
+async fn is_on_link(host: &Host, underlay: &Link, addr: IpAddr) -> Result<bool, NetlinkError> {
     let route = host.netlink.route_to(addr).await?;
-    Ok(route.is_some_and(|r| r.gateway.is_none() && r.index == Some(host.underlay.index)))
+    Ok(route.is_some_and(|r| r.gateway.is_none() && r.index == Some(underlay.index)))
 }
 
 /// Whether both lead the same way.
-fn same(a: &Route, b: &Route) -> bool {
+fn leads_as(a: &Route, b: &Route) -> bool {
     let key = |route: &Route| (route.destination, route.gateway, route.index, route.metric);
     key(a) == key(b)
+}
+
+/// Whether both lead the same way and are marked as the same one's.
+fn same(a: &Route, b: &Route) -> bool {
+    leads_as(a, b) && a.protocol == b.protocol
 }
 
 fn describe(route: &Route) -> String {

@@ -20,7 +20,7 @@ pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, Ba
             has_mac: false,
         },
         tunnel: None,
-        direct: Some(Which::All),
+        direct: Which::All,
     };
     Ok(Prepared {
         attrs: LeaseAttrs::host_gw(v4, v6),

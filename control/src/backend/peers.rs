@@ -71,6 +71,11 @@ impl Peers {
         }
     }
 
+    /// The family in which they are reached.
+    pub(super) fn family(&self) -> Family {
+        self.kind.family
+    }
+
     /// Number of peers.
     pub(super) fn len(&self) -> usize {
         self.peers.len()

@@ -2,12 +2,14 @@
 
 use super::dataplane::{self, Dataplane};
 use super::peers::Peer;
+use super::trouble::Trouble;
 use super::{BackendError, Host};
 use crate::host::link::{self, Existing};
 use crate::host::netlink::Link;
 use crate::host::{mac_store, route};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 use tracing::{info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
@@ -117,6 +119,7 @@ impl Prepared {
             index,
             publisher,
             dataplane: Some(dataplane),
+            trouble: Trouble::default(),
             downgrades: 0,
         })
     }
@@ -141,6 +144,7 @@ pub(super) struct Tunnel {
     publisher: Publisher,
     /// Missing only while the device is made anew.
     dataplane: Option<Dataplane>,
+    trouble: Trouble,
     downgrades: u64,
     tunnel_gso: TunnelState,
 }
@@ -171,9 +175,20 @@ impl Tunnel {
     }
 
     /// Look whether device and workers are alive. A device that somebody removed is made anew
-    /// and one that was set down is brought up, with address, route and the same MAC.
+    /// and one that was set down is brought up, with address, route and the same MAC. What
+    /// fails is tried again at the next look; an error is one that does not pass by itself.
     pub(super) async fn watch(&mut self, host: &Host) -> Result<(), BackendError> {
         self.publisher.reclaim();
+        let outcome = self.look_after(host).await;
+        let device = &self.plan.device;
+        self.trouble.judge(device, outcome, Instant::now())
+    }
+
+    async fn look_after(&mut self, host: &Host) -> Result<(), BackendError> {
+        if self.dataplane.is_none() {
+            return self.make_anew(host).await;
+        }
+        // Before the look-up: the workers of a device that is removed fail, too.
         let failed = self.dataplane.as_ref().and_then(Dataplane::failed);
         let link = host.netlink.link(self.device()).await?;
         match (link, failed) {
@@ -197,6 +212,9 @@ impl Tunnel {
 
     /// Mend address and route of the device.
     pub(super) async fn mend(&self, host: &Host) -> Result<(), BackendError> {
+        if self.dataplane.is_none() {
+            return Ok(());
+        }
         configure(host, &self.plan, &self.place).await.map(drop)
     }
 

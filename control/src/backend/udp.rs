@@ -1,6 +1,7 @@
 //! The udp backend: IPv4 packets as they are in UDP datagrams, in the format of flannel's
 //! proxy.
 
+use super::direct::Which;
 use super::peers::PeerKind;
 use super::tunnel::{self, Plan};
 use super::{BackendError, Family, Host, Prepared, PreparedCarrier, dataplane, mtu};
@@ -52,7 +53,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
             has_mac: false,
         },
         tunnel: Some(tunnel::Prepared::new(plan, &host).await?),
-        direct: None,
+        direct: Which::None,
     };
     Ok(Prepared {
         attrs: LeaseAttrs::udp(public),

@@ -38,10 +38,10 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
                 has_mac: true,
             },
             tunnel: Some(tunnel),
-            direct: Some(match options.direct_routing {
+            direct: match options.direct_routing {
                 true => Which::OnLink,
                 false => Which::None,
-            }),
+            },
         });
     }
     Ok(Prepared {

@@ -212,3 +212,57 @@ fn nodes_behind_a_gateway_get_no_route() {
         assert_eq!(direct.complaints.len(), 1);
     });
 }
+
+/// How many routes are marked as ours.
+fn marked() -> usize {
+    netns::ip(&["route", "show", "proto", "119"])
+        .lines()
+        .count()
+}
+
+#[test]
+fn flannels_routes_are_taken_over_once_and_later_ones_are_the_operators() {
+    netns::run(async |netlink| {
+        let host = host(netlink).await;
+        add("10.5.2.0/24 via 192.0.2.2 dev eth0");
+        add("fd00:5:0:2::/64 via 2001:db8::2 dev eth0");
+        for (family, addr) in [(Family::V4, "192.0.2.2"), (Family::V6, "2001:db8::2")] {
+            let mut direct = routes(Which::All, family);
+            let node = peer(family, 2, addr);
+            direct.reconcile(&host, [node].iter()).await.unwrap();
+            let subnet = node.subnet;
+            assert_eq!(shown(family), [format!("{subnet} {addr}")]);
+            let operators = match family {
+                Family::V4 => "10.5.8.0/24 192.0.2.8",
+                Family::V6 => "fd00:5:0:8::/64 2001:db8::8",
+            };
+            add(&format!("{} dev eth0", operators.replace(' ', " via ")));
+            direct.reconcile(&host, [node].iter()).await.unwrap();
+            direct.reconcile(&host, [].iter()).await.unwrap();
+            assert_eq!(shown(family), [operators], "flannel's went with its peer");
+        }
+    });
+}
+
+#[test]
+fn an_underlay_that_is_made_anew_is_routed_through_again() {
+    netns::run(async |netlink| {
+        let host = host(netlink).await;
+        let node = peer(Family::V4, 2, "192.0.2.2");
+        let mut direct = routes(Which::All, Family::V4);
+        direct.reconcile(&host, [node].iter()).await.unwrap();
+        netns::ip(&["link", "del", "eth0"]);
+        for _ in 0..2 {
+            assert_eq!(direct.reconcile(&host, [node].iter()).await.unwrap(), 0);
+            assert_eq!(direct.complaints.len(), 1, "{:?}", direct.complaints);
+        }
+        let eth0 = netns::link(&host.netlink, "eth0").await;
+        assert_ne!(eth0.index, host.underlay.index);
+        netns::ip(&["address", "add", "192.0.2.1/24", "dev", "eth0"]);
+        netns::ip(&["link", "set", "eth0", "up"]);
+        assert_eq!(direct.reconcile(&host, [node].iter()).await.unwrap(), 1);
+        assert_eq!(shown(Family::V4), ["10.5.2.0/24 192.0.2.2"]);
+        assert!(direct.complaints.is_empty());
+        assert_eq!(marked(), 1);
+    });
+}
