@@ -158,7 +158,8 @@ pub async fn choose(
 
 impl InterfaceOptions {
     fn names_none(&self) -> bool {
-        self.iface.is_empty() && self.iface_regex.is_empty() && self.can_reach.is_none()
+        let mut values = self.iface.iter().chain(&self.iface_regex);
+        values.all(String::is_empty) && self.can_reach.is_none()
     }
 }
 
@@ -175,29 +176,42 @@ impl Host<'_> {
     /// The first usable one of those that the user named.
     async fn by_name(&self, netlink: &Netlink) -> Result<Underlay, IfaceError> {
         let mut refusals = Vec::new();
-        let mut refuse = |flag: &str, value: &dyn fmt::Display, unfit: Unfit| {
-            info!("-{flag} {value}: {unfit}");
-            refusals.push(format!("-{flag} {value}: {unfit}"));
+        let mut refuse = |flag: &str, value: &dyn fmt::Display, why: &dyn fmt::Display| {
+            info!("-{flag} {value}: {why}");
+            refusals.push(format!("-{flag} {value}: {why}"));
         };
         for value in &self.options.iface {
-            match self.by_iface(value) {
+            match self.by_value(value, Self::by_iface) {
                 Ok(underlay) => return Ok(underlay),
-                Err(unfit) => refuse("iface", value, unfit),
+                Err(why) => refuse("iface", value, &why),
             }
         }
         for pattern in &self.options.iface_regex {
-            match self.by_regex(pattern) {
+            match self.by_value(pattern, Self::by_regex) {
                 Ok(underlay) => return Ok(underlay),
-                Err(unfit) => refuse("iface-regex", pattern, unfit),
+                Err(why) => refuse("iface-regex", pattern, &why),
             }
         }
         if let Some(addr) = self.options.can_reach {
             match self.by_route(addr, netlink.route_to(addr).await?) {
                 Ok(underlay) => return Ok(underlay),
-                Err(unfit) => refuse("iface-can-reach", &addr, unfit),
+                Err(unfit) => refuse("iface-can-reach", &addr, &unfit),
             }
         }
         Err(IfaceError::NoneNamed(refusals.join("; ")))
+    }
+
+    /// An empty value stands for the choice without any, as in flannel (LookupExtIface in
+    /// pkg/ipmatch/match.go): units have `-iface=$IFACE` with a variable that may be unset.
+    fn by_value(
+        &self,
+        value: &str,
+        find: impl Fn(&Self, &str) -> Result<Underlay, Unfit>,
+    ) -> Result<Underlay, String> {
+        match value {
+            "" => self.by_default().map_err(|error| error.to_string()),
+            _ => find(self, value).map_err(|unfit| unfit.to_string()),
+        }
     }
 
     fn by_iface(&self, value: &str) -> Result<Underlay, Unfit> {

@@ -372,3 +372,31 @@ fn the_tunnel_never_carries_itself() {
         assert!(error.contains("matches nothing"), "{error}");
     });
 }
+
+#[test]
+fn u23_an_empty_value_stands_for_the_choice_without_any() {
+    on_host(async |netlink| {
+        let default = "eth0 192.168.1.10";
+        for options in [
+            iface(&[""]),
+            regex(&[""]),
+            iface(&["wlan0", ""]),
+            iface(&["", "dummy0"]),
+            regex(&["", "^dummy"]),
+            InterfaceOptions {
+                can_reach: "172.16.30.99".parse().ok(),
+                ..iface(&[""])
+            },
+        ] {
+            let found = chosen(&netlink, &options, V4).await;
+            assert_eq!(found, default, "{options:?}");
+        }
+        let named = chosen(&netlink, &iface(&["dummy0", ""]), V4).await;
+        assert_eq!(named, "dummy0 1.10.100.1");
+        run("route del default");
+        let without = chosen(&netlink, &InterfaceOptions::default(), V4).await;
+        assert!(without.contains("default route"), "{without}");
+        assert_eq!(chosen(&netlink, &iface(&[""]), V4).await, without);
+        assert_eq!(chosen(&netlink, &iface(&["", "dummy0"]), V4).await, named);
+    });
+}
