@@ -103,10 +103,10 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
 async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {
     let mut signals = Signals::install()?;
     let readiness = Readiness::default();
-    let health = options
-        .healthz
-        .map(|at| Health::start(at, readiness.clone()));
-    let health = health.transpose()?;
+    let health = match options.healthz.address() {
+        Some(address) => Some(Health::start(&address, readiness.clone()).await?),
+        None => None,
+    };
     let result = run_node(options, manager, &mut signals, &readiness).await;
     if let Some(health) = health {
         health.stop().await;

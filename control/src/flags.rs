@@ -12,7 +12,9 @@ mod syntax;
 mod table;
 
 use crate::text::escaped;
-pub use options::{Admit, AgentOptions, EtcdOptions, FirewallOptions, InterfaceOptions, Secret};
+pub use options::{
+    Admit, AgentOptions, EtcdOptions, FirewallOptions, HealthzOptions, InterfaceOptions, Secret,
+};
 use table::Flag;
 pub use weft_dataplane::worker::Engine;
 pub use weft_dataplane::worker::tunnel::TunnelGso;
@@ -77,7 +79,6 @@ fn read(
         apply::apply(&mut options, flag, value)?;
         warnings.extend(table::no_effect(flag, value));
     }
-    options.healthz = options.healthz.filter(|address| address.port() != 0);
     check_together(&options)?;
     if options.subnets_file.is_some() {
         let etcd = given.iter().chain(&from_env).map(|(flag, _)| flag.name);
@@ -101,15 +102,11 @@ fn read(
 
 /// Rules for several flags at once.
 fn check_together(options: &AgentOptions) -> Result<(), FlagError> {
-    let etcd = &options.etcd;
-    let rule = if etcd.cert_file.is_some() != etcd.key_file.is_some() {
-        "flags -etcd-certfile and -etcd-keyfile need each other: give both or neither"
-    } else if options.engine == Engine::Ring && !options.spin.is_zero() {
-        "flag -spin-us is for the poll engine: with it, -engine must be auto or poll"
-    } else {
-        return Ok(());
-    };
-    Err(FlagError(rule.to_owned()))
+    if options.engine == Engine::Ring && !options.spin.is_zero() {
+        let rule = "flag -spin-us is for the poll engine: with it, -engine must be auto or poll";
+        return Err(FlagError(rule.to_owned()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -36,7 +36,7 @@ const STOP_TIME: Duration = Duration::from_secs(3);
     "cannot serve /healthz on {address}: {source}; choose another -healthz-ip or -healthz-port"
 )]
 pub struct HealthError {
-    address: SocketAddr,
+    address: String,
     source: io::Error,
 }
 
@@ -63,11 +63,18 @@ pub struct Health {
 }
 
 impl Health {
-    /// Listen on `address` and answer on the current runtime. An unspecified address stands
-    /// for all addresses of both families, as in Go.
-    pub fn start(address: SocketAddr, ready: Readiness) -> Result<Health, HealthError> {
-        let failed = |source| HealthError { address, source };
-        let listener = listen(address).map_err(failed)?;
+    /// Listen on `address` (`host:port`) and answer on the current runtime. An unspecified
+    /// address stands for all addresses of both families, and a name for its first address,
+    /// IPv4 before IPv6, as in Go.
+    pub async fn start(address: &str, ready: Readiness) -> Result<Health, HealthError> {
+        let failed = |source| HealthError {
+            address: address.to_owned(),
+            source,
+        };
+        let found = lookup_host(address).await.map_err(failed)?;
+        let first = found.min_by_key(SocketAddr::is_ipv6);
+        let first = first.ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
+        let listener = listen(first).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(serve(listener, ready, stopped));
@@ -182,13 +189,14 @@ fn answer(path: &str, ready: bool) -> Response<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
     use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn start(address: &str) -> (Health, Readiness) {
         let ready = Readiness::default();
-        let health = Health::start(address.parse().unwrap(), ready.clone()).unwrap();
-        (health, ready)
+        let health = Health::start(address, ready.clone()).await;
+        (health.unwrap(), ready)
     }
 
     async fn get(address: SocketAddr, path: &str) -> (String, String) {
@@ -234,9 +242,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_is_looked_up() {
+        let (health, _) = start("localhost:0").await;
+        assert_eq!(health.address().ip(), Ipv4Addr::LOCALHOST);
+        health.stop().await;
+        let unknown = "nowhere.invalid:8471";
+        let Err(error) = Health::start(unknown, Readiness::default()).await else {
+            panic!("listens");
+        };
+        let error = error.to_string();
+        assert!(error.starts_with("cannot serve /healthz on nowhere.invalid:8471: "));
+        assert!(
+            error.ends_with("-healthz-port") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_port_in_use_is_one_line() {
         let (health, ready) = start("127.0.0.1:0").await;
-        let Err(error) = Health::start(health.address(), ready) else {
+        let address = health.address().to_string();
+        let Err(error) = Health::start(&address, ready).await else {
             panic!("listens twice");
         };
         let port = health.address().port();

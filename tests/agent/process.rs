@@ -81,6 +81,60 @@ fn s85_a_healthz_port_in_use_is_one_line() {
     });
 }
 
+#[test]
+fn s85_a_healthz_host_is_an_address_or_a_name() {
+    on_node(|node| {
+        let mut agent = node.agent_with("log", &["-healthz-port=8471", "-healthz-ip=localhost"]);
+        wait_for_healthz();
+        agent.expect(&format!("serving /healthz and /readyz on {HEALTHZ}"));
+        assert_eq!(agent.stop().0, Some(0));
+        let flags = ["-healthz-port=8471", "-healthz-ip=nowhere.invalid"];
+        let mut agent = node.agent_with("unknown.log", &flags);
+        assert_eq!(agent.wait().code(), Some(1));
+        let line = agent.expect("ERROR");
+        assert!(line.contains("nowhere.invalid:8471"), "{line}");
+    });
+}
+
+#[test]
+fn s85_without_br_netfilter_it_starts_with_one_warning() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        // Where the module is loaded its switches are hidden, from this agent only.
+        let hide = r#"! [ -e /proc/sys/net/bridge ] ||
+            mount -t tmpfs none /proc/sys/net/bridge && exec "$0" "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", hide, WEFT]);
+        command.args(node.command(&[]).get_args());
+        let mut agent = Process::spawn(command, node.path("log"));
+        agent.expect("ready: ");
+        let (code, log) = agent.stop();
+        assert_eq!(code, Some(0), "{log}");
+        let lines = log.lines().filter(|line| line.contains("br_netfilter"));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        let missing = "/proc/sys/net/bridge/bridge-nf-call-iptables is missing";
+        assert!(
+            lines[0].contains("WARN") && lines[0].contains(missing),
+            "{log}"
+        );
+    });
+}
+
+#[test]
+fn half_a_certificate_pair_is_a_warning() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let mut agent = node.agent_with("log", &["-etcd-keyfile=/nowhere/key.pem"]);
+        let line = agent.expect("-etcd-keyfile is given without -etcd-certfile");
+        assert!(line.contains("WARN"), "{line}");
+        agent.expect("ready: ");
+        assert_eq!(agent.stop().0, Some(0));
+    });
+}
+
 /// The next message, which must come within the limit.
 fn received(socket: &UnixDatagram) -> String {
     socket.set_read_timeout(Some(LIMIT)).unwrap();

@@ -3,12 +3,12 @@
 use super::syntax::{parse_bool, parse_int};
 use super::table::{Flag, Status, TABLE};
 use super::{
-    Admit, AgentOptions, Engine, EtcdOptions, FirewallOptions, FlagError, InterfaceOptions, Secret,
-    TunnelGso,
+    Admit, AgentOptions, Engine, EtcdOptions, FirewallOptions, FlagError, HealthzOptions,
+    InterfaceOptions, Secret, TunnelGso,
 };
 use crate::subnets::fixed;
 use regex::Regex;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) fn defaults() -> AgentOptions {
         interface: InterfaceOptions::default(),
         firewall: FirewallOptions::default(),
         blackhole_route: false,
-        healthz: None,
+        healthz: HealthzOptions::default(),
         subnets_file: None,
         subnet_file: PathBuf::new(),
         renew_margin: Duration::ZERO,
@@ -75,7 +75,6 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
     let on = parse_bool(value).unwrap_or_default();
     let (etcd, interface) = (&mut options.etcd, &mut options.interface);
     let firewall = &mut options.firewall;
-    let healthz = options.healthz.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
     match name {
         "etcd-endpoints" => etcd.endpoints = endpoints(value)?,
         "etcd-prefix" => etcd.prefix = value.to_owned(),
@@ -94,15 +93,8 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "iptables-forward-rules" => firewall.forward_rules = on,
         "iptables-resync" => firewall.resync = Duration::from_secs(at_least_one(value)?),
         "ip-blackhole-route" => options.blackhole_route = on,
-        "healthz-ip" => {
-            let all = Ipv4Addr::UNSPECIFIED.into();
-            let ip = address(value, "an IP address")?.unwrap_or(all);
-            options.healthz = Some(SocketAddr::new(ip, healthz.port()));
-        }
-        "healthz-port" => {
-            let port = within(value, 0, u16::MAX.into())? as u16;
-            options.healthz = Some(SocketAddr::new(healthz.ip(), port));
-        }
+        "healthz-ip" => options.healthz.host = host(value)?,
+        "healthz-port" => options.healthz.port = within(value, 0, u16::MAX.into())? as u16,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
         "subnet-file" => options.subnet_file = path(value)?,
         "state-dir" => options.state_dir = path(value)?,
@@ -180,6 +172,18 @@ fn address<T: FromStr>(value: &str, wanted: &str) -> Result<Option<T>, String> {
             .parse()
             .map(Some)
             .map_err(|_| format!("must be {wanted}")),
+    }
+}
+
+/// An address or what may be a name; an empty value is all addresses.
+fn host(value: &str) -> Result<String, String> {
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if value.is_empty() {
+        Ok(Ipv4Addr::UNSPECIFIED.to_string())
+    } else if value.parse::<IpAddr>().is_ok() || value.chars().all(in_names) {
+        Ok(value.to_owned())
+    } else {
+        Err("must be an IP address or the name of a host".to_owned())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Engine, TunnelGso};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing::Level;
@@ -18,8 +18,8 @@ pub struct AgentOptions {
     pub firewall: FirewallOptions,
     /// Keep a blackhole route for the node's own subnet.
     pub blackhole_route: bool,
-    /// Where `/healthz` and `/readyz` are answered; `None`: nowhere.
-    pub healthz: Option<SocketAddr>,
+    /// Where `/healthz` and `/readyz` are answered.
+    pub healthz: HealthzOptions,
     /// A file with the network config and all leases, in place of etcd.
     pub subnets_file: Option<PathBuf>,
     /// The file that container runtimes read the subnet from.
@@ -71,7 +71,7 @@ pub struct EtcdOptions {
     pub endpoints: Vec<String>,
     /// Path that `config` and `subnets` are under.
     pub prefix: String,
-    /// The client's certificate, PEM. Given together with `key_file`, or not at all.
+    /// The client's certificate, PEM. Without `key_file` it does not count.
     pub cert_file: Option<PathBuf>,
     /// The client's key, PEM.
     pub key_file: Option<PathBuf>,
@@ -96,6 +96,27 @@ pub struct InterfaceOptions {
     pub public_ip: Option<Ipv4Addr>,
     /// IPv6 address that other nodes send to; `None`: the interface's.
     pub public_ipv6: Option<Ipv6Addr>,
+}
+
+/// Where health checks are answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthzOptions {
+    /// An IP address or the name of a host.
+    pub host: String,
+    /// 0: nowhere.
+    pub port: u16,
+}
+
+impl HealthzOptions {
+    /// `host:port` or `[address]:port`, if they are answered at all.
+    pub fn address(&self) -> Option<String> {
+        let HealthzOptions { host, port } = self;
+        match (port, host.contains(':')) {
+            (0, _) => None,
+            (_, true) => Some(format!("[{host}]:{port}")),
+            (_, false) => Some(format!("{host}:{port}")),
+        }
+    }
 }
 
 /// What is kept in the host's firewall.

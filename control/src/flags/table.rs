@@ -189,7 +189,7 @@ pub(super) static TABLE: [Flag; 45] = [
         "healthz-ip",
         Text,
         "0.0.0.0",
-        "address that /healthz and /readyz are served on; 0.0.0.0 or ::, all of both families",
+        "address, or name of a host, that /healthz and /readyz are served on; 0.0.0.0 or ::, all of both families",
     ),
     works(
         "healthz-port",

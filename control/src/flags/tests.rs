@@ -57,7 +57,10 @@ fn defaults_are_flannelds() {
                 resync: Duration::from_secs(5),
             },
             blackhole_route: false,
-            healthz: None,
+            healthz: HealthzOptions {
+                host: "0.0.0.0".into(),
+                port: 0,
+            },
             subnets_file: None,
             subnet_file: "/run/flannel/subnet.env".into(),
             renew_margin: Duration::from_secs(3600),
@@ -167,7 +170,7 @@ fn all_settings_are_read() {
     };
     assert_eq!(options.firewall, firewall);
     assert!(options.blackhole_route);
-    assert_eq!(options.healthz, "[::1]:8471".parse().ok());
+    assert_eq!(options.healthz.address(), Some("[::1]:8471".to_owned()));
     assert_eq!(options.subnets_file, Some("/tmp/peers.toml".into()));
     assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
@@ -210,9 +213,17 @@ fn etcd_servers_and_credentials() {
     };
     assert_eq!(options.etcd, etcd);
     assert_eq!(options.etcd.password.reveal(), "hunter2");
-    for args in [&["-etcd-keyfile=/key"], &["-etcd-certfile=/cert"]] {
-        assert!(error(args).contains("give both or neither"));
-    }
+}
+
+#[test]
+fn half_a_certificate_pair_is_taken_as_flanneld_does() {
+    let half = options(&["-etcd-keyfile=/key"]).etcd;
+    assert_eq!((half.key_file, half.cert_file), (Some("/key".into()), None));
+    let half = options(&["-etcd-certfile=/cert"]).etcd;
+    assert_eq!(
+        (half.key_file, half.cert_file),
+        (None, Some("/cert".into()))
+    );
 }
 
 #[test]
@@ -225,10 +236,14 @@ fn healthz_is_on_with_a_port_only() {
         ),
         (&["-healthz-ip=127.0.0.1"], None),
         (&["-healthz-ip=", "-healthz-port=1"], Some("0.0.0.0:1")),
+        (
+            &["-healthz-ip=localhost", "-healthz-port=1"],
+            Some("localhost:1"),
+        ),
         (&["-healthz-port=1", "-healthz-port=0"], None),
     ] {
-        let expected = address.map(|text| text.parse().unwrap());
-        assert_eq!(options(args).healthz, expected, "{args:?}");
+        let healthz = options(args).healthz.address();
+        assert_eq!(healthz.as_deref(), address, "{args:?}");
     }
 }
 
@@ -256,7 +271,10 @@ fn values_that_break_a_rule_are_named() {
         ),
         ("-iptables-resync=0", "must be at least 1"),
         ("-healthz-port=65536", "must be between 0 and 65535"),
-        ("-healthz-ip=localhost", "must be an IP address"),
+        (
+            "-healthz-ip=127.0.0.1:80",
+            "must be an IP address or the name of a host",
+        ),
         (
             "-etcd-endpoints=etcd://10.0.0.1:2379",
             "etcd:// is none of http://, https:// and unix://",
@@ -397,6 +415,51 @@ fn environment_counts_where_no_flag_is_given() {
     );
     assert_eq!(options.verbosity, 0);
     assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_variable_gives_the_same_options_as_its_flag() {
+    use table::Kind::{Bool, Int, Repeated, Text};
+    for flag in &table::TABLE {
+        if matches!(flag.name, "version" | "help") {
+            continue;
+        }
+        let value = match (flag.name, flag.kind) {
+            ("etcd-endpoints", _) => "https://etcd:2379",
+            ("iface-can-reach" | "public-ip" | "healthz-ip", _) => "192.0.2.7",
+            ("public-ipv6", _) => "2001:db8::7",
+            ("subnets-file", _) => "/peers.toml",
+            ("engine", _) => "ring",
+            ("admit", _) => "loose",
+            ("tunnel-gso", _) => "off",
+            (_, Bool) if flag.is_default("true") => "false",
+            (_, Bool) => "true",
+            (_, Int) => "7",
+            (_, Text | Repeated) => "/some/thing",
+        };
+        let variable = flag.name.to_ascii_uppercase().replace('-', "_");
+        let variable = format!("FLANNELD_{variable}");
+        let by_flag = run(&[&format!("-{}={value}", flag.name)]);
+        let by_variable = parse([], |name| (name == variable).then(|| value.to_owned()));
+        assert_eq!(by_variable, by_flag);
+        match (flag.status, by_flag) {
+            (table::Status::Later, by_flag) => assert!(by_flag.is_err(), "{variable}"),
+            (
+                status,
+                Ok(Command::Run {
+                    options: set,
+                    given,
+                    warnings,
+                }),
+            ) => {
+                assert_eq!(given.len(), 1, "{variable}");
+                let without_effect = matches!(status, table::Status::NoEffect(_));
+                assert_eq!(*set == options(&[]), without_effect, "{variable}");
+                assert_eq!(warnings.len(), usize::from(without_effect), "{variable}");
+            }
+            (_, other) => panic!("{variable}: {other:?}"),
+        }
+    }
 }
 
 #[test]
