@@ -73,9 +73,25 @@ fn second_agent(lab: &Lab, cluster: &Cluster, number: usize, name: &str) -> (Age
     let mut options = AgentOptions::new(crate::cluster::weft(), cluster.etcd.endpoint());
     options.prefix = format!("/{name}/network");
     options.name = name.to_owned();
+    options.flags = ["-ip-masq", "-iptables-resync=1"].map(str::to_owned).into();
     let mut agent = Agent::start(lab, number, options).unwrap();
     let env = agent.wait_ready().unwrap();
     (agent, env)
+}
+
+/// Each agent looks after its rules and leaves those of the other alone.
+fn assert_stable_rules(node: &Namespace) {
+    let rules = || node.run(&["iptables", "-t", "nat", "-S", "FLANNEL-POSTRTG"]);
+    let both = |rules: &str| ["10.11.0.0/16", "10.12.0.0/16"].map(|net| rules.contains(net));
+    let complete = netns::wait_until(NEWS, || rules().is_ok_and(|r| both(&r) == [true; 2]));
+    let before = rules();
+    assert!(complete, "{before:?}");
+    let before = before.unwrap();
+    // Two periods of -iptables-resync=1, and more.
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(rules().unwrap(), before);
+    }
 }
 
 #[test]
@@ -100,6 +116,7 @@ fn f8_two_agents_on_each_node() {
     let [_, vxlan] = [1, 2].map(|number| address(number, "vxlan"));
     let [_, hostgw] = [1, 2].map(|number| address(number, "hostgw"));
     let from = &cluster.lab.node(1).ns;
+    assert_stable_rules(from);
     for to in [vxlan, hostgw] {
         let reached = netns::wait_until(NEWS, || ping(from, to, 1, 56, false).is_ok());
         assert!(reached, "{to}");
