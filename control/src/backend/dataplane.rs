@@ -50,6 +50,15 @@ pub(super) async fn await_port(local: IpAddr, port: u16) -> Result<(), BackendEr
     Ok(())
 }
 
+/// Wait for our own port to come free, at the end of the process: who takes over from here,
+/// such as a flanneld with a kernel device, does not try twice.
+pub(super) fn release_port(local: IpAddr, port: u16) {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    while udp::is_taken(local, port) && Instant::now() < deadline {
+        std::thread::sleep(RELEASE_POLL);
+    }
+}
+
 /// Create the tunnel device, or attach to the one left by an earlier run.
 pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, BackendError> {
     let queues = options.queues.unwrap_or_else(default_queues);

@@ -273,6 +273,7 @@ impl Tunnel {
         if let Some(dataplane) = self.dataplane {
             info!("{}", dataplane.counters(device));
             dataplane.stop();
+            dataplane::release_port(self.plan.local, self.plan.port);
         }
         info!("stopped; {device} keeps its address and route");
     }
