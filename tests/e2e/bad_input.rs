@@ -266,17 +266,19 @@ fn sigterm_and_sigint_end_an_agent_with_status_0_within_two_seconds() {
 }
 
 #[test]
-fn an_agent_whose_lease_is_deleted_ends_with_status_1_and_one_line() {
+fn s85_lease_end_by_deletion_is_mended_and_traffic_goes_on() {
     if skips_test() {
         return;
     }
-    let mut cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft(2, Regime::R1);
     let key = cluster.lease_key(2);
-    let subnet = cluster.lab.node(2).subnet.unwrap().to_string();
-    let mut agent = cluster.agents.remove(&2).unwrap();
-    let log = agent.log_file();
+    let value = cluster.etcd.get(&key).unwrap();
     assert!(cluster.etcd.delete(&key).unwrap());
-    await_complaint(&log, 0, &["lease", &subnet, "start again"]);
-    let status = agent.wait(END).unwrap();
-    assert_eq!(status.code(), Some(1));
+    let log = cluster.agents[&2].log_file();
+    await_complaint(&log, 0, &["was deleted", "is this node's again"]);
+    assert_eq!(cluster.etcd.get(&key).unwrap(), value);
+    cluster.await_path(1, 2);
+    cluster.await_path(2, 1);
+    Probe::start(cluster.pod(1), cluster.pod(2)).finish();
+    assert_eq!(complaints(&log).len(), 1, "it is said once");
 }
