@@ -1,0 +1,157 @@
+//! Two nodes, each in a namespace of its own, with a pod on a device and weft.
+
+use crate::namespace::{Namespace, ip, run, sysctl};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use weft_dataplane::stats::{Count, Drop as Reason, WorkerStats};
+use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
+use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::worker::tunnel::TunnelGso;
+use weft_dataplane::worker::{Config, Dataplane, Engine};
+
+/// MTU of the overlay, whatever the underlay's.
+const MTU: usize = 1450;
+
+/// Index of the underlay device.
+const ETH0: u32 = 77;
+
+const PORT: u16 = 8472;
+
+/// How both nodes run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) engine: Engine,
+    pub(crate) wire: Wire,
+    /// MTU of the underlay.
+    pub(crate) underlay: usize,
+    pub(crate) outer_df: bool,
+    pub(crate) tunnel_gso: TunnelGso,
+}
+
+/// One of the two.
+pub(crate) struct Node {
+    /// What its pods send and receive.
+    pub(crate) pods: TunQueue,
+    pub(crate) dataplane: Dataplane,
+    _publisher: Publisher,
+    _ns: Namespace,
+}
+
+/// Both nodes, each the other's only peer.
+pub(crate) fn start(setup: Setup) -> [Node; 2] {
+    let [a, b] = [Namespace::fresh(), Namespace::fresh()];
+    for ns in [&a, &b] {
+        ns.enter(|| {
+            for (key, value) in [
+                ("net/ipv4/ip_forward", "1"),
+                ("net/ipv4/conf/all/rp_filter", "0"),
+                ("net/ipv4/conf/default/rp_filter", "0"),
+                ("net/ipv6/conf/all/disable_ipv6", "1"),
+                ("net/ipv6/conf/default/disable_ipv6", "1"),
+            ] {
+                sysctl(key, value);
+            }
+        });
+    }
+    let peer = format!("peer name eth0 index {ETH0} netns {}", b.path());
+    a.enter(|| ip(&format!("link add eth0 index {ETH0} type veth {peer}")));
+    for (ns, number) in [(&a, 1), (&b, 2)] {
+        ns.enter(|| {
+            ip(&format!("addr add {}/24 dev eth0", underlay(number)));
+            ip(&format!("link set eth0 mtu {} up", setup.underlay));
+        });
+    }
+    // Neighbours are found, so that nothing waits for them.
+    a.enter(|| run("ping", &format!("-c 1 -w 10 {}", underlay(2))));
+    [(a, 1, 2), (b, 2, 1)].map(|(ns, own, other)| Node::start(ns, own, other, setup))
+}
+
+/// Underlay address of a node.
+fn underlay(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, number)
+}
+
+/// A pod's address.
+pub(crate) fn pod(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 244, number, 2)
+}
+
+fn mac(number: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0, number]
+}
+
+fn table(own: u8, other: u8, wire: Wire) -> Table {
+    let overlay = Overlay {
+        wire,
+        vni: 1,
+        local_mac: mac(own),
+        network_v4: Some("10.244.0.0/16".parse().unwrap()),
+        subnet_len_v4: 24,
+        network_v6: None,
+        subnet_len_v6: 64,
+        admission: Admission::Strict,
+        own_v4: None,
+        own_v6: None,
+        gbp: false,
+    };
+    let peer = NewPeer {
+        addr: (underlay(other), PORT).into(),
+        mac: mac(other),
+    };
+    let prefix = format!("10.244.{other}.0/24").parse().unwrap();
+    Table::build(overlay, &[Route { prefix, peer }]).unwrap()
+}
+
+/// A device that `subnet` is behind.
+fn tun(name: &str, subnet: &str) -> Tun {
+    let offloads = Offloads {
+        tso: true,
+        uso: true,
+    };
+    let tun = Tun::open(name, 1, offloads).unwrap();
+    ip(&format!("link set {name} mtu {MTU} txqueuelen 2000 up"));
+    ip(&format!("route add {subnet} dev {name}"));
+    tun
+}
+
+impl Node {
+    fn start(ns: Namespace, own: u8, other: u8, setup: Setup) -> Node {
+        let config = Config {
+            engine: setup.engine,
+            local: underlay(own).into(),
+            port: PORT,
+            mtu: MTU,
+            tx_sockets: 8,
+            udp_gso: true,
+            udp_gro: true,
+            tunnel_gso: setup.tunnel_gso,
+            spin: Duration::ZERO,
+            outer_df: setup.outer_df,
+            underlay: ETH0,
+        };
+        let publisher = Publisher::new(table(own, other, setup.wire));
+        let (pods, dataplane) = ns.enter(|| {
+            let pods = tun("pods", &format!("10.244.{own}.0/24"));
+            let tunnel = tun("flannel.1", "10.244.0.0/16");
+            (pods, Dataplane::start(tunnel, config, &publisher).unwrap())
+        });
+        assert_eq!(dataplane.engine(), setup.engine);
+        Node {
+            pods: pods.into_queues().pop().unwrap(),
+            dataplane,
+            _publisher: publisher,
+            _ns: ns,
+        }
+    }
+
+    pub(crate) fn count(&self, count: Count) -> u64 {
+        self.dataplane.stats().map(|worker| worker.get(count)).sum()
+    }
+
+    pub(crate) fn drops(&self, reason: Reason) -> u64 {
+        let drops = |worker: &WorkerStats| worker.drops(reason);
+        self.dataplane.stats().map(drops).sum()
+    }
+}
