@@ -104,7 +104,7 @@ counted! {
         CqOverflows => "cq_overflows",
         /// Offloads that the kernel refused at run time and that were turned off.
         Downgrades => "downgrades",
-        /// Times that a path's MTU was learned from a refused send.
+        /// Times that a path's MTU was learned, from a refused send or by the prober.
         PathMtusLearned => "path_mtus_learned",
         /// Fragments made of packets longer than the path to their peer.
         FragmentsMade => "fragments_made",

@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, NEWS};
 use crate::errors::Errors;
 use crate::traffic::{tcp, udp, udp_super};
+use crate::tunnel_gso::send_until_whole;
 use std::time::{Duration, Instant};
 use weft_benches::lab::topology::{UNDERLAY, ping};
 use weft_benches::lab::{Regime, netns, run, skips_test};
@@ -105,6 +106,88 @@ fn a_configured_mtu_above_the_underlays_loses_nothing() {
             }
             errors.assert_none_since(&cluster);
         }
+    }
+}
+
+/// Nothing was lost on the way out of nodes 1 and 2, nor arrived damaged.
+fn assert_nothing_lost(cluster: &Cluster, errors: &Errors, what: &str) {
+    for number in [1, 2] {
+        for counter in ["downgrades", "drop_send_failed", "drop_too_big"] {
+            let count = cluster.counter(number, counter);
+            assert_eq!(count, 0, "{what}: {counter} of node {number}");
+        }
+    }
+    errors.assert_none_since(cluster);
+}
+
+#[test]
+fn above_the_underlays_mtu_only_super_packets_that_fit_leave_whole() {
+    if skips_test() {
+        return;
+    }
+    for (engine, regime, tunnel) in [
+        (ENGINES[0], Regime::R1, "-tunnel-gso=auto"),
+        (ENGINES[1], Regime::R1, "-tunnel-gso=on"),
+        (ENGINES[0], Regime::R3, "-tunnel-gso=on"),
+    ] {
+        let what = format!("{engine} {regime} {tunnel}");
+        let cluster = Cluster::on_underlay(2, 1_500, regime, Some(4_000), &[engine, tunnel]);
+        let errors = Errors::of(&cluster);
+        let (a, b) = (cluster.pod(1), cluster.pod(2));
+        // Before anything is learned IP fragments the outer packets.
+        ping(&a.ns, b.address, 5, 3_950 - ECHO, true).unwrap();
+        // The first train of node 1 tells, and what its pod sends then leaves whole.
+        send_until_whole(&cluster, 1, 2);
+        send_until_whole(&cluster, 2, 1);
+        assert_eq!(cluster.counter(1, "path_mtus_learned"), 1, "{what}");
+        assert!(cluster.counter(1, "icmp_sent") > 0, "{what}");
+        let said = ping_says(&cluster, 1, 2, &["-c", "1", "-M", "do", "-s", "3922"]);
+        assert!(said.contains("mtu") && said.contains("1450"), "{said}");
+
+        let whole = cluster.counter(1, "super_sends");
+        for (from, to) in [(a, b), (b, a)] {
+            tcp(from, to, 4, 4 << 20);
+            udp(from, to, &[1_001, 1_422, 20_000], 20);
+            udp_super(from, to, 1_400, 6, 77);
+            ping(&from.ns, to.address, 5, 3_950 - ECHO, false).unwrap();
+            ping(&from.ns, to.address, 5, 1_450 - ECHO, true).unwrap();
+        }
+        // Four times four megabytes are 256 super-packets of full length.
+        let whole = cluster.counter(1, "super_sends") - whole;
+        assert!(whole > 50, "{what}: {whole} super-packets left whole");
+        assert_nothing_lost(&cluster, &errors, &what);
+    }
+}
+
+#[test]
+fn an_underlay_that_narrows_is_noticed_while_super_packets_leave_whole() {
+    if skips_test() {
+        return;
+    }
+    for (engine, regime) in ENGINES.into_iter().zip([Regime::R1, Regime::R3]) {
+        let what = format!("{engine} {regime}");
+        let flags = [engine, "-tunnel-gso=on"];
+        let cluster = Cluster::on_underlay(2, 9_000, regime, Some(4_000), &flags);
+        let errors = Errors::of(&cluster);
+        let (a, b) = (cluster.pod(1), cluster.pod(2));
+        send_until_whole(&cluster, 1, 2);
+        assert_eq!(cluster.counter(1, "path_mtus_learned"), 0, "{what}");
+        for (own, other) in [(1, 2), (2, 1)] {
+            let to = cluster.lab.node(other).underlay;
+            let route = format!("route add {to}/32 dev {UNDERLAY} mtu 1500");
+            cluster.lab.node(own).ns.ip(&route).unwrap();
+        }
+        // No send through the TAP is refused for its length: the kernel fragments.
+        let learned = netns::wait_until(NEWS, || {
+            tcp(a, b, 1, 5_000_000);
+            cluster.counter(1, "path_mtus_learned") > 0
+        });
+        assert!(learned, "{what}: node 1 learns nothing");
+        tcp(a, b, 4, 4 << 20);
+        tcp(b, a, 4, 4 << 20);
+        assert!(cluster.counter(1, "icmp_sent") > 0, "{what}");
+        ping(&a.ns, b.address, 5, 3_950 - ECHO, false).unwrap();
+        assert_nothing_lost(&cluster, &errors, &what);
     }
 }
 

@@ -57,7 +57,7 @@ impl PathProbe {
 
     /// Whether a frame of `frame_len` bytes exceeds the MTU of the path to `to`. What is not
     /// known is asked for and learned.
-    pub(super) fn is_too_long(
+    pub(crate) fn is_too_long(
         &mut self,
         to: SocketAddr,
         frame_len: usize,

@@ -189,8 +189,8 @@ impl Dataplane {
             }
         }
         if let Some(way) = &tunnel {
-            let (way, wanted) = (way.clone(), config.tunnel_gso);
-            tunnel::start(&mut threads, publisher, way, wanted, config.underlay)?;
+            let probe = PathProbe::new(config.local, paths, clock)?;
+            tunnel::start(&mut threads, publisher, way.clone(), &config, probe)?;
         }
         threads.await_starts()?;
         Ok(Dataplane {

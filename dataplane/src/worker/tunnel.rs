@@ -7,13 +7,20 @@
 //! the way pays: in one piece where the device segments, or can pass on, VXLAN by itself;
 //! in frames where the kernel must cut it in software, which costs more than sending
 //! trains through a socket (see docs/performance.md).
+//!
+//! No send through the TAP is ever refused for its length: the kernel fragments what is too
+//! long for the path. So its MTU is asked for here, for [`Oversize`](super::oversize) to cut
+//! by.
 
+use super::Config;
 use super::threads::{Common, Threads};
 use crate::offload::tunnel::{self, Outer, Via};
 use crate::route::publish::{Publisher, Reader};
+use crate::stats::WorkerStats;
 use crate::sys::egress::EgressWatch;
 use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::StopEvent;
+use crate::sys::path::PathProbe;
 use crate::sys::tap::Tap;
 use crate::sys::udp;
 use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader};
@@ -169,29 +176,34 @@ impl TunnelWay {
     }
 }
 
-/// Start the thread that tries `way`, which leads out of the device of index `device`.
+/// Start the thread that tries `way` as `config` wants it, and asks `paths` for MTUs.
 pub(super) fn start(
     threads: &mut Threads,
     publisher: &Publisher,
     way: Arc<TunnelWay>,
-    wanted: TunnelGso,
-    device: u32,
+    config: &Config,
+    paths: PathProbe,
 ) -> io::Result<()> {
+    let (wanted, device) = (config.tunnel_gso, config.underlay);
+    let longest = FRAME_OVERHEAD + config.mtu;
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
         let local = IpAddr::V4(way.via.local);
         let socket = udp::senders(local, 1, false)
             .map_err(|e| failed("probe socket")(io::Error::other(e)))?;
         let port = socket[0].local_addr().map_err(failed("getsockname"))?;
         let port = port.as_socket().map_or(0, |a| a.port());
-        let prober = Prober {
+        let mut prober = Prober {
             way,
             wanted,
             device,
             port,
             _socket: socket,
+            paths,
+            longest,
         };
         Ok(move |common: Common| {
-            prober.run(common.subscription.into_reader(), &common.stop);
+            let reader = common.subscription.into_reader();
+            prober.run(reader, &common.stop, &common.stats);
             Ok(())
         })
     })
@@ -223,10 +235,13 @@ struct Prober {
     /// Source port of probes, which is nobody else's while the socket is open.
     port: u16,
     _socket: Vec<Socket>,
+    paths: PathProbe,
+    /// Length in bytes of the frame of a packet that fills the overlay's MTU.
+    longest: usize,
 }
 
 impl Prober {
-    fn run(&self, mut reader: Reader, stop: &StopEvent) {
+    fn run(&mut self, mut reader: Reader, stop: &StopEvent, stats: &WorkerStats) {
         let mut lost = 0;
         let mut next = Instant::now();
         while !reader.wait(|| stop.wait(LOOK_EVERY)) {
@@ -253,6 +268,7 @@ impl Prober {
                 Err(_) => (TunnelState::Refused, lost),
             };
             lost = lost_now;
+            self.paths.is_too_long(peer.addr, self.longest, stats);
             self.way.set(state);
             if matches!(state, TunnelState::GivenUp | TunnelState::Refused) {
                 break;
