@@ -14,6 +14,9 @@ BIN := $(DESTDIR)$(PREFIX)/bin
 OPT := $(DESTDIR)/opt
 
 install: build
+	for file in $(addprefix $(OPT)/,bin/flanneld bin/install-conf bin/mk-docker-opts.sh cni/bin/flannel); do \
+	    if [ -f $$file ] && [ ! -L $$file ] && [ ! -e $$file.old ]; then mv -v $$file $$file.old; fi; \
+	done
 	install -D -m 755 target/release/weft $(BIN)/weft
 	install -D -m 755 deploy/mk-docker-opts.sh $(BIN)/mk-docker-opts.sh
 	install -D -m 755 target/release/flannel $(OPT)/cni/bin/flannel
