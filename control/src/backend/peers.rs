@@ -55,7 +55,7 @@ enum Complaint {
 /// A `BackendType` for people.
 fn named(backend: &str) -> &str {
     match backend {
-        "" => "udp or alloc, which have no type",
+        "" => "not named (udp, alloc, or a reservation whose node is not up)",
         typed => typed,
     }
 }
