@@ -2,8 +2,8 @@
 //! as `iptables -S` and `nft list` show them there.
 //!
 //! [`Firewall::install`] removes those of the other flavour and of the other variant of
-//! iptables, and writes its own, each table in one transaction. [`Firewall::keep`] looks after them from then on. They stay when the
-//! process ends, so that connections of pods live on.
+//! iptables, and writes its own, each table in one transaction. [`Firewall::keep`] looks after
+//! them from then on. They stay when the process ends, so that connections of pods live on.
 //!
 //! Rules of others are never touched. A rule that was there already under our name is
 //! replaced at the start; later on only ours are, so that two daemons for two networks can
@@ -14,15 +14,13 @@ mod iptables;
 mod nftables;
 mod process;
 mod rules;
+mod table;
 
-use chain::{Chain, Fault, Listed};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::convert::Infallible;
 use std::time::Duration;
-use tracing::{debug, error, info, warn};
-
-/// How often a table is tried to be written at the start, while others change it as well.
-const ATTEMPTS: usize = 3;
+use table::{Purpose, Table, Tool};
+use tracing::{debug, info, warn};
 
 /// The shortest pause between two checks.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -110,6 +108,10 @@ impl FirewallError {
 
     fn is_missing(&self) -> bool {
         matches!(self, FirewallError::Missing { .. })
+    }
+
+    fn for_masquerade(self) -> FirewallError {
+        FirewallError::Masquerade(Box::new(self))
     }
 }
 
@@ -228,16 +230,13 @@ async fn iptables_tables(programs: &Programs, plan: &Plan) -> Result<Vec<Table>,
             Err(_) => None,
         };
         let modern = version.is_none_or(|version| version.modern);
-        let table = |name, purpose, chain| Table {
-            tool: Tool::Iptables(iptables::Table {
+        let table = |name, purpose, chain| {
+            let tool = Tool::Iptables(iptables::Table {
                 program: program.clone(),
                 name,
                 waits: modern,
-            }),
-            chains: vec![chain],
-            purpose,
-            verified: true,
-            logged: None,
+            });
+            Table::new(tool, vec![chain], purpose)
         };
         if plan.masquerade {
             let random_fully = plan.random_fully && modern;
@@ -271,13 +270,8 @@ async fn nftables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
                 chains.insert(0, nftables::masquerade_chain(&rules));
             }
         }
-        Table {
-            tool: Tool::Nftables(nftables::Table::new(nft, v6)),
-            chains,
-            purpose,
-            verified: true,
-            logged: None,
-        }
+        let tool = Tool::Nftables(nftables::Table::new(nft, v6));
+        Table::new(tool, chains, purpose)
     };
     [false, true]
         .into_iter()
@@ -298,146 +292,6 @@ impl Plan {
             subnet: ends.subnet.trunc().into(),
         });
         [v4, v6]
-    }
-}
-
-/// One table with chains of ours: what is written in one transaction.
-#[derive(Debug)]
-struct Table {
-    tool: Tool,
-    chains: Vec<Chain>,
-    purpose: Purpose,
-    /// Whether the last writing was found as it was written. If not, our own rules may not
-    /// be recognised, and the next writing empties the chains so that they cannot grow.
-    verified: bool,
-    /// What the last check found wrong.
-    logged: Option<String>,
-}
-
-#[derive(Debug)]
-enum Tool {
-    Iptables(iptables::Table),
-    Nftables(nftables::Table),
-}
-
-/// The most important thing that a table is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    Masquerade,
-    Forward,
-    /// flannel makes the tables of nftables whether it has rules for them or not.
-    Nothing,
-}
-
-impl Table {
-    async fn install(&mut self) -> Result<(), FirewallError> {
-        let mut result = self.write_fresh().await;
-        for _ in 1..ATTEMPTS {
-            match &result {
-                Err(error) if !error.is_missing() => result = self.write_fresh().await,
-                _ => break,
-            }
-        }
-        match (result, self.purpose) {
-            (Ok(()), Purpose::Nothing) => debug!("{} is there", self.name()),
-            (Ok(()), _) => info!("firewall rules are in place: {}", self.name()),
-            (Err(error @ FirewallError::NotAsWritten { .. }), _) => {
-                warn!("firewall: {error}");
-                self.logged = Some(error.to_string());
-            }
-            (Err(error), Purpose::Masquerade) => return Err(error.for_masquerade()),
-            (Err(error), Purpose::Forward) => {
-                error!("no rules that let packets of pods through FORWARD: {error}");
-                self.logged = Some(error.to_string());
-            }
-            (Err(error), Purpose::Nothing) => debug!("{error}"),
-        }
-        Ok(())
-    }
-
-    async fn write_fresh(&mut self) -> Result<(), FirewallError> {
-        let listed = self.list().await?;
-        self.verified = false;
-        self.write(&listed).await
-    }
-
-    async fn check(&mut self) {
-        if self.purpose == Purpose::Nothing {
-            return;
-        }
-        let found = match self.repair().await {
-            Ok(None) => {
-                self.logged = None;
-                return;
-            }
-            Ok(Some(fault)) => format!("{fault}; restored"),
-            Err(error) => error.to_string(),
-        };
-        if self.logged.as_ref() != Some(&found) {
-            warn!("firewall: {}: {found}", self.name());
-            self.logged = Some(found);
-        }
-    }
-
-    /// What was wrong and is right again.
-    async fn repair(&mut self) -> Result<Option<Fault>, FirewallError> {
-        let listed = self.list().await?;
-        let Some(fault) = self.fault(&listed) else {
-            self.verified = true;
-            return Ok(None);
-        };
-        self.write(&listed).await?;
-        Ok(Some(fault))
-    }
-
-    fn fault(&self, listed: &[Listed]) -> Option<Fault> {
-        let mut chains = self.chains.iter().zip(listed);
-        chains.find_map(|(chain, listed)| chain.fault(listed))
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, FirewallError> {
-        match &self.tool {
-            Tool::Iptables(table) => Ok(vec![table.list(&self.chains[0]).await?]),
-            Tool::Nftables(table) => table.list(&self.chains).await,
-        }
-    }
-
-    /// Write all chains, and look whether they are there then.
-    async fn write(&mut self, listed: &[Listed]) -> Result<(), FirewallError> {
-        let fresh = !self.verified;
-        match &self.tool {
-            Tool::Iptables(table) => {
-                let script = table.script(&self.chains[0], &listed[0], fresh);
-                table.apply(&script).await?;
-            }
-            Tool::Nftables(table) => {
-                let script = table.script(&self.chains, listed, fresh);
-                table.apply(&script).await?;
-            }
-        }
-        let fault = self.fault(&self.list().await?);
-        self.verified = fault.is_none();
-        match fault {
-            None => Ok(()),
-            Some(fault) => Err(FirewallError::NotAsWritten {
-                table: self.name(),
-                fault: fault.to_string(),
-            }),
-        }
-    }
-
-    /// Its tool and name, for the log.
-    fn name(&self) -> String {
-        match &self.tool {
-            Tool::Iptables(table) => format!("{} {}", table.program, table.name),
-            Tool::Nftables(table) => format!("{} {}", table.program, table.name),
-        }
-    }
-}
-
-impl FirewallError {
-    fn for_masquerade(self) -> FirewallError {
-        FirewallError::Masquerade(Box::new(self))
     }
 }
 

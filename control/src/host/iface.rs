@@ -4,8 +4,11 @@
 //! at the first interface that a pattern names, the choice goes on here until one can be
 //! used.
 
-use super::netlink::{Address, Link, Netlink, NetlinkError, Route};
+mod error;
+
+use super::netlink::{Address, Link, Netlink, Route};
 use crate::flags::InterfaceOptions;
+pub use error::{IfaceError, Unfit};
 use regex::Regex;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -77,56 +80,6 @@ impl Families {
             IpAddr::V6(_) => self.v6,
         }
     }
-}
-
-/// Why no underlay could be chosen.
-#[derive(Debug, thiserror::Error)]
-pub enum IfaceError {
-    /// Nothing that the user named can be used.
-    #[error("no usable interface: {0} (`ip -brief address` lists those of this host)")]
-    NoneNamed(String),
-    /// The advertised address is on no interface and nothing says which to use.
-    #[error(
-        "{0} {1} is on no interface of this host; if it is translated by a NAT, say with -iface which interface to use"
-    )]
-    PublicIpNotLocal(&'static str, IpAddr),
-    /// The two families would use different interfaces.
-    #[error(
-        "{0} is on {1}, {2} on {3}: IPv4 and IPv6 need the same interface; name it with -iface"
-    )]
-    TwoInterfaces(String, String, String, String),
-    /// Nothing was given and there is no default route.
-    #[error("there is no {0} default route to take the interface from; name one with -iface")]
-    NoDefaultRoute(&'static str),
-    /// The default route names an interface that is gone or names none.
-    #[error("the {0} default route names no interface; name one with -iface")]
-    DefaultRouteWithoutInterface(&'static str),
-    /// The interface cannot be used.
-    #[error("{0}; mend it, or name another with -iface")]
-    Unfit(Unfit),
-    /// The kernel could not be asked.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-}
-
-/// Why one candidate is not used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// Neither a name nor an address of this host.
-    #[error("matches nothing")]
-    NoMatch,
-    /// Nothing leads to the address.
-    #[error("there is no route to it")]
-    NoRoute,
-    /// The flags let only patterns through that compile; other callers may not.
-    #[error("is no regular expression")]
-    Pattern,
-    /// An address of the family is missing.
-    #[error("interface {0} has no usable {1} address")]
-    NoAddress(String, &'static str),
-    /// The kernel reports no MTU.
-    #[error("interface {0} has MTU 0")]
-    NoMtu(String),
 }
 
 /// Choose the underlay that has an address of each wanted family.

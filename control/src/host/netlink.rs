@@ -1,19 +1,18 @@
 //! The kernel's view of links, addresses and routes as plain data.
 //!
-//! The only file that knows the netlink crates; the rest of `host` works on the types
+//! Only this file and its `message` know the netlink crates; the rest of `host` works on the types
 //! defined here.
+
+mod message;
 
 use futures::{Stream, TryStreamExt};
 use ipnet::IpNet;
+use message::{address_from, link_from, parse_route, route_from, route_message};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-};
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use rtnetlink::packet_route::route::{RouteProtocol, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
@@ -144,7 +143,7 @@ impl Netlink {
         match collect(request.execute()).await {
             Ok(messages) => Ok(messages.first().map(link_from)),
             Err(error) => match to_io(error) {
-                error if error.raw_os_error() == Some(ENODEV) => Ok(None),
+                error if Errno::from_io_error(&error) == Some(Errno::NODEV) => Ok(None),
                 source => Err(NetlinkError {
                     action: format!("look up interface {name}"),
                     source,
@@ -253,7 +252,7 @@ impl Netlink {
                 .filter(|message| message.header.kind == RouteType::Unicast)
                 .and_then(|message| Some(parse_route(message)?.1))),
             Err(error) => match to_io(error) {
-                error if UNREACHABLE.contains(&error.raw_os_error().unwrap_or(0)) => Ok(None),
+                error if is_one_of(&error, UNREACHABLE) => Ok(None),
                 source => Err(NetlinkError {
                     action: format!("look up the route to {addr}"),
                     source,
@@ -292,18 +291,21 @@ async fn collect<T>(
     Ok(items)
 }
 
-const ESRCH: i32 = 3;
-const ENXIO: i32 = 6;
-const ENODEV: i32 = 19;
-const EINVAL: i32 = 22;
-const EACCES: i32 = 13;
-const EADDRNOTAVAIL: i32 = 99;
-const ENETUNREACH: i32 = 101;
-const EHOSTUNREACH: i32 = 113;
-
 /// Answers to a route look-up where no route, or none that leads anywhere, is found:
 /// `unreachable`, `prohibit` and `blackhole` routes give the last three.
-const UNREACHABLE: [i32; 4] = [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL];
+const UNREACHABLE: [Errno; 4] = [
+    Errno::NETUNREACH,
+    Errno::HOSTUNREACH,
+    Errno::ACCESS,
+    Errno::INVAL,
+];
+
+/// Answers that say that a thing to be removed is not there, nor the device that it was on.
+const GONE: [Errno; 4] = [Errno::SRCH, Errno::NXIO, Errno::NODEV, Errno::ADDRNOTAVAIL];
+
+fn is_one_of(error: &io::Error, answers: [Errno; 4]) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| answers.contains(&errno))
+}
 
 fn to_io(error: rtnetlink::Error) -> io::Error {
     if let rtnetlink::Error::NetlinkError(message) = &error {
@@ -330,151 +332,8 @@ fn unless_gone(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Er
     let Err(rtnetlink::Error::NetlinkError(message)) = &result else {
         return result;
     };
-    match message.to_io().raw_os_error() {
-        Some(ESRCH | ENXIO | ENODEV | EADDRNOTAVAIL) => Ok(()),
-        _ => result,
+    match is_one_of(&message.to_io(), GONE) {
+        true => Ok(()),
+        false => result,
     }
-}
-
-fn link_from(message: &LinkMessage) -> Link {
-    let flags = message.header.flags;
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        kind: None,
-        mtu: 0,
-        txqueuelen: 0,
-        mac: None,
-        up: flags.contains(LinkFlags::Up),
-        carrier: flags.contains(LinkFlags::LowerUp),
-        loopback: message.header.link_layer_type == LinkLayerType::Loopback,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::TxQueueLen(len) => link.txqueuelen = *len,
-            LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
-            LinkAttribute::LinkInfo(infos) => link.kind = infos.iter().find_map(kind_from),
-            _ => {}
-        }
-    }
-    link
-}
-
-fn kind_from(info: &LinkInfo) -> Option<String> {
-    match info {
-        LinkInfo::Kind(InfoKind::Other(name)) => Some(name.clone()),
-        LinkInfo::Kind(kind) => Some(kind.to_string()),
-        _ => None,
-    }
-}
-
-fn address_from(message: &AddressMessage) -> Option<Address> {
-    let (mut local, mut peer) = (None, None);
-    // The header carries the low eight flags; IFA_FLAGS, where present, all of them.
-    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(addr) => local = Some(*addr),
-            AddressAttribute::Address(addr) => peer = Some(*addr),
-            AddressAttribute::Flags(all) => flags = *all,
-            _ => {}
-        }
-    }
-    let addr = local.or(peer)?;
-    Some(Address {
-        index: message.header.index,
-        addr,
-        prefix_len: message.header.prefix_len,
-        peer: peer.unwrap_or(addr),
-        permanent: flags.contains(AddressFlags::Permanent),
-        secondary: flags.contains(AddressFlags::Secondary),
-        deprecated: flags.contains(AddressFlags::Deprecated),
-    })
-}
-
-fn route_from(message: &RouteMessage) -> Option<Route> {
-    let (table, route) = parse_route(message)?;
-    (table == u32::from(RouteHeader::RT_TABLE_MAIN)).then_some(route)
-}
-
-/// A route and the table that it is in.
-fn parse_route(message: &RouteMessage) -> Option<(u32, Route)> {
-    let header = &message.header;
-    let unspecified: IpAddr = match header.address_family {
-        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-        _ => return None,
-    };
-    if !matches!(header.kind, RouteType::Unicast | RouteType::BlackHole) {
-        return None;
-    }
-    let mut table = u32::from(header.table);
-    let mut destination = unspecified;
-    let mut route = Route {
-        destination: unspecified.into(),
-        index: None,
-        gateway: None,
-        source: None,
-        metric: 0,
-        universe: header.scope == RouteScope::Universe,
-        protocol: header.protocol.into(),
-        blackhole: header.kind == RouteType::BlackHole,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Table(id) => table = *id,
-            RouteAttribute::Destination(addr) => destination = ip(addr)?,
-            RouteAttribute::Gateway(addr) => route.gateway = ip(addr),
-            RouteAttribute::PrefSource(addr) => route.source = ip(addr),
-            RouteAttribute::Oif(index) => route.index = Some(*index),
-            RouteAttribute::Priority(metric) => route.metric = *metric,
-            RouteAttribute::MultiPath(hops) => {
-                route.index = hops.first().map(|hop| hop.interface_index);
-            }
-            _ => {}
-        }
-    }
-    route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
-    Some((table, route))
-}
-
-fn ip(addr: &RouteAddress) -> Option<IpAddr> {
-    match addr {
-        RouteAddress::Inet(addr) => Some((*addr).into()),
-        RouteAddress::Inet6(addr) => Some((*addr).into()),
-        _ => None,
-    }
-}
-
-fn route_message(route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    let header = &mut message.header;
-    header.address_family = family(route.destination.addr());
-    header.destination_prefix_length = route.destination.prefix_len();
-    header.table = RouteHeader::RT_TABLE_MAIN;
-    header.protocol = route.protocol.into();
-    header.scope = match route.universe {
-        true => RouteScope::Universe,
-        false => RouteScope::Link,
-    };
-    header.kind = match route.blackhole {
-        true => RouteType::BlackHole,
-        false => RouteType::Unicast,
-    };
-    let destination = route.destination.addr();
-    let attributes = [
-        Some(RouteAttribute::Destination(destination.into())),
-        route.index.map(RouteAttribute::Oif),
-        route
-            .gateway
-            .map(|addr| RouteAttribute::Gateway(addr.into())),
-        route
-            .source
-            .map(|addr| RouteAttribute::PrefSource(addr.into())),
-        (route.metric != 0).then_some(RouteAttribute::Priority(route.metric)),
-    ];
-    message.attributes = attributes.into_iter().flatten().collect();
-    message
 }

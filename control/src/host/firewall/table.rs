@@ -1,0 +1,155 @@
+//! One table of the firewall: written, checked, repaired.
+
+use super::chain::{Chain, Fault, Listed};
+use super::{FirewallError, iptables, nftables};
+use tracing::{debug, error, info, warn};
+
+/// How often a table is tried to be written at the start, while others change it as well.
+const ATTEMPTS: usize = 3;
+
+/// One table with chains of ours: what is written in one transaction.
+#[derive(Debug)]
+pub(super) struct Table {
+    tool: Tool,
+    chains: Vec<Chain>,
+    purpose: Purpose,
+    /// Whether the last writing was found as it was written. If not, our own rules may not
+    /// be recognised, and the next writing empties the chains so that they cannot grow.
+    pub(super) verified: bool,
+    /// What the last check found wrong.
+    pub(super) logged: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Tool {
+    Iptables(iptables::Table),
+    Nftables(nftables::Table),
+}
+
+/// The most important thing that a table is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Masquerade,
+    Forward,
+    /// flannel makes the tables of nftables whether it has rules for them or not.
+    Nothing,
+}
+
+impl Table {
+    /// Nothing has been written yet.
+    pub(super) fn new(tool: Tool, chains: Vec<Chain>, purpose: Purpose) -> Table {
+        Table {
+            tool,
+            chains,
+            purpose,
+            verified: true,
+            logged: None,
+        }
+    }
+
+    /// Write the chains anew. An error is one that the agent must not start with.
+    pub(super) async fn install(&mut self) -> Result<(), FirewallError> {
+        let mut result = self.write_fresh().await;
+        for _ in 1..ATTEMPTS {
+            match &result {
+                Err(error) if !error.is_missing() => result = self.write_fresh().await,
+                _ => break,
+            }
+        }
+        match (result, self.purpose) {
+            (Ok(()), Purpose::Nothing) => debug!("{} is there", self.name()),
+            (Ok(()), _) => info!("firewall rules are in place: {}", self.name()),
+            (Err(error @ FirewallError::NotAsWritten { .. }), _) => {
+                warn!("firewall: {error}");
+                self.logged = Some(error.to_string());
+            }
+            (Err(error), Purpose::Masquerade) => return Err(error.for_masquerade()),
+            (Err(error), Purpose::Forward) => {
+                error!("no rules that let packets of pods through FORWARD: {error}");
+                self.logged = Some(error.to_string());
+            }
+            (Err(error), Purpose::Nothing) => debug!("{error}"),
+        }
+        Ok(())
+    }
+
+    async fn write_fresh(&mut self) -> Result<(), FirewallError> {
+        let listed = self.list().await?;
+        self.verified = false;
+        self.write(&listed).await
+    }
+
+    /// Repair what others have changed; each fault is logged once.
+    pub(super) async fn check(&mut self) {
+        if self.purpose == Purpose::Nothing {
+            return;
+        }
+        let found = match self.repair().await {
+            Ok(None) => {
+                self.logged = None;
+                return;
+            }
+            Ok(Some(fault)) => format!("{fault}; restored"),
+            Err(error) => error.to_string(),
+        };
+        if self.logged.as_ref() != Some(&found) {
+            warn!("firewall: {}: {found}", self.name());
+            self.logged = Some(found);
+        }
+    }
+
+    /// What was wrong and is right again.
+    async fn repair(&mut self) -> Result<Option<Fault>, FirewallError> {
+        let listed = self.list().await?;
+        let Some(fault) = self.fault(&listed) else {
+            self.verified = true;
+            return Ok(None);
+        };
+        self.write(&listed).await?;
+        Ok(Some(fault))
+    }
+
+    fn fault(&self, listed: &[Listed]) -> Option<Fault> {
+        let mut chains = self.chains.iter().zip(listed);
+        chains.find_map(|(chain, listed)| chain.fault(listed))
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, FirewallError> {
+        match &self.tool {
+            Tool::Iptables(table) => Ok(vec![table.list(&self.chains[0]).await?]),
+            Tool::Nftables(table) => table.list(&self.chains).await,
+        }
+    }
+
+    /// Write all chains, and look whether they are there then.
+    async fn write(&mut self, listed: &[Listed]) -> Result<(), FirewallError> {
+        let fresh = !self.verified;
+        match &self.tool {
+            Tool::Iptables(table) => {
+                let script = table.script(&self.chains[0], &listed[0], fresh);
+                table.apply(&script).await?;
+            }
+            Tool::Nftables(table) => {
+                let script = table.script(&self.chains, listed, fresh);
+                table.apply(&script).await?;
+            }
+        }
+        let fault = self.fault(&self.list().await?);
+        self.verified = fault.is_none();
+        match fault {
+            None => Ok(()),
+            Some(fault) => Err(FirewallError::NotAsWritten {
+                table: self.name(),
+                fault: fault.to_string(),
+            }),
+        }
+    }
+
+    /// Its tool and name, for the log.
+    pub(super) fn name(&self) -> String {
+        match &self.tool {
+            Tool::Iptables(table) => format!("{} {}", table.program, table.name),
+            Tool::Nftables(table) => format!("{} {}", table.program, table.name),
+        }
+    }
+}
