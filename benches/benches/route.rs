@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use weft_dataplane::route::admit;
 use weft_dataplane::route::publish::Publisher;
-use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
-use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 
 const SUBNETS: u32 = 65_536;
 
@@ -22,17 +21,13 @@ const LOOKUPS: usize = 4_096;
 /// 10.0.0.0/8 in /24 and fd00::/48 in /64.
 fn overlay() -> Overlay {
     Overlay {
-        wire: Wire::Vxlan,
         vni: 1,
         local_mac: [2, 0, 0, 0, 0, 1],
         network_v4: "10.0.0.0/8".parse().ok(),
         subnet_len_v4: 24,
         network_v6: "fd00::/48".parse().ok(),
         subnet_len_v6: 64,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
-        admission: Admission::Strict,
+        ..Overlay::default()
     }
 }
 

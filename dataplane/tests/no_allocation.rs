@@ -10,10 +10,9 @@ use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trus
 use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
-use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::HEADROOM;
-use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::encap::{Egress, plan_packet};
 
 #[global_allocator]
@@ -25,17 +24,11 @@ const THEM: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// The table of a node whose only peer has `subnet` and `mac`.
 fn table(local_mac: [u8; 6], subnet: &str, mac: [u8; 6]) -> Table {
     let overlay = Overlay {
-        wire: Wire::Vxlan,
         vni: 1,
         local_mac,
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
         subnet_len_v4: 24,
-        network_v6: None,
-        subnet_len_v6: 64,
-        admission: Admission::Strict,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: "192.0.2.2:8472".parse().unwrap(),

@@ -18,8 +18,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use weft_dataplane::offload::coalesce::{Coalescer, Limits};
 use weft_dataplane::offload::vnet_hdr::Layout;
-use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
-use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 
 /// MTU of the tunnel in bytes, on an underlay of 1,500.
 pub const MTU: usize = 1450;
@@ -42,17 +41,13 @@ pub trait Replay {
 /// The table of node `own`, to which `peer` owns all subnets.
 fn table(own: (IpAddr, [u8; 6]), peer: (IpAddr, [u8; 6]), subnets: &[IpNet]) -> Table {
     let overlay = Overlay {
-        wire: Wire::Vxlan,
         vni: 1,
         local_mac: own.1,
         network_v4: "10.244.0.0/16".parse().ok(),
         subnet_len_v4: 24,
         network_v6: "fd00:244::/32".parse().ok(),
         subnet_len_v6: 64,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
-        admission: Admission::Strict,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: SocketAddr::new(peer.0, 8472),

@@ -19,8 +19,9 @@ pub enum Admission {
     Loose,
 }
 
-/// What all peers of an overlay have in common, and this node's place in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What all peers of an overlay have in common, and this node's place in it. The default has
+/// no network, so that nothing is routed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlay {
     /// The form of the frames.
     pub wire: Wire,

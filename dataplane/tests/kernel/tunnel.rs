@@ -6,7 +6,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use weft_dataplane::route::publish::Publisher;
-use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
@@ -292,8 +292,7 @@ fn table(family: Family, number: u8, wire: Wire) -> Table {
         subnet_len_v6: 64,
         own_v4: Some(format!("10.244.{number}.0/24").parse().unwrap()),
         own_v6: Some(format!("fd44:0:0:{number}::/64").parse().unwrap()),
-        gbp: false,
-        admission: Admission::Strict,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: (underlay(family, other), PORT).into(),

@@ -4,7 +4,7 @@ use crate::namespace::{Namespace, ip, run, sysctl};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use weft_dataplane::route::publish::Publisher;
-use weft_dataplane::route::table::{Admission, NewPeer, Overlay, Route, Table};
+use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, Drop as Reason, WorkerStats};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::frame::Wire;
@@ -89,12 +89,7 @@ fn table(own: u8, other: u8, wire: Wire) -> Table {
         local_mac: mac(own),
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
         subnet_len_v4: 24,
-        network_v6: None,
-        subnet_len_v6: 64,
-        admission: Admission::Strict,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: (underlay(other), PORT).into(),

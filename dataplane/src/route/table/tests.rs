@@ -5,7 +5,6 @@ use proptest::prelude::*;
 /// 10.0.0.0/8 in /24 and fd00::/48 in /64; we are 10.9.9.0/24 and fd00:0:0:909::/64.
 pub(in crate::route) fn overlay() -> Overlay {
     Overlay {
-        wire: Wire::Vxlan,
         vni: 0x0a_0b0c,
         local_mac: [2, 0, 0, 0, 0, 99],
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
@@ -14,8 +13,7 @@ pub(in crate::route) fn overlay() -> Overlay {
         subnet_len_v6: 64,
         own_v4: Some("10.9.9.0/24".parse().unwrap()),
         own_v6: Some("fd00:0:0:909::/64".parse().unwrap()),
-        gbp: false,
-        admission: Admission::Strict,
+        ..Overlay::default()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::offload::plan::Source;
 use crate::offload::segment::{MAX_HEADER_LEN, Segmenter};
 use crate::offload::testing::{Spec, super_packets};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
-use crate::route::table::{Admission, NewPeer, Overlay, Route};
+use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
 use crate::wire::frame::Wire;
@@ -114,16 +114,9 @@ fn deliver(hdr: &VnetHdr, ip: &[u8], delivered: &mut Vec<Vec<u8>>) {
 fn table() -> Table {
     let overlay = Overlay {
         wire: Wire::Ip,
-        vni: 0,
-        local_mac: [0; 6],
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
         subnet_len_v4: 24,
-        network_v6: None,
-        subnet_len_v6: 64,
-        admission: Admission::Strict,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: (PEER, 8285).into(),

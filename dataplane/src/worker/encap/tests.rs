@@ -1,7 +1,7 @@
 use super::*;
 use crate::offload::testing::{Spec, assert_valid, super_packets};
 use crate::offload::vnet_hdr::VnetHdr;
-use crate::route::table::{Admission, NewPeer, Overlay, Route};
+use crate::route::table::{NewPeer, Overlay, Route};
 use crate::stats::Drop as Reason;
 use crate::wire::frame::{FRAME_OVERHEAD, Wire};
 use proptest::prelude::*;
@@ -24,10 +24,7 @@ fn table_of(wire: Wire) -> Table {
         subnet_len_v4: 24,
         network_v6: Some("fd00::/8".parse().unwrap()),
         subnet_len_v6: 64,
-        admission: Admission::Strict,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: "192.0.2.2:8472".parse().unwrap(),

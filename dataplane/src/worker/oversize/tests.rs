@@ -1,9 +1,8 @@
 use super::*;
 use crate::offload::testing::{Spec, assert_valid};
-use crate::route::table::{Admission, NewPeer, Overlay, Route};
+use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::Clock;
-use crate::wire::frame::Wire;
 use crate::wire::icmp::Message;
 use crate::wire::ip::protocol;
 use proptest::prelude::*;
@@ -148,17 +147,13 @@ impl Bench {
 
 fn table() -> Table {
     let overlay = Overlay {
-        wire: Wire::Vxlan,
         vni: 7,
         local_mac: [2, 0, 0, 0, 0, 1],
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
         subnet_len_v4: 24,
         network_v6: Some("fd00::/8".parse().unwrap()),
         subnet_len_v6: 64,
-        admission: Admission::Strict,
-        own_v4: None,
-        own_v6: None,
-        gbp: false,
+        ..Overlay::default()
     };
     let peer = NewPeer {
         addr: (PEER, 8472).into(),
