@@ -17,11 +17,11 @@ mod signals;
 use crate::backend::{Backend, BackendError, Family, Host, Prepared};
 use crate::config::NetworkConfig;
 use crate::flags::AgentOptions;
+use crate::host::blackhole;
 use crate::host::bridge;
 use crate::host::firewall::{Firewall, FirewallError};
 use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
-use crate::host::route;
 use crate::host::subnet_env::{Previous, SubnetEnv};
 use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd};
@@ -173,6 +173,7 @@ impl Node {
             firewall,
             env_written: false,
         };
+        node.clear_blackholes(&config, &previous).await;
         node.resync().await;
         let lease = &node.lease;
         let env = SubnetEnv {
@@ -185,11 +186,23 @@ impl Node {
         Ok(node)
     }
 
+    /// Remove the blackhole routes of earlier leases: others have those subnets, or will.
+    async fn clear_blackholes(&self, config: &NetworkConfig, previous: &Previous) {
+        let own: Vec<IpNet> = Family::subnets(&self.lease).collect();
+        for family in [Family::V4, Family::V6] {
+            let networks = [family.network(config), family.earlier(previous)];
+            for network in networks.into_iter().flatten() {
+                let within = (network, family.subnet_len(config));
+                blackhole::remove_stale(&self.backend.host().netlink, within, &own).await;
+            }
+        }
+    }
+
     /// Put back what others have removed from the host's routes.
     async fn resync(&mut self) {
         let netlink = &self.backend.host().netlink;
         for (&subnet, trouble) in &mut self.blackholes {
-            let outcome = route::ensure_blackhole(netlink, subnet).await;
+            let outcome = blackhole::ensure(netlink, subnet).await;
             if let Ok(true) = outcome {
                 info!("{subnet} has a blackhole route");
             }

@@ -4,6 +4,7 @@
 //! Every `ensure_*` function is idempotent: it compares with what is there and changes
 //! only what differs, so that a restart over a working node touches nothing.
 
+pub mod blackhole;
 pub mod bridge;
 pub mod firewall;
 pub mod iface;

@@ -1,5 +1,7 @@
 //! Starting a node in a network namespace of its own, with leases from memory.
 
+mod blackhole;
+
 use super::*;
 use crate::flags::{self, Command};
 use crate::host::netns;
@@ -211,24 +213,6 @@ fn a_foreign_device_is_named_before_a_lease_is_taken() {
         let error = start_error(&options(&dir, &[]), &leases).await;
         assert!(error.contains("ip link del flannel.1"), "{error}");
         assert_eq!(leases.asked(), []);
-    });
-}
-
-#[test]
-fn the_blackhole_route_is_kept() {
-    netns::run(async |netlink| {
-        underlay(&netlink).await;
-        let dir = tempfile::tempdir().unwrap();
-        let leases = Leases::of("10.5.72.0/24");
-        let options = options(&dir, &["-ip-blackhole-route"]);
-        let mut node = Node::start(&options, &leases).await.unwrap();
-        let shown = || netns::ip(&["route", "show", "type", "blackhole"]);
-        assert!(shown().starts_with("blackhole 10.5.72.0/24"), "{}", shown());
-        netns::ip(&["route", "flush", "type", "blackhole"]);
-        assert_eq!(shown(), "");
-        node.resync().await;
-        assert!(shown().starts_with("blackhole 10.5.72.0/24"));
-        node.stop();
     });
 }
 

@@ -8,16 +8,12 @@
 
 use super::Host;
 use super::peers::Peer;
-use crate::host::netlink::{Link, NetlinkError, PROTOCOL_BOOT, Route};
+use crate::host::netlink::{Link, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route};
 use crate::host::route::default_metric;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tracing::{info, warn};
-
-/// The routing protocol number of our routes (rtnetlink(7)), by which a later run knows them.
-/// None of the well-known daemons has it.
-pub(super) const PROTOCOL: u8 = 119;
 
 /// Which peers get a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +153,7 @@ impl DirectRoutes {
                 && route.metric == default_metric(destination)
                 && destination.prefix_len() == self.subnet_len
         };
-        form && (route.protocol == PROTOCOL || flannels())
+        form && (route.protocol == PROTOCOL_WEFT || flannels())
     }
 }
 
@@ -169,7 +165,7 @@ fn route_to(underlay: &Link, peer: &Peer) -> Route {
         source: None,
         metric: default_metric(peer.subnet),
         universe: true,
-        protocol: PROTOCOL,
+        protocol: PROTOCOL_WEFT,
         blackhole: false,
     }
 }

@@ -113,6 +113,9 @@ pub const PROTOCOL_KERNEL: u8 = 2;
 /// Routes made by nobody in particular: `ip route` and flannel.
 pub const PROTOCOL_BOOT: u8 = 3;
 
+/// Our own routes, by which a later run knows them. None of the well-known daemons has it.
+pub const PROTOCOL_WEFT: u8 = 119;
+
 /// A connection to the kernel's routing netlink, in the namespace of the thread that made it.
 #[derive(Clone)]
 pub struct Netlink {

@@ -1,5 +1,4 @@
-//! Routes that do not depend on peers: the whole Network through the tunnel device, and the
-//! blackhole for what no pod has.
+//! The route that does not depend on peers: the whole Network through the tunnel device.
 
 use super::netlink::{
     Link, METRIC_V6, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, Route,
@@ -63,35 +62,6 @@ pub fn default_metric(network: IpNet) -> u32 {
         IpNet::V4(_) => 0,
         IpNet::V6(_) => METRIC_V6,
     }
-}
-
-/// The least preferred metric.
-const METRIC_LAST: u32 = u32::MAX;
-
-/// Drop what goes to `subnet` and has no longer or better route, so that it does not leave
-/// the node by its default route. Returns whether the route was missing.
-///
-/// It is the least preferred one: the local bridge's route to the same prefix must win.
-/// flanneld's own blackhole, which has no metric, is left as it is.
-pub async fn ensure_blackhole(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkError> {
-    let destination = subnet.trunc();
-    let present = netlink.routes().await?;
-    let there = |route: &Route| route.blackhole && route.destination == destination;
-    if present.iter().any(there) {
-        return Ok(false);
-    }
-    let route = Route {
-        destination,
-        index: None,
-        gateway: None,
-        source: None,
-        metric: METRIC_LAST,
-        universe: true,
-        protocol: PROTOCOL_BOOT,
-        blackhole: true,
-    };
-    netlink.replace_route(&route).await?;
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -211,29 +181,6 @@ mod tests {
                     .iter()
                     .any(|r| r.destination == network && r.metric == METRIC_V6)
             );
-        });
-    }
-
-    #[test]
-    fn the_blackhole_gives_way_to_the_bridge() {
-        netns::run(async |netlink| {
-            netns::ip(&["link", "set", "lo", "up"]);
-            for subnet in ["10.5.72.0/24", "fd00:5:0:72::/64"] {
-                let subnet = subnet.parse().unwrap();
-                assert!(ensure_blackhole(&netlink, subnet).await.unwrap());
-                assert!(!ensure_blackhole(&netlink, subnet).await.unwrap());
-            }
-            assert!(netns::ip(&["route", "show"]).starts_with("blackhole 10.5.72.0/24"));
-            let v6 = netns::ip(&["-6", "route", "show"]);
-            assert!(v6.contains("blackhole fd00:5:0:72::/64"), "{v6}");
-            let nowhere = netlink.route_to([10, 5, 72, 9].into()).await.unwrap();
-            assert_eq!(nowhere, None);
-
-            let bridge = netns::link(&netlink, "cni0").await;
-            link::ensure_up(&netlink, &bridge, 1450).await.unwrap();
-            netns::ip(&["address", "add", "10.5.72.1/24", "dev", "cni0"]);
-            let pod = netlink.route_to([10, 5, 72, 9].into()).await.unwrap();
-            assert_eq!(pod.unwrap().index, Some(bridge.index));
         });
     }
 
