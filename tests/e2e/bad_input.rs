@@ -123,7 +123,11 @@ fn an_agent_waits_for_etcd_and_for_a_config_that_can_be_used() {
 
     let etcd = Etcd::start(&lab, 1).unwrap();
     let key = format!("{PREFIX}/config");
-    await_complaint(&log, 1, &["no network config", &key, "etcdctl put"]);
+    await_complaint(
+        &log,
+        1,
+        &["no network config", &key, "etcdctl --endpoints=http"],
+    );
     assert_eq!(lines_with(&log, &["reachable again"]).len(), 1);
     let wrong = [
         ("{", "JSON"),
