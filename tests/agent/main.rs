@@ -6,6 +6,7 @@
 
 mod node;
 mod process;
+mod start;
 
 use nix::sys::signal::Signal;
 use node::*;
