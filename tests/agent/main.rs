@@ -6,6 +6,7 @@
 
 mod node;
 mod process;
+mod release;
 mod start;
 
 use nix::sys::signal::Signal;
