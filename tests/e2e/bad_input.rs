@@ -156,7 +156,7 @@ fn a_port_held_by_someone_else_is_named_with_the_remedy() {
         return;
     }
     let cluster = Cluster::empty(2, Regime::R1);
-    let subnet = "10.244.9.1/24".parse().unwrap();
+    let subnet = "10.244.209.1/24".parse().unwrap();
     let spec = VxlanSpec {
         device: "other0".to_owned(),
         ..VxlanSpec::flannel(9)
