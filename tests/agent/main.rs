@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+#[path = "../../control/tests/support/place.rs"]
+mod place;
 mod process;
 mod release;
 mod start;

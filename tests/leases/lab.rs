@@ -1,8 +1,8 @@
 //! `weft leases` and the etcd that it is run against.
 
+use crate::place::{memory_dir, own_address};
 use crate::tls_cluster::{Demands, PREFIX, Place, TlsCluster, USER};
 use serde_json::Value;
-use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
@@ -17,11 +17,9 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Lab {
-        let dir = TempDir::new().unwrap();
+        let dir = memory_dir();
         let place = Place {
-            address: [127, 0, 0, 1].into(),
-            client_port: free_port(),
-            peer_port: free_port(),
+            address: own_address().into(),
             command: Box::new(|program| Command::new(program)),
         };
         let mut cluster = TlsCluster::start(dir.path(), vec![place], Demands::default());
@@ -69,11 +67,6 @@ impl Lab {
         self.cluster
             .ctl(&["put", "--lease", id, "--", &key, &value(n)]);
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 pub(crate) fn value(n: u8) -> String {
