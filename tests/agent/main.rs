@@ -10,6 +10,7 @@ mod place;
 mod process;
 mod release;
 mod start;
+mod unit;
 
 use nix::sys::signal::Signal;
 use node::*;
