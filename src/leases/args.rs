@@ -301,8 +301,8 @@ mod tests {
     #[test]
     fn complaints_are_one_line() {
         for (line, words) in [
-            ("", "subcommand"),
-            ("lst", "lst"),
+            ("", "--help lists them"),
+            ("lst", "did you mean 'list'?"),
             ("show", "KEY-OR-IP"),
             ("reserve 10.5.7.0 --public-ip 192.0.2.7", "10.5.7.0"),
             ("reserve 10.5.7.0/24 --public-ip nobody", "nobody"),
