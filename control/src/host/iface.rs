@@ -5,26 +5,91 @@
 //! used.
 
 mod error;
-mod local;
-mod underlay;
 
 use super::netlink::{Address, Link, Netlink, Route};
 use crate::flags::InterfaceOptions;
 pub use error::{IfaceError, Unfit};
-pub use local::{Local, first_local};
 use regex::Regex;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{info, warn};
-pub use underlay::{Families, Underlay};
+
+/// The interface and local addresses that carry the outer packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Underlay {
+    /// Interface name.
+    pub name: String,
+    /// Interface index.
+    pub index: u32,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Local IPv4 address, which packets leave from; `Some` if the family is wanted. As that of
+    /// `-public-ip` it may be one of another interface.
+    pub v4: Option<Ipv4Addr>,
+    /// Local IPv6 address; `Some` if the family is wanted.
+    pub v6: Option<Ipv6Addr>,
+    /// What other nodes send to: `-public-ip`, else `v4`; `Some` if the family is wanted.
+    pub ext_v4: Option<Ipv4Addr>,
+    /// As `ext_v4`: `-public-ipv6`, else `v6`.
+    pub ext_v6: Option<Ipv6Addr>,
+}
+
+impl Underlay {
+    /// The local addresses, IPv4 first.
+    pub fn local(&self) -> impl Iterator<Item = IpAddr> {
+        both(self.v4, self.v6)
+    }
+
+    /// The advertised addresses, IPv4 first.
+    pub fn advertised(&self) -> impl Iterator<Item = IpAddr> {
+        both(self.ext_v4, self.ext_v6)
+    }
+}
+
+impl fmt::Display for Underlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.name)?;
+        for addr in self.local() {
+            write!(f, "{addr}, ")?;
+        }
+        write!(f, "MTU {}), advertised address", self.mtu)?;
+        for (i, addr) in self.advertised().enumerate() {
+            write!(f, "{} {addr}", if i == 0 { "" } else { " and" })?;
+        }
+        Ok(())
+    }
+}
+
+fn both(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> impl Iterator<Item = IpAddr> {
+    let v4 = v4.map(IpAddr::V4).into_iter();
+    v4.chain(v6.map(IpAddr::V6))
+}
+
+/// The address families that the network config enables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    fn contain(self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
+        }
+    }
+}
 
 /// Choose the underlay that has an address of each wanted family.
 ///
 /// The first usable match wins: of `-iface` (interface names or local addresses), then of
 /// `-iface-regex` (each against the addresses of all interfaces, then against their names),
 /// then the interface and source address that `-iface-can-reach` is reached by. Without any
-/// of them `-public-ip` or `-public-ipv6` names the interface that has it; without those,
-/// the default routes of the main table do.
+/// of them `-public-ip` or `-public-ipv6` names the interface that has it, unless that is the
+/// loopback interface; without those, the default routes of the main table do.
 pub async fn choose(
     netlink: &Netlink,
     options: &InterfaceOptions,
@@ -158,6 +223,10 @@ impl Host<'_> {
         };
         let link = self.link_with(addr);
         let link = link.ok_or(IfaceError::PublicIpNotLocal(flag, addr))?;
+        if link.loopback {
+            // Routers lead to it; it leads nowhere itself.
+            return self.by_default_routes();
+        }
         if let Some((other_flag, other_addr)) = public.next()
             && let Some(other) = self.link_with(other_addr)
         {
@@ -234,8 +303,8 @@ impl Host<'_> {
         usable.iter().map(|a| a.addr).collect()
     }
 
-    /// The link with an address of each family: one of `named`, else the advertised one if
-    /// it is there, else the best.
+    /// The link with an address of each family: the advertised one if it is one of this host,
+    /// as other nodes take packets from no other, else one of `named`, else the best.
     fn underlay(&self, link: &Link, named: &[IpAddr]) -> Result<Underlay, Unfit> {
         let public = [
             self.options.public_ip.map(IpAddr::V4),
@@ -243,9 +312,14 @@ impl Host<'_> {
         ];
         let usable = self.usable(link);
         let public = public.into_iter().flatten();
-        let public = public.filter(|addr| usable.contains(addr));
-        let addrs = named.iter().copied().chain(public);
-        let addrs: Vec<IpAddr> = addrs.chain(usable.iter().copied()).collect();
+        let local = public.filter(|addr| match is_link_local(*addr) {
+            true => usable.contains(addr),
+            false => self.link_with(*addr).is_some(),
+        });
+        let addrs: Vec<IpAddr> = local
+            .chain(named.iter().copied())
+            .chain(usable.iter().copied())
+            .collect();
         let none = |v6| Unfit::NoAddress(link.name.clone(), family(v6));
         let v4 = addrs.iter().find_map(as_v4).filter(|_| self.wanted.v4);
         let v6 = addrs.iter().find_map(as_v6).filter(|_| self.wanted.v6);

@@ -1,5 +1,7 @@
 //! Every way to choose, in a namespace of its own with real links, addresses and routes.
 
+mod public_ip;
+
 use super::*;
 use crate::host::netns::{self, ip};
 
@@ -205,17 +207,6 @@ fn u23_interface_by_address_in_dual_stack() {
 }
 
 #[test]
-fn u23_regex_and_public_ip() {
-    on_host(async |netlink| {
-        let options = regex(&[r"172\.16\.30\.\d+"]).public("172.16.31.200");
-        assert_eq!(
-            chosen(&netlink, &options, V4).await,
-            "dummy0 172.16.30.18 as 172.16.31.200"
-        );
-    });
-}
-
-#[test]
 fn u23_interface_that_can_reach_an_address() {
     on_host(async |netlink| {
         for (addr, wanted, expected) in [
@@ -288,41 +279,6 @@ fn the_default_route_names_the_interface() {
         let error = chosen(&netlink, &none, V4).await;
         assert!(error.contains("no IPv4 default route"), "{error}");
         assert_eq!(chosen(&netlink, &none, V6).await, "eth0 2001:db8:1::10");
-    });
-}
-
-#[test]
-fn public_ip_names_the_interface_unless_another_option_does() {
-    on_host(async |netlink| {
-        let none = InterfaceOptions::default;
-        let local = none().public("172.16.31.200");
-        assert_eq!(chosen(&netlink, &local, V4).await, "dummy0 172.16.31.200");
-        let local = none().public("2001:db8:2::18");
-        assert_eq!(chosen(&netlink, &local, V6).await, "dummy0 2001:db8:2::18");
-        // Of a family that is not enabled, it names nothing.
-        assert_eq!(chosen(&netlink, &local, V4).await, "eth0 192.168.1.10");
-        let one = none().public("172.16.31.200").public("2001:db8:2::18");
-        assert_eq!(
-            chosen(&netlink, &one, DUAL).await,
-            "dummy0 172.16.31.200 2001:db8:2::18"
-        );
-        let two = none().public("172.16.31.200").public("2001:db8:1::10");
-        let error = chosen(&netlink, &two, DUAL).await;
-        assert!(
-            error.contains("-public-ip 172.16.31.200 is on dummy0"),
-            "{error}"
-        );
-        let foreign = none().public("8.8.8.8");
-        let error = chosen(&netlink, &foreign, V4).await;
-        assert!(
-            error.starts_with("-public-ip 8.8.8.8 is on no interface"),
-            "{error}"
-        );
-        let translated = iface(&["eth0"]).public("8.8.8.8").public("2001:db8:9::1");
-        assert_eq!(
-            chosen(&netlink, &translated, DUAL).await,
-            "eth0 192.168.1.10 as 8.8.8.8 2001:db8:1::10 as 2001:db8:9::1"
-        );
     });
 }
 
