@@ -45,20 +45,6 @@ pub(crate) fn parse<T: Parser>(
     T::try_parse_from(words).map_err(|error| refuse(&error))
 }
 
-/// What may have been meant, where clap knows something like it.
-fn suggestion(error: &clap::Error) -> Option<&str> {
-    let of = [
-        ContextKind::SuggestedArg,
-        ContextKind::SuggestedSubcommand,
-        ContextKind::SuggestedValue,
-    ];
-    of.into_iter().find_map(|kind| match error.get(kind)? {
-        ContextValue::String(near) => Some(near.as_str()),
-        ContextValue::Strings(near) => near.first().map(String::as_str),
-        _ => None,
-    })
-}
-
 fn two_dashes(word: OsString) -> OsString {
     match word.to_str() {
         Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
@@ -79,10 +65,8 @@ fn refuse(error: &clap::Error) -> Refusal {
     if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) {
         line = format!("{line} {}", missing.join(", "));
     }
-    if let Some(near) = suggestion(error) {
+    if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
         line += &format!("; did you mean '{near}'?");
-    } else if error.kind() == ErrorKind::MissingSubcommand {
-        line += "; --help lists them";
     }
     Refusal::Bad(line)
 }

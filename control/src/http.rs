@@ -212,8 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn paths_have_flannelds_answers() {
-        // Where nobody else takes the port when it is free again.
-        let (health, ready) = start("127.0.0.2:0").await;
+        let (health, ready) = start("127.0.0.1:0").await;
         let at = health.address();
         let expect = async |path, status: &str, body: &str| {
             let expected = (format!("HTTP/1.1 {status}"), body.to_owned());

@@ -9,16 +9,14 @@ use weft_benches::lab::kernel::mac_of;
 use weft_benches::lab::topology::ping;
 use weft_benches::lab::{Agent, Lab, Namespace, Pod, Regime, netns, skips_test};
 
-/// As [`crate::cluster::CONFIG`]: nodes have subnets up to number 127.
 pub(crate) fn config(more: &str, kind: &str) -> String {
     format!(
-        r#"{{{more}"EnableIPv6":true,"IPv6Network":"fd00:244::/48",
-            "IPv6SubnetMax":"fd00:244:0:7f::","Backend":{{"Type":"{kind}"}}}}"#
+        r#"{{{more}"EnableIPv6":true,"IPv6Network":"fd00:244::/48","Backend":{{"Type":"{kind}"}}}}"#
     )
 }
 
-pub(crate) const BOTH: &str = r#""Network":"10.244.0.0/16","SubnetMax":"10.244.127.0","#;
-const V6_ONLY: &str = r#""EnableIPv4":false,"#;
+pub(crate) const BOTH: &str = r#""Network":"10.244.0.0/16","#;
+pub(crate) const V6_ONLY: &str = r#""EnableIPv4":false,"#;
 
 /// A pod and its IPv6 address.
 pub(crate) struct Pod6 {
@@ -27,7 +25,7 @@ pub(crate) struct Pod6 {
 }
 
 /// A cluster without agents whose nodes have fd99::<number>, too.
-fn empty(config: &str, flags: &[&str]) -> Cluster {
+pub(crate) fn empty(config: &str, flags: &[&str]) -> Cluster {
     let mut cluster = Cluster::configured(2, Regime::R1, config);
     cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
     add_underlay(&cluster.lab);
@@ -68,7 +66,7 @@ pub(crate) fn attach(lab: &mut Lab, number: usize, v4: Ipv4Net, v6: Ipv6Net, mtu
 
 /// Start weft on a node and put a pod into the subnets it gets. Without IPv4 the pod's IPv4
 /// address is one that nobody routes.
-fn join(cluster: &mut Cluster, number: usize) -> Pod6 {
+pub(crate) fn join(cluster: &mut Cluster, number: usize) -> Pod6 {
     let agent = cluster.launch(number);
     agent.wait_written().unwrap();
     let v4 = field(agent, "FLANNEL_SUBNET");

@@ -24,8 +24,6 @@ mod life_cycle;
 mod mtu;
 #[path = "../../control/tests/support/pki.rs"]
 mod pki;
-#[path = "../../control/tests/support/place.rs"]
-mod place;
 mod pods;
 mod probe;
 mod runtime;
@@ -36,4 +34,5 @@ mod together;
 mod traffic;
 mod tunnel_gso;
 mod udp;
+mod underlay;
 mod wire;

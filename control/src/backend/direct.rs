@@ -172,6 +172,10 @@ fn route_to(underlay: &Link, peer: &Peer) -> Route {
 
 /// Whether packets to `addr` leave by the underlay interface without a gateway.
 async fn is_on_link(host: &Host, underlay: &Link, addr: IpAddr) -> Result<bool, NetlinkError> {
+    if matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local()) {
+        // All interfaces have a route to it: it is ours to say which to take.
+        return Ok(true);
+    }
     let route = host.netlink.route_to(addr).await?;
     Ok(route.is_some_and(|r| r.gateway.is_none() && r.index == Some(underlay.index)))
 }

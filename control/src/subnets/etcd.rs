@@ -60,8 +60,6 @@ impl Default for Timing {
 /// The subnet manager on etcd.
 pub struct EtcdSubnets {
     store: Store,
-    /// How etcdctl is called for the same servers, for hints.
-    etcdctl: String,
 }
 
 impl EtcdSubnets {
@@ -70,7 +68,6 @@ impl EtcdSubnets {
     pub fn new(options: &EtcdOptions, timing: Timing) -> Result<EtcdSubnets, SubnetError> {
         Ok(EtcdSubnets {
             store: Store::new(options, timing)?,
-            etcdctl: options.etcdctl(),
         })
     }
 }
@@ -79,10 +76,7 @@ impl SubnetManager for EtcdSubnets {
     async fn network_config(&self) -> Result<String, SubnetError> {
         let key = self.store.config_key();
         match self.store.config().await {
-            None => {
-                let etcdctl = self.etcdctl.clone();
-                Err(SubnetError::NoConfig { key, etcdctl })
-            }
+            None => Err(SubnetError::NoConfig { key }),
             Some(value) => String::from_utf8(value).map_err(|_| SubnetError::ConfigNotText { key }),
         }
     }

@@ -42,14 +42,14 @@ pub struct PathProbe {
 }
 
 impl PathProbe {
-    /// A probe of the paths from `local`, which tells `paths` the time by `clock`.
+    /// A probe of the paths from `source`, which tells `paths` the time by `clock`.
     pub fn new(
-        local: IpAddr,
+        source: SocketAddr,
         paths: Arc<PathMtus>,
         clock: Clock,
     ) -> Result<PathProbe, SocketError> {
         Ok(PathProbe {
-            socket: udp::probe(local)?,
+            socket: udp::probe(source)?,
             paths,
             clock,
         })
@@ -113,7 +113,7 @@ pub(super) mod tests {
 
     /// A probe on loopback that nobody else learns from.
     pub(in crate::sys) fn probe() -> PathProbe {
-        PathProbe::new(LOOPBACK, Arc::default(), Clock::start()).unwrap()
+        PathProbe::new((LOOPBACK, 0).into(), Arc::default(), Clock::start()).unwrap()
     }
 
     #[test]

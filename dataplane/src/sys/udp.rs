@@ -3,7 +3,7 @@
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use thiserror::Error;
 
@@ -148,12 +148,21 @@ fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, Sock
     Ok(socket)
 }
 
+/// Where to send from: `ip` with a port of the kernel's choice. A link-local address is that of
+/// the device with this index, as others may have the same; all that is sent from it leaves by
+/// that device.
+pub fn source(ip: IpAddr, device: u32) -> SocketAddr {
+    match ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
+        ip => SocketAddr::new(ip, 0),
+    }
+}
+
 /// `count` sockets to send from, each with a source port of its own from the local port
 /// range, so that the outer source port can follow the inner flow. With `df` nothing they
 /// send may be fragmented.
-pub fn senders(ip: IpAddr, count: usize, df: bool) -> Result<Vec<Socket>, SocketError> {
-    let address = SocketAddr::new(ip, 0);
-    (0..count).map(|_| sender(address, df)).collect()
+pub fn senders(source: SocketAddr, count: usize, df: bool) -> Result<Vec<Socket>, SocketError> {
+    (0..count).map(|_| sender(source, df)).collect()
 }
 
 fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
@@ -186,11 +195,10 @@ fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
     Ok(socket)
 }
 
-/// A socket that neither sends nor receives, to ask the kernel for its routes from `ip`.
-pub(super) fn probe(ip: IpAddr) -> Result<Socket, SocketError> {
-    let address = SocketAddr::new(ip, 0);
-    let socket = unread(address)?;
-    bind(&socket, address)?;
+/// A socket that neither sends nor receives, to ask the kernel for its routes from `source`.
+pub(super) fn probe(source: SocketAddr) -> Result<Socket, SocketError> {
+    let socket = unread(source)?;
+    bind(&socket, source)?;
     Ok(socket)
 }
 
@@ -211,6 +219,11 @@ pub(super) mod tests {
 
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+    fn free_port() -> u16 {
+        let socket = std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        socket.local_addr().unwrap().port()
+    }
+
     #[test]
     fn a_port_in_use_is_named() {
         let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -222,20 +235,18 @@ pub(super) mod tests {
 
     #[test]
     fn a_second_agent_cannot_share_the_port() {
-        // No other process's address, and a port that no socket gets by chance.
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let (own, port) = (IpAddr::from([127, high, low, 2]), 18_472);
-        let first = receivers(own, port, 2, true).unwrap();
+        let port = free_port();
+        let first = receivers(LOOPBACK, port, 2, true).unwrap();
         assert_eq!(first.len(), 2);
         assert!(matches!(
-            receivers(own, port, 2, true),
+            receivers(LOOPBACK, port, 2, true),
             Err(SocketError::PortInUse(_))
         ));
     }
 
     #[test]
     fn senders_have_ports_of_their_own() {
-        let sockets = senders(LOOPBACK, 8, false).unwrap();
+        let sockets = senders((LOOPBACK, 0).into(), 8, false).unwrap();
         let mut ports: Vec<_> = sockets
             .iter()
             .map(|s| s.local_addr().unwrap().as_socket().unwrap().port())

@@ -158,11 +158,12 @@ impl Dataplane {
         let (engine, refusal) = choose(config.engine, config.spin)?;
         let tap_name = format!("weft.{}", tun.name().rsplit('.').next().unwrap_or("0"));
         let queues = tun.into_queues();
+        let source = udp::source(config.local, config.underlay);
         // One pool for all workers: the outer source port, by which the peer picks its worker,
         // must depend on the inner flow alone. With a pool each, a flow that moves to another
         // queue here moves to another worker there, whose writes move it again here, for ever.
         let senders: Arc<[Socket]> =
-            udp::senders(config.local, usize::from(config.buckets()), config.outer_df)?.into();
+            udp::senders(source, usize::from(config.buckets()), config.outer_df)?.into();
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
@@ -178,7 +179,7 @@ impl Dataplane {
                 senders: senders.clone(),
                 tunnel: tunnel.clone(),
                 receiver,
-                probe: PathProbe::new(config.local, paths.clone(), clock)?,
+                probe: PathProbe::new(source, paths.clone(), clock)?,
                 oversize: Oversize::new(paths.clone(), config.outer_df),
                 clock,
                 config,
@@ -189,7 +190,7 @@ impl Dataplane {
             }
         }
         if let Some(way) = &tunnel {
-            let probe = PathProbe::new(config.local, paths, clock)?;
+            let probe = PathProbe::new(source, paths, clock)?;
             tunnel::start(&mut threads, publisher, way.clone(), &config, probe)?;
         }
         threads.await_starts()?;

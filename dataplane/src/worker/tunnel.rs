@@ -26,7 +26,7 @@ use crate::sys::udp;
 use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader};
 use socket2::Socket;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -187,8 +187,8 @@ pub(super) fn start(
     let (wanted, device) = (config.tunnel_gso, config.underlay);
     let longest = FRAME_OVERHEAD + config.mtu;
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
-        let local = IpAddr::V4(way.via.local);
-        let socket = udp::senders(local, 1, false)
+        let source = (way.via.local, 0).into();
+        let socket = udp::senders(source, 1, false)
             .map_err(|e| failed("probe socket")(io::Error::other(e)))?;
         let port = socket[0].local_addr().map_err(failed("getsockname"))?;
         let port = port.as_socket().map_or(0, |a| a.port());

@@ -57,8 +57,6 @@ pub struct Admin {
 struct Keys {
     connection: Connection,
     prefix: String,
-    /// How etcdctl is called for the same servers, for hints.
-    etcdctl: String,
 }
 
 impl Admin {
@@ -69,11 +67,7 @@ impl Admin {
             .build()?;
         let prefix = normalised(&options.prefix);
         let connection = Connection::new(options, &prefix, Timing::default())?;
-        let keys = Keys {
-            connection,
-            prefix,
-            etcdctl: options.etcdctl(),
-        };
+        let keys = Keys { connection, prefix };
         Ok(Admin { runtime, keys })
     }
 
@@ -163,8 +157,7 @@ impl Keys {
         };
         let response = self.call("read the network config", read).await?;
         let Some(kv) = response.kvs().first() else {
-            let etcdctl = self.etcdctl.clone();
-            return Ok(Err(SubnetError::NoConfig { key, etcdctl }.to_string()));
+            return Ok(Err(SubnetError::NoConfig { key }.to_string()));
         };
         let text = String::from_utf8_lossy(kv.value());
         Ok(NetworkConfig::parse(&text).map_err(|error| error.to_string()))

@@ -90,7 +90,7 @@ impl Encap {
 
 #[test]
 fn trains_keep_the_order_of_their_frames() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     encap.carry(0..10, 1000);
     assert!(encap.io.end_batch().unwrap(), "the TUN is empty");
     for fill in 0..10 {
@@ -102,7 +102,7 @@ fn trains_keep_the_order_of_their_frames() {
 
 #[test]
 fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
-    let sockets = udp::senders(LOOPBACK, 1, false).unwrap();
+    let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
     udp::tests::disable_checksums(&sockets[0]);
     let mut encap = encap(sockets);
@@ -120,7 +120,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
 
 #[test]
 fn a_frame_no_send_can_carry_is_counted_and_holds_none_back() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     let (piece, _) = encap.io.parts().0.header(100).unwrap();
     encap.plan(1, SocketAddr::from(([240, 0, 0, 1], 9)), 100, &[piece]);
     encap.carry(7..8, 50);
@@ -132,7 +132,7 @@ fn a_frame_no_send_can_carry_is_counted_and_holds_none_back() {
 
 #[test]
 fn waits_end_with_input_and_with_the_stop_event() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     encap.carry(0..0, 0);
     assert!(encap.io.end_batch().unwrap());
     encap.tun.send(&[0; VNET_HDR_LEN + 1]).unwrap();

@@ -110,7 +110,7 @@ impl Encap {
 
 #[test]
 fn packets_are_read_with_headroom_and_sent_as_planned() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     encap.feed(0xab, 100);
     encap.io.next_batch().unwrap();
     let packet = encap.io.take().unwrap().unwrap();
@@ -129,7 +129,7 @@ fn packets_are_read_with_headroom_and_sent_as_planned() {
 
 #[test]
 fn trains_keep_the_order_of_their_frames() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     for fill in 0..10 {
         encap.feed(fill, 1000);
     }
@@ -158,7 +158,7 @@ fn a_reader_without_free_buffers_is_armed_again() {
     let input = UdpSocket::bind((LOOPBACK, 0)).unwrap();
     let address = input.local_addr().unwrap();
     let queue = Arc::new(TunQueue::from_fd(input.into()));
-    let mut encap = encap_over(queue, udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap_over(queue, udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     let feeder = UdpSocket::bind((LOOPBACK, 0)).unwrap();
     for round in 0..3u8 {
         for fill in 0..100 {
@@ -186,7 +186,7 @@ fn a_reader_without_free_buffers_is_armed_again() {
 
 #[test]
 fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
-    let sockets = udp::senders(LOOPBACK, 1, false).unwrap();
+    let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
     udp::tests::disable_checksums(&sockets[0]);
     let mut encap = encap(sockets);
@@ -226,7 +226,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
 
 #[test]
 fn a_refused_train_is_sent_again_before_input_is_waited_for() {
-    let sockets = udp::senders(LOOPBACK, 1, false).unwrap();
+    let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     udp::tests::disable_checksums(&sockets[0]);
     let mut encap = encap(sockets);
     let key = TrainKey {
@@ -256,7 +256,7 @@ fn a_refused_train_is_sent_again_before_input_is_waited_for() {
 
 #[test]
 fn a_frame_no_send_can_carry_is_counted() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     let unreachable = SocketAddr::from(([240, 0, 0, 1], 9));
     let key = TrainKey {
         peer: 0,
@@ -272,7 +272,7 @@ fn a_frame_no_send_can_carry_is_counted() {
 
 #[test]
 fn the_stop_event_ends_a_wait_and_buffers_in_the_kernel_are_let_go() {
-    let mut encap = encap(udp::senders(LOOPBACK, 1, false).unwrap());
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
     encap.feed(1, 10);
     encap.io.next_batch().unwrap();
     assert!(encap.io.take().unwrap().is_some());
