@@ -9,9 +9,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PREFIX ?= /usr/local
 
 # Put the command where shells find it, and everything where flannel's unit files and images
-# have it: /opt/bin and /opt/cni/bin.
+# have it: /opt/bin and /opt/cni/bin. The unit starts nothing until it is enabled; one that is
+# there already, perhaps edited, stays.
 BIN := $(DESTDIR)$(PREFIX)/bin
 OPT := $(DESTDIR)/opt
+UNIT := $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+DROP_IN := $(DESTDIR)$(PREFIX)/share/weft/docker.service.d/weft.conf
 
 install: build
 	for file in $(addprefix $(OPT)/,bin/flanneld bin/install-conf bin/mk-docker-opts.sh cni/bin/flannel); do \
@@ -24,6 +27,12 @@ install: build
 	ln -sf $(PREFIX)/bin/weft $(OPT)/bin/flanneld
 	ln -sf $(PREFIX)/bin/weft $(OPT)/bin/install-conf
 	ln -sf $(PREFIX)/bin/mk-docker-opts.sh $(OPT)/bin/mk-docker-opts.sh
+	install -D -m 644 deploy/systemd/docker.service.d/weft.conf $(DROP_IN)
+	if [ ! -e $(UNIT) ]; then \
+	    install -D -m 644 deploy/systemd/weft.service $(UNIT); \
+	elif ! cmp -s deploy/systemd/weft.service $(UNIT); then \
+	    echo "$(UNIT) stays as it is; deploy/systemd/weft.service differs"; \
+	fi
 
 # Install what is missing: Debian packages, the Rust toolchain.
 setup:

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use weft_control::text::nearest;
 
 /// A subcommand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +74,10 @@ const LINKS: &[(&str, Command)] = &[
 pub(crate) enum CommandError {
     #[error("no command given; try: weft help")]
     Missing,
-    #[error("unknown command {given:?}; did you mean {nearest:?}? (weft help lists all)")]
+    #[error("unknown command {given:?}; {}weft help lists all", did_you_mean(*.nearest))]
     Unknown {
         given: String,
-        nearest: &'static str,
+        nearest: Option<&'static str>,
     },
 }
 
@@ -104,16 +105,14 @@ pub(crate) fn select<'a>(
     match COMMANDS.iter().find(|(command, ..)| *command == name) {
         Some((.., command)) => Ok((*command, rest)),
         None => Err(CommandError::Unknown {
-            nearest: nearest(&name),
+            nearest: nearest(&name, COMMANDS.iter().map(|(name, ..)| *name)),
             given: name.into_owned(),
         }),
     }
 }
 
-fn nearest(given: &str) -> &'static str {
-    let distance = |name: &str| strsim::damerau_levenshtein(given, name);
-    let names = COMMANDS.iter().map(|(name, ..)| *name);
-    names.min_by_key(|name| distance(name)).unwrap_or("help")
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |name| format!("did you mean {name:?}? "))
 }
 
 /// Print the list of subcommands on standard output.
@@ -186,6 +185,8 @@ mod tests {
         );
         let error = selected("weft", &["verison"]).unwrap_err();
         assert!(error.contains("\"version\""), "{error}");
+        let error = selected("weft", &["status"]).unwrap_err();
+        assert_eq!(error, "unknown command \"status\"; weft help lists all");
         assert!(selected("weft", &[]).is_err());
     }
 

@@ -16,9 +16,9 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let (source, target) = (Path::new(source), Path::new(target));
     match copy(source, target) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(reason) => {
             let (source, target) = (source.display(), target.display());
-            eprintln!("install-conf: cannot copy {source} to {target}: {error}");
+            eprintln!("install-conf: cannot copy {source} to {target}: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -26,21 +26,32 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 /// Readers of `target` see the old content or the new one, never a part, and never without
 /// the permissions of `source`.
-fn copy(source: &Path, target: &Path) -> io::Result<()> {
-    let mut content = File::open(source)?;
+fn copy(source: &Path, target: &Path) -> Result<(), String> {
+    let of = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let mut content = File::open(source).map_err(|error| of(source, error))?;
     let dir = match target.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
+    if !dir.is_dir() {
+        let dir = dir.display();
+        return Err(format!(
+            "there is no folder {dir}; make it with: mkdir -p {dir}"
+        ));
+    }
     // The name ends in no suffix that container runtimes look for.
-    let mut file = tempfile::Builder::new()
+    let temporary = tempfile::Builder::new()
         .prefix(".install-conf-")
-        .tempfile_in(dir)?;
-    io::copy(&mut content, &mut file)?;
-    let permissions = content.metadata()?.permissions();
-    file.as_file().set_permissions(permissions)?;
-    file.as_file().sync_all()?;
-    file.persist(target).map_err(|error| error.error)?;
+        .tempfile_in(dir);
+    let mut file = temporary
+        .map_err(|error| format!("cannot write into {}: {}", dir.display(), error.kind()))?;
+    io::copy(&mut content, &mut file).map_err(|error| of(source, error))?;
+    let permissions = content.metadata().map(|metadata| metadata.permissions());
+    permissions
+        .and_then(|permissions| file.as_file().set_permissions(permissions))
+        .and_then(|()| file.as_file().sync_all())
+        .and_then(|()| file.persist(target).map_err(|error| error.error))
+        .map_err(|error| of(target, error))?;
     Ok(())
 }
 
@@ -73,7 +84,15 @@ mod tests {
         assert!(copy(&source, &target).is_err(), "no source");
         assert!(copy(dir.path(), &target).is_err(), "not a file");
         assert_eq!(fs::read_to_string(&target).unwrap(), "old");
-        assert!(copy(&target, &dir.path().join("none/b")).is_err());
+        let none = dir.path().join("none");
+        let reason = copy(&target, &none.join("b")).unwrap_err();
+        let wanted = format!(
+            "there is no folder {0}; make it with: mkdir -p {0}",
+            none.display()
+        );
+        assert_eq!(reason, wanted);
+        let reason = copy(&target, &target.join("b")).unwrap_err();
+        assert!(reason.contains("there is no folder"), "{reason}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

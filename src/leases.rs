@@ -1,6 +1,7 @@
 //! `weft leases`: who has which subnet, for operators.
 
 mod args;
+mod named;
 mod table;
 
 use crate::words::print;
@@ -11,7 +12,6 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use weft_control::lease::SubnetKey;
 use weft_control::subnets::etcd::admin::{Admin, Life, News, Record, Reserved};
 
 /// Act on the words after `weft leases`.
@@ -91,13 +91,9 @@ fn reserve(admin: &Admin, wanted: &args::Wanted) -> Result<(), String> {
     Ok(())
 }
 
-fn release(admin: &Admin, subnet: &str, yes: bool) -> Result<(), String> {
+fn release(admin: &Admin, what: &str, yes: bool) -> Result<(), String> {
     let listing = admin.list().map_err(|error| error.to_string())?;
-    let record = listing
-        .records
-        .iter()
-        .find(|record| is_named(record, subnet));
-    let record = record.ok_or_else(|| format!("there is no lease {subnet}"))?;
+    let record = the_one(&listing.records, what)?;
     let key = &record.key;
     let node = record
         .attrs
@@ -107,8 +103,9 @@ fn release(admin: &Admin, subnet: &str, yes: bool) -> Result<(), String> {
     let live = record.life != Life::Reserved && record.subnets.is_some();
     if live && !yes {
         let question = format!(
-            "{key} is the lease of {node}. If its node runs weft, that takes the subnet again \
-             while it is free; flanneld ends."
+            "{key} is the lease of {node}. If its agent runs, weft takes the subnet again at \
+             once, and ends only if another node has it by then; flanneld ends. To take the node \
+             out, stop its agent first."
         );
         confirm(&question)?;
     }
@@ -122,16 +119,37 @@ fn release(admin: &Admin, subnet: &str, yes: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// The lease that is named, if it is exactly one.
+fn the_one<'a>(records: &'a [Record], what: &str) -> Result<&'a Record, String> {
+    let named: Vec<&Record> = records.iter().filter(|r| is_named(r, what)).collect();
+    let exact = named.iter().find(|record| record.key == what);
+    match (exact, &named[..]) {
+        (Some(record), _) | (None, [record]) => Ok(record),
+        (None, []) => Err(match named::read(what) {
+            Ok(_) => format!("there is no lease {what}"),
+            Err(reason) => format!("there is no lease {what}: {reason}"),
+        }),
+        (None, several) => {
+            let keys: Vec<&str> = several.iter().map(|record| record.key.as_str()).collect();
+            let keys = keys.join(" and ");
+            Err(format!("{what} is in {keys}: name one by its key"))
+        }
+    }
+}
+
 /// Ask on the terminal; an error if there is none, or if the answer is not yes.
 fn confirm(question: &str) -> Result<(), String> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(format!("{question} Say --yes to release it"));
+        return Err(format!("{question} Say --yes to release it all the same"));
     }
     eprint!("{question}\nRelease it? [y/N] ");
     let mut answer = String::new();
     let _ = std::io::stderr().flush();
-    let _ = stdin.lock().read_line(&mut answer);
+    if !matches!(stdin.lock().read_line(&mut answer), Ok(1..)) {
+        // Nobody has ended the line.
+        eprintln!();
+    }
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err("nothing was released".to_owned()),
@@ -177,13 +195,12 @@ fn find<'a>(records: &'a [Record], what: &str) -> Vec<&'a Record> {
     }
 }
 
-/// Whether `what` is the key, or one of the subnets, of a lease.
+/// Whether `what` is the key, or names subnets, of a lease.
 fn is_named(record: &Record, what: &str) -> bool {
-    let net = what.parse::<IpNet>().ok();
-    record.key == what || nets(record).any(|own| net == Some(own))
+    let has = |net| nets(record).any(|own| own == net);
+    record.key == what || named::read(what).is_ok_and(|subnets| named::nets(subnets).all(has))
 }
 
 fn nets(record: &Record) -> impl Iterator<Item = IpNet> {
-    let SubnetKey { v4, v6 } = record.subnets.unwrap_or(SubnetKey { v4: None, v6: None });
-    v4.map(IpNet::V4).into_iter().chain(v6.map(IpNet::V6))
+    record.subnets.into_iter().flat_map(named::nets)
 }

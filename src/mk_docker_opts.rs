@@ -91,8 +91,15 @@ impl Options {
         let mut vars: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        // The agent may not have written it yet; then there are no options.
-        if self.flannel_env.is_file() {
+        // The agent may not have written it yet; then there are no options, and for the script
+        // of flannel that is no failure.
+        if !self.flannel_env.is_file() {
+            let path = self.flannel_env.display();
+            eprintln!(
+                "mk-docker-opts: {path} is not there, so Docker gets no options of this node's \
+                 subnet; the agent writes it once it has a lease (its -subnet-file)"
+            );
+        } else {
             let text = std::fs::read(&self.flannel_env)
                 .map_err(|e| format!("cannot read {}: {e}", self.flannel_env.display()))?;
             let text = String::from_utf8_lossy(&text);

@@ -45,6 +45,20 @@ pub(crate) fn parse<T: Parser>(
     T::try_parse_from(words).map_err(|error| refuse(&error))
 }
 
+/// What may have been meant, where clap knows something like it.
+fn suggestion(error: &clap::Error) -> Option<&str> {
+    let of = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
+    of.into_iter().find_map(|kind| match error.get(kind)? {
+        ContextValue::String(near) => Some(near.as_str()),
+        ContextValue::Strings(near) => near.first().map(String::as_str),
+        _ => None,
+    })
+}
+
 fn two_dashes(word: OsString) -> OsString {
     match word.to_str() {
         Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
@@ -65,8 +79,10 @@ fn refuse(error: &clap::Error) -> Refusal {
     if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) {
         line = format!("{line} {}", missing.join(", "));
     }
-    if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
+    if let Some(near) = suggestion(error) {
         line += &format!("; did you mean '{near}'?");
+    } else if error.kind() == ErrorKind::MissingSubcommand {
+        line += "; --help lists them";
     }
     Refusal::Bad(line)
 }

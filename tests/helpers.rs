@@ -136,6 +136,10 @@ fn without_the_agents_file_there_are_no_options() {
     let output = files.run(script(), &[]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(files.written(), "DOCKER_OPTS=\"\"\n");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let missing = format!("{} is not there", files.path("subnet.env").display());
+    assert!(said.contains(&missing), "{said}");
 }
 
 #[test]

@@ -143,7 +143,10 @@ fn etcd_keeps_its_data_when_stopped() -> Outcome {
     etcd.put("/a", r#"{"Network": "10.244.0.0/16"}"#)?;
     let lease = etcd.put_leased("/b", "-x", 60)?;
     etcd.stop()?;
-    assert!(etcd.ctl(&["endpoint", "health"]).is_err());
+    assert!(
+        etcd.ctl(&["--command-timeout=1s", "endpoint", "health"])
+            .is_err()
+    );
     etcd.start_again()?;
     assert_eq!(
         etcd.get("/a")?.as_deref(),
@@ -154,6 +157,9 @@ fn etcd_keeps_its_data_when_stopped() -> Outcome {
     assert_eq!(etcd.get("/b")?, None);
     assert!(etcd.delete("/a")?);
     assert!(!etcd.delete("/a")?);
+    let memory = FilePath::new("/dev/shm").join(format!("weft-lab-{}", lab.id()));
+    drop((etcd, lab));
+    assert!(!memory.exists(), "{} is left", memory.display());
     Ok(())
 }
 

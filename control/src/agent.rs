@@ -20,6 +20,7 @@ use crate::flags::AgentOptions;
 use crate::host::blackhole;
 use crate::host::bridge;
 use crate::host::firewall::{Firewall, FirewallError};
+use crate::host::forwarding;
 use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::subnet_env::{Previous, SubnetEnv};
@@ -294,6 +295,7 @@ async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, Ag
     if !config.enable_nftables {
         bridge::warn_without_netfilter(families);
     }
+    forwarding::warn_without(families);
     let underlay = iface::choose(&netlink, &options.interface, families).await?;
     info!("packets leave through {underlay}");
     let networks = Family::of(config).filter_map(|family| family.network(config));

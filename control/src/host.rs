@@ -7,6 +7,7 @@
 pub mod blackhole;
 pub mod bridge;
 pub mod firewall;
+pub mod forwarding;
 pub mod iface;
 pub mod link;
 pub mod mac_store;

@@ -212,7 +212,8 @@ mod tests {
 
     #[tokio::test]
     async fn paths_have_flannelds_answers() {
-        let (health, ready) = start("127.0.0.1:0").await;
+        // Where nobody else takes the port when it is free again.
+        let (health, ready) = start("127.0.0.2:0").await;
         let at = health.address();
         let expect = async |path, status: &str, body: &str| {
             let expected = (format!("HTTP/1.1 {status}"), body.to_owned());

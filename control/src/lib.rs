@@ -15,4 +15,4 @@ mod json;
 pub mod lease;
 pub mod notify;
 pub mod subnets;
-mod text;
+pub mod text;

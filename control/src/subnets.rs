@@ -32,11 +32,13 @@ pub enum SubnetError {
     Settings(String),
     /// Nobody has stored a network config.
     #[error(
-        "no network config in etcd: key {key} not found; store one with: etcdctl put {key} '{{\"Network\":\"10.5.0.0/16\",\"Backend\":{{\"Type\":\"vxlan\"}}}}'"
+        "no network config in etcd: key {key} not found; set -etcd-prefix if it is elsewhere, or store one with: {etcdctl} put {key} '{{\"Network\":\"10.5.0.0/16\",\"Backend\":{{\"Type\":\"vxlan\"}}}}'"
     )]
     NoConfig {
         /// Where it was looked for.
         key: String,
+        /// How etcdctl is called for the same servers.
+        etcdctl: String,
     },
     /// The stored network config is not text.
     #[error("the network config under {key} is not UTF-8 text")]

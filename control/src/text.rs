@@ -1,4 +1,15 @@
-//! Foreign text in messages.
+//! Text in messages: what others wrote, and what they may have meant.
+
+/// The name that `given` may be a slip of: the most like it, if at most a third of it differs
+/// (case does not). A longer way is no slip, and a wrong hint is worse than none.
+pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&given, &name.to_lowercase());
+    let near = names.map(|name| (distance(name), name));
+    let near = near.filter(|(distance, name)| 3 * distance <= name.len().max(given.len()));
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
 
 /// The longest value that is shown whole.
 const VALUE_MAX: usize = 100;
@@ -40,6 +51,26 @@ fn fit(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slips_have_a_nearest_name_and_other_words_have_none() {
+        let names = ["iface", "iface-regex", "etcd-endpoints", "v", "uso", "tso"];
+        for (given, name) in [
+            ("ifaces", Some("iface")),
+            ("ifcae", Some("iface")),
+            ("IFACE", Some("iface")),
+            ("etcd-endpoint", Some("etcd-endpoints")),
+            ("etcd_endpoints", Some("etcd-endpoints")),
+            ("V", Some("v")),
+            ("us", Some("uso")),
+            ("bogus", None),
+            ("x", None),
+            ("", None),
+            ("etcd", None),
+        ] {
+            assert_eq!(nearest(given, names.into_iter()), name, "{given}");
+        }
+    }
 
     #[test]
     fn foreign_text_fits_one_line() {

@@ -19,6 +19,8 @@ mod log;
 mod outage;
 #[path = "support/pki.rs"]
 mod pki;
+#[path = "support/place.rs"]
+mod place;
 #[path = "etcd/tls.rs"]
 mod tls;
 #[path = "support/tls_cluster.rs"]
@@ -35,8 +37,8 @@ use weft_control::config::NetworkConfig;
 use weft_control::host::subnet_env::Previous;
 use weft_control::lease::{LeaseAttrs, VxlanData};
 
-/// Longest that anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest that anything may take, on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest that something is watched for not happening.
 const QUIET: Duration = Duration::from_millis(500);

@@ -1,8 +1,9 @@
 //! Flags of `weft leases`.
 
+use super::named;
 use crate::words::{self, Refusal};
 use clap::{Args as Group, Parser, Subcommand};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::Ipv6Net;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ pub(crate) enum Action {
     },
     /// Everything about one lease
     Show {
-        /// Its key (10.5.34.0-24), its subnet (10.5.34.0/24), its node's address or a pod's
+        /// Its subnet (10.5.34.0/24), its key (10.5.34.0-24), its node's address or a pod's
         #[arg(value_name = "KEY-OR-IP")]
         what: String,
         /// As a JSON array
@@ -46,11 +47,13 @@ pub(crate) enum Action {
     },
     /// Make a subnet a node's for ever; a lease that the node has becomes a reservation
     Reserve(Wanted),
-    /// Delete a lease or a reservation
+    /// Delete a lease or a reservation. To take a node out, stop its agent first: a running
+    /// one takes its subnet again while that is free
     Release {
-        /// Its key or its subnet
+        /// Its subnet (10.5.34.0/24) or its key (10.5.34.0-24)
+        #[arg(value_name = "SUBNET-OR-KEY")]
         subnet: String,
-        /// Do not ask before a lease in use is deleted
+        /// Do not ask before a lease is deleted whose node may run
         #[arg(long)]
         yes: bool,
     },
@@ -65,8 +68,10 @@ pub(crate) enum Action {
 /// What to reserve.
 #[derive(Clone, Debug, Group)]
 pub(crate) struct Wanted {
-    /// The subnet: 10.5.34.0/24, or an IPv6 one where the network has no IPv4
-    subnet: IpNet,
+    /// The subnet: 10.5.34.0/24, or an IPv6 one where the network has no IPv4; or the key that
+    /// stands for one or both: 10.5.34.0-24
+    #[arg(value_name = "SUBNET-OR-KEY", value_parser = named::read)]
+    subnets: SubnetKey,
     /// The node's public IPv4 address
     #[arg(long, value_name = "IP")]
     public_ip: Option<Ipv4Addr>,
@@ -81,22 +86,15 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The reservation, or the rule that the flags break.
     pub(crate) fn reservation(&self) -> Result<Reservation, String> {
-        let subnets = match (self.subnet, self.ipv6_subnet) {
-            (IpNet::V4(v4), v6) => SubnetKey { v4: Some(v4), v6 },
-            (IpNet::V6(v6), None) => SubnetKey {
-                v4: None,
-                v6: Some(v6),
-            },
-            (IpNet::V6(_), Some(_)) => {
-                return Err("SUBNET and --ipv6-subnet are both IPv6: give one of them".to_owned());
+        let mut subnets = self.subnets;
+        if let Some(v6) = self.ipv6_subnet {
+            if subnets.v6.replace(v6).is_some() {
+                let rule = "SUBNET-OR-KEY has an IPv6 subnet already: leave --ipv6-subnet out";
+                return Err(rule.to_owned());
             }
-        };
-        let nets = [subnets.v4.map(IpNet::V4), subnets.v6.map(IpNet::V6)];
-        if let Some(net) = nets.into_iter().flatten().find(|net| net.trunc() != *net) {
-            return Err(format!(
-                "{net} is an address: the subnet is {}",
-                net.trunc()
-            ));
+            if v6.trunc() != v6 {
+                return Err(format!("{v6} is an address: the subnet is {}", v6.trunc()));
+            }
         }
         if subnets.v4.is_some() != self.public_ip.is_some() {
             return Err("an IPv4 subnet and --public-ip go together".to_owned());
@@ -268,6 +266,11 @@ mod tests {
             reservation(line).unwrap().subnets.to_string(),
             "10.5.7.0-24&fd00:7::-64"
         );
+        let line = "reserve 10.5.7.0-24&fd00:7::-64 -public-ip 192.0.2.7 -public-ipv6 2001:db8::7";
+        assert_eq!(
+            reservation(line).unwrap().subnets.to_string(),
+            "10.5.7.0-24&fd00:7::-64"
+        );
         let wanted = reservation("reserve fd00:7::/64 --public-ipv6 2001:db8::7").unwrap();
         assert_eq!(wanted.subnets.to_string(), "0.0.0.0-0&fd00:7::-64");
         for (line, words) in [
@@ -281,7 +284,14 @@ mod tests {
                 "reserve 10.5.7.0/24 --public-ip 192.0.2.7 --public-ipv6 2001:db8::7",
                 "--public-ipv6",
             ),
-            ("reserve fd00:7::/64 --ipv6-subnet fd00:8::/64", "both IPv6"),
+            (
+                "reserve fd00:7::/64 --ipv6-subnet fd00:8::/64",
+                "leave --ipv6-subnet out",
+            ),
+            (
+                "reserve 10.5.7.0/24 --ipv6-subnet fd00:8::1/64",
+                "the subnet is fd00:8::/64",
+            ),
         ] {
             let error = reservation(line).unwrap_err();
             assert!(error.contains(words), "{line}: {error}");
@@ -291,8 +301,8 @@ mod tests {
     #[test]
     fn complaints_are_one_line() {
         for (line, words) in [
-            ("", "subcommand"),
-            ("lst", "lst"),
+            ("", "--help lists them"),
+            ("lst", "did you mean 'list'?"),
             ("show", "KEY-OR-IP"),
             ("reserve 10.5.7.0 --public-ip 192.0.2.7", "10.5.7.0"),
             ("reserve 10.5.7.0/24 --public-ip nobody", "nobody"),

@@ -5,7 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+#[path = "../../control/tests/support/place.rs"]
+mod place;
 mod process;
+mod release;
+mod start;
+mod unit;
 
 use nix::sys::signal::Signal;
 use node::*;

@@ -1,5 +1,6 @@
 //! A node in the namespace of the calling thread, and the processes on it.
 
+use crate::place::memory_dir;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft");
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CONFIG_KEY: &str = "/coreos.com/network/config";
 pub(crate) const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
 pub(crate) const SUBNETS: &str = "/coreos.com/network/subnets/";
@@ -182,7 +183,7 @@ pub(crate) fn on_node(test: impl FnOnce(&Node) + Send + 'static) {
         ip("address add 192.0.2.1/24 dev eth0");
         ip("link set eth0 up");
         ip("link set wire up");
-        let dir = tempfile::tempdir().unwrap();
+        let dir = memory_dir();
         test(&Node { dir });
     });
     if let Err(panic) = thread.join() {

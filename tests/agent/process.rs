@@ -136,7 +136,7 @@ fn half_a_certificate_pair_is_a_warning() {
 }
 
 /// The next message, which must come within the limit.
-fn received(socket: &UnixDatagram) -> String {
+pub(crate) fn received(socket: &UnixDatagram) -> String {
     socket.set_read_timeout(Some(LIMIT)).unwrap();
     let mut text = [0; 64];
     let len = socket.recv(&mut text).unwrap();

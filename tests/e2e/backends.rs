@@ -10,8 +10,9 @@ use weft_benches::lab::{
     Agent, AgentOptions, Lab, Namespace, Regime, SubnetEnv, Vtep, VxlanSpec, netns, skips_test,
 };
 
+/// As [`crate::cluster::CONFIG`]: nodes have the lower half of the network.
 fn config(backend: &str) -> String {
-    format!(r#"{{"Network":"10.244.0.0/16","Backend":{backend}}}"#)
+    format!(r#"{{"Network":"10.244.0.0/16","SubnetMax":"10.244.127.0","Backend":{backend}}}"#)
 }
 
 /// Two nodes with pods, both with this backend, that reach each other.

@@ -123,7 +123,11 @@ fn an_agent_waits_for_etcd_and_for_a_config_that_can_be_used() {
 
     let etcd = Etcd::start(&lab, 1).unwrap();
     let key = format!("{PREFIX}/config");
-    await_complaint(&log, 1, &["no network config", &key, "etcdctl put"]);
+    await_complaint(
+        &log,
+        1,
+        &["no network config", &key, "etcdctl --endpoints=http"],
+    );
     assert_eq!(lines_with(&log, &["reachable again"]).len(), 1);
     let wrong = [
         ("{", "JSON"),
@@ -152,7 +156,7 @@ fn a_port_held_by_someone_else_is_named_with_the_remedy() {
         return;
     }
     let cluster = Cluster::empty(2, Regime::R1);
-    let subnet = "10.244.9.1/24".parse().unwrap();
+    let subnet = "10.244.209.1/24".parse().unwrap();
     let spec = VxlanSpec {
         device: "other0".to_owned(),
         ..VxlanSpec::flannel(9)

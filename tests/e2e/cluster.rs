@@ -14,8 +14,10 @@ use weft_benches::lab::{
 /// The key prefix that all clusters use, flannel's default.
 pub(crate) const PREFIX: &str = "/coreos.com/network";
 
-/// The network config that all clusters use.
-pub(crate) const CONFIG: &str = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
+/// The network config that all clusters use. Nodes draw their subnets from its lower half; what
+/// tests make up is in the upper one, 10.244.128.0 and up, where it meets none of them.
+pub(crate) const CONFIG: &str =
+    r#"{"Network":"10.244.0.0/16","SubnetMax":"10.244.127.0","Backend":{"Type":"vxlan"}}"#;
 
 /// The agent's flag for each way to move packets.
 pub(crate) const ENGINES: [&str; 2] = ["-engine=ring", "-engine=poll"];

@@ -9,13 +9,15 @@ use weft_benches::lab::kernel::mac_of;
 use weft_benches::lab::topology::ping;
 use weft_benches::lab::{Agent, Lab, Namespace, Pod, Regime, netns, skips_test};
 
+/// As [`crate::cluster::CONFIG`]: nodes have subnets up to number 127.
 pub(crate) fn config(more: &str, kind: &str) -> String {
     format!(
-        r#"{{{more}"EnableIPv6":true,"IPv6Network":"fd00:244::/48","Backend":{{"Type":"{kind}"}}}}"#
+        r#"{{{more}"EnableIPv6":true,"IPv6Network":"fd00:244::/48",
+            "IPv6SubnetMax":"fd00:244:0:7f::","Backend":{{"Type":"{kind}"}}}}"#
     )
 }
 
-pub(crate) const BOTH: &str = r#""Network":"10.244.0.0/16","#;
+pub(crate) const BOTH: &str = r#""Network":"10.244.0.0/16","SubnetMax":"10.244.127.0","#;
 pub(crate) const V6_ONLY: &str = r#""EnableIPv4":false,"#;
 
 /// A pod and its IPv6 address.

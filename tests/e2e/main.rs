@@ -24,6 +24,8 @@ mod life_cycle;
 mod mtu;
 #[path = "../../control/tests/support/pki.rs"]
 mod pki;
+#[path = "../../control/tests/support/place.rs"]
+mod place;
 mod pods;
 mod probe;
 mod runtime;

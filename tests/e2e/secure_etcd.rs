@@ -26,8 +26,6 @@ impl Nodes {
             let ns = node.ns.clone();
             Place {
                 address: node.underlay.into(),
-                client_port: 2379,
-                peer_port: 2380,
                 command: Box::new(move |program| ns.command(program)),
             }
         };

@@ -10,7 +10,9 @@ use weft_benches::lab::proxy::{self, Proxy, ProxyOptions};
 use weft_benches::lab::topology::ping;
 use weft_benches::lab::{Regime, netns, skips_test};
 
-const CONFIG: &str = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"udp"}}"#;
+/// As [`crate::cluster::CONFIG`]: nodes have the lower half of the network.
+const CONFIG: &str =
+    r#"{"Network":"10.244.0.0/16","SubnetMax":"10.244.127.0","Backend":{"Type":"udp"}}"#;
 
 /// MTU of the tunnel on the lab's underlay: 28 bytes less.
 const MTU: u32 = 1_472;
@@ -251,7 +253,11 @@ fn hostile_datagrams_are_counted_under_their_own_reasons() {
     let cases = [
         (3, good.clone(), "unknown_sender"),
         (2, packet(own, own, 8), "spoofed_source"),
-        (2, packet([10, 244, 99, 9].into(), own, 8), "spoofed_source"),
+        (
+            2,
+            packet([10, 244, 255, 9].into(), own, 8),
+            "spoofed_source",
+        ),
         (2, wrong_sum, "bad_inner_ip"),
         (2, cut_off, "bad_inner_ip"),
         (2, [&good[..], &good[..]].concat(), "bad_inner_ip"),

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How long a server may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 const CLIENT_PORT: u16 = 2379;
 
@@ -29,7 +29,7 @@ impl Etcd {
         let mut etcd = Etcd {
             ns: node.ns.clone(),
             endpoint: endpoint(node.underlay),
-            data: lab.dir().join("etcd"),
+            data: lab.memory_dir()?.join("etcd"),
             log: lab.dir().join("etcd.log"),
             process: None,
         };
@@ -136,7 +136,7 @@ impl Etcd {
         let mut command: Command = self.ns.command("etcdctl");
         command.env("ETCDCTL_API", "3");
         command.args(["--endpoints", &self.endpoint]);
-        command.args(["--command-timeout", "5s"]);
+        command.args(["--command-timeout", "10s"]);
         run(command.args(words))
     }
 

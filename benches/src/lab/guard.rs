@@ -1,11 +1,11 @@
 //! Clean-up that does not depend on luck.
 //!
-//! A lab owns a directory `weft-lab-<id>` under the system's temporary directory and
-//! namespaces `weft-<id>-<role>`. The directory's file `owner` says which process made it
-//! (pid and start time), a file `kept` that it is to stay after that process. From names
-//! and files alone a lab can thus be removed by its owner's drop, by the signal handler
-//! here, by the next lab on the machine (when the owner died without either), or by
-//! `weft demo --remove`.
+//! A lab owns a directory `weft-lab-<id>` under the system's temporary directory, perhaps one
+//! of that name in memory, and namespaces `weft-<id>-<role>`. The former's file `owner` says
+//! which process made it (pid and start time), a file `kept` that it is to stay after that
+//! process. From names and files alone a lab can thus be removed by its owner's drop, by the
+//! signal handler here, by the next lab on the machine (when the owner died without either),
+//! or by `weft demo --remove`.
 
 use super::{Error, Result, ip, netns};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,6 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 const ID_LEN: usize = 6;
+
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// Room there with which no lab runs out: etcd takes 128 MiB for its log.
+const ROOM: u64 = 1 << 30;
 
 /// Labs of this process that go when it is interrupted. Held while anything is created, so
 /// that the signal handler, once it has the lock, sees all there will ever be.
@@ -113,13 +119,15 @@ pub fn remove(id: &str) -> Result<()> {
             result = Err(error);
         }
     }
-    let dir = dir_of(id);
-    match fs::remove_dir_all(&dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            result.and(Err(Error::because(dir.display(), e)))
+    for dir in [memory_of(id), dir_of(id)] {
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                result = result.and(Err(Error::because(dir.display(), e)));
+            }
+            _ => {}
         }
-        _ => result,
     }
+    result
 }
 
 /// Remove the labs that nobody owns any more; their ids. `kept` ones too if asked for.
@@ -181,6 +189,23 @@ fn namespaces() -> Result<Vec<String>> {
 
 fn dir_of(id: &str) -> PathBuf {
     std::env::temp_dir().join(format!("weft-lab-{id}"))
+}
+
+/// A lab's directory in memory, for what is written so often that a disk would hold it up.
+fn memory_of(id: &str) -> PathBuf {
+    Path::new(MEMORY).join(format!("weft-lab-{id}"))
+}
+
+/// Make a lab's directory in memory, or return the one on disk if memory has no room.
+pub(super) fn memory(id: &str) -> Result<PathBuf> {
+    let _open = creating()?;
+    let room = rustix::fs::statvfs(MEMORY).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    if room < ROOM {
+        return Ok(dir_of(id));
+    }
+    let dir = memory_of(id);
+    fs::create_dir_all(&dir).map_err(|e| Error::because(dir.display(), e))?;
+    Ok(dir)
 }
 
 /// Whether the process of an `owner` record still runs.

@@ -280,6 +280,7 @@ impl Drop for Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
     #[test]
     fn listeners_are_found_by_port_and_state() {
@@ -293,10 +294,13 @@ mod tests {
 
     #[test]
     fn own_listener_is_seen() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(listens(std::process::id(), port));
-        drop(listener);
-        assert!(!listens(std::process::id(), port));
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+        // Bound throughout, so that the port is nobody else's.
+        let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&own, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let bound = SocketAddrV4::try_from(getsockname(&own).unwrap()).unwrap();
+        assert!(!listens(std::process::id(), bound.port()));
+        listen(&own, 1).unwrap();
+        assert!(listens(std::process::id(), bound.port()));
     }
 }

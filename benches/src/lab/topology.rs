@@ -162,6 +162,11 @@ impl Lab {
         &self.dir
     }
 
+    /// As [`Lab::dir`], but in memory if there is room.
+    pub(super) fn memory_dir(&self) -> Result<PathBuf> {
+        guard::memory(&self.id)
+    }
+
     /// All nodes; the first has number 1 and index 0.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

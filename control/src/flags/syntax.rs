@@ -94,9 +94,11 @@ fn known(name: &str) -> Result<&'static Flag, FlagError> {
     table::find(name).ok_or_else(|| match name {
         "" => FlagError("a flag without a name; see -help".to_owned()),
         name => {
-            let nearest = table::nearest(name.trim_start_matches('-'));
-            let name = shown(name);
-            FlagError(format!("unknown flag -{name}; did you mean -{nearest}?"))
+            let hint = match table::nearest(name.trim_start_matches('-')) {
+                Some(nearest) => format!("did you mean -{nearest}?"),
+                None => "-help lists all".to_owned(),
+            };
+            FlagError(format!("unknown flag -{}; {hint}", shown(name)))
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Every flag: its name, type, default and what is to be said of it.
 
 use super::syntax::{parse_bool, parse_int};
+use crate::text;
 use std::fmt::Write;
 
 /// One flag.
@@ -305,12 +306,10 @@ pub(super) fn find(name: &str) -> Option<&'static Flag> {
     TABLE.iter().find(|flag| flag.name == name)
 }
 
-/// The name most like `name` among flags that do something.
-pub(super) fn nearest(name: &str) -> &'static str {
+/// The name that `name` may be a slip of, among flags that do something.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let known = TABLE.iter().filter(|flag| does_something(flag));
-    known
-        .min_by_key(|flag| strsim::damerau_levenshtein(flag.name, name))
-        .map_or("help", |flag| flag.name)
+    text::nearest(name, known.map(|flag| flag.name))
 }
 
 fn does_something(flag: &Flag) -> bool {

@@ -1,3 +1,6 @@
+mod environment;
+mod spelling;
+
 use super::*;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -80,46 +83,6 @@ fn defaults_are_flannelds() {
         }
     );
     assert_eq!(options.log_level(), Level::INFO);
-}
-
-#[test]
-fn both_dashes_and_both_ways_to_give_a_value() {
-    for args in [
-        &["-etcd-prefix=/x"][..],
-        &["--etcd-prefix=/x"],
-        &["-etcd-prefix", "/x"],
-        &["--etcd-prefix", "/x"],
-        &["-etcd-prefix=/a", "-etcd-prefix=/x"],
-    ] {
-        assert_eq!(options(args).etcd.prefix, "/x", "{args:?}");
-    }
-    // As in Go, whatever follows is the value.
-    assert_eq!(options(&["-etcd-prefix", "-v"]).etcd.prefix, "-v");
-    assert_eq!(options(&["-etcd-prefix=a=b"]).etcd.prefix, "a=b");
-}
-
-#[test]
-fn booleans_take_a_value_only_after_an_equals_sign() {
-    for (arg, on) in [
-        ("-tso", true),
-        ("-tso=1", true),
-        ("-tso=T", true),
-        ("-tso=True", true),
-        ("-tso=0", false),
-        ("-tso=f", false),
-        ("-tso=FALSE", false),
-        ("--tso=false", false),
-    ] {
-        assert_eq!(options(&[arg]).tso, on, "{arg}");
-    }
-    assert_eq!(
-        error(&["-tso", "false"]),
-        r#"unexpected argument "false": flags start with a dash"#
-    );
-    assert_eq!(
-        error(&["-tso=yes"]),
-        r#"invalid value "yes" for flag -tso: must be true or false"#
-    );
 }
 
 #[test]
@@ -293,205 +256,9 @@ fn values_that_break_a_rule_are_named() {
 }
 
 #[test]
-fn unknown_flags_name_the_nearest() {
-    for (arg, message) in [
-        (
-            "-etcd-endpoint=x",
-            "unknown flag -etcd-endpoint; did you mean -etcd-endpoints?",
-        ),
-        ("--ifaces", "unknown flag -ifaces; did you mean -iface?"),
-        ("-V", "unknown flag -V; did you mean -v?"),
-        ("---v", "unknown flag --v; did you mean -v?"),
-        ("-", "a flag without a name; see -help"),
-        ("-=x", "a flag without a name; see -help"),
-        ("x", r#"unexpected argument "x": flags start with a dash"#),
-        ("-iface", "flag needs an argument: -iface"),
-    ] {
-        assert_eq!(error(&[arg]), message);
-    }
-    assert_eq!(FlagError::EXIT_STATUS, 2);
-}
-
-#[test]
-fn a_double_dash_ends_the_flags() {
-    assert_eq!(options(&["-v=1", "--"]), options(&["-v=1"]));
-    assert_eq!(
-        error(&["--", "-v=1"]),
-        r#"unexpected argument "-v=1": flags start with a dash"#
-    );
-}
-
-#[test]
-fn flags_that_are_not_there_yet_say_so() {
-    assert_eq!(
-        error(&["-kube-subnet-mgr"]),
-        "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is"
-    );
-    assert_eq!(options(&["-kube-subnet-mgr=F"]), options(&[]));
-}
-
-#[test]
-fn flags_without_effect_are_accepted_with_a_warning() {
-    let (given, warnings) = with_env(
-        &[
-            "-vmodule=etcd=3",
-            "-set-node-network-unavailable",
-            "-net-config-path=/net-conf.json",
-            "-kube-annotation-prefix=flannel.alpha.coreos.com",
-        ],
-        &[("FLANNELD_LOG_BACKTRACE_AT", "main.go:1")],
-    );
-    assert_eq!(given, options(&[]));
-    assert_eq!(
-        warnings,
-        [
-            "flag -vmodule has no effect: -v sets the verbosity of the whole agent",
-            "flag -net-config-path has no effect: it is for -kube-subnet-mgr",
-            "flag -log_backtrace_at has no effect: -v sets the verbosity of the whole agent",
-        ]
-    );
-}
-
-#[test]
 fn verbosity_is_any_number() {
     for (arg, verbosity) in [("-v=-1", 0), ("-v=10", 10), ("-v=1000", 255)] {
         assert_eq!(options(&[arg]).verbosity, verbosity, "{arg}");
-    }
-}
-
-#[test]
-fn a_password_is_never_repeated() {
-    let env = |name: &str| (name == "FLANNELD_ETCD_PASSWORD").then(|| "hunter2".to_owned());
-    for run in [
-        run(&["-etcd-password=hunter2", "-iface=a b"]),
-        run(&["-etcd-password", "hunter2", "-etcd-keyfile=/key"]),
-        run(&["-etcd-endpoints=http://root:hunter2@10.0.0.1:2379"]),
-        parse([], env),
-        parse(["-v=x".to_owned()], env),
-    ] {
-        let text = match &run {
-            Err(error) => error.to_string(),
-            Ok(Command::Run { given, .. }) => given.join(" "),
-            Ok(other) => panic!("{other:?}"),
-        };
-        assert!(!text.contains("hunter2"), "{text}");
-        let text = format!("{run:#?}{run:?}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-}
-
-#[test]
-fn what_was_given_is_told() {
-    let env = |name: &str| (name == "FLANNELD_IFACE").then(|| "eth0\n".to_owned());
-    let args = ["-v", "1", "-etcd-password=x"].map(str::to_owned);
-    let Ok(Command::Run { given, .. }) = parse(args, env) else {
-        panic!("not run");
-    };
-    assert_eq!(given, ["-v=1", "-etcd-password=***", r"-iface=eth0\n"]);
-}
-
-#[test]
-fn environment_counts_where_no_flag_is_given() {
-    let env = [
-        ("FLANNELD_ETCD_PREFIX", "/env"),
-        ("FLANNELD_IFACE", "eth0,eth1"),
-        ("FLANNELD_UDP_GSO", "false"),
-        ("FLANNELD_SUBNET_FILE", ""),
-        ("FLANNELD_V", "2"),
-        ("FLANNELD_VERSION", "true"),
-        ("FLANNELD_HELP", "true"),
-    ];
-    let (options, warnings) = with_env(&["-v=0"], &env);
-    assert_eq!(options.etcd.prefix, "/env");
-    assert_eq!(
-        options.interface.iface,
-        ["eth0,eth1"],
-        "no splitting at commas"
-    );
-    assert!(!options.udp_gso);
-    assert_eq!(
-        options.subnet_file,
-        PathBuf::from("/run/flannel/subnet.env")
-    );
-    assert_eq!(options.verbosity, 0);
-    assert_eq!(warnings, Vec::<String>::new());
-}
-
-#[test]
-fn every_variable_gives_the_same_options_as_its_flag() {
-    use table::Kind::{Bool, Int, Repeated, Text};
-    for flag in &table::TABLE {
-        if matches!(flag.name, "version" | "help") {
-            continue;
-        }
-        let value = match (flag.name, flag.kind) {
-            ("etcd-endpoints", _) => "https://etcd:2379",
-            ("iface-can-reach" | "public-ip" | "healthz-ip", _) => "192.0.2.7",
-            ("public-ipv6", _) => "2001:db8::7",
-            ("subnets-file", _) => "/peers.toml",
-            ("engine", _) => "ring",
-            ("admit", _) => "loose",
-            ("tunnel-gso", _) => "off",
-            (_, Bool) if flag.is_default("true") => "false",
-            (_, Bool) => "true",
-            (_, Int) => "7",
-            (_, Text | Repeated) => "/some/thing",
-        };
-        let variable = flag.name.to_ascii_uppercase().replace('-', "_");
-        let variable = format!("FLANNELD_{variable}");
-        let by_flag = run(&[&format!("-{}={value}", flag.name)]);
-        let by_variable = parse([], |name| (name == variable).then(|| value.to_owned()));
-        assert_eq!(by_variable, by_flag);
-        match (flag.status, by_flag) {
-            (table::Status::Later, by_flag) => assert!(by_flag.is_err(), "{variable}"),
-            (
-                status,
-                Ok(Command::Run {
-                    options: set,
-                    given,
-                    warnings,
-                }),
-            ) => {
-                assert_eq!(given.len(), 1, "{variable}");
-                let without_effect = matches!(status, table::Status::NoEffect(_));
-                assert_eq!(*set == options(&[]), without_effect, "{variable}");
-                assert_eq!(warnings.len(), usize::from(without_effect), "{variable}");
-            }
-            (_, other) => panic!("{variable}: {other:?}"),
-        }
-    }
-}
-
-#[test]
-fn bad_values_in_the_environment_are_ignored_with_a_warning() {
-    let (given, warnings) = with_env(
-        &[],
-        &[
-            ("FLANNELD_TSO", "maybe"),
-            ("FLANNELD_SUBNET_LEASE_RENEW_MARGIN", "1h"),
-        ],
-    );
-    assert_eq!(given, options(&[]));
-    assert_eq!(
-        warnings,
-        [
-            r#"FLANNELD_SUBNET_LEASE_RENEW_MARGIN="1h" is ignored: must be an integer; using the default "60""#,
-            r#"FLANNELD_TSO="maybe" is ignored: must be true or false; using the default "true""#,
-        ]
-    );
-}
-
-#[test]
-fn version_and_help() {
-    assert_eq!(run(&["-version"]), Ok(Command::Version));
-    assert_eq!(options(&["-version=false"]), options(&[]));
-    for arg in ["-h", "-help", "--help"] {
-        let Ok(Command::Help(text)) = run(&[arg]) else {
-            panic!("{arg}");
-        };
-        assert!(text.contains("  -etcd-endpoints string\n"), "{text}");
-        assert!(text.contains("not there yet: kube-subnet-mgr\n"), "{text}");
-        assert!(text.contains("no effect: kube-api-url, "), "{text}");
     }
 }
 
@@ -502,28 +269,6 @@ fn every_default_keeps_its_own_rules() {
             let arg = format!("-{}={}", flag.name, flag.default);
             assert_eq!(options(&[&arg]), options(&[]), "{arg}");
         }
-    }
-}
-
-#[test]
-fn integers_are_gos() {
-    for (text, number) in [
-        ("60", Some(60)),
-        ("+7", Some(7)),
-        ("-7", Some(-7)),
-        ("010", Some(8)),
-        ("0", Some(0)),
-        ("0x1F", Some(31)),
-        ("0b11", Some(3)),
-        ("0o17", Some(15)),
-        ("", None),
-        ("-", None),
-        ("--1", None),
-        ("09", None),
-        ("1.0", None),
-        ("99999999999999999999", None),
-    ] {
-        assert_eq!(syntax::parse_int(text), number, "{text:?}");
     }
 }
 

@@ -60,6 +60,8 @@ impl Default for Timing {
 /// The subnet manager on etcd.
 pub struct EtcdSubnets {
     store: Store,
+    /// How etcdctl is called for the same servers, for hints.
+    etcdctl: String,
 }
 
 impl EtcdSubnets {
@@ -68,6 +70,7 @@ impl EtcdSubnets {
     pub fn new(options: &EtcdOptions, timing: Timing) -> Result<EtcdSubnets, SubnetError> {
         Ok(EtcdSubnets {
             store: Store::new(options, timing)?,
+            etcdctl: options.etcdctl(),
         })
     }
 }
@@ -76,7 +79,10 @@ impl SubnetManager for EtcdSubnets {
     async fn network_config(&self) -> Result<String, SubnetError> {
         let key = self.store.config_key();
         match self.store.config().await {
-            None => Err(SubnetError::NoConfig { key }),
+            None => {
+                let etcdctl = self.etcdctl.clone();
+                Err(SubnetError::NoConfig { key, etcdctl })
+            }
             Some(value) => String::from_utf8(value).map_err(|_| SubnetError::ConfigNotText { key }),
         }
     }

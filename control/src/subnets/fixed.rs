@@ -30,6 +30,8 @@ mod poll;
 
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
+use crate::host::iface::{Local, first_local};
+use crate::host::netlink::Netlink;
 use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
 use file::Format;
@@ -127,7 +129,10 @@ impl SubnetManager for FixedSubnets {
             if let Some(lease) = peers.lease_of(attrs) {
                 return Ok(lease.clone());
             }
-            let missing = peers.missing(attrs);
+            let missing = match own_other(&peers).await {
+                Some(local) => peers.elsewhere(attrs, &local),
+                None => peers.missing(attrs),
+            };
             if missing != last {
                 warn!("{path} holds {missing}; waiting for it");
                 last = missing;
@@ -152,6 +157,14 @@ impl SubnetManager for FixedSubnets {
             () = send_changes(Follow(self.state.clone()), own, &events) => {}
         }
     }
+}
+
+/// An address of this host that the file has a lease for, though it has none for the one that
+/// was chosen.
+async fn own_other(peers: &Peers) -> Option<Local> {
+    let addrs = peers.leases().iter().map(|lease| lease.attrs.identity());
+    let netlink = Netlink::connect().ok()?;
+    first_local(&netlink, addrs).await.ok().flatten()
 }
 
 /// Send all other leases, then what changes about them, until nobody listens.

@@ -3,6 +3,7 @@ use crate::log::Log;
 use crate::{FRESH, config, node, previously, soon};
 use futures::future::join_all;
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use weft_control::config::NetworkConfig;
 use weft_control::lease::LeaseAttrs;
@@ -11,11 +12,18 @@ use weft_control::subnets::{SubnetError, SubnetManager, wait_for_config};
 #[tokio::test]
 async fn u1_no_config_key_is_an_error() {
     let etcd = Etcd::start().await;
-    let error = etcd.subnets().await.network_config().await.unwrap_err();
-    let key = format!("{PREFIX}/config");
-    assert_eq!(error, SubnetError::NoConfig { key: key.clone() });
+    let subnets = etcd.subnets().await;
+    let error = subnets.network_config().await.unwrap_err();
+    assert!(matches!(error, SubnetError::NoConfig { .. }), "{error:?}");
     let message = error.to_string();
-    assert!(message.starts_with(&format!("no network config in etcd: key {key} not found")));
+    let begin = format!("no network config in etcd: key {PREFIX}/config not found");
+    assert!(message.starts_with(&begin), "{message}");
+    // The command that it shows does what it says.
+    let (_, command) = message.split_once("store one with: ").unwrap();
+    let shell = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(shell.status.success(), "{shell:?}");
+    let stored = subnets.network_config().await.unwrap();
+    assert!(NetworkConfig::parse(&stored).is_ok(), "{stored}");
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! A real etcd on loopback, and a way to cut it off.
 
+use crate::place::{CLIENT_PORT, PEER_PORT, memory_dir, own_address};
 use etcd_client::Client;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::TcpListener as StdListener;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,24 +21,22 @@ pub(crate) const PREFIX: &str = "/coreos.com/network";
 pub(crate) struct Etcd {
     process: Option<Child>,
     data: TempDir,
-    client_port: u16,
-    peer_port: u16,
+    address: Ipv4Addr,
 }
 
 impl Etcd {
     pub(crate) async fn start() -> Etcd {
         let mut etcd = Etcd {
             process: None,
-            data: TempDir::new().unwrap(),
-            client_port: free_port(),
-            peer_port: free_port(),
+            data: memory_dir(),
+            address: own_address(),
         };
         etcd.resume().await;
         etcd
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        format!("http://{}:{CLIENT_PORT}", self.address)
     }
 
     /// Kill the server; its data stays.
@@ -51,7 +50,7 @@ impl Etcd {
     /// Start it again, and wait until it answers.
     pub(crate) async fn resume(&mut self) {
         self.launch();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + crate::PATIENCE;
         while !self.answers().await {
             if Instant::now() > deadline {
                 panic!("etcd does not answer: {}", self.log());
@@ -63,13 +62,13 @@ impl Etcd {
     /// Start it again with nothing in it.
     pub(crate) async fn replace(&mut self) {
         self.stop();
-        self.data = TempDir::new().unwrap();
+        self.data = memory_dir();
         self.resume().await;
     }
 
     fn launch(&mut self) {
         let client = self.endpoint();
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = format!("http://{}:{PEER_PORT}", self.address);
         let log = File::create(self.data.path().join("log")).unwrap();
         let process = Command::new("etcd")
             .arg("--data-dir")
@@ -160,7 +159,7 @@ impl Etcd {
 
     /// How many requests of each gRPC method the server has taken so far.
     pub(crate) async fn requests(&self) -> BTreeMap<String, u64> {
-        let mut server = TcpStream::connect(("127.0.0.1", self.client_port))
+        let mut server = TcpStream::connect((self.address, CLIENT_PORT))
             .await
             .unwrap();
         let request = b"GET /metrics HTTP/1.0\r\n\r\n";
@@ -193,13 +192,13 @@ impl Drop for Etcd {
     }
 }
 
-/// Intervals short enough for tests.
+/// Intervals short enough for tests, and long enough for a busy machine.
 pub(crate) fn timing() -> Timing {
     Timing {
         lease_ttl: Duration::from_secs(86_400),
         renew_retry: Duration::from_millis(200),
-        request_timeout: Duration::from_secs(1),
-        keep_alive: Duration::from_secs(1),
+        request_timeout: Duration::from_secs(3),
+        keep_alive: Duration::from_secs(2),
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(200),
     }
@@ -216,12 +215,6 @@ pub(crate) fn options(endpoints: &[String]) -> EtcdOptions {
         prefix: PREFIX.to_owned(),
         ..EtcdOptions::default()
     }
-}
-
-/// A port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    let listener = StdListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// What a proxy does with connections.
@@ -254,7 +247,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mode = watch::Sender::new(Mode::Pass);
-        let (modes, server) = (mode.clone(), etcd.client_port);
+        let (modes, server) = (mode.clone(), etcd.address);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(pass(client, server, modes.clone()));
@@ -276,7 +269,7 @@ impl Proxy {
     }
 }
 
-async fn pass(client: TcpStream, server: u16, mode: watch::Sender<Mode>) {
+async fn pass(client: TcpStream, server: Ipv4Addr, mode: watch::Sender<Mode>) {
     let mut modes = mode.subscribe();
     let at = *modes.borrow_and_update();
     match at {
@@ -284,7 +277,7 @@ async fn pass(client: TcpStream, server: u16, mode: watch::Sender<Mode>) {
         Mode::Hang => return std::future::pending().await,
         Mode::Pass | Mode::LoseWrite => {}
     }
-    let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
+    let Ok(server) = TcpStream::connect((server, CLIENT_PORT)).await else {
         return;
     };
     // Kept here so that `Hang` leaves them open.

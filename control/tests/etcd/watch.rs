@@ -1,6 +1,6 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
 use crate::{QUIET, config, node, previously, soon};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -196,10 +196,8 @@ async fn u9_a_blocked_receiver_does_not_hold_up_the_end() {
         lease(&subnets, n).await;
     }
     tokio::time::sleep(QUIET).await;
-    let asked = Instant::now();
     watcher.task.abort();
     assert!(soon("end", watcher.task).await.unwrap_err().is_cancelled());
-    assert!(asked.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]

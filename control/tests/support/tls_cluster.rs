@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 use crate::pki::{Pair, Pki};
+use crate::place::{CLIENT_PORT, PEER_PORT};
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,11 @@ pub(crate) const USER: (&str, &str) = ("weft", "7-warp-threads");
 const ROOT: (&str, &str) = ("root", "root-of-all");
 
 /// How long the cluster may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// Where a member runs.
+/// Where a member runs. No two are at the same address.
 pub(crate) struct Place {
     pub(crate) address: IpAddr,
-    pub(crate) client_port: u16,
-    pub(crate) peer_port: u16,
     /// Makes the command for a program at this place.
     pub(crate) command: Box<dyn Fn(&str) -> Command + Send>,
 }
@@ -63,7 +62,11 @@ impl TlsCluster {
     pub(crate) fn start(dir: &Path, places: Vec<Place>, demands: Demands) -> TlsCluster {
         let pki = Pki::new(dir, "etcd-ca");
         let member = |(i, place): (usize, Place)| Member {
-            pair: pki.server(&format!("member{i}"), &[place.address.to_string()]),
+            // etcd checks where a peer's connection comes from, too: on loopback from there.
+            pair: pki.server(
+                &format!("member{i}"),
+                &[place.address.to_string(), "127.0.0.1".to_owned()],
+            ),
             place,
             process: None,
         };
@@ -77,6 +80,11 @@ impl TlsCluster {
         };
         cluster.resume_all();
         cluster
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Member> {
+        let members = self.members.iter();
+        members.filter(|member| member.process.is_some())
     }
 
     /// URLs of all members.
@@ -104,15 +112,23 @@ impl TlsCluster {
         self.ctl(&["user", "add", &format!("{name}:{password}")]);
     }
 
-    /// Kill a member; its data stays.
+    /// Kill a member; its data stays. If the others are still enough, wait until they have a
+    /// leader: what they are asked while they believe in a dead one is lost.
     pub(crate) fn stop(&mut self, i: usize) {
+        self.kill(i);
+        if 2 * self.running().count() > self.members.len() {
+            self.await_health();
+        }
+    }
+
+    fn kill(&mut self, i: usize) {
         if let Some(mut process) = self.members[i].process.take() {
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 
-    /// Start a member again, and wait until the whole cluster answers.
+    /// Start a member again, and wait until all that run answer.
     pub(crate) fn resume(&mut self, i: usize) {
         self.launch(i);
         self.await_health();
@@ -121,7 +137,7 @@ impl TlsCluster {
     /// Kill all members; their data stays.
     pub(crate) fn stop_all(&mut self) {
         for i in 0..self.members.len() {
-            self.stop(i);
+            self.kill(i);
         }
     }
 
@@ -165,9 +181,13 @@ impl TlsCluster {
     }
 
     fn try_ctl(&self, words: &[&str]) -> Result<String, String> {
+        self.try_ctl_at(&self.endpoints(), words)
+    }
+
+    fn try_ctl_at(&self, endpoints: &[String], words: &[&str]) -> Result<String, String> {
         let mut command = (self.members[0].place.command)("etcdctl");
         command.env("ETCDCTL_API", "3");
-        command.args(["--endpoints", &self.endpoints().join(",")]);
+        command.args(["--endpoints", &endpoints.join(",")]);
         command.arg("--cacert").arg(self.pki.ca());
         command.arg("--cert").arg(&self.pair.cert);
         command.arg("--key").arg(&self.pair.key);
@@ -213,6 +233,8 @@ impl TlsCluster {
             command.args(["--auth-token-ttl", &seconds.to_string()]);
         }
         command.args(["--bcrypt-cost", "4"]);
+        // Twice etcd's own, so that a busy machine is not taken for a dead leader.
+        command.args(["--heartbeat-interval", "200", "--election-timeout", "2000"]);
         // The tests ask for signs of life more often than etcd likes.
         command.args(["--grpc-keepalive-min-time", "100ms"]);
         // etcd 3.4 refuses to start on arm64 without being told to.
@@ -229,9 +251,12 @@ impl TlsCluster {
         }
     }
 
+    /// Wait until each member that runs answers, and so has a leader.
     fn await_health(&self) {
         let deadline = Instant::now() + START_LIMIT;
-        while let Err(complaint) = self.try_ctl(&["endpoint", "health"]) {
+        let running = self.running().map(|member| client_url(&member.place));
+        let running: Vec<String> = running.collect();
+        while let Err(complaint) = self.try_ctl_at(&running, &["endpoint", "health"]) {
             if Instant::now() > deadline {
                 let dir = self.dir.display();
                 panic!("the cluster does not get healthy (logs in {dir}): {complaint}");
@@ -248,9 +273,9 @@ impl Drop for TlsCluster {
 }
 
 fn client_url(place: &Place) -> String {
-    format!("https://{}:{}", place.address, place.client_port)
+    format!("https://{}:{CLIENT_PORT}", place.address)
 }
 
 fn peer_url(place: &Place) -> String {
-    format!("https://{}:{}", place.address, place.peer_port)
+    format!("https://{}:{PEER_PORT}", place.address)
 }

@@ -57,6 +57,8 @@ pub struct Admin {
 struct Keys {
     connection: Connection,
     prefix: String,
+    /// How etcdctl is called for the same servers, for hints.
+    etcdctl: String,
 }
 
 impl Admin {
@@ -67,7 +69,11 @@ impl Admin {
             .build()?;
         let prefix = normalised(&options.prefix);
         let connection = Connection::new(options, &prefix, Timing::default())?;
-        let keys = Keys { connection, prefix };
+        let keys = Keys {
+            connection,
+            prefix,
+            etcdctl: options.etcdctl(),
+        };
         Ok(Admin { runtime, keys })
     }
 
@@ -157,7 +163,8 @@ impl Keys {
         };
         let response = self.call("read the network config", read).await?;
         let Some(kv) = response.kvs().first() else {
-            return Ok(Err(SubnetError::NoConfig { key }.to_string()));
+            let etcdctl = self.etcdctl.clone();
+            return Ok(Err(SubnetError::NoConfig { key, etcdctl }.to_string()));
         };
         let text = String::from_utf8_lossy(kv.value());
         Ok(NetworkConfig::parse(&text).map_err(|error| error.to_string()))

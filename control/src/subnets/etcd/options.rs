@@ -14,6 +14,26 @@ impl EtcdOptions {
         self.ca_file.is_some() || (self.cert_file.is_some() && self.key_file.is_some())
     }
 
+    /// How etcdctl is called for the same servers. It asks for the password by itself.
+    pub(super) fn etcdctl(&self) -> String {
+        let mut words = format!("etcdctl --endpoints={}", self.endpoints.join(","));
+        let pair = self.cert_file.as_ref().zip(self.key_file.as_ref());
+        let files = [
+            ("cacert", self.ca_file.as_ref()),
+            ("cert", pair.map(|(cert, _)| cert)),
+            ("key", pair.map(|(_, key)| key)),
+        ];
+        for (flag, file) in files {
+            if let Some(file) = file {
+                words += &format!(" --{flag}={}", file.display());
+            }
+        }
+        if let Some((user, _)) = self.login() {
+            words += &format!(" --user={user}");
+        }
+        words
+    }
+
     /// What is given and does not count, one line each.
     pub(super) fn ignored(&self) -> Vec<&'static str> {
         let mut lines = Vec::new();
@@ -42,6 +62,25 @@ impl EtcdOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn etcdctl_is_called_for_the_same_servers_without_the_password() {
+        let mut options = EtcdOptions {
+            endpoints: vec!["https://a:2379".to_owned(), "https://b:2379".to_owned()],
+            ..EtcdOptions::default()
+        };
+        let bare = "etcdctl --endpoints=https://a:2379,https://b:2379";
+        assert_eq!(options.etcdctl(), bare);
+        options.ca_file = Some("/ca.pem".into());
+        options.cert_file = Some("/client.pem".into());
+        options.username = "weft".to_owned();
+        options.password = Secret::new("7-warp-threads");
+        let half = format!("{bare} --cacert=/ca.pem --user=weft");
+        assert_eq!(options.etcdctl(), half, "a certificate without its key");
+        options.key_file = Some("/client.key".into());
+        let whole = "--cacert=/ca.pem --cert=/client.pem --key=/client.key --user=weft";
+        assert_eq!(options.etcdctl(), format!("{bare} {whole}"));
+    }
 
     #[test]
     fn halves_do_not_count_and_are_named() {

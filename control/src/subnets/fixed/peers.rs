@@ -2,6 +2,7 @@
 
 use super::file::{Format, Part};
 use crate::config::{NetworkConfig, VxlanOptions};
+use crate::host::iface::Local;
 use crate::json::Object;
 use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose};
 use crate::text::{one_line, shown};
@@ -97,6 +98,16 @@ impl Peers {
         let taken: Vec<S> = self.leases.iter().filter_map(of).collect();
         let free = choose::candidates(&self.config, &taken, 1);
         free.first().map(S::to_string)
+    }
+
+    /// Why a node has no lease here, though it would have with another of its addresses.
+    pub(super) fn elsewhere(&self, attrs: &LeaseAttrs, local: &Local) -> String {
+        let Local { addr, name, choice } = local;
+        let address = attrs.identity();
+        format!(
+            "no lease for {address}, this node's address, but one for {addr}, which is on {name} \
+             of this node; start again with -iface={choice}, or add the other"
+        )
     }
 
     /// Why a node has no lease here, and what to add.

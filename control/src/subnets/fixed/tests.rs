@@ -1,5 +1,7 @@
 //! The file as a store, without a network.
 
+mod store;
+
 use super::peers::derived_mac;
 use super::*;
 use proptest::prelude::*;
@@ -204,6 +206,21 @@ fn u21_subnets_lie_inside_their_network() {
 }
 
 #[test]
+fn another_address_of_the_host_names_its_interface() {
+    let local = Local {
+        addr: "192.0.2.1".parse().unwrap(),
+        name: "eth1".to_owned(),
+        choice: "eth1".to_owned(),
+    };
+    let peers = toml(&file(&[1])).unwrap();
+    assert_eq!(
+        peers.elsewhere(&attrs(9), &local),
+        "no lease for 192.0.2.9, this node's address, but one for 192.0.2.1, which is on eth1 of \
+         this node; start again with -iface=eth1, or add the other"
+    );
+}
+
+#[test]
 fn the_entry_to_add_is_shown() {
     let shown = toml(&file(&[1])).unwrap().missing(&attrs(9));
     assert_eq!(
@@ -227,204 +244,6 @@ fn the_entry_to_add_is_shown() {
     let shown = Peers::parse(json, Format::Json).unwrap().missing(&attrs(9));
     let wanted = r#"add this to "leases": {"Subnet":"10.5.1.0/24","PublicIP":"192.0.2.9"}"#;
     assert!(shown.ends_with(wanted), "{shown}");
-}
-
-fn look_until_settled(poller: &mut Poller) {
-    poller.look();
-    poller.look();
-}
-
-fn leases(poller: &Poller) -> Option<usize> {
-    poller
-        .state()
-        .peers
-        .as_ref()
-        .map(|peers| peers.leases().len())
-}
-
-#[test]
-fn changes_count_once_they_hold_still_and_bad_ones_never() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("peers.toml");
-    let mut poller = Poller::new(path.clone(), Format::Toml);
-    assert_eq!(leases(&poller), None);
-    let problem = |poller: &Poller| poller.state().problem.clone().unwrap_or_default();
-    assert!(problem(&poller).contains("peers.toml: cannot be read"));
-
-    fs::write(&path, file(&[1, 2])).unwrap();
-    look_until_settled(&mut poller);
-    assert_eq!(leases(&poller), Some(2));
-    assert_eq!(problem(&poller), "");
-
-    // An editor in the middle of writing: valid, but not all of it.
-    fs::write(&path, file(&[1])).unwrap();
-    assert!(!poller.look());
-    fs::write(&path, file(&[1, 2, 3])).unwrap();
-    look_until_settled(&mut poller);
-    assert_eq!(leases(&poller), Some(3));
-
-    for (bad, words) in [("[config", "line 1"), ("", "config"), ("\u{0}", "line 1")] {
-        fs::write(&path, bad).unwrap();
-        look_until_settled(&mut poller);
-        assert_eq!(leases(&poller), Some(3), "{bad:?}");
-        assert!(
-            problem(&poller).contains(words),
-            "{bad:?}: {}",
-            problem(&poller)
-        );
-    }
-    fs::write(&path, b"\xff").unwrap();
-    look_until_settled(&mut poller);
-    assert!(problem(&poller).ends_with("is not UTF-8 text"));
-    fs::remove_file(&path).unwrap();
-    look_until_settled(&mut poller);
-    assert!(problem(&poller).contains("cannot be read"));
-    fs::create_dir(&path).unwrap();
-    look_until_settled(&mut poller);
-    assert!(problem(&poller).ends_with("is not a file"));
-    assert_eq!(leases(&poller), Some(3));
-
-    // Renamed into place, as editors do.
-    fs::remove_dir(&path).unwrap();
-    fs::write(dir.path().join("new"), file(&[2])).unwrap();
-    fs::rename(dir.path().join("new"), &path).unwrap();
-    look_until_settled(&mut poller);
-    assert_eq!(
-        (leases(&poller), problem(&poller)),
-        (Some(1), String::new())
-    );
-    assert!(!poller.look(), "nothing new");
-}
-
-/// A file and its manager.
-struct Store {
-    dir: TempDir,
-    manager: FixedSubnets,
-}
-
-impl Store {
-    fn of(text: &str) -> Store {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("peers.toml"), text).unwrap();
-        let manager = FixedSubnets::new(dir.path().join("peers.toml")).unwrap();
-        Store { dir, manager }
-    }
-
-    fn write(&self, text: &str) {
-        fs::write(self.dir.path().join("peers.toml"), text).unwrap();
-    }
-
-    async fn acquire(&self, n: u8) -> Lease {
-        let config = self.manager.network_config().await.unwrap();
-        let config = NetworkConfig::parse(&config).unwrap();
-        let previous = Previous::default();
-        self.manager
-            .acquire(&config, &attrs(n), &previous)
-            .await
-            .unwrap()
-    }
-}
-
-fn run<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.unwrap().block_on(async {
-        tokio::time::timeout(6 * NEWS, test).await.unwrap();
-    });
-}
-
-#[test]
-fn a_node_waits_for_its_entry() {
-    run(async {
-        let store = Store::of(&file(&[1]));
-        assert_eq!(store.acquire(1).await.key().to_string(), "10.5.1.0-24");
-        let add = async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            store.write(&file(&[1, 2]));
-        };
-        let (lease, ()) = tokio::join!(store.acquire(2), add);
-        assert_eq!(lease.key().to_string(), "10.5.2.0-24");
-        assert_eq!(lease.expires, None);
-        assert_eq!(
-            lease.attrs.vxlan_data().unwrap().vtep_mac,
-            [0x0e, 0, 192, 0, 2, 2]
-        );
-    });
-}
-
-#[test]
-fn a_lease_ends_when_its_entry_goes_or_changes() {
-    run(async {
-        let taken = file(&[2]) + "[[leases]]\nSubnet = \"10.5.1.0/24\"\nPublicIP = \"192.0.2.3\"\n";
-        let other_mac = file(&[1]) + "BackendData.VtepMAC = \"0e:00:00:00:00:01\"\n";
-        let by = "192.0.2.3".parse().unwrap();
-        for (after, end) in [
-            (file(&[2]), LeaseEnd::Revoked),
-            (other_mac, LeaseEnd::Revoked),
-            (taken, LeaseEnd::Taken { by }),
-        ] {
-            let store = Store::of(&file(&[1, 2]));
-            let lease = store.acquire(1).await;
-            let mut keep = Box::pin(store.manager.keep(lease, Duration::ZERO));
-            for unimportant in ["[config", &file(&[1, 3])] {
-                store.write(unimportant);
-                let pause = tokio::time::timeout(4 * poll::PERIOD, &mut keep);
-                assert!(pause.await.is_err(), "{unimportant}");
-            }
-            store.write(&after);
-            assert_eq!(keep.await, end, "{after}");
-        }
-    });
-}
-
-#[test]
-fn u13_the_watch_tells_of_others_only_and_of_every_change() {
-    run(async {
-        let store = Store::of(&file(&[1, 2]));
-        let own = store.acquire(1).await;
-        let (sender, mut events) = mpsc::channel(8);
-        let follow = store.manager.watch(&own, sender);
-        let test = async {
-            let subnets = |leases: &[Lease]| -> Vec<String> {
-                leases.iter().map(|lease| lease.key().to_string()).collect()
-            };
-            match events.recv().await.unwrap() {
-                LeaseEvent::Snapshot(leases) => assert_eq!(subnets(&leases), ["10.5.2.0-24"]),
-                other => panic!("{other:?}"),
-            }
-            store.write(&file(&[1, 2, 3]));
-            match events.recv().await.unwrap() {
-                LeaseEvent::Put(lease) => assert_eq!(subnets(&[lease]), ["10.5.3.0-24"]),
-                other => panic!("{other:?}"),
-            }
-            store.write("nonsense");
-            tokio::time::sleep(4 * poll::PERIOD).await;
-            assert!(events.try_recv().is_err(), "a broken file removes nobody");
-            store.write(&file(&[1, 3]).replace("192.0.2.3", "192.0.2.33"));
-            let gone = "10.5.2.0-24".parse().unwrap();
-            assert_eq!(events.recv().await, Some(LeaseEvent::Delete(gone)));
-            match events.recv().await.unwrap() {
-                LeaseEvent::Put(lease) => {
-                    assert_eq!(lease.attrs.identity().to_string(), "192.0.2.33");
-                }
-                other => panic!("{other:?}"),
-            }
-            drop(events);
-        };
-        tokio::join!(follow, test);
-    });
-}
-
-#[test]
-fn a_name_without_format_is_refused() {
-    run(async {
-        let error = FixedSubnets::new(Path::new("/etc/peers.yaml").into())
-            .err()
-            .unwrap();
-        let text = "/etc/peers.yaml: the name of a subnets file must end in .toml or .json";
-        assert_eq!(error.to_string(), text);
-    });
 }
 
 proptest! {

@@ -1,0 +1,125 @@
+//! Variables in place of flags, and what is repeated of both.
+
+use super::*;
+
+#[test]
+fn a_password_is_never_repeated() {
+    let env = |name: &str| (name == "FLANNELD_ETCD_PASSWORD").then(|| "hunter2".to_owned());
+    for run in [
+        run(&["-etcd-password=hunter2", "-iface=a b"]),
+        run(&["-etcd-password", "hunter2", "-etcd-keyfile=/key"]),
+        run(&["-etcd-endpoints=http://root:hunter2@10.0.0.1:2379"]),
+        parse([], env),
+        parse(["-v=x".to_owned()], env),
+    ] {
+        let text = match &run {
+            Err(error) => error.to_string(),
+            Ok(Command::Run { given, .. }) => given.join(" "),
+            Ok(other) => panic!("{other:?}"),
+        };
+        assert!(!text.contains("hunter2"), "{text}");
+        let text = format!("{run:#?}{run:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn what_was_given_is_told() {
+    let env = |name: &str| (name == "FLANNELD_IFACE").then(|| "eth0\n".to_owned());
+    let args = ["-v", "1", "-etcd-password=x"].map(str::to_owned);
+    let Ok(Command::Run { given, .. }) = parse(args, env) else {
+        panic!("not run");
+    };
+    assert_eq!(given, ["-v=1", "-etcd-password=***", r"-iface=eth0\n"]);
+}
+
+#[test]
+fn environment_counts_where_no_flag_is_given() {
+    let env = [
+        ("FLANNELD_ETCD_PREFIX", "/env"),
+        ("FLANNELD_IFACE", "eth0,eth1"),
+        ("FLANNELD_UDP_GSO", "false"),
+        ("FLANNELD_SUBNET_FILE", ""),
+        ("FLANNELD_V", "2"),
+        ("FLANNELD_VERSION", "true"),
+        ("FLANNELD_HELP", "true"),
+    ];
+    let (options, warnings) = with_env(&["-v=0"], &env);
+    assert_eq!(options.etcd.prefix, "/env");
+    assert_eq!(
+        options.interface.iface,
+        ["eth0,eth1"],
+        "no splitting at commas"
+    );
+    assert!(!options.udp_gso);
+    assert_eq!(
+        options.subnet_file,
+        PathBuf::from("/run/flannel/subnet.env")
+    );
+    assert_eq!(options.verbosity, 0);
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_variable_gives_the_same_options_as_its_flag() {
+    use table::Kind::{Bool, Int, Repeated, Text};
+    for flag in &table::TABLE {
+        if matches!(flag.name, "version" | "help") {
+            continue;
+        }
+        let value = match (flag.name, flag.kind) {
+            ("etcd-endpoints", _) => "https://etcd:2379",
+            ("iface-can-reach" | "public-ip" | "healthz-ip", _) => "192.0.2.7",
+            ("public-ipv6", _) => "2001:db8::7",
+            ("subnets-file", _) => "/peers.toml",
+            ("engine", _) => "ring",
+            ("admit", _) => "loose",
+            ("tunnel-gso", _) => "off",
+            (_, Bool) if flag.is_default("true") => "false",
+            (_, Bool) => "true",
+            (_, Int) => "7",
+            (_, Text | Repeated) => "/some/thing",
+        };
+        let variable = flag.name.to_ascii_uppercase().replace('-', "_");
+        let variable = format!("FLANNELD_{variable}");
+        let by_flag = run(&[&format!("-{}={value}", flag.name)]);
+        let by_variable = parse([], |name| (name == variable).then(|| value.to_owned()));
+        assert_eq!(by_variable, by_flag);
+        match (flag.status, by_flag) {
+            (table::Status::Later, by_flag) => assert!(by_flag.is_err(), "{variable}"),
+            (
+                status,
+                Ok(Command::Run {
+                    options: set,
+                    given,
+                    warnings,
+                }),
+            ) => {
+                assert_eq!(given.len(), 1, "{variable}");
+                let without_effect = matches!(status, table::Status::NoEffect(_));
+                assert_eq!(*set == options(&[]), without_effect, "{variable}");
+                assert_eq!(warnings.len(), usize::from(without_effect), "{variable}");
+            }
+            (_, other) => panic!("{variable}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn bad_values_in_the_environment_are_ignored_with_a_warning() {
+    let (given, warnings) = with_env(
+        &[],
+        &[
+            ("FLANNELD_TSO", "maybe"),
+            ("FLANNELD_SUBNET_LEASE_RENEW_MARGIN", "1h"),
+        ],
+    );
+    assert_eq!(given, options(&[]));
+    assert_eq!(
+        warnings,
+        [
+            r#"FLANNELD_SUBNET_LEASE_RENEW_MARGIN="1h" is ignored: must be an integer; using the default "60""#,
+            r#"FLANNELD_TSO="maybe" is ignored: must be true or false; using the default "true""#,
+        ]
+    );
+}
