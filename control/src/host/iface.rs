@@ -193,7 +193,7 @@ impl Host<'_> {
                 link
             }
             (Some([link, ..]), _) | (_, Some([link, ..])) => link,
-            _ => return Err(IfaceError::NoDefaultRoute("IPv4")),
+            _ => return Err(self.no_default_route(false)),
         };
         self.underlay(link, &[]).map_err(IfaceError::Unfit)
     }
@@ -208,7 +208,7 @@ impl Host<'_> {
         });
         routes.sort_by_key(|route| route.metric);
         if routes.is_empty() {
-            return Err(IfaceError::NoDefaultRoute(family));
+            return Err(self.no_default_route(v6));
         }
         let links = routes.iter().filter_map(|route| self.link(route.index?));
         let links: Vec<&Link> = links.collect();
@@ -216,6 +216,17 @@ impl Host<'_> {
             true => Err(IfaceError::DefaultRouteWithoutInterface(family)),
             false => Ok(links),
         }
+    }
+
+    fn no_default_route(&self, v6: bool) -> IfaceError {
+        let has = |link: &&Link| self.usable(link).iter().any(|addr| addr.is_ipv6() == v6);
+        let links = self.links.iter().filter(|link| !is_tunnel(link));
+        let names: Vec<&str> = links.filter(has).map(|link| link.name.as_str()).collect();
+        let names = match names.is_empty() {
+            true => "there is none".to_owned(),
+            false => names.join(", "),
+        };
+        IfaceError::NoDefaultRoute(family(v6), names)
     }
 
     fn link(&self, index: u32) -> Option<&Link> {

@@ -20,8 +20,10 @@ pub enum IfaceError {
     )]
     TwoInterfaces(String, String, String, String),
     /// Nothing was given and there is no default route.
-    #[error("there is no {0} default route to take the interface from; name one with -iface")]
-    NoDefaultRoute(&'static str),
+    #[error(
+        "there is no {0} default route to take the interface from; name one with -iface, of those with such addresses: {1}"
+    )]
+    NoDefaultRoute(&'static str, String),
     /// The default route names an interface that is gone or names none.
     #[error("the {0} default route names no interface; name one with -iface")]
     DefaultRouteWithoutInterface(&'static str),

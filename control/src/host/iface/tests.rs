@@ -278,6 +278,7 @@ fn the_default_route_names_the_interface() {
         run("route del default");
         let error = chosen(&netlink, &none, V4).await;
         assert!(error.contains("no IPv4 default route"), "{error}");
+        assert!(error.ends_with("such addresses: eth0, dummy0"), "{error}");
         assert_eq!(chosen(&netlink, &none, V6).await, "eth0 2001:db8:1::10");
     });
 }
