@@ -20,6 +20,7 @@ mod family;
 mod host_gw;
 mod mtu;
 mod peers;
+mod takeover;
 mod trouble;
 mod tunnel;
 mod udp;
@@ -78,6 +79,18 @@ pub enum BackendError {
         "{0} was replaced by a kernel VXLAN device; stop the flanneld that made it, or this agent"
     )]
     Displaced(String),
+    /// flanneld's device cannot be replaced, as others would go on holding its port.
+    #[error(
+        "{device} cannot be taken over: the kernel VXLAN device {other} has UDP port {port}, too, which weft cannot share; give one of the two networks another Backend.Port or, if {other} is a left-over, remove it: ip link del {other}"
+    )]
+    PortShared {
+        /// The kernel device of our name.
+        device: String,
+        /// One of the others.
+        other: String,
+        /// The port of both.
+        port: u16,
+    },
     /// The device cannot be had.
     #[error(transparent)]
     Device(#[from] OpenError),
@@ -182,33 +195,20 @@ impl Prepared {
         lease: &Lease,
         previous: &Previous,
     ) -> Result<Backend, BackendError> {
-        let mut carriers = Vec::new();
+        let mut carriers: Vec<Carrier> = Vec::new();
         for prepared in self.carriers {
-            let family = prepared.peers.family;
-            let missing = || BackendError::NoSubnet(family);
-            let network = family.network(config).ok_or_else(missing)?;
-            let subnet = family.subnet(lease).ok_or_else(missing)?;
-            let tunnel = match prepared.tunnel {
-                Some(tunnel) => {
-                    // A subnets file may state another MAC, and then peers send to that.
-                    let data = family.vxlan_data(&lease.attrs);
-                    let overlay = Overlay {
-                        local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac),
-                        ..overlay(config, &self.host.options, lease)
-                    };
-                    let earlier = family.earlier(previous).unwrap_or(network);
-                    let networks = [network, earlier];
-                    let place = Place { networks, subnet };
-                    Some(tunnel.start(&self.host, overlay, place).await?)
+            match prepared.start(&self.host, config, lease, previous).await {
+                Ok(carrier) => carriers.push(carrier),
+                Err(error) => {
+                    for tunnel in carriers.into_iter().filter_map(|c| c.tunnel) {
+                        tunnel.withdraw(&self.host).await;
+                    }
+                    return Err(error);
                 }
-                None => None,
-            };
-            let subnet_len = family.subnet_len(config);
-            carriers.push(Carrier {
-                peers: Peers::new(prepared.peers, subnet),
-                tunnel,
-                direct: DirectRoutes::new(prepared.direct, network, subnet_len),
-            });
+            }
+        }
+        for tunnel in carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
+            tunnel.confirm(&self.host).await;
         }
         let carried = |family: &Family| carriers.iter().any(|c| c.peers.family() == *family);
         for family in Family::of(config).filter(|family| !carried(family)) {
@@ -219,6 +219,42 @@ impl Prepared {
             mtu: self.mtu,
             carriers,
             listed: false,
+        })
+    }
+}
+
+impl PreparedCarrier {
+    async fn start(
+        self,
+        host: &Host,
+        config: &NetworkConfig,
+        lease: &Lease,
+        previous: &Previous,
+    ) -> Result<Carrier, BackendError> {
+        let family = self.peers.family;
+        let missing = || BackendError::NoSubnet(family);
+        let network = family.network(config).ok_or_else(missing)?;
+        let subnet = family.subnet(lease).ok_or_else(missing)?;
+        let tunnel = match self.tunnel {
+            Some(tunnel) => {
+                // A subnets file may state another MAC, and then peers send to that.
+                let data = family.vxlan_data(&lease.attrs);
+                let overlay = Overlay {
+                    local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac),
+                    ..overlay(config, &host.options, lease)
+                };
+                let earlier = family.earlier(previous).unwrap_or(network);
+                let networks = [network, earlier];
+                let place = Place { networks, subnet };
+                Some(tunnel.start(host, overlay, place).await?)
+            }
+            None => None,
+        };
+        let subnet_len = family.subnet_len(config);
+        Ok(Carrier {
+            peers: Peers::new(self.peers, subnet),
+            tunnel,
+            direct: DirectRoutes::new(self.direct, network, subnet_len),
         })
     }
 }

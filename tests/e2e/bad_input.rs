@@ -39,7 +39,7 @@ fn await_complaint(log: &Path, before: usize, words: &[&str]) {
 
 /// Run an agent on node 1 to its end, under the command `wrapper` if it is not empty; how it
 /// ended, and its log.
-fn run_to_the_end(lab: &Lab, etcd: &Etcd, wrapper: &[&str]) -> (ExitStatus, PathBuf) {
+pub(crate) fn run_to_the_end(lab: &Lab, etcd: &Etcd, wrapper: &[&str]) -> (ExitStatus, PathBuf) {
     let dir = lab.dir().join("once");
     std::fs::create_dir_all(&dir).unwrap();
     let binary = weft();
@@ -61,7 +61,7 @@ fn run_to_the_end(lab: &Lab, etcd: &Etcd, wrapper: &[&str]) -> (ExitStatus, Path
 }
 
 /// Expect an agent that failed with one line that contains all of `words`.
-fn assert_refuses((status, log): (ExitStatus, PathBuf), words: &[&str]) {
+pub(crate) fn assert_refuses((status, log): (ExitStatus, PathBuf), words: &[&str]) {
     let text = std::fs::read_to_string(&log).unwrap();
     assert_eq!(status.code(), Some(1), "{text}");
     let errors = lines_with(&log, &[" ERROR "]);

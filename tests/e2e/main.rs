@@ -30,6 +30,7 @@ mod pods;
 mod probe;
 mod runtime;
 mod secure_etcd;
+mod takeover;
 #[path = "../../control/tests/support/tls_cluster.rs"]
 mod tls_cluster;
 mod together;

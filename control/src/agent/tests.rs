@@ -1,6 +1,7 @@
 //! Starting a node in a network namespace of its own, with leases from memory.
 
 mod blackhole;
+mod takeover;
 
 use super::*;
 use crate::flags::{self, Command};
@@ -16,6 +17,8 @@ use tempfile::TempDir;
 /// Gives out one subnet and remembers what it was asked.
 struct Leases {
     backend: &'static str,
+    /// Further keys of the network config.
+    config: &'static str,
     network: Ipv4Net,
     subnet: Ipv4Net,
     asked: Mutex<Vec<(LeaseAttrs, Previous)>>,
@@ -26,6 +29,7 @@ impl Leases {
         let subnet: Ipv4Net = subnet.parse().unwrap();
         Leases {
             backend: "vxlan",
+            config: "",
             network: Ipv4Net::new(subnet.network(), 16).unwrap().trunc(),
             subnet,
             asked: Mutex::default(),
@@ -40,8 +44,8 @@ impl Leases {
 impl SubnetManager for Leases {
     async fn network_config(&self) -> Result<String, SubnetError> {
         Ok(format!(
-            r#"{{"Network":"{}","Backend":{{"Type":"{}"}}}}"#,
-            self.network, self.backend
+            r#"{{"Network":"{}","Backend":{{"Type":"{}"}}{}}}"#,
+            self.network, self.backend, self.config
         ))
     }
 
@@ -151,54 +155,6 @@ fn another_lease_moves_address_and_route() {
             assert_eq!(routes.lines().count(), 1, "{routes}");
             let route = format!("{network} src {addr}");
             assert!(routes.starts_with(&route), "{routes}");
-        }
-    });
-}
-
-#[test]
-fn a_left_over_kernel_device_is_taken_over_with_its_mac() {
-    netns::run(async |netlink| {
-        underlay(&netlink).await;
-        let vxlan = ["type", "vxlan", "id", "1", "dstport", "8472"];
-        netns::ip(&[&["link", "add", "flannel.1"], &vxlan[..]].concat());
-        netns::ip(&["link", "set", "flannel.1", "address", "0e:01:02:03:04:05"]);
-        netns::ip(&["link", "set", "flannel.1", "up"]);
-        for route in ["10.5.9.0/24 via 10.5.9.0", "10.5.8.0/24 via 10.5.8.0"] {
-            let words = route.split(' ').chain(["dev", "flannel.1", "onlink"]);
-            netns::ip(
-                &["route", "add"]
-                    .into_iter()
-                    .chain(words)
-                    .collect::<Vec<_>>(),
-            );
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let leases = Leases::of("10.5.72.0/24");
-        for _ in 0..2 {
-            let node = Node::start(&options(&dir, &[]), &leases).await.unwrap();
-            let device = netlink.link("flannel.1").await.unwrap().unwrap();
-            assert_eq!(device.kind.as_deref(), Some("tun"));
-            let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
-            assert_eq!(route.lines().count(), 1, "{route}");
-            node.stop();
-        }
-        for (attrs, _) in leases.asked() {
-            let mac = attrs.vxlan_data().unwrap().vtep_mac;
-            assert_eq!(mac, [0x0e, 1, 2, 3, 4, 5]);
-        }
-        // The way back: flanneld deletes what is no VXLAN device, and makes its own.
-        netns::ip(&["link", "del", "flannel.1"]);
-        netns::ip(&[&["link", "add", "flannel.1"], &vxlan[..]].concat());
-        let up = || {
-            let mut ip = std::process::Command::new("ip");
-            let status = ip.args(["link", "set", "flannel.1", "up"]).status();
-            status.unwrap().success()
-        };
-        // The kernel lets go of the port only when it has wound up io_uring.
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
-        while !up() {
-            assert!(std::time::Instant::now() < deadline, "the port stays taken");
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
 }

@@ -50,6 +50,13 @@ pub(super) async fn await_port(local: IpAddr, port: u16) -> Result<(), BackendEr
     Ok(())
 }
 
+/// See whether packets can leave from `local`, an address of the underlay.
+pub(super) fn check_local(local: IpAddr, host: &Host) -> Result<(), BackendError> {
+    let source = udp::source(local, host.underlay.index);
+    udp::senders(source, 1, false).map_err(StartError::Socket)?;
+    Ok(())
+}
+
 /// Wait for our own port to come free, at the end of the process: who takes over from here,
 /// such as a flanneld with a kernel device, does not try twice.
 pub(super) fn release_port(local: IpAddr, port: u16) {

@@ -2,6 +2,7 @@
 
 use super::dataplane::{self, Dataplane};
 use super::peers::Peer;
+use super::takeover::{self, Takeover};
 use super::trouble::Trouble;
 use super::{BackendError, Host};
 use crate::host::link::{self, Existing};
@@ -54,11 +55,13 @@ impl Prepared {
     /// peers know the node, and stays until the tunnel starts.
     pub(super) async fn new(plan: Plan, host: &Host) -> Result<Prepared, BackendError> {
         let state_dir = &host.options.state_dir;
+        dataplane::check_local(plan.local, host)?;
         let found = host.netlink.link(&plan.device).await?;
         let existing = found.as_ref().map(link::existing).transpose()?;
         let (mac, device) = match (existing, found) {
             (Some(Existing::KernelVxlan(mac)), Some(kernel)) => {
                 tun::check(&plan.device)?;
+                takeover::check(host, &kernel, &plan).await?;
                 let mac = mac_store::adopt(state_dir, &plan.device, mac)?;
                 (mac, Device::Kernel(kernel))
             }
@@ -89,39 +92,26 @@ impl Prepared {
         place: Place,
     ) -> Result<Tunnel, BackendError> {
         let plan = self.plan;
-        let tun = match self.device {
-            Device::Ours(tun) => tun,
-            Device::Kernel(kernel) => {
-                info!(
-                    "taking over from the kernel VXLAN device {}, which is removed",
-                    plan.device
-                );
-                host.netlink.delete_link(&kernel).await?;
-                dataplane::await_port(plan.local, plan.port).await?;
-                dataplane::open_device(&plan.device, &host.options)?
+        let kernel = match self.device {
+            Device::Ours(tun) => return Tunnel::start(tun, host, plan, overlay, place).await,
+            Device::Kernel(kernel) => kernel,
+        };
+        let takeover = Takeover::begin(host, &kernel, &plan).await?;
+        let started = async {
+            dataplane::await_port(plan.local, plan.port).await?;
+            let tun = dataplane::open_device(&plan.device, &host.options)?;
+            Tunnel::start(tun, host, plan, overlay, place).await
+        };
+        match started.await {
+            Ok(tunnel) => Ok(Tunnel {
+                takeover: Some(takeover),
+                ..tunnel
+            }),
+            Err(error) => {
+                takeover.undo(host).await;
+                Err(error)
             }
-        };
-        let overlay = Overlay {
-            wire: plan.wire,
-            vni: plan.vni,
-            gbp: plan.gbp,
-            ..overlay
-        };
-        let index = configure(host, &plan, &place).await?;
-        let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
-        let dataplane = Dataplane::start(tun, host, &plan, &publisher)?;
-        info!("{}", dataplane.capabilities(&plan.device));
-        Ok(Tunnel {
-            tunnel_gso: dataplane.tunnel_gso(),
-            plan,
-            overlay,
-            place,
-            index,
-            publisher,
-            dataplane: Some(dataplane),
-            trouble: Trouble::default(),
-            downgrades: 0,
-        })
+        }
     }
 }
 
@@ -147,9 +137,57 @@ pub(super) struct Tunnel {
     trouble: Trouble,
     downgrades: u64,
     tunnel_gso: TunnelState,
+    /// From a kernel device, until all tunnels have started.
+    takeover: Option<Takeover>,
 }
 
 impl Tunnel {
+    async fn start(
+        tun: Tun,
+        host: &Host,
+        plan: Plan,
+        overlay: Overlay,
+        place: Place,
+    ) -> Result<Tunnel, BackendError> {
+        let overlay = Overlay {
+            wire: plan.wire,
+            vni: plan.vni,
+            gbp: plan.gbp,
+            ..overlay
+        };
+        let index = configure(host, &plan, &place).await?;
+        let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
+        let dataplane = Dataplane::start(tun, host, &plan, &publisher)?;
+        info!("{}", dataplane.capabilities(&plan.device));
+        Ok(Tunnel {
+            tunnel_gso: dataplane.tunnel_gso(),
+            plan,
+            overlay,
+            place,
+            index,
+            publisher,
+            dataplane: Some(dataplane),
+            trouble: Trouble::default(),
+            downgrades: 0,
+            takeover: None,
+        })
+    }
+
+    /// All tunnels have started: a kernel device that this one has the place of can go.
+    pub(super) async fn confirm(&mut self, host: &Host) {
+        if let Some(takeover) = self.takeover.take() {
+            takeover.complete(host).await;
+        }
+    }
+
+    /// Another tunnel did not start: a kernel device that this one has the place of comes back.
+    pub(super) async fn withdraw(self, host: &Host) {
+        drop(self.dataplane);
+        if let Some(takeover) = self.takeover {
+            takeover.undo(host).await;
+        }
+    }
+
     /// The device's name.
     pub(super) fn device(&self) -> &str {
         &self.plan.device

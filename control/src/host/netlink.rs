@@ -1,10 +1,13 @@
 //! The kernel's view of links, addresses and routes as plain data.
 //!
-//! Only this file and its `message` know the netlink crates; the rest of `host` works on the types
+//! Only this file and those below it know the netlink crates; the rest of `host` works on the types
 //! defined here.
 
+mod aside;
 mod message;
+mod vxlan;
 
+pub use aside::Aside;
 use futures::{Stream, TryStreamExt};
 use ipnet::IpNet;
 use message::{address_from, link_from, parse_route, route_from, route_message};
@@ -16,6 +19,7 @@ use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
+pub use vxlan::Port;
 
 /// A netlink request that failed, as one line: what was asked, and the kernel's answer.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ const SOCKET_BUFFER: usize = 8 << 20;
 pub enum SocketError {
     /// The port is taken.
     #[error(
-        "UDP port {0} is in use: a kernel VXLAN device (look with `ip -d link show type vxlan`, remove with `ip link del NAME`) or another agent holds it"
+        "UDP port {0} is in use by a kernel VXLAN device (look with `ip -d link show type vxlan`) or another agent (`ss -lunp`): if it is another network's, give one of the two another Backend.Port; a left-over device goes with `ip link del NAME`"
     )]
     PortInUse(u16),
     /// Anything else.

@@ -1,0 +1,86 @@
+//! Taking over from the kernel VXLAN device of a flanneld: nothing of it is lost before the
+//! workers run, and if they cannot, it comes back.
+
+use super::dataplane;
+use super::tunnel::Plan;
+use super::{BackendError, Host};
+use crate::host::netlink::{Aside, Link, Port};
+use std::net::IpAddr;
+use tracing::{info, warn};
+
+/// See to all that can be known to keep a tunnel from the place of `kernel` while that is in
+/// use.
+pub(super) async fn check(host: &Host, kernel: &Link, plan: &Plan) -> Result<(), BackendError> {
+    let port = Port {
+        number: plan.port,
+        v6: plan.local.is_ipv6(),
+    };
+    let holders = host.netlink.vxlan_on(port).await?;
+    if let Some(other) = holders.iter().find(|link| link.index != kernel.index) {
+        return Err(BackendError::PortShared {
+            device: kernel.name.clone(),
+            other: other.name.clone(),
+            port: plan.port,
+        });
+    }
+    match holders.is_empty() {
+        true => dataplane::await_port(plan.local, plan.port).await,
+        false => Ok(()),
+    }
+}
+
+/// A takeover that is not over: the kernel device is set aside.
+pub(super) struct Takeover {
+    kernel: Aside,
+    device: String,
+    local: IpAddr,
+    port: u16,
+}
+
+impl Takeover {
+    /// Have `kernel` make room. From here on the node is cut off, until workers run.
+    pub(super) async fn begin(
+        host: &Host,
+        kernel: &Link,
+        plan: &Plan,
+    ) -> Result<Takeover, BackendError> {
+        info!(
+            "taking over from the kernel VXLAN device {}, which is removed",
+            plan.device
+        );
+        Ok(Takeover {
+            kernel: host.netlink.set_aside(kernel).await?,
+            device: plan.device.clone(),
+            local: plan.local,
+            port: plan.port,
+        })
+    }
+
+    /// Remove the kernel device: the workers run.
+    pub(super) async fn complete(self, host: &Host) {
+        if let Err(error) = host.netlink.delete_aside(&self.kernel).await {
+            warn!("{error}; it is down and does no harm");
+        }
+    }
+
+    /// Put the kernel device back: there are no workers.
+    pub(super) async fn undo(self, host: &Host) {
+        match self.restore(host).await {
+            Ok(()) => info!("{} is the kernel VXLAN device that it was", self.device),
+            Err(error) => warn!(
+                "the kernel VXLAN device {} could not be put back in full: {error}; a start of flanneld does so",
+                self.device
+            ),
+        }
+    }
+
+    async fn restore(&self, host: &Host) -> Result<(), BackendError> {
+        if let Some(tun) = host.netlink.link(&self.device).await? {
+            host.netlink.delete_link(&tun).await?;
+        }
+        // The workers' sockets may be some time in closing. If they are somebody else's, the
+        // device says so.
+        let _ = dataplane::await_port(self.local, self.port).await;
+        Ok(host.netlink.put_back(&self.kernel).await?)
+    }
+}
