@@ -2,11 +2,11 @@
 //! leases until it is told to stop.
 //!
 //! # Order
-//! Signal handlers, `/healthz`, network config (waited for), underlay interface, backend
-//! (device, port, MAC), lease (waited for), firewall rules, the device's address and route,
-//! workers, blackhole route, `subnet.env`, then lease renewal and the watch on the other
-//! nodes. The first peers come with the watch; only then the node is ready, for `/readyz` and
-//! the service manager.
+//! Signal handlers, `/healthz`, network config (waited for), underlay interface, firewall
+//! programs, backend (device, port, MAC), lease (waited for), firewall rules, the device's
+//! address and route, workers, blackhole route, `subnet.env`, then lease renewal and the watch
+//! on the other nodes. The first peers come with the watch; only then the node is ready, for
+//! `/readyz` and the service manager.
 //!
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
@@ -155,6 +155,7 @@ impl Node {
         let config = subnets::wait_for_config(manager).await;
         // All that can fail by itself comes before the lease: a node that cannot run takes none.
         let host = host(options, &config).await?;
+        rules::check(&options.firewall, &config).await?;
         let prepared = Prepared::new(host, &config).await?;
         let previous = Previous::read(&options.subnet_file);
         let lease = manager

@@ -27,6 +27,7 @@ mod pki;
 #[path = "../../control/tests/support/place.rs"]
 mod place;
 mod pods;
+mod preflight;
 mod probe;
 mod runtime;
 mod secure_etcd;

@@ -2,7 +2,7 @@
 
 use crate::config::NetworkConfig;
 use crate::flags::FirewallOptions;
-use crate::host::firewall::{Ends, Flavour, Plan};
+use crate::host::firewall::{Ends, Firewall, FirewallError, Flavour, Plan};
 use crate::lease::Lease;
 
 /// What to write, and with what.
@@ -11,10 +11,6 @@ pub(super) fn wanted(
     config: &NetworkConfig,
     lease: &Lease,
 ) -> (Flavour, Plan) {
-    let flavour = match config.enable_nftables {
-        true => Flavour::Nftables,
-        false => Flavour::Iptables,
-    };
     let v4 = config.network.zip(lease.subnet);
     let v6 = config.ipv6_network.zip(lease.subnet_v6);
     let plan = Plan {
@@ -24,7 +20,26 @@ pub(super) fn wanted(
         random_fully: options.random_fully,
         forward: options.forward_rules,
     };
-    (flavour, plan)
+    (flavour(config), plan)
+}
+
+/// See whether masquerading, if it is asked for, can be had.
+pub(super) async fn check(
+    options: &FirewallOptions,
+    config: &NetworkConfig,
+) -> Result<(), FirewallError> {
+    if !options.ip_masq {
+        return Ok(());
+    }
+    let families = [config.enable_ipv4, config.enable_ipv6];
+    Firewall::check_programs(flavour(config), families).await
+}
+
+fn flavour(config: &NetworkConfig) -> Flavour {
+    match config.enable_nftables {
+        true => Flavour::Nftables,
+        false => Flavour::Iptables,
+    }
 }
 
 #[cfg(test)]

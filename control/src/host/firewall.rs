@@ -13,6 +13,7 @@ mod chain;
 mod iptables;
 mod nftables;
 mod process;
+mod programs;
 mod rules;
 mod table;
 
@@ -88,7 +89,7 @@ pub enum FirewallError {
         fault: String,
     },
     /// Masquerading was asked for and cannot be had.
-    #[error("cannot masquerade (-ip-masq): {0}")]
+    #[error("cannot masquerade: {0}; or leave out -ip-masq")]
     Masquerade(Box<FirewallError>),
 }
 

@@ -593,13 +593,13 @@ fn without_programs_only_the_flags_that_need_them_fail() {
         };
         assert_eq!(
             refused(Flavour::Iptables).await,
-            "cannot masquerade (-ip-masq): there is no /nowhere/iptables in PATH; \
-             install the package iptables, or set EnableNFTables"
+            "cannot masquerade: there is no /nowhere/iptables in PATH; \
+             install the package iptables, or set EnableNFTables; or leave out -ip-masq"
         );
         assert_eq!(
             refused(Flavour::Nftables).await,
-            "cannot masquerade (-ip-masq): there is no /nowhere/nft in PATH; \
-             install the package nftables, or leave out EnableNFTables"
+            "cannot masquerade: there is no /nowhere/nft in PATH; \
+             install the package nftables, or leave out EnableNFTables; or leave out -ip-masq"
         );
         let forward = Plan {
             masquerade: false,
