@@ -48,7 +48,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn invalid(key: &'static str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
+    pub(crate) fn invalid(
+        key: &'static str,
+        value: impl ToString,
+        rule: impl Into<String>,
+    ) -> ConfigError {
         ConfigError::Invalid {
             key,
             value: shown(&value.to_string()),

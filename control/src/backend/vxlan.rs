@@ -5,12 +5,15 @@ use super::direct::Which;
 use super::peers::PeerKind;
 use super::tunnel::{self, Plan};
 use super::{BackendError, Family, Host, Prepared, PreparedCarrier, mtu};
-use crate::config::{NetworkConfig, VxlanOptions};
+use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::lease::{LeaseAttrs, VxlanData};
 use weft_dataplane::wire::frame::Wire;
 
 /// The `BackendType` of vxlan leases.
 const BACKEND: &str = "vxlan";
+
+/// Longest name that the kernel takes (`IFNAMSIZ` less the NUL).
+const NAME_MAX: usize = 15;
 
 /// Devices, ports and MACs for all families of the network.
 pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
@@ -54,13 +57,9 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
 }
 
 fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, BackendError> {
-    let (name, v6) = match family {
-        Family::V4 => ("flannel", false),
-        Family::V6 => ("flannel-v6", true),
-    };
-    let overhead = VxlanOptions::overhead(v6);
+    let overhead = VxlanOptions::overhead(family == Family::V6);
     Ok(Plan {
-        device: format!("{name}.{}", options.vni),
+        device: device(options.vni, family)?,
         wire: Wire::Vxlan,
         vni: options.vni,
         gbp: options.gbp,
@@ -68,4 +67,39 @@ fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, Bac
         port: options.port,
         mtu: mtu::of_device(&host.underlay, family, options.mtu, overhead)?,
     })
+}
+
+/// The device's name, which peers never see, but operators and flanneld do.
+fn device(vni: u32, family: Family) -> Result<String, ConfigError> {
+    let name = match family {
+        Family::V4 => "flannel",
+        Family::V6 => "flannel-v6",
+    };
+    let device = format!("{name}.{vni}");
+    if device.len() > NAME_MAX {
+        let rule = format!(
+            "the device would be called {device}, and names have {NAME_MAX} characters at most: must not be more than 9999999, or 9999 where the network has IPv6"
+        );
+        return Err(ConfigError::invalid("VNI", vni, rule));
+    }
+    Ok(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_devices_fit_the_kernel() {
+        for (family, largest, name) in [
+            (Family::V4, 9_999_999, "flannel.9999999"),
+            (Family::V6, 9_999, "flannel-v6.9999"),
+        ] {
+            assert_eq!(device(largest, family), Ok(name.to_owned()));
+            let error = device(largest + 1, family).unwrap_err().to_string();
+            for words in ["VNI", &(largest + 1).to_string(), "9999999", "9999 "] {
+                assert!(error.contains(words), "{error}");
+            }
+        }
+    }
 }
