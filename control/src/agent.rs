@@ -252,26 +252,28 @@ impl Node {
                 // None come from a watch that has ended, which its own arm tells.
                 1.. = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
-                    if !ready && self.backend.is_listed() {
-                        self.tell_ready(readiness);
-                        ready = true;
-                    }
+                    self.tell(&mut ready, readiness);
                 }
                 _ = alive.tick() => self.backend.watch().await?,
-                _ = mend.tick() => self.backend.mend().await,
+                _ = mend.tick() => {
+                    self.backend.mend().await;
+                    self.tell(&mut ready, readiness);
+                }
                 _ = resync.tick() => self.resync().await,
             }
         }
     }
 
-    /// Peers are in force for the first time.
-    fn tell_ready(&self, readiness: &Readiness) {
-        let (ways, peers) = (self.backend.ways(), self.backend.peers());
-        info!("ready: {} on {ways}, peers: {peers}", self.lease);
-        if self.env_written {
-            readiness.set();
+    /// Tell who wants to know whether the node can be used. It is `ready` from when the peers
+    /// are in force for the first time; only the loss of an address interrupts that.
+    fn tell(&self, ready: &mut bool, readiness: &Readiness) {
+        if !*ready && self.backend.is_settled() {
+            *ready = true;
+            let (ways, peers) = (self.backend.ways(), self.backend.peers());
+            info!("ready: {} on {ways}, peers: {peers}", self.lease);
+            notify::notify(State::Ready);
         }
-        notify::notify(State::Ready);
+        readiness.set(*ready && self.env_written && self.backend.has_underlay());
     }
 
     fn stop(self) {

@@ -24,6 +24,7 @@ mod takeover;
 mod trouble;
 mod tunnel;
 mod udp;
+mod underlay;
 mod vxlan;
 
 use crate::config::{ConfigError, NetworkConfig};
@@ -41,6 +42,7 @@ use peers::{PeerKind, Peers};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{debug, info, warn};
 use tunnel::{Place, Tunnel};
+use underlay::UnderlayWatch;
 use weft_dataplane::route::table::{Admission, BuildError, Overlay};
 use weft_dataplane::sys::tun::OpenError;
 use weft_dataplane::wire::frame::Wire;
@@ -219,6 +221,7 @@ impl Prepared {
             mtu: self.mtu,
             carriers,
             listed: false,
+            underlay: UnderlayWatch::default(),
         })
     }
 }
@@ -298,6 +301,7 @@ pub struct Backend {
     carriers: Vec<Carrier>,
     /// Whether all peers are known, so that what the kernel has of others is stale.
     listed: bool,
+    underlay: UnderlayWatch,
 }
 
 /// What carries the packets of one address family.
@@ -318,14 +322,19 @@ impl Backend {
         self.mtu
     }
 
-    /// Whether all peers are known.
-    pub fn is_listed(&self) -> bool {
-        self.listed
+    /// Whether all peers are known and programmed. One that cannot be does not count.
+    pub fn is_settled(&self) -> bool {
+        self.listed && self.carriers.iter().all(Carrier::is_settled)
     }
 
-    /// Number of peers, of the family that has more.
+    /// Whether packets can leave from the addresses that were chosen at the start.
+    pub fn has_underlay(&self) -> bool {
+        self.underlay.is_there()
+    }
+
+    /// Number of peers that are programmed, of the family that has more.
     pub fn peers(&self) -> usize {
-        let counts = self.carriers.iter().map(|carrier| carrier.peers.len());
+        let counts = self.carriers.iter().map(Carrier::programmed);
         counts.max().unwrap_or(0)
     }
 
@@ -361,8 +370,10 @@ impl Backend {
         Ok(())
     }
 
-    /// Restore addresses and routes that others have changed.
+    /// Restore addresses and routes that others have changed, and look what has become of the
+    /// underlay.
     pub async fn mend(&mut self) {
+        self.underlay.look(&self.host).await;
         for carrier in &mut self.carriers {
             if let Some(tunnel) = &carrier.tunnel
                 && let Err(error) = tunnel.mend(&self.host).await
@@ -402,6 +413,18 @@ impl Backend {
 }
 
 impl Carrier {
+    /// A tunnel reaches its peers with or without routes to them.
+    fn is_settled(&self) -> bool {
+        self.tunnel.is_some() || self.direct.is_settled()
+    }
+
+    fn programmed(&self) -> usize {
+        match self.tunnel {
+            Some(_) => self.peers.len(),
+            None => self.direct.programmed(),
+        }
+    }
+
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.
     async fn direct(&mut self, host: &Host, listed: bool) {
         if listed && let Err(error) = self.direct.reconcile(host, self.peers.iter()).await {

@@ -45,12 +45,12 @@ pub struct HealthError {
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// From here on the node can be used.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// From here on the node can be used, or cannot.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
     }
 
-    fn get(&self) -> bool {
+    pub(crate) fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -222,7 +222,7 @@ mod tests {
         expect("/healthz", "200 OK", "flanneld is running").await;
         let not_yet = "503 Service Unavailable";
         expect("/readyz", not_yet, "flanneld is not ready yet").await;
-        ready.set();
+        ready.set(true);
         expect("/readyz", "200 OK", "flanneld is ready").await;
         expect("/readyz?verbose", "200 OK", "flanneld is ready").await;
         for path in ["/", "/metrics", "/healthz/"] {

@@ -35,6 +35,9 @@ pub(super) struct DirectRoutes {
     taken_over: bool,
     /// What was last said about a destination whose route is not as it should be.
     complaints: Complaints,
+    /// Routes that are in the kernel as far as the last look could tell.
+    programmed: usize,
+    settled: bool,
 }
 
 /// What is wrong, by destination.
@@ -49,10 +52,24 @@ impl DirectRoutes {
             subnet_len,
             taken_over: false,
             complaints: Complaints::new(),
+            programmed: 0,
+            settled: false,
         }
     }
 
-    /// Make the kernel's routes those that `peers` need; returns how many these are.
+    /// Routes that the last [`DirectRoutes::reconcile`] found or made.
+    pub(super) fn programmed(&self) -> usize {
+        self.programmed
+    }
+
+    /// Whether that could do its work. A peer that has no way, or whose route alone the kernel
+    /// refuses, is that peer's trouble; if it refuses all, the node's.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Make the kernel's routes those that `peers` need; returns how many of these
+    /// the kernel has.
     ///
     /// A route that the kernel refuses to set or to remove costs the others nothing; the next
     /// call tries again.
@@ -62,11 +79,13 @@ impl DirectRoutes {
         peers: impl Iterator<Item = &Peer>,
     ) -> Result<usize, NetlinkError> {
         let mut complaints = Complaints::new();
+        (self.programmed, self.settled) = (0, false);
         // By name: a bond or VLAN that is made anew gets another index.
         let name = &host.underlay.name;
-        let Some(underlay) = host.netlink.link(name).await? else {
+        let found = host.netlink.link(name).await?;
+        let Some(underlay) = found.filter(|link| link.up) else {
             // The routes went with it.
-            let reason = format!("there is no {name} to route through; trying again");
+            let reason = format!("{name} is down or gone: no routes through it; trying again");
             complaints.insert(self.network, reason);
             self.complain(complaints);
             return Ok(0);
@@ -76,6 +95,7 @@ impl DirectRoutes {
             _ => self.wanted(host, &underlay, peers, &mut complaints).await?,
         };
         let present = host.netlink.routes().await?;
+        let mut refused = 0;
         for route in wanted.values() {
             if present.iter().any(|there| same(there, route)) {
                 continue;
@@ -83,10 +103,13 @@ impl DirectRoutes {
             match host.netlink.replace_route(route).await {
                 Ok(()) => tracing::debug!("routing {}", describe(route)),
                 Err(error) => {
+                    refused += 1;
                     complaints.insert(route.destination, format!("{error}; trying again"));
                 }
             }
         }
+        self.programmed = wanted.len() - refused;
+        self.settled = refused == 0 || self.programmed > 0;
         let is_stale = |route: &&Route| {
             let wanted = wanted.get(&route.destination);
             self.is_ours(underlay.index, route)
@@ -104,7 +127,7 @@ impl DirectRoutes {
         }
         self.taken_over |= taken_over;
         self.complain(complaints);
-        Ok(wanted.len())
+        Ok(self.programmed)
     }
 
     async fn wanted(

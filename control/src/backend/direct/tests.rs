@@ -266,3 +266,32 @@ fn an_underlay_that_is_made_anew_is_routed_through_again() {
         assert_eq!(marked(), 1);
     });
 }
+
+#[test]
+fn a_node_is_settled_unless_no_route_at_all_can_be_set() {
+    netns::run(async |netlink| {
+        let host = host(netlink).await;
+        let good = peer(Family::V4, 2, "192.0.2.2");
+        let away = peer(Family::V4, 3, "198.51.100.3");
+        // The kernel takes no destination with bits of a host.
+        let refused = Peer {
+            subnet: "10.5.4.1/24".parse().unwrap(),
+            ..peer(Family::V4, 4, "192.0.2.4")
+        };
+        let mut direct = routes(Which::All, Family::V4);
+        assert!(!direct.is_settled(), "before the first look");
+        for (peers, programmed, settled) in [
+            (vec![], 0, true),
+            (vec![refused], 0, false),
+            (vec![good, refused, away], 1, true),
+            (vec![away], 0, true),
+        ] {
+            direct.reconcile(&host, peers.iter()).await.unwrap();
+            assert_eq!(direct.programmed(), programmed, "{peers:?}");
+            assert_eq!(direct.is_settled(), settled, "{peers:?}");
+        }
+        netns::ip(&["link", "set", "eth0", "down"]);
+        direct.reconcile(&host, [good].iter()).await.unwrap();
+        assert_eq!((direct.programmed(), direct.is_settled()), (0, false));
+    });
+}
