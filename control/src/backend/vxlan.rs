@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_devices_fit_the_kernel() {
+    fn vxlan_options_give_devices_names_that_fit_the_kernel() {
         for (family, largest, name) in [
             (Family::V4, 9_999_999, "flannel.9999999"),
             (Family::V6, 9_999, "flannel-v6.9999"),

@@ -16,7 +16,7 @@ fn peer(leases: &Leases) -> Lease {
 }
 
 #[test]
-fn a_node_whose_routes_cannot_be_set_is_not_ready_until_they_can() {
+fn s85_a_node_whose_routes_cannot_be_set_is_not_ready_until_they_can() {
     netns::run(async |netlink| {
         underlay(&netlink).await;
         let dir = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn a_node_whose_routes_cannot_be_set_is_not_ready_until_they_can() {
 }
 
 #[test]
-fn a_node_without_its_underlay_address_is_not_ready_until_it_is_back() {
+fn s85_a_node_without_its_underlay_address_is_not_ready_until_it_is_back() {
     netns::run(async |netlink| {
         underlay(&netlink).await;
         let dir = tempfile::tempdir().unwrap();
