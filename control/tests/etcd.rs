@@ -21,6 +21,10 @@ mod outage;
 mod pki;
 #[path = "support/place.rs"]
 mod place;
+#[path = "etcd/refused.rs"]
+mod refused;
+#[path = "etcd/swap.rs"]
+mod swap;
 #[path = "etcd/tls.rs"]
 mod tls;
 #[path = "support/tls_cluster.rs"]

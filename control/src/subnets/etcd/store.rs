@@ -152,8 +152,8 @@ impl Store {
     }
 
     /// Write a lease if its key has not changed since `mod_revision` (0: does not exist).
-    /// Returns the new revision, or `None` if the key has changed; the etcd lease is then
-    /// given back.
+    /// Returns the new revision, or `None` if the key has changed. The etcd lease is given back
+    /// then, and when etcd refuses the write: each try would else leave one behind.
     ///
     /// A request whose answer got lost is sent again, and then finds its own write. That
     /// counts as done: giving the etcd lease back would delete the key that hangs on it.
@@ -208,20 +208,23 @@ impl Store {
                 Ok(response.succeeded().then_some(position.revision))
             }
         };
-        if let Some(revision) = self.connection.call("write a lease", write).await? {
-            return Ok(Some(revision));
+        let outcome = match self.connection.call("write a lease", write).await {
+            // For a reservation nothing is given back, and whoever reads the key sees the write.
+            Ok(None) if grant.id != 0 => self.own_write(key, grant).await,
+            outcome => outcome,
+        };
+        // A write that nobody has answered may still happen, and needs its etcd lease.
+        if !matches!(outcome, Ok(Some(_)) | Err(Failure::Unreachable)) {
+            self.give_back(grant.id).await;
         }
-        // For a reservation nothing is given back, and whoever reads the key sees the write.
-        if grant.id == 0 {
-            return Ok(None);
-        }
-        match self.get(key).await? {
-            (_, Some(entry)) if entry.lease_id == grant.id => Ok(Some(entry.mod_revision)),
-            _ => {
-                self.revoke(grant.id).await;
-                Ok(None)
-            }
-        }
+        outcome
+    }
+
+    /// The revision at which this grant was written to a key, if it was.
+    async fn own_write(&self, key: &SubnetKey, grant: Grant) -> Result<Option<i64>, Failure> {
+        let (_, entry) = self.get(key).await?;
+        let own = entry.filter(|entry| entry.lease_id == grant.id);
+        Ok(own.map(|entry| entry.mod_revision))
     }
 
     /// A fresh etcd lease.
@@ -239,8 +242,8 @@ impl Store {
         })
     }
 
-    /// Give back an etcd lease that this node's key hung on before, unless another key still
-    /// does: etcd deletes the keys of a lease that is revoked.
+    /// Give back an etcd lease that this node's key hung on before, or should have, unless some
+    /// key does: etcd deletes the keys of a lease that is revoked.
     pub(super) async fn give_back(&self, lease_id: i64) {
         if lease_id == 0 {
             return;
