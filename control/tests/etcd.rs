@@ -31,6 +31,8 @@ mod tls;
 mod tls_cluster;
 #[path = "etcd/together.rs"]
 mod together;
+#[path = "etcd/twins.rs"]
+mod twins;
 #[path = "etcd/watch.rs"]
 mod watch;
 

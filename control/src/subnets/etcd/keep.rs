@@ -5,12 +5,14 @@ use super::connection::{Failure, Retry};
 use super::plan::rival;
 use super::store::{Entry, RESERVATION, Store};
 use crate::host::suspend::SuspendWatch;
-use crate::lease::{Keeper, Lease, LeaseEnd, Seen};
+use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
+use crate::text::shown;
 use etcd_client::{EventType, WatchResponse};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
+use weft_dataplane::wire::ethernet::MacAddr;
 
 /// Pause between two looks whether the machine was suspended.
 const SUSPEND_CHECK: Duration = Duration::from_secs(60);
@@ -176,72 +178,105 @@ async fn judge(store: &Store, lease: &Lease, entry: &Entry) -> Result<Seen, Fail
 
 enum Never {}
 
-/// Tell `sender` what the own key holds, now and at every change. After each interruption
+/// Tell `seen` what the own key holds, now and at every change. After each interruption
 /// the key is read again, so neither an outage nor a compaction can hide its deletion.
-async fn observe(store: &Store, lease: &Lease, sender: mpsc::Sender<Seen>) -> Never {
+async fn observe(store: &Store, lease: &Lease, seen: mpsc::Sender<Seen>) -> Never {
     let mut retry = Retry::new(store.timing());
+    let mut observer = Observer {
+        store,
+        lease,
+        seen,
+        twin: None,
+    };
     loop {
-        match follow(store, lease, &sender, &mut retry).await {
+        match observer.follow(&mut retry).await {
             Ok(()) => retry.pause(Failure::Unreachable).await,
             Err(failure) => retry.pause(failure).await,
         }
     }
 }
 
-/// Read the key, then follow it until the watch ends.
-async fn follow(
-    store: &Store,
-    lease: &Lease,
-    sender: &mpsc::Sender<Seen>,
-    retry: &mut Retry,
-) -> Result<(), Failure> {
-    let (position, entry) = store.get(&lease.key()).await?;
-    report(store, lease, entry.as_ref(), sender).await?;
-    let (mut stream, first) = store
-        .watch(Some(&lease.key()), position.revision + 1)
-        .await?;
-    let mut response = first;
-    loop {
-        if response.canceled() {
-            return Ok(());
-        }
-        retry.reset();
-        report_events(store, lease, &response, sender).await?;
-        match stream.message().await {
-            Ok(Some(next)) => response = next,
-            Ok(None) | Err(_) => return Ok(()),
-        }
-    }
+struct Observer<'a> {
+    store: &'a Store,
+    lease: &'a Lease,
+    seen: mpsc::Sender<Seen>,
+    /// How the node that takes this one's address for its own was last described.
+    twin: Option<String>,
 }
 
-async fn report_events(
-    store: &Store,
-    lease: &Lease,
-    response: &WatchResponse,
-    sender: &mpsc::Sender<Seen>,
-) -> Result<(), Failure> {
-    for event in response.events() {
-        let entry = match event.event_type() {
-            EventType::Put => event.kv().and_then(|kv| store.entry(kv)),
-            EventType::Delete => None,
+impl Observer<'_> {
+    /// Read the key, then tell its changes until the watch ends.
+    async fn follow(&mut self, retry: &mut Retry) -> Result<(), Failure> {
+        let key = self.lease.key();
+        let (position, entry) = self.store.get(&key).await?;
+        self.report(entry.as_ref()).await?;
+        let from = position.revision + 1;
+        let (mut stream, mut response) = self.store.watch(Some(&key), from).await?;
+        loop {
+            if response.canceled() {
+                return Ok(());
+            }
+            retry.reset();
+            self.report_events(&response).await?;
+            match stream.message().await {
+                Ok(Some(next)) => response = next,
+                Ok(None) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    async fn report_events(&mut self, response: &WatchResponse) -> Result<(), Failure> {
+        for event in response.events() {
+            let entry = match event.event_type() {
+                EventType::Put => event.kv().and_then(|kv| self.store.entry(kv)),
+                EventType::Delete => None,
+            };
+            self.report(entry.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Tell what the key holds.
+    async fn report(&mut self, entry: Option<&Entry>) -> Result<(), Failure> {
+        let seen = match entry {
+            None => Seen::Absent,
+            Some(entry) => {
+                self.warn_of_twin(entry);
+                judge(self.store, self.lease, entry).await?
+            }
         };
-        report(store, lease, entry.as_ref(), sender).await?;
+        // The receiver lives as long as this future: see `keep`.
+        let _ = self.seen.send(seen).await;
+        Ok(())
     }
-    Ok(())
+
+    /// Two nodes that advertise one address take turns to write one lease, each in the belief
+    /// that it is its own. Each such node is named once, not at each turn.
+    fn warn_of_twin(&mut self, entry: &Entry) {
+        let own = &self.lease.attrs;
+        let Ok(attrs) = &entry.attrs else { return };
+        let Some(twin) = carrier(attrs).filter(|_| attrs.same_node(own)) else {
+            return;
+        };
+        if carrier(own).as_ref() == Some(&twin) || self.twin.as_ref() == Some(&twin) {
+            return;
+        }
+        warn!(
+            "somebody else writes the lease {} ({twin}): do two nodes advertise {}?",
+            entry.key,
+            own.identity()
+        );
+        self.twin = Some(twin);
+    }
 }
 
-/// Tell what the key holds.
-async fn report(
-    store: &Store,
-    lease: &Lease,
-    entry: Option<&Entry>,
-    sender: &mpsc::Sender<Seen>,
-) -> Result<(), Failure> {
-    let seen = match entry {
-        None => Seen::Absent,
-        Some(entry) => judge(store, lease, entry).await?,
-    };
-    // The receiver lives as long as this future: see `keep`.
-    let _ = sender.send(seen).await;
-    Ok(())
+/// What peers are to reach a node by, for people; `None` if the value does not say, as that of
+/// a reservation made by hand.
+fn carrier(attrs: &LeaseAttrs) -> Option<String> {
+    let data = attrs.vxlan_data().or_else(|_| attrs.vxlan_v6_data());
+    match data {
+        Ok(data) => Some(format!("MAC {}", MacAddr(data.vtep_mac))),
+        Err(_) if attrs.backend_type.is_empty() => None,
+        Err(_) => Some(format!("backend {}", shown(&attrs.backend_type))),
+    }
 }
