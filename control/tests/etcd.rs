@@ -9,10 +9,14 @@ mod acquire;
 mod changes;
 #[path = "etcd/dual.rs"]
 mod dual;
+#[path = "etcd/impostor.rs"]
+mod impostor;
 #[path = "etcd/keep.rs"]
 mod keep;
 #[path = "etcd/lab.rs"]
 mod lab;
+#[path = "etcd/leader.rs"]
+mod leader;
 #[path = "etcd/log.rs"]
 mod log;
 #[path = "etcd/outage.rs"]

@@ -7,7 +7,7 @@ use super::{SubnetError, Timing};
 use crate::flags::EtcdOptions;
 use etcd_client::{Channel, Client, ConnectOptions, Error};
 use rand::RngExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,11 +44,23 @@ struct State {
     link: Option<Link>,
     /// How many links there have been.
     links: u64,
-    /// What each server said when the last request found none that answers.
-    outage: Option<String>,
+    /// Since a request has found no server that answers, until one does.
+    outage: Option<Outage>,
     /// Whether it has been said that no user is needed.
     said_no_user: bool,
 }
+
+/// A time without etcd.
+#[derive(Default)]
+struct Outage {
+    /// What each server said to the last request.
+    reasons: String,
+    /// What has been logged, without digits: some reasons count seconds.
+    told: BTreeSet<String>,
+}
+
+/// How many lines one outage may have.
+const OUTAGE_LINES_MAX: usize = 10;
 
 /// A connection to one server. Its token, if etcd wants one, was fresh when it was made.
 #[derive(Clone)]
@@ -308,16 +320,25 @@ impl Connection {
         }
     }
 
+    /// Log why etcd cannot be reached, once for each reason.
     fn unreached(&self, reasons: String) {
-        let before = self.state().outage.replace(reasons.clone());
-        if before.is_none() {
-            warn!("etcd unreachable: {reasons}; retrying");
+        let mut state = self.state();
+        let outage = state.outage.get_or_insert_default();
+        let text = reasons.replace(|c: char| c.is_ascii_digit(), "");
+        let new = outage.told.len() < OUTAGE_LINES_MAX && outage.told.insert(text);
+        match outage.told.len() {
+            _ if !new => {}
+            1 => warn!("etcd unreachable: {reasons}; retrying"),
+            _ => warn!("etcd still unreachable: {reasons}; retrying"),
         }
+        outage.reasons = reasons;
     }
 
     /// Why the last request found no server, each with its reason.
     pub(super) fn outage(&self) -> String {
-        self.state().outage.clone().unwrap_or_default()
+        let state = self.state();
+        let outage = state.outage.as_ref();
+        outage.map_or_else(String::new, |outage| outage.reasons.clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

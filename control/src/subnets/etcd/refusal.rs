@@ -30,9 +30,13 @@ const CLOSED: [&str; 4] = [
     "fatal alert",
 ];
 
+/// What tonic says of an answer over HTTP/2 that is none in gRPC, as of a web server or a proxy. It
+/// makes up a status from the one of HTTP.
+const NO_GRPC: &str = "grpc-status header missing";
+
 /// gRPC status codes by which a server answers "no" (grpc/doc/statuscodes.md). All others mean
-/// that it did not get to an answer.
-const ANSWERS: [Code; 10] = [
+/// that it did not get to an answer, or is no etcd.
+const ANSWERS: [Code; 9] = [
     Code::InvalidArgument,
     Code::NotFound,
     Code::AlreadyExists,
@@ -40,14 +44,21 @@ const ANSWERS: [Code; 10] = [
     Code::ResourceExhausted,
     Code::FailedPrecondition,
     Code::OutOfRange,
-    Code::Unimplemented,
     Code::DataLoss,
     Code::Unauthenticated,
 ];
 
 /// Whether an error is a server's answer rather than the lack of one.
 pub(super) fn is_answer(error: &Error) -> bool {
-    matches!(error, Error::GRpcStatus(status) if ANSWERS.contains(&status.code()))
+    let Error::GRpcStatus(status) = error else {
+        return false;
+    };
+    ANSWERS.contains(&status.code()) && !is_foreign(status)
+}
+
+/// Whether a status is that of a server that does not know etcd's requests.
+fn is_foreign(status: &Status) -> bool {
+    status.code() == Code::Unimplemented || status.message().starts_with(NO_GRPC)
 }
 
 /// Whether a refusal may end if this client says anew who it is. A watch is refused for lack
@@ -151,7 +162,9 @@ pub(super) fn describe(error: &Error) -> String {
         Some(text) if text == HANDSHAKE_EOF => {
             format!("no TLS ({text}): is it an http:// endpoint?")
         }
-        innermost => innermost.unwrap_or_else(|| status.message().to_owned()),
+        Some(text) => text,
+        None if is_foreign(status) => format!("{}: is this etcd?", status.message()),
+        None => status.message().to_owned(),
     }
 }
 
@@ -161,10 +174,11 @@ pub(super) fn describe(error: &Error) -> String {
 pub(super) fn describe_first(error: &Error) -> String {
     let text = describe(error);
     match CLOSED.iter().any(|closed| text.contains(closed)) {
-        true => format!(
-            "{text} after the TLS handshake: if the server wants a certificate of this client, \
-             check -etcd-certfile and -etcd-keyfile, and whether the certificate has expired"
-        ),
+        // Which of these it was is chance.
+        true => "the server ended the connection after the TLS handshake: if it wants a \
+                 certificate of this client, check -etcd-certfile and -etcd-keyfile, and whether \
+                 the certificate has expired"
+            .to_owned(),
         false => text,
     }
 }
@@ -211,4 +225,47 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateRequired
             | AlertDescription::HandshakeFailure
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_etcd_can_refuse() {
+        for (code, message, answer) in [
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                true,
+            ),
+            (Code::Unavailable, "etcdserver: no leader", false),
+            (
+                Code::Unimplemented,
+                "unknown service etcdserverpb.KV",
+                false,
+            ),
+            // As made up by tonic from the statuses 401, 403 and 404 of HTTP.
+            (
+                Code::Unauthenticated,
+                "grpc-status header missing, mapped",
+                false,
+            ),
+            (
+                Code::PermissionDenied,
+                "grpc-status header missing, mapped",
+                false,
+            ),
+            (
+                Code::Unimplemented,
+                "grpc-status header missing, mapped",
+                false,
+            ),
+        ] {
+            let error = Error::GRpcStatus(Status::new(code, message));
+            assert_eq!(is_answer(&error), answer, "{error}");
+            let doubted = describe(&error).ends_with(": is this etcd?");
+            assert_eq!(doubted, !message.starts_with("etcdserver:"), "{error}");
+        }
+    }
 }
