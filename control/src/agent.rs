@@ -128,12 +128,24 @@ async fn run_node(
             info!("{name}: stopped before the node was up");
             return Ok(());
         }
-        node = Node::start(options, manager) => node?,
+        node = start(options, manager) => node?,
     };
     let result = node.serve(options, manager, signals, readiness).await;
     notify::notify(State::Stopping);
     node.stop();
     result
+}
+
+/// Bring the node up; anew if the network config changes while the lease is waited for.
+async fn start(options: &AgentOptions, manager: &impl SubnetManager) -> Result<Node, AgentError> {
+    loop {
+        match Node::start(options, manager).await {
+            Err(AgentError::Subnet(error @ SubnetError::ConfigChanged)) => {
+                info!("{error}: starting with the new one");
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// A node that has a lease and carries packets.

@@ -61,6 +61,9 @@ pub enum SubnetError {
         /// Prefix length of a subnet.
         len: u8,
     },
+    /// The network config is another than the one that a lease was asked for.
+    #[error("the network config has changed meanwhile")]
+    ConfigChanged,
     /// Other nodes were faster each time.
     #[error("lost {0} races for a subnet to other nodes; start again")]
     LostRaces(usize),
@@ -72,7 +75,8 @@ pub trait SubnetManager: Send + Sync {
     fn network_config(&self) -> impl Future<Output = Result<String, SubnetError>> + Send;
 
     /// Take a lease: the one this node (its public address) already has, else the `previous`
-    /// subnets, else free ones.
+    /// subnets, else free ones. [`SubnetError::ConfigChanged`] if the stored config differs
+    /// from `config` by then.
     fn acquire(
         &self,
         config: &NetworkConfig,

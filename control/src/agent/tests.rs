@@ -37,6 +37,13 @@ impl Leases {
         }
     }
 
+    fn text(&self) -> String {
+        format!(
+            r#"{{"Network":"{}","Backend":{{"Type":"{}"}}{}}}"#,
+            self.network, self.backend, self.config
+        )
+    }
+
     fn asked(&self) -> Vec<(LeaseAttrs, Previous)> {
         self.asked.lock().unwrap().clone()
     }
@@ -44,10 +51,7 @@ impl Leases {
 
 impl SubnetManager for Leases {
     async fn network_config(&self) -> Result<String, SubnetError> {
-        Ok(format!(
-            r#"{{"Network":"{}","Backend":{{"Type":"{}"}}{}}}"#,
-            self.network, self.backend, self.config
-        ))
+        Ok(self.text())
     }
 
     async fn acquire(
@@ -94,6 +98,39 @@ async fn underlay(netlink: &Netlink) {
     netns::link(netlink, "eth0").await;
     netns::ip(&["address", "add", "192.0.2.1/24", "dev", "eth0"]);
     netns::ip(&["link", "set", "eth0", "up"]);
+}
+
+/// A store whose network config is replaced before the lease is taken.
+struct Replaced {
+    former: Mutex<Option<Leases>>,
+    leases: Leases,
+}
+
+impl SubnetManager for Replaced {
+    async fn network_config(&self) -> Result<String, SubnetError> {
+        let former = self.former.lock().unwrap().as_ref().map(Leases::text);
+        Ok(former.unwrap_or_else(|| self.leases.text()))
+    }
+
+    async fn acquire(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        previous: &Previous,
+    ) -> Result<Lease, SubnetError> {
+        if self.former.lock().unwrap().take().is_some() {
+            return Err(SubnetError::ConfigChanged);
+        }
+        self.leases.acquire(config, attrs, previous).await
+    }
+
+    async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
+        self.leases.keep(lease, margin).await
+    }
+
+    async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {
+        self.leases.watch(own, events).await;
+    }
 }
 
 async fn start_error(options: &AgentOptions, leases: &Leases) -> String {
@@ -157,6 +194,25 @@ fn another_lease_moves_address_and_route() {
             let route = format!("{network} src {addr}");
             assert!(routes.starts_with(&route), "{routes}");
         }
+    });
+}
+
+#[test]
+fn a_network_that_changes_before_the_lease_is_taken_is_started_with() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir, &[]);
+        let leases = Replaced {
+            former: Mutex::new(Some(Leases::of("10.5.72.0/24"))),
+            leases: Leases::of("10.9.4.0/24"),
+        };
+        start(&options, &leases).await.unwrap().stop();
+        let env = std::fs::read_to_string(&options.subnet_file).unwrap();
+        assert!(env.starts_with("FLANNEL_NETWORK=10.9.0.0/16\n"), "{env}");
+        let routes = netns::ip(&["route", "show", "dev", "flannel.1"]);
+        assert_eq!(routes.lines().count(), 1, "{routes}");
+        assert!(routes.starts_with("10.9.0.0/16 src 10.9.4.0"), "{routes}");
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use weft_control::subnets::etcd::Timing;
-use weft_control::subnets::{LeaseEvent, SubnetManager};
+use weft_control::subnets::{LeaseEvent, SubnetError, SubnetManager};
 
 #[tokio::test]
 async fn s85_a_reservation_with_nothing_but_the_address_is_used_and_stays_one() {
@@ -155,4 +155,22 @@ async fn s85_stale_state_a_node_that_comes_back_sees_the_present() {
             assert_eq!(peers, [(heir.key(), node(3))]);
         } => {}
     }
+}
+
+#[tokio::test]
+async fn a_network_config_that_changed_while_etcd_was_away_is_not_used() {
+    let mut etcd = Etcd::start().await;
+    let text = |network: &str| format!(r#"{{"Network":"{network}","Backend":{{"Type":"vxlan"}}}}"#);
+    etcd.put("config", &text("10.7.0.0/16")).await;
+    let subnets = etcd.subnets().await;
+    let (config, attrs) = (config(), node(1));
+    let outcome = subnets.acquire(&config, &attrs, &FRESH).await;
+    assert_eq!(outcome, Err(SubnetError::ConfigChanged));
+    assert_eq!(etcd.leases().await, []);
+    // One that nobody can use, or none, is no reason to give up a good one.
+    etcd.put("config", "{").await;
+    etcd.stop();
+    let acquire = soon("lease", subnets.acquire(&config, &attrs, &FRESH));
+    let (lease, ()) = tokio::join!(acquire, etcd.resume());
+    assert_eq!(lease.unwrap().attrs, attrs);
 }

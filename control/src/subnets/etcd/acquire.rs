@@ -23,7 +23,7 @@ enum Try {
     Refused(SubnetError),
 }
 
-/// Take a lease. A lost race is tried again with a fresh list; after each the choice is made
+/// Take a lease, if the network config is still the one in hand. A lost race is tried again with a fresh list; after each the choice is made
 /// from more subnets, so that a cluster that starts as a whole spreads out.
 pub(super) async fn acquire(
     store: &Store,
@@ -58,6 +58,9 @@ pub(super) async fn acquire(
 }
 
 async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure> {
+    if is_outdated(wanted.config, store.config().await) {
+        return Ok(Try::Refused(SubnetError::ConfigChanged));
+    }
     let (_, entries) = store.list().await?;
     let plan = plan(wanted, &entries, &mut rand::rng());
     match plan {
@@ -65,6 +68,14 @@ async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure>
         Ok(Plan::Reuse(entry)) => reuse(store, wanted, entry).await,
         Ok(Plan::Take { key, instead_of }) => take(store, wanted, key, &instead_of).await,
     }
+}
+
+/// Whether another config has been stored since this one was read, which may be long ago if etcd
+/// was away. One that is gone or cannot be used does not count: the node has a good one.
+fn is_outdated(config: &NetworkConfig, stored: Option<Vec<u8>>) -> bool {
+    let text = stored.and_then(|value| String::from_utf8(value).ok());
+    let stored = text.and_then(|text| NetworkConfig::parse(&text).ok());
+    stored.is_some_and(|stored| stored != *config)
 }
 
 /// Write an own lease anew unless its key has changed. If the answer is lost the write may
