@@ -19,6 +19,9 @@ const QUEUES_MAX: i64 = 256;
 /// Longer than this, a sleep costs less than the wait for it.
 const SPIN_US_MAX: i64 = 1000;
 
+/// What is wrong with a list of servers that has none, or something else in it.
+const NO_LIST: &str = "must be a comma-separated list such as http://10.0.0.1:2379";
+
 /// The dataplane numbers a worker's sockets with one byte.
 const TX_SOCKETS_MAX: i64 = 255;
 
@@ -140,10 +143,16 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
     Ok(())
 }
 
-/// etcd servers, split at commas without trimming, as flanneld does.
+/// etcd servers, split at commas as flanneld does. Blanks and empty entries, which flanneld takes
+/// for servers, are left out with a warning when the list is used.
 fn endpoints(value: &str) -> Result<Vec<String>, String> {
     let endpoints: Vec<String> = value.split(',').map(str::to_owned).collect();
-    for endpoint in &endpoints {
+    let servers = endpoints.iter().map(|text| text.trim());
+    let mut servers = servers.filter(|text| !text.is_empty()).peekable();
+    if servers.peek().is_none() {
+        return Err(NO_LIST.to_owned());
+    }
+    for endpoint in servers {
         let host = match endpoint.split_once("://") {
             None => endpoint,
             Some(("http" | "https" | "unix", host)) => host,
@@ -154,7 +163,7 @@ fn endpoints(value: &str) -> Result<Vec<String>, String> {
             }
         };
         if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err("must be a comma-separated list such as http://10.0.0.1:2379".to_owned());
+            return Err(NO_LIST.to_owned());
         }
         if host.contains('@') {
             let rule = "use -etcd-username and -etcd-password instead of user:password@host";

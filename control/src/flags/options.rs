@@ -67,7 +67,7 @@ impl AgentOptions {
 /// How to reach etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EtcdOptions {
-    /// Servers: `http://host:port`, `https://host:port`, `unix://path` or `host:port`.
+    /// Servers, as given: `http://host:port`, `https://host:port`, `unix://path` or `host:port`.
     pub endpoints: Vec<String>,
     /// Path that `config` and `subnets` are under.
     pub prefix: String,

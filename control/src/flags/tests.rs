@@ -243,7 +243,7 @@ fn values_that_break_a_rule_are_named() {
             "etcd:// is none of http://, https:// and unix://",
         ),
         (
-            "-etcd-endpoints=http://a:1,",
+            "-etcd-endpoints= ,",
             "must be a comma-separated list such as http://10.0.0.1:2379",
         ),
     ] {

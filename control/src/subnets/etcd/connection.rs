@@ -77,15 +77,15 @@ impl Connection {
         prefix: &str,
         timing: Timing,
     ) -> Result<Connection, SubnetError> {
-        if options.endpoints.is_empty() {
-            return Err(SubnetError::Settings("no etcd endpoint is given".into()));
-        }
         let tls_given = options.has_tls_files();
-        let servers = options.endpoints.iter();
+        let servers = options.servers();
         let servers = servers.map(|text| Server::parse(text, tls_given));
         let servers = servers
             .collect::<Result<Vec<_>, _>>()
             .map_err(SubnetError::Settings)?;
+        if servers.is_empty() {
+            return Err(SubnetError::Settings("no etcd endpoint is given".into()));
+        }
         for line in options.ignored() {
             warn!("{line}");
         }

@@ -3,6 +3,12 @@
 use crate::flags::{EtcdOptions, Secret};
 
 impl EtcdOptions {
+    /// The servers, without the blanks and the empty entries of a list typed by hand.
+    pub(super) fn servers(&self) -> impl Iterator<Item = &str> {
+        let trimmed = self.endpoints.iter().map(|text| text.trim());
+        trimmed.filter(|text| !text.is_empty())
+    }
+
     /// User and password, if there are both; etcd's Go client counts nothing else.
     pub(super) fn login(&self) -> Option<(&str, &Secret)> {
         let both = !self.username.is_empty() && !self.password.is_empty();
@@ -16,7 +22,8 @@ impl EtcdOptions {
 
     /// How etcdctl is called for the same servers. It asks for the password by itself.
     pub(super) fn etcdctl(&self) -> String {
-        let mut words = format!("etcdctl --endpoints={}", self.endpoints.join(","));
+        let servers: Vec<&str> = self.servers().collect();
+        let mut words = format!("etcdctl --endpoints={}", servers.join(","));
         let pair = self.cert_file.as_ref().zip(self.key_file.as_ref());
         let files = [
             ("cacert", self.ca_file.as_ref()),
@@ -37,6 +44,9 @@ impl EtcdOptions {
     /// What is given and does not count, one line each.
     pub(super) fn ignored(&self) -> Vec<&'static str> {
         let mut lines = Vec::new();
+        if !self.servers().eq(&self.endpoints) {
+            lines.push("blanks and empty entries in -etcd-endpoints are left out");
+        }
         match (&self.cert_file, &self.key_file) {
             (Some(_), None) => lines.push(
                 "-etcd-certfile is given without -etcd-keyfile: no client certificate is used",
@@ -80,6 +90,25 @@ mod tests {
         options.key_file = Some("/client.key".into());
         let whole = "--cacert=/ca.pem --cert=/client.pem --key=/client.key --user=weft";
         assert_eq!(options.etcdctl(), format!("{bare} {whole}"));
+    }
+
+    #[test]
+    fn slips_in_the_list_of_servers_are_left_out_and_named() {
+        let given = |list: &str| EtcdOptions {
+            endpoints: list.split(',').map(str::to_owned).collect(),
+            ..EtcdOptions::default()
+        };
+        for (list, servers, lines) in [
+            ("http://a:1,b:2", &["http://a:1", "b:2"][..], 0),
+            ("http://a:1,", &["http://a:1"], 1),
+            (",http://a:1,,b:2", &["http://a:1", "b:2"], 1),
+            (" http://a:1, b:2\t", &["http://a:1", "b:2"], 1),
+            (" ,", &[], 1),
+        ] {
+            let options = given(list);
+            assert!(options.servers().eq(servers.iter().copied()), "{list:?}");
+            assert_eq!(options.ignored().len(), lines, "{list:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ enum Scheme {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     scheme: Scheme,
-    /// With its scheme, without user and password, which etcd does not read from here.
+    /// With its scheme.
     url: String,
 }
 
@@ -38,9 +38,12 @@ impl Server {
         };
         let url = match scheme {
             Scheme::Unix => format!("unix://{rest}"),
-            Scheme::Http => format!("http://{}", without_user(rest)),
-            Scheme::Https => format!("https://{}", without_user(rest)),
+            Scheme::Http => format!("http://{rest}"),
+            Scheme::Https => format!("https://{rest}"),
         };
+        if without_user(text) != text && scheme != Scheme::Unix {
+            return refused("use -etcd-username and -etcd-password instead of user:password@host");
+        }
         let server = Server { scheme, url };
         match server.endpoint() {
             Ok(endpoint) if scheme == Scheme::Unix || has_sound_port(endpoint.uri()) => Ok(server),
@@ -139,10 +142,19 @@ mod tests {
 
     #[test]
     fn passwords_in_urls_are_neither_used_nor_shown() {
-        let server = Server::parse("https://weft:pa@ss@10.0.0.1:2379", true).unwrap();
-        assert_eq!(server.url(), "https://10.0.0.1:2379");
-        let server = Server::parse("weft:secret@10.0.0.1:2379", true).unwrap();
-        assert_eq!(server.url(), "https://10.0.0.1:2379");
+        for (text, rest) in [
+            ("https://weft:secret@10.0.0.1:2379", "https://10.0.0.1:2379"),
+            ("https://weft:secr@secret@h:2379/", "https://h:2379/"),
+            ("weft:secret@10.0.0.1:2379", "10.0.0.1:2379"),
+            ("http://weft@10.0.0.1:2379", "http://10.0.0.1:2379"),
+        ] {
+            let error = Server::parse(text, true).unwrap_err();
+            let line = format!(
+                "etcd endpoint {rest:?}: use -etcd-username and -etcd-password instead of \
+                 user:password@host"
+            );
+            assert_eq!(error, line);
+        }
         let error = Server::parse("ftp://weft:secret@10.0.0.1", true).unwrap_err();
         assert!(!error.contains("secret"), "{error}");
     }
