@@ -191,13 +191,22 @@ async fn u9_a_blocked_receiver_does_not_hold_up_the_end() {
     let etcd = Etcd::start().await;
     let subnets = etcd.subnets().await;
     let own = lease(&subnets, 5).await;
-    let watcher = Watcher::with_room(etcd.subnets().await, &own, 1);
+    let mut watcher = Watcher::with_room(etcd.subnets().await, &own, 1);
+    assert_eq!(watcher.snapshot().await, [""; 0]);
+    // One fills the room, the next waits for it.
     for n in 6..=8 {
         lease(&subnets, n).await;
     }
+    soon("an event", async {
+        while watcher.events.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     tokio::time::sleep(QUIET).await;
-    watcher.task.abort();
-    assert!(soon("end", watcher.task).await.unwrap_err().is_cancelled());
+    assert!(!watcher.task.is_finished());
+    drop(watcher.events);
+    soon("end", watcher.task).await.unwrap();
 }
 
 #[tokio::test]
