@@ -135,6 +135,8 @@ impl Node {
             peer,
         ]);
         command.args(["--initial-cluster", &format!("default={peer}")]);
+        // The only member need not wait long for others to want to lead.
+        command.args(["--heartbeat-interval", "10", "--election-timeout", "100"]);
         let etcd = Process::spawn(command, self.path("etcd.log"));
         wait_for("etcd", || {
             let health = Command::new("etcdctl")

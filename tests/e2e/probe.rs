@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(5);
 const AT_LEAST: Duration = Duration::from_secs(1);
 
 /// How long an answer may take.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 /// The longest silence of the stream that is not called a stall. Far above the pace, and
 /// that of a busy machine, but below what a lost route costs.
@@ -26,7 +26,10 @@ const STALL: Duration = Duration::from_secs(2);
 /// Datagrams echoed and a TCP stream between two pods, until [`Probe::finish`].
 pub(crate) struct Probe {
     start: Instant,
+    /// Ask no more, send no more.
     stop: Arc<AtomicBool>,
+    /// Answer no more.
+    silence: Arc<AtomicBool>,
     echo: JoinHandle<()>,
     asker: JoinHandle<(u64, BTreeSet<u64>)>,
     sender: JoinHandle<usize>,
@@ -36,7 +39,7 @@ pub(crate) struct Probe {
 impl Probe {
     /// Start both between two pods that reach each other.
     pub(crate) fn start(from: &Pod, to: &Pod) -> Probe {
-        let stop = Arc::new(AtomicBool::new(false));
+        let [stop, silence] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let bind = |pod: &Pod| {
             let socket = pod.ns.enter(|| UdpSocket::bind((pod.address, 0)));
             let socket = socket.unwrap().unwrap();
@@ -50,8 +53,8 @@ impl Probe {
         Probe {
             start: Instant::now(),
             echo: std::thread::spawn({
-                let stop = flag();
-                move || echo(&server, &stop)
+                let silence = silence.clone();
+                move || echo(&server, &silence)
             }),
             asker: std::thread::spawn({
                 let stop = flag();
@@ -63,6 +66,7 @@ impl Probe {
             }),
             receiver: std::thread::spawn(move || receive(&mut rx)),
             stop,
+            silence,
         }
     }
 
@@ -72,6 +76,7 @@ impl Probe {
         std::thread::sleep(AT_LEAST.saturating_sub(self.start.elapsed()));
         self.stop.store(true, Ordering::SeqCst);
         let (asked, lost) = self.asker.join().unwrap();
+        self.silence.store(true, Ordering::SeqCst);
         self.echo.join().unwrap();
         let sent = self.sender.join().unwrap();
         let (received, silence) = self.receiver.join().unwrap();
@@ -85,14 +90,12 @@ impl Probe {
     }
 }
 
-/// Answer until nothing has come for long enough after the stop.
-fn echo(socket: &UdpSocket, stop: &AtomicBool) {
+/// Answer until nobody waits for an answer any more.
+fn echo(socket: &UdpSocket, silence: &AtomicBool) {
     let mut buffer = [0; 64];
-    let mut last = Instant::now();
-    while !stop.load(Ordering::SeqCst) || last.elapsed() < LAST_ANSWERS {
+    while !silence.load(Ordering::SeqCst) {
         match socket.recv_from(&mut buffer) {
             Ok((len, from)) => {
-                last = Instant::now();
                 // A refusal shows as a lost datagram on the other side.
                 let _ = socket.send_to(&buffer[..len], from);
             }

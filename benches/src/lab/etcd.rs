@@ -52,6 +52,8 @@ impl Etcd {
         command.args(["--name", "lab"]);
         command.args(["--listen-client-urls", &self.endpoint]);
         command.args(["--advertise-client-urls", &self.endpoint]);
+        // The only member need not wait long for others to want to lead.
+        command.args(["--heartbeat-interval", "10", "--election-timeout", "100"]);
         // The member talks to nobody; its peer port stays on the node's loopback.
         command.args(["--listen-peer-urls", "http://127.0.0.1:2380"]);
         // etcd 3.4 refuses to start on arm64 without being told to.

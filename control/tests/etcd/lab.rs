@@ -78,6 +78,8 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
+            // The only member need not wait long for others to want to lead.
+            .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
             // The tests ask for signs of life more often than etcd likes.
             .args(["--grpc-keepalive-min-time", "100ms"])
             .stdout(Stdio::null())
