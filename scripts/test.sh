@@ -1,6 +1,6 @@
 #!/bin/bash
-# Lint, every test, and instruction counts; end to end tests are last and alone: they measure and
-# they need the cores.
+# Lint, every test, and instruction counts. End to end tests are last: those that mostly wait two
+# at a time, and those that measure, or need the cores, alone.
 # Goes on after failures; the last line sums all tests up.
 set -u
 cd "$(dirname "$0")/.."
@@ -26,7 +26,11 @@ stage tests cargo test --workspace --exclude weft --no-fail-fast
 stage command cargo test --package weft --bins --test agent --test helpers --test leases --no-fail-fast
 stage instructions make --no-print-directory instructions
 if [ -e tests/e2e.rs ] || [ -e tests/e2e/main.rs ]; then
-    stage "end to end" cargo test --release --test e2e --no-fail-fast -- --test-threads=1
+    # Each has namespaces, files and an etcd of its own.
+    waiting=(backends:: bad_input:: cni:: docker:: firewall:: fixed:: life_cycle:: secure_etcd::)
+    e2e=(cargo test --release --test e2e --no-fail-fast --)
+    stage "end to end" "${e2e[@]}" --test-threads=2 "${waiting[@]}"
+    stage "end to end, alone" "${e2e[@]}" --test-threads=1 "${waiting[@]/#/--skip=}"
 fi
 
 for name in ${broken[@]+"${broken[@]}"}; do
