@@ -1,9 +1,9 @@
 //! Pods with IPv6, beside IPv4 or alone, over an underlay that has both.
 
-use crate::cluster::{Cluster, ENGINES, NEWS, PREFIX};
-use ipnet::{Ipv4Net, Ipv6Net};
+use crate::cluster::{Cluster, ENGINES, NEWS, PREFIX, lines_with};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 use weft_benches::lab::kernel::mac_of;
 use weft_benches::lab::topology::ping;
@@ -167,7 +167,7 @@ fn dual_stack_vxlan_carries_both_families_with_either_engine() {
         let log = agent.log_file();
         for device in ["flannel.1", "flannel-v6.1"] {
             let words = ["counters:", &format!("device={device} ")];
-            let lines = crate::cluster::lines_with(&log, &words);
+            let lines = lines_with(&log, &words);
             assert!(
                 lines.iter().any(|line| line.contains("sends=")),
                 "{lines:?}"
@@ -207,37 +207,127 @@ fn dual_stack_host_gw_routes_both_families() {
     assert!(shown.contains("via fd99::2 dev eth0"), "{shown}");
 }
 
-/// Make node 2 what flannel makes of a node with both families: the subnets 10.244.200.0/24
-/// and fd00:244:0:c8::/64, devices flannel.1 and flannel-v6.1, a lease, a pod.
-fn join_kernel(cluster: &mut Cluster) -> Pod6 {
-    let v4: Ipv4Net = "10.244.200.1/24".parse().unwrap();
-    let v6: Ipv6Net = "fd00:244:0:c8::1/64".parse().unwrap();
-    let ns = cluster.lab.node(2).ns.clone();
-    for (device, mtu, local, address) in [
-        ("flannel.1", 1450, "10.99.0.2", "10.244.200.0/32"),
-        ("flannel-v6.1", 1430, "fd99::2", "fd00:244:0:c8::/128"),
-    ] {
-        ns.ip(&format!(
-            "link add {device} mtu {mtu} type vxlan id 1 local {local} dev eth0 dstport 8472 \
-             nolearning udpcsum"
-        ))
-        .unwrap();
-        ns.ip(&format!("address add {address} dev {device}"))
-            .unwrap();
-        ns.ip(&format!("link set {device} up")).unwrap();
+/// What flannel makes of a node with both families.
+struct Kernel {
+    number: usize,
+    /// The node's subnets, written as their gateways.
+    v4: Ipv4Net,
+    v6: Ipv6Net,
+}
+
+/// What a device sends to another node by.
+struct Way {
+    device: &'static str,
+    mac: String,
+    subnet: IpNet,
+    underlay: IpAddr,
+}
+
+impl Kernel {
+    fn new(number: usize) -> Kernel {
+        // The first in the range that nodes get subnets from.
+        let id = 100 * number;
+        Kernel {
+            number,
+            v4: format!("10.244.{id}.1/24").parse().unwrap(),
+            v6: format!("fd00:244:0:{id:x}::1/64").parse().unwrap(),
+        }
     }
-    let data = |device: &str| {
-        let mac = mac_of(&ns, device).unwrap();
-        format!(r#"{{"VNI":1,"VtepMAC":"{mac}"}}"#)
+
+    fn key(&self) -> String {
+        let (v4, v6) = (self.v4.network(), self.v6.network());
+        format!("{PREFIX}/subnets/{v4}-24&{v6}-64")
+    }
+
+    /// Devices flannel.1 and flannel-v6.1, a lease, a pod.
+    fn join(&self, cluster: &mut Cluster) -> Pod6 {
+        let number = self.number;
+        let ns = cluster.lab.node(number).ns.clone();
+        let (v4, v6) = (self.v4.network(), self.v6.network());
+        add_kernel_device(&ns, "flannel.1", 1450, &format!("10.99.0.{number}"));
+        add_kernel_device(&ns, "flannel-v6.1", 1430, &format!("fd99::{number}"));
+        ns.ip(&format!("address add {v4}/32 dev flannel.1"))
+            .unwrap();
+        ns.ip(&format!("address add {v6}/128 dev flannel-v6.1 nodad"))
+            .unwrap();
+        let data = |device: &str| {
+            let mac = mac_of(&ns, device).unwrap();
+            format!(r#"{{"VNI":1,"VtepMAC":"{mac}"}}"#)
+        };
+        let value = format!(
+            r#"{{"PublicIP":"10.99.0.{number}","PublicIPv6":"fd99::{number}","BackendType":"vxlan","BackendData":{},"BackendV6Data":{}}}"#,
+            data("flannel.1"),
+            data("flannel-v6.1")
+        );
+        cluster
+            .etcd
+            .put_leased(&self.key(), &value, 86_400)
+            .unwrap();
+        attach(&mut cluster.lab, number, self.v4, self.v6, 1430)
+    }
+
+    /// Tell the node's kernel about another node by its lease, as flannel does.
+    fn learn(&self, cluster: &Cluster, number: usize, key: &str) {
+        let ns = &cluster.lab.node(self.number).ns;
+        for way in ways(cluster, number, key) {
+            let (device, mac, base) = (way.device, &way.mac, way.subnet.network());
+            let (subnet, underlay) = (way.subnet, way.underlay.to_string());
+            ns.ip(&format!(
+                "neigh replace {base} lladdr {mac} dev {device} nud permanent"
+            ))
+            .unwrap();
+            let fdb = ["bridge", "fdb", "replace", mac, "dev", device];
+            let to = ["dst", &underlay, "self", "permanent"];
+            ns.run(&[&fdb[..], &to].concat()).unwrap();
+            ns.ip(&format!(
+                "route replace {subnet} via {base} dev {device} onlink"
+            ))
+            .unwrap();
+        }
+    }
+}
+
+fn add_kernel_device(ns: &Namespace, device: &str, mtu: u32, local: &str) {
+    ns.ip(&format!(
+        "link add {device} mtu {mtu} type vxlan id 1 local {local} dev eth0 dstport 8472 \
+         nolearning udpcsum"
+    ))
+    .unwrap();
+    ns.ip(&format!("link set {device} up")).unwrap();
+}
+
+fn lease(cluster: &Cluster, key: &str) -> serde_json::Value {
+    let value = cluster.etcd.get(key).unwrap();
+    serde_json::from_str(&value.unwrap()).unwrap()
+}
+
+/// How the node of a lease with both families is reached.
+fn ways(cluster: &Cluster, number: usize, key: &str) -> [Way; 2] {
+    let lease = lease(cluster, key);
+    let name = key.rsplit('/').next().unwrap();
+    let (v4, v6) = name.split_once('&').unwrap();
+    let way = |device, data: &str, subnet: &str, underlay: String| {
+        let (base, len) = subnet.rsplit_once('-').unwrap();
+        Way {
+            device,
+            mac: lease[data]["VtepMAC"].as_str().unwrap().to_owned(),
+            subnet: format!("{base}/{len}").parse().unwrap(),
+            underlay: underlay.parse().unwrap(),
+        }
     };
-    let value = format!(
-        r#"{{"PublicIP":"10.99.0.2","PublicIPv6":"fd99::2","BackendType":"vxlan","BackendData":{},"BackendV6Data":{}}}"#,
-        data("flannel.1"),
-        data("flannel-v6.1")
-    );
-    let key = format!("{PREFIX}/subnets/10.244.200.0-24&fd00:244:0:c8::-64");
-    cluster.etcd.put_leased(&key, &value, 86_400).unwrap();
-    attach(&mut cluster.lab, 2, v4, v6, 1430)
+    [
+        way("flannel.1", "BackendData", v4, format!("10.99.0.{number}")),
+        way(
+            "flannel-v6.1",
+            "BackendV6Data",
+            v6,
+            format!("fd99::{number}"),
+        ),
+    ]
+}
+
+fn keys(cluster: &Cluster) -> Vec<String> {
+    cluster.etcd.keys(&format!("{PREFIX}/subnets/")).unwrap()
 }
 
 #[test]
@@ -247,56 +337,82 @@ fn dual_stack_vxlan_exchanges_both_families_with_kernel_vxlan() {
     }
     for engine in ENGINES {
         let mut cluster = empty(&config(BOTH, "vxlan"), &[engine]);
-        let kernel = join_kernel(&mut cluster);
+        let node = Kernel::new(2);
+        let kernel = node.join(&mut cluster);
         let weft = join(&mut cluster, 1);
-        let agent = &cluster.agents[&1];
-        let v4: Ipv4Net = field(agent, "FLANNEL_SUBNET").unwrap();
-        let v6: Ipv6Net = field(agent, "FLANNEL_IPV6_SUBNET").unwrap();
-        let keys = cluster.etcd.keys(&format!("{PREFIX}/subnets/")).unwrap();
-        let own = keys.iter().find(|key| !key.contains("10.244.200.0"));
-        let value = cluster.etcd.get(own.unwrap()).unwrap().unwrap();
-        let value: serde_json::Value = serde_json::from_str(&value).unwrap();
-        let ns = &cluster.lab.node(2).ns;
-        for (device, data, subnet, base, underlay) in [
-            (
-                "flannel.1",
-                "BackendData",
-                v4.trunc().to_string(),
-                v4.network().to_string(),
-                "10.99.0.1",
-            ),
-            (
-                "flannel-v6.1",
-                "BackendV6Data",
-                v6.trunc().to_string(),
-                v6.network().to_string(),
-                "fd99::1",
-            ),
-        ] {
-            let mac = value[data]["VtepMAC"].as_str().unwrap();
-            ns.ip(&format!(
-                "neigh replace {base} lladdr {mac} dev {device} nud permanent"
-            ))
-            .unwrap();
-            let fdb = [
-                "bridge",
-                "fdb",
-                "replace",
-                mac,
-                "dev",
-                device,
-                "dst",
-                underlay,
-                "self",
-                "permanent",
-            ];
-            ns.run(&fdb).unwrap();
-            ns.ip(&format!(
-                "route replace {subnet} via {base} dev {device} onlink"
-            ))
-            .unwrap();
-        }
+        let keys = keys(&cluster);
+        let own = keys.iter().find(|&key| *key != node.key()).unwrap();
+        node.learn(&cluster, 1, own);
         exchange4(&weft, &kernel);
         exchange6(&weft, &kernel);
     }
+}
+
+/// The only line of node 1's log that says that a kernel device is taken over.
+fn assert_taken_over(cluster: &Cluster, device: &str) {
+    let log = cluster.agents[&1].log_file();
+    let words = ["taking over", &format!("device {device},")];
+    assert_eq!(lines_with(&log, &words).len(), 1, "{device}");
+    let ns = &cluster.lab.node(1).ns;
+    let shown = ns.ip(&format!("-d link show {device}")).unwrap();
+    assert!(shown.contains("tun type tun"), "{shown}");
+}
+
+#[test]
+fn dual_stack_kernel_devices_of_both_families_are_taken_over() {
+    if skips_test() {
+        return;
+    }
+    let mut cluster = empty(&config(BOTH, "vxlan"), &[]);
+    let nodes = [1, 2].map(Kernel::new);
+    let [a, b] = nodes.each_ref().map(|node| node.join(&mut cluster));
+    nodes[0].learn(&cluster, 2, &nodes[1].key());
+    nodes[1].learn(&cluster, 1, &nodes[0].key());
+    exchange4(&a, &b);
+    exchange6(&a, &b);
+    let before = lease(&cluster, &nodes[0].key());
+
+    // Node 2 is told nothing: it goes on with the MACs and the lease that it knows.
+    cluster.launch(1).wait_written().unwrap();
+    exchange4(&a, &b);
+    exchange6(&a, &b);
+    for device in ["flannel.1", "flannel-v6.1"] {
+        assert_taken_over(&cluster, device);
+    }
+    assert_eq!(keys(&cluster).len(), 2);
+    assert_eq!(lease(&cluster, &nodes[0].key()), before);
+}
+
+#[test]
+fn ipv6_alone_the_kernel_device_is_taken_over() {
+    if skips_test() {
+        return;
+    }
+    let mut cluster = empty(&config(V6_ONLY, "vxlan"), &[]);
+    let a = join(&mut cluster, 1);
+    let own = keys(&cluster).remove(0);
+    let b = join(&mut cluster, 2);
+    exchange6(&a, &b);
+
+    // flanneld in weft's place: a kernel device, whose MAC is in the lease.
+    cluster.agents.get_mut(&1).unwrap().stop().unwrap();
+    let ns = cluster.lab.node(1).ns.clone();
+    ns.ip("link del flannel-v6.1").unwrap();
+    add_kernel_device(&ns, "flannel-v6.1", 1430, "fd99::1");
+    let mac = mac_of(&ns, "flannel-v6.1").unwrap();
+    let mut value = lease(&cluster, &own);
+    assert_ne!(value["BackendV6Data"]["VtepMAC"], *mac);
+    value["BackendV6Data"]["VtepMAC"] = mac.into();
+    cluster
+        .etcd
+        .put_leased(&own, &value.to_string(), 86_400)
+        .unwrap();
+
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.start_again().unwrap();
+    agent.wait_written().unwrap();
+    exchange6(&a, &b);
+    assert_taken_over(&cluster, "flannel-v6.1");
+    assert_eq!(keys(&cluster).len(), 2);
+    assert_eq!(lease(&cluster, &own), value);
 }
