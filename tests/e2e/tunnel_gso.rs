@@ -28,7 +28,7 @@ fn sent_whole(cluster: &Cluster) -> u64 {
     cluster.counter(1, "super_sends") - before
 }
 
-fn leaves_whole(cluster: &Cluster) {
+pub(crate) fn leaves_whole(cluster: &Cluster) {
     let errors = Errors::of(cluster);
     send_until_whole(cluster, 1, 2);
     // Fifteen megabytes are 230 super-packets of full length.
@@ -116,6 +116,45 @@ fn a_firewall_that_stops_them_costs_nothing_but_the_speed() {
         &["WARN", "super-packets do not get out whole", "FORWARD"],
     );
     assert_eq!(sent_whole(&cluster), 0);
+}
+
+/// Give the underlay device of node 1 another index: it goes to another namespace and comes back
+/// when its number is taken.
+fn make_underlay_anew(cluster: &Cluster) -> [String; 2] {
+    let [one, two] = [1, 2].map(|number| &cluster.lab.node(number).ns);
+    let index = || one.run(&["cat", "/sys/class/net/eth0/ifindex"]).unwrap();
+    let before = index();
+    for step in ["link set eth0 down", "link set eth0 name moved0"] {
+        one.ip(step).unwrap();
+    }
+    one.ip(&format!("link set moved0 netns {}", two.name()))
+        .unwrap();
+    let number = before.trim();
+    one.ip(&format!("link add taken0 index {number} type bridge"))
+        .unwrap();
+    two.ip(&format!("link set moved0 netns {}", one.name()))
+        .unwrap();
+    let address = cluster.lab.node(1).underlay;
+    for step in ["link set moved0 name eth0", "link set eth0 up"] {
+        one.ip(step).unwrap();
+    }
+    one.ip(&format!("address add {address}/24 dev eth0"))
+        .unwrap();
+    [before, index()]
+}
+
+#[test]
+fn an_underlay_device_that_is_made_anew_takes_them_again() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    send_until_whole(&cluster, 1, 2);
+    let [before, after] = make_underlay_anew(&cluster);
+    assert_ne!(before, after);
+    cluster.await_path(1, 2);
+    let whole = netns::wait_until(NEWS, || sent_whole(&cluster) > 100);
+    assert!(whole, "super-packets do not leave whole any more");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -14,6 +15,33 @@ const OUTGOING: u32 = 4;
 const PROTOCOL: u32 = 9;
 const UDP_SOURCE: u32 = 20;
 
+/// A device, known by its name: one that is made anew, as a bond or a VLAN may be, has another
+/// index.
+pub struct Device(CString);
+
+impl Device {
+    /// The device that has this index now.
+    pub fn of_index(index: u32) -> io::Result<Device> {
+        let mut name = [0_u8; libc::IFNAMSIZ];
+        // SAFETY: the kernel's name, its end included, fits the IF_NAMESIZE bytes.
+        if unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) }.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let len = name.iter().position(|&byte| byte == 0);
+        let name = CString::new(&name[..len.unwrap_or(name.len())])?;
+        Ok(Device(name))
+    }
+
+    /// The index that it has now.
+    fn index(&self) -> io::Result<u32> {
+        // SAFETY: the pointer is to a string with its end, which is only read.
+        match unsafe { libc::if_nametoindex(self.0.as_ptr()) } {
+            0 => Err(io::Error::last_os_error()),
+            index => Ok(index),
+        }
+    }
+}
+
 /// Sees the UDP datagrams over IPv4 that leave from one source port.
 ///
 /// The kernel shows a packet here at the moment at which it hands it to the device: after
@@ -22,12 +50,13 @@ const UDP_SOURCE: u32 = 20;
 pub struct EgressWatch(Socket);
 
 impl EgressWatch {
-    /// Watch the device of index `device` for datagrams from `port`.
-    pub fn new(device: u32, port: u16) -> io::Result<EgressWatch> {
+    /// Watch `device` for datagrams from `port`. Without the device the error is `ENODEV`.
+    pub fn new(device: &Device, port: u16) -> io::Result<EgressWatch> {
+        let index = device.index()?;
         // Protocol 0: nothing arrives before the filter is in place and the socket bound.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
         attach(&socket, port)?;
-        bind(&socket, device)?;
+        bind(&socket, index)?;
         socket.set_nonblocking(true)?;
         Ok(EgressWatch(socket))
     }

@@ -16,8 +16,9 @@ use super::Config;
 use super::threads::{Common, Threads};
 use crate::offload::tunnel::{self, Outer, Via};
 use crate::route::publish::{Publisher, Reader};
+use crate::route::table::Table;
 use crate::stats::WorkerStats;
-use crate::sys::egress::EgressWatch;
+use crate::sys::egress::{Device, EgressWatch};
 use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::StopEvent;
 use crate::sys::path::PathProbe;
@@ -59,7 +60,7 @@ pub enum TunnelState {
     Segmented,
     /// The last probe did not get out.
     Lost,
-    /// Several probes in a row did not get out; given up for good.
+    /// Several probes in a row did not get out; seldom tried from then on.
     GivenUp,
 }
 
@@ -94,17 +95,42 @@ const LOST_MAX: u32 = 3;
 /// How often the way is tried while super-packets flow.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
+/// The same once it is given up: a firewall may be mended.
+const TRY_AGAIN_EVERY: Duration = Duration::from_secs(60);
+
 /// How soon after the first super-packet the way is tried.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a probe may take to leave. It mostly has when the write to the TAP returns.
 const PROBE_TIME: Duration = Duration::from_millis(20);
 
+/// Peers that can be noted between two tries. A further one may have to wait for the next.
+const PLACES: usize = 64;
+
+/// The peers that super-packets were for since the last try.
+struct Wanted([AtomicU32; PLACES]);
+
+impl Wanted {
+    fn note(&self, peer: Ipv4Addr) {
+        // Neighbours, and those with a subnet each, must not share a place.
+        let mixed = peer.to_bits().wrapping_mul(0x9e37_79b1);
+        let place = &self.0[(mixed >> 26) as usize % PLACES];
+        if place.load(Ordering::Relaxed) == 0 {
+            place.store(peer.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let places = self.0.iter();
+        let peers = places.filter(|place| place.load(Ordering::Relaxed) != 0);
+        peers.map(|place| Ipv4Addr::from_bits(place.swap(0, Ordering::Relaxed)))
+    }
+}
+
 /// What the encap workers and the prober share.
 pub struct TunnelWay {
     state: AtomicU8,
-    /// To whom a super-packet was sent since the last look, 0 for nobody.
-    wanted: AtomicU32,
+    wanted: Wanted,
     via: Via,
     tap: Arc<Tap>,
     /// Source port of each send bucket: that of its socket, so that a flow keeps its port
@@ -126,7 +152,7 @@ impl TunnelWay {
         let ports = senders.iter().map(port).collect::<io::Result<_>>();
         Ok(TunnelWay {
             state: AtomicU8::new(TunnelState::Untried as u8),
-            wanted: AtomicU32::new(0),
+            wanted: Wanted([const { AtomicU32::new(0) }; PLACES]),
             via: Via {
                 mac: tap.mac(),
                 local,
@@ -151,9 +177,7 @@ impl TunnelWay {
     /// Whether a super-packet to `to` may take this way now. Asking is noted: only then is
     /// the way tried.
     pub(super) fn is_open(&self, to: Ipv4Addr) -> bool {
-        if self.wanted.load(Ordering::Relaxed) == 0 {
-            self.wanted.store(to.to_bits(), Ordering::Relaxed);
-        }
+        self.wanted.note(to);
         self.state.load(Ordering::Relaxed) == TunnelState::InUse as u8 && !self.tap.is_refused()
     }
 
@@ -184,7 +208,7 @@ pub(super) fn start(
     config: &Config,
     paths: PathProbe,
 ) -> io::Result<()> {
-    let (wanted, device) = (config.tunnel_gso, config.underlay);
+    let (wanted, underlay) = (config.tunnel_gso, config.underlay);
     let longest = FRAME_OVERHEAD + config.mtu;
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
         let source = (way.via.local, 0).into();
@@ -195,7 +219,7 @@ pub(super) fn start(
         let mut prober = Prober {
             way,
             wanted,
-            device,
+            device: Device::of_index(underlay).map_err(failed("if_indextoname"))?,
             port,
             _socket: socket,
             paths,
@@ -215,6 +239,8 @@ enum Outcome {
     Whole,
     Segmented,
     Lost,
+    /// There is no device to leave by at the moment.
+    NoDevice,
 }
 
 /// The state after a probe, and how many were lost in a row.
@@ -225,13 +251,14 @@ fn judge(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (TunnelState, u32) {
         Outcome::Segmented => (TunnelState::Segmented, 0),
         Outcome::Lost if lost + 1 >= LOST_MAX => (TunnelState::GivenUp, lost + 1),
         Outcome::Lost => (TunnelState::Lost, lost + 1),
+        Outcome::NoDevice => (TunnelState::Untried, lost),
     }
 }
 
 struct Prober {
     way: Arc<TunnelWay>,
     wanted: TunnelGso,
-    device: u32,
+    device: Device,
     /// Source port of probes, which is nobody else's while the socket is open.
     port: u16,
     _socket: Vec<Socket>,
@@ -248,40 +275,52 @@ impl Prober {
             if Instant::now() < next {
                 continue;
             }
-            let to = Ipv4Addr::from_bits(self.way.wanted.swap(0, Ordering::Relaxed));
-            let table = reader.table();
-            let Some(id) = table
-                .peer_by_addr(to.into())
-                .filter(|_| !to.is_unspecified())
-            else {
+            let Some(outcome) = self.look(reader.table(), stats) else {
                 continue;
             };
-            let peer = table.peer(id);
-            let SocketAddr::V4(addr) = peer.addr else {
-                continue;
-            };
-            let FrameHeader::Vxlan(frame) = &peer.header_v4 else {
-                continue;
-            };
-            let (state, lost_now) = match self.probe(addr, frame) {
+            let (state, lost_now) = match outcome {
                 Ok(outcome) => judge(outcome, self.wanted, lost),
                 Err(_) => (TunnelState::Refused, lost),
             };
             lost = lost_now;
-            self.paths.is_too_long(peer.addr, self.longest, stats);
             self.way.set(state);
-            if matches!(state, TunnelState::GivenUp | TunnelState::Refused) {
-                break;
-            }
-            next = Instant::now() + TRY_EVERY;
+            next = match state {
+                TunnelState::Refused => break,
+                TunnelState::GivenUp => Instant::now() + TRY_AGAIN_EVERY,
+                _ => Instant::now() + TRY_EVERY,
+            };
         }
         // A thread that ends counts as failed, so it waits for the end like all others.
         while !reader.wait(|| stop.wait(Duration::MAX)) {}
     }
 
+    /// Try the way to one of the peers that super-packets were for, and ask for the MTU of the
+    /// path to each of them. `None` if there are none.
+    fn look(&mut self, table: &Table, stats: &WorkerStats) -> Option<io::Result<Outcome>> {
+        let way = self.way.clone();
+        let peers = way.wanted.take().filter_map(|to| {
+            let peer = table.peer(table.peer_by_addr(to.into())?);
+            match (peer.addr, &peer.header_v4) {
+                (SocketAddr::V4(addr), FrameHeader::Vxlan(frame)) => Some((addr, frame)),
+                _ => None,
+            }
+        });
+        let mut outcome = None;
+        for (addr, frame) in peers {
+            outcome.get_or_insert_with(|| self.probe(addr, frame));
+            self.paths.is_too_long(addr.into(), self.longest, stats);
+        }
+        outcome
+    }
+
     /// Send a probe to a peer and see how it leaves.
     fn probe(&self, to: SocketAddrV4, frame: &[u8; FRAME_OVERHEAD]) -> io::Result<Outcome> {
-        let watch = EgressWatch::new(self.device, self.port)?;
+        let watch = match EgressWatch::new(&self.device, self.port) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+                return Ok(Outcome::NoDevice);
+            }
+            watch => watch?,
+        };
         let outer = Outer {
             src_port: self.port,
             to,
@@ -318,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_probe_closes_the_way_at_once_and_several_for_good() {
+    fn a_lost_probe_closes_the_way_at_once_and_several_for_long() {
         let mut lost = 0;
         let states = [(); 3].map(|()| {
             let (state, now) = judge(Outcome::Lost, TunnelGso::Auto, lost);
@@ -327,6 +366,28 @@ mod tests {
         });
         let closed = TunnelState::Lost;
         assert_eq!(states, [closed, closed, TunnelState::GivenUp]);
+        let whole = judge(Outcome::Whole, TunnelGso::Auto, lost);
+        assert_eq!(whole, (TunnelState::InUse, 0), "it is tried again");
+    }
+
+    #[test]
+    fn a_device_that_is_away_says_nothing_of_the_way() {
+        let away = judge(Outcome::NoDevice, TunnelGso::Auto, LOST_MAX - 1);
+        assert_eq!(away, (TunnelState::Untried, LOST_MAX - 1));
+    }
+
+    #[test]
+    fn all_peers_are_noted_once() {
+        let wanted = Wanted([const { AtomicU32::new(0) }; PLACES]);
+        let mut peers: Vec<Ipv4Addr> = (1..=30).map(|n| [10, 0, 0, n].into()).collect();
+        for peer in peers.iter().chain(&peers) {
+            wanted.note(*peer);
+        }
+        let mut taken: Vec<Ipv4Addr> = wanted.take().collect();
+        taken.sort();
+        peers.sort();
+        assert_eq!(taken, peers);
+        assert_eq!(wanted.take().count(), 0);
     }
 
     #[test]
