@@ -174,7 +174,7 @@ impl Node {
             .acquire(&config, prepared.attrs(), &previous)
             .await?;
         info!("this node's subnet is {lease}");
-        let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease);
+        let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
         let firewall = Firewall::install(flavour, &plan).await?;
         let backend = prepared.start(&config, &lease, &previous).await?;
         let mut node = Node {

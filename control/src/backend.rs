@@ -190,6 +190,12 @@ impl Prepared {
         &self.attrs
     }
 
+    /// The device through which encapsulated super-packets will be forwarded, if any.
+    pub fn tap(&self) -> Option<String> {
+        let mut tunnels = self.carriers.iter().filter_map(|c| c.tunnel.as_ref());
+        tunnels.find_map(|tunnel| tunnel.tap(&self.host))
+    }
+
     /// Set up what the lease's subnets need; no peer is known yet. Dropped, it stops.
     pub async fn start(
         self,

@@ -1,7 +1,7 @@
 //! Docker as in flannel's classic set-up: each node has a dockerd of its own that was told
 //! the node's subnet by `mk-docker-opts`.
 
-use crate::cluster::{Cluster, weft};
+use crate::cluster::{Cluster, NEWS, lines_with, weft};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
@@ -204,4 +204,13 @@ fn containers_of_two_dockerds_ping_and_download() {
         let got = docker.exec(name, &["wget", "-q", "-O", "-", &url]).unwrap();
         assert!(got == page(), "{} bytes from {url}", got.len());
     }
+    // A download under Docker's FORWARD policy leaves its node as it would without.
+    let url = format!("http://{}/page", addresses[1]);
+    let log = cluster.agents[&2].log_file();
+    let whole = netns::wait_until(NEWS, || {
+        let got = dockers[0].exec(names[0], &["wget", "-q", "-O", "-", &url]);
+        got.unwrap();
+        !lines_with(&log, &["super-packets leave whole"]).is_empty()
+    });
+    assert!(whole, "super-packets do not leave whole");
 }

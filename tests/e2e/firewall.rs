@@ -3,6 +3,7 @@
 use crate::cluster::{CONFIG, Cluster, new_lab};
 use crate::errors::Errors;
 use crate::pods::exchange;
+use crate::tunnel_gso::leaves_whole;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use weft_benches::lab::topology::ping;
@@ -152,6 +153,18 @@ fn pods_reach_each_other_through_a_forward_chain_that_drops() {
 }
 
 #[test]
+fn super_packets_pass_a_forward_chain_that_drops() {
+    if skips_test() {
+        return;
+    }
+    let drop = ["iptables", "-P", "FORWARD", "DROP"];
+    let cluster = cluster(CONFIG, &[], &drop);
+    leaves_whole(&cluster);
+    let rules = cluster.lab.node(1).ns.run(&["iptables", "-S"]).unwrap();
+    assert!(rules.contains("-A WEFT-FWD -i weft.1 "), "{rules}");
+}
+
+#[test]
 fn without_forward_rules_a_forward_chain_that_drops_does_so() {
     if skips_test() {
         return;
@@ -188,6 +201,7 @@ fn rules_outlive_the_agent_and_go_with_a_change_of_flavour() {
     agent.start_again().unwrap();
     agent.wait_ready().unwrap();
     assert_eq!(lines(saved()), 0, "{}", saved());
+    assert!(!saved().contains("WEFT-FWD"), "{}", saved());
     let tables = node.run(&["nft", "list", "tables"]).unwrap();
     assert!(tables.contains("table ip flannel-ipv4"), "{tables}");
     cluster.await_path(1, 2);

@@ -10,6 +10,7 @@ pub(super) fn wanted(
     options: &FirewallOptions,
     config: &NetworkConfig,
     lease: &Lease,
+    tap: Option<String>,
 ) -> (Flavour, Plan) {
     let v4 = config.network.zip(lease.subnet);
     let v6 = config.ipv6_network.zip(lease.subnet_v6);
@@ -19,6 +20,7 @@ pub(super) fn wanted(
         masquerade: options.ip_masq,
         random_fully: options.random_fully,
         forward: options.forward_rules,
+        tap,
     };
     (flavour(config), plan)
 }
@@ -60,7 +62,12 @@ mod tests {
             expires: None,
             revision: 1,
         };
-        wanted(&options, &NetworkConfig::parse(config).unwrap(), &lease)
+        wanted(
+            &options,
+            &NetworkConfig::parse(config).unwrap(),
+            &lease,
+            None,
+        )
     }
 
     #[test]

@@ -23,9 +23,9 @@ const TX_SOCKETS: u8 = 8;
 /// More queues than this only spread the flows of one node too thinly to coalesce.
 const QUEUES_MAX: usize = 8;
 
-/// How long the port of an agent that has ended may stay taken: the kernel tears its
+/// How long the port and devices of an agent that has ended may stay taken: the kernel tears its
 /// io_uring instances down in the background.
-const RELEASE_GRACE: Duration = Duration::from_secs(2);
+pub(super) const RELEASE_GRACE: Duration = Duration::from_secs(2);
 
 /// Pause between two looks whether it is free.
 const RELEASE_POLL: Duration = Duration::from_millis(10);
@@ -76,6 +76,27 @@ pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, Bac
     Ok(Tun::open(name, queues, offloads)?)
 }
 
+/// What the workers are told.
+pub(super) fn config(host: &Host, plan: &Plan) -> worker::Config {
+    let options = &host.options;
+    worker::Config {
+        engine: options.engine,
+        local: plan.local,
+        port: plan.port,
+        mtu: plan.mtu as usize,
+        tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
+        outer_df: options.outer_df,
+        udp_gso: options.udp_gso,
+        udp_gro: options.udp_gro,
+        tunnel_gso: match plan.wire {
+            Wire::Vxlan => options.tunnel_gso,
+            Wire::Ip => TunnelGso::Off,
+        },
+        spin: options.spin,
+        underlay: host.underlay.index,
+    }
+}
+
 fn saturating_u8(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
 }
@@ -104,22 +125,7 @@ impl Dataplane {
         publisher: &Publisher,
     ) -> Result<Dataplane, BackendError> {
         let options = &host.options;
-        let config = worker::Config {
-            engine: options.engine,
-            local: plan.local,
-            port: plan.port,
-            mtu: plan.mtu as usize,
-            tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
-            outer_df: options.outer_df,
-            udp_gso: options.udp_gso,
-            udp_gro: options.udp_gro,
-            tunnel_gso: match plan.wire {
-                Wire::Vxlan => options.tunnel_gso,
-                Wire::Ip => TunnelGso::Off,
-            },
-            spin: options.spin,
-            underlay: host.underlay.index,
-        };
+        let config = config(host, plan);
         let offloads = tun.offloads();
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
         if let Some(refusal) = dataplane.refusal() {

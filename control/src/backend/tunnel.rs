@@ -16,7 +16,7 @@ use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
 use weft_dataplane::sys::tun::{self, Tun};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel::TunnelState;
+use weft_dataplane::worker::{self, tunnel::TunnelState};
 
 /// What a tunnel is to be.
 #[derive(Clone, Debug)]
@@ -81,6 +81,11 @@ impl Prepared {
     /// The VtepMAC of this node; zero without VXLAN.
     pub(super) fn mac(&self) -> [u8; 6] {
         self.mac
+    }
+
+    /// The device beside it through which encapsulated super-packets will be forwarded, if any.
+    pub(super) fn tap(&self, host: &Host) -> Option<String> {
+        worker::tap_name(&self.plan.device, &dataplane::config(host, &self.plan))
     }
 
     /// Give the device its address and route, and start the workers; no peer is known yet.

@@ -1,5 +1,6 @@
 //! The rules that flannel puts into the host's firewall, in its two flavours, byte for byte
-//! as `iptables -S` and `nft list` show them there.
+//! as `iptables -S` and `nft list` show them there. Beside them weft has one chain of its own,
+//! for what it encapsulates and the kernel then forwards.
 //!
 //! [`Firewall::install`] removes those of the other flavour and of the other variant of
 //! iptables, and writes its own, each table in one transaction. [`Firewall::keep`] looks after
@@ -57,6 +58,9 @@ pub struct Plan {
     pub random_fully: bool,
     /// Whether packets of pods pass the FORWARD chain (`-iptables-forward-rules`).
     pub forward: bool,
+    /// The device by which encapsulated super-packets of IPv4 come into the FORWARD chain, if
+    /// there is one. They pass it where those of pods do.
+    pub tap: Option<String>,
 }
 
 /// Why rules cannot be written or read. One line.
@@ -231,23 +235,28 @@ async fn iptables_tables(programs: &Programs, plan: &Plan) -> Result<Vec<Table>,
             Err(_) => None,
         };
         let modern = version.is_none_or(|version| version.modern);
-        let table = |name, purpose, chain| {
+        let table = |name, purpose, chains| {
             let tool = Tool::Iptables(iptables::Table {
                 program: program.clone(),
                 name,
                 waits: modern,
             });
-            Table::new(tool, vec![chain], purpose)
+            Table::new(tool, chains, purpose)
         };
         if plan.masquerade {
             let random_fully = plan.random_fully && modern;
             let rules = rules::masquerade(&ends, Flavour::Iptables, random_fully);
             let chain = iptables::masquerade_chain(&rules);
-            tables.push(table("nat", Purpose::Masquerade, chain));
+            tables.push(table("nat", Purpose::Masquerade, vec![chain]));
         }
         if plan.forward {
-            let chain = iptables::forward_chain(ends.network);
-            tables.push(table("filter", Purpose::Forward, chain));
+            let mut chains = vec![iptables::forward_chain(ends.network)];
+            let tap = plan
+                .tap
+                .as_deref()
+                .filter(|_| ends.network.addr().is_ipv4());
+            chains.extend(tap.map(iptables::tap_chain));
+            tables.push(table("filter", Purpose::Forward, chains));
         }
     }
     Ok(tables)

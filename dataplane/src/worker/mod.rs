@@ -156,7 +156,7 @@ impl Dataplane {
     /// of `publisher`. Returns once all of them run.
     pub fn start(tun: Tun, config: Config, publisher: &Publisher) -> Result<Dataplane, StartError> {
         let (engine, refusal) = choose(config.engine, config.spin)?;
-        let tap_name = format!("weft.{}", tun.name().rsplit('.').next().unwrap_or("0"));
+        let tap = tap_name(tun.name(), &config);
         let queues = tun.into_queues();
         let source = udp::source(config.local, config.underlay);
         // One pool for all workers: the outer source port, by which the peer picks its worker,
@@ -167,7 +167,7 @@ impl Dataplane {
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
-        let tunnel = tunnel_way(&config, &tap_name, &senders);
+        let tunnel = tunnel_way(&config, tap, &senders);
         let (tunnel, tunnel_refusal) = match tunnel {
             Ok(way) => (way.map(Arc::new), None),
             Err(error) => (None, Some(error)),
@@ -243,17 +243,23 @@ impl Dataplane {
     }
 }
 
-/// The way for super-packets that leave whole, if it is wanted and the underlay is IPv4.
+/// Name of the TAP beside the TUN `device`, through which super-packets leave whole; none if
+/// that is not wanted or not possible, as with an underlay of IPv6.
+pub fn tap_name(device: &str, config: &Config) -> Option<String> {
+    let number = device.rsplit('.').next().unwrap_or("0");
+    // With DF on outer packets the kernel says nothing of the path to those who send by a TAP.
+    let possible = config.local.is_ipv4() && !config.outer_df;
+    (possible && config.tunnel_gso != TunnelGso::Off).then(|| format!("weft.{number}"))
+}
+
 fn tunnel_way(
     config: &Config,
-    name: &str,
+    tap: Option<String>,
     senders: &[Socket],
 ) -> Result<Option<TunnelWay>, EngineError> {
-    match (config.tunnel_gso, config.local) {
-        // The kernel says nothing of the path to those who send through the TAP.
-        _ if config.outer_df => Ok(None),
-        (TunnelGso::Off, _) | (_, IpAddr::V6(_)) => Ok(None),
-        (_, IpAddr::V4(local)) => TunnelWay::new(name, local, senders).map(Some),
+    match (tap, config.local) {
+        (Some(tap), IpAddr::V4(local)) => TunnelWay::new(&tap, local, senders).map(Some),
+        _ => Ok(None),
     }
 }
 

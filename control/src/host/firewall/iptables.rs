@@ -1,5 +1,5 @@
-//! The iptables flavour: one chain of ours in `nat` and one in `filter`, each reached by a
-//! jump at the end of the kernel's own.
+//! The iptables flavour: one chain of flannel's in `nat` and one in `filter`, and one of weft's
+//! in `filter`, each reached by a jump at the end of the kernel's own.
 //!
 //! A table is read with one `iptables-save` and changed with one `iptables-restore`, which
 //! the kernel takes in whole or not at all.
@@ -11,10 +11,11 @@ use super::{FirewallError, rules};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 
-/// The chains that weft and flanneld use, in whatever table they are.
-const CHAINS: [(&str, &str); 2] = [
+/// The chains that weft and flanneld use, in whatever table they are; the last is weft's alone.
+const CHAINS: [(&str, &str); 3] = [
     ("POSTROUTING", "FLANNEL-POSTRTG"),
     ("FORWARD", "FLANNEL-FWD"),
+    ("FORWARD", "WEFT-FWD"),
 ];
 
 /// The first version whose MASQUERADE knows `--random-fully` and whose restore waits for
@@ -67,11 +68,27 @@ pub(super) fn forward_chain(network: IpNet) -> Chain {
     chain(CHAINS[1], "flanneld forward", &rules::forward(network))
 }
 
-fn chain((from, name): (&'static str, &'static str), comment: &str, rules: &[Rule]) -> Chain {
-    let jump = Jump {
+/// `WEFT-FWD`, in `filter`: what comes from the device `tap` passes. Nobody but weft can write
+/// to it. A chain of its own, as flannel's ones are compared with those that flannel makes.
+pub(super) fn tap_chain(tap: &str) -> Chain {
+    let comment = "weft super-packets";
+    let jump = jump(CHAINS[2], comment);
+    let mut chain = Chain::new(CHAINS[2].1, Some(jump), &[], |_| String::new());
+    chain.rules = vec![format!(
+        "-i {tap} -m comment --comment \"{comment}\" -j ACCEPT"
+    )];
+    chain
+}
+
+fn jump((from, name): (&'static str, &str), comment: &str) -> Jump {
+    Jump {
         from,
         rule: format!("-m comment --comment \"{comment}\" -j {name}"),
-    };
+    }
+}
+
+fn chain((from, name): (&'static str, &'static str), comment: &str, rules: &[Rule]) -> Chain {
+    let jump = jump((from, name), comment);
     // iptables-nft refuses rules that match nothing.
     let mut rules = rules.to_vec();
     rules.retain(|rule| !rule.never_matches());
@@ -108,41 +125,29 @@ fn spell(rule: &Rule, comment: &str) -> String {
 }
 
 impl Table {
-    /// What is there of `chain`.
-    pub(super) async fn list(&self, chain: &Chain) -> Result<Listed, FirewallError> {
+    /// What is there of `chains`, in their order.
+    pub(super) async fn list(&self, chains: &[Chain]) -> Result<Vec<Listed>, FirewallError> {
         let save = format!("{}-save", self.program);
-        let lines = run(&save, &["-t", self.name], "", |line| concerns(line, chain)).await?;
+        let keep =
+            |line: &str| is_incompatible(line) || chains.iter().any(|chain| concerns(line, chain));
+        let lines = run(&save, &["-t", self.name], "", keep).await?;
         if let Some(line) = lines.iter().find(|line| is_incompatible(line)) {
             return Err(FirewallError::Failed {
                 command: format!("{save} -t {}", self.name),
                 reason: line.trim_start_matches("# ").to_owned(),
             });
         }
-        Ok(parse(&lines, chain))
+        Ok(chains.iter().map(|chain| parse(&lines, chain)).collect())
     }
 
-    /// What `iptables-restore` must read to put `chain` right. A `fresh` one loses all
-    /// rules in it and goes to the end of those that jump; else only our rules in it
-    /// change, and a jump that is right keeps its place.
-    pub(super) fn script(&self, chain: &Chain, listed: &Listed, fresh: bool) -> String {
-        let name = chain.name;
+    /// What `iptables-restore` must read to put `chains` right. `fresh` ones lose all rules
+    /// in them and go to the end of those that jump; else only our rules in them change, and
+    /// a jump that is right keeps its place.
+    pub(super) fn script(&self, chains: &[Chain], listed: &[Listed], fresh: bool) -> String {
         let mut lines = vec![format!("*{}", self.name)];
-        if fresh || !listed.exists {
-            // This also empties a chain that is there.
-            lines.push(format!(":{name} - [0:0]"));
-        } else {
-            let own = chain.own(listed);
-            lines.extend(own.map(|rule| format!("-D {name} {}", rule.text)));
+        for (chain, listed) in chains.iter().zip(listed) {
+            lines.extend(commands(chain, listed, fresh));
         }
-        if let Some(jump) = &chain.jump
-            && (fresh || !chain.jumps_once(listed))
-        {
-            let present = listed.jumps.iter();
-            lines.extend(present.map(|rule| format!("-D {} {rule}", jump.from)));
-            lines.push(format!("-A {} {}", jump.from, jump.rule));
-        }
-        let rules = chain.to_append(listed, fresh);
-        lines.extend(rules.map(|rule| format!("-A {name} {rule}")));
         lines.push("COMMIT\n".to_owned());
         lines.join("\n")
     }
@@ -151,6 +156,29 @@ impl Table {
     pub(super) async fn apply(&self, script: &str) -> Result<(), FirewallError> {
         restore(&self.program, self.waits, script).await
     }
+}
+
+/// What puts one chain right.
+fn commands(chain: &Chain, listed: &Listed, fresh: bool) -> Vec<String> {
+    let name = chain.name;
+    let mut lines = Vec::new();
+    if fresh || !listed.exists {
+        // This also empties a chain that is there.
+        lines.push(format!(":{name} - [0:0]"));
+    } else {
+        let own = chain.own(listed);
+        lines.extend(own.map(|rule| format!("-D {name} {}", rule.text)));
+    }
+    if let Some(jump) = &chain.jump
+        && (fresh || !chain.jumps_once(listed))
+    {
+        let present = listed.jumps.iter();
+        lines.extend(present.map(|rule| format!("-D {} {rule}", jump.from)));
+        lines.push(format!("-A {} {}", jump.from, jump.rule));
+    }
+    let rules = chain.to_append(listed, fresh);
+    lines.extend(rules.map(|rule| format!("-A {name} {rule}")));
+    lines
 }
 
 async fn restore(program: &str, waits: bool, script: &str) -> Result<(), FirewallError> {
@@ -170,12 +198,12 @@ fn concerns(line: &str, chain: &Chain) -> bool {
             let jump = chain.jump.as_ref();
             to == chain.name || jump.is_some_and(|j| j.from == to) && leads_to(rule, chain.name)
         })
-        || is_incompatible(line)
 }
 
+/// What lines of `iptables-save` show of `chain`.
 fn parse(lines: &[String], chain: &Chain) -> Listed {
     let mut listed = Listed::default();
-    for line in lines {
+    for line in lines.iter().filter(|line| concerns(line, chain)) {
         match appended(line) {
             Some((to, rule)) if to == chain.name => listed.rules.push(ListedRule {
                 text: rule.to_owned(),
@@ -191,8 +219,7 @@ fn parse(lines: &[String], chain: &Chain) -> Listed {
 /// Look for `chain` in any lines, and check that what would remove our chains touches no
 /// others. For fuzzing.
 pub(super) fn read_any(lines: &[String], chain: &Chain) {
-    let ours = lines.iter().filter(|line| concerns(line, chain));
-    let listed = parse(&ours.cloned().collect::<Vec<_>>(), chain);
+    let listed = parse(lines, chain);
     if chain.fault(&listed).is_none() {
         assert_eq!(chain.own(&listed).count(), chain.rules.len());
     }

@@ -116,7 +116,7 @@ impl Table {
 
     async fn list(&self) -> Result<Vec<Listed>, FirewallError> {
         match &self.tool {
-            Tool::Iptables(table) => Ok(vec![table.list(&self.chains[0]).await?]),
+            Tool::Iptables(table) => table.list(&self.chains).await,
             Tool::Nftables(table) => table.list(&self.chains).await,
         }
     }
@@ -126,7 +126,7 @@ impl Table {
         let fresh = !self.verified;
         match &self.tool {
             Tool::Iptables(table) => {
-                let script = table.script(&self.chains[0], &listed[0], fresh);
+                let script = table.script(&self.chains, listed, fresh);
                 table.apply(&script).await?;
             }
             Tool::Nftables(table) => {

@@ -27,6 +27,7 @@ fn plan() -> Plan {
         masquerade: true,
         random_fully: true,
         forward: true,
+        tap: None,
     }
 }
 
@@ -259,6 +260,51 @@ fn u22_only_the_rules_that_flags_ask_for() {
         let plain = POSTRTG_V4.replace(" fully-random", "");
         assert_eq!(nft("ip", "flannel-ipv4", "postrtg"), plain);
         assert!(!sh("nft list ruleset").contains("chain forward"));
+    });
+}
+
+const TAP_CHAIN: &str = r#"-N WEFT-FWD
+-A WEFT-FWD -i weft.7 -m comment --comment "weft super-packets" -j ACCEPT
+"#;
+
+#[test]
+fn super_packets_have_a_chain_beside_flannels_as_long_as_forward_rules_do() {
+    for_both(async |programs| {
+        let iptables = programs.iptables[0].clone();
+        let plan = Plan {
+            tap: Some("weft.7".to_owned()),
+            ..dual()
+        };
+        kube_forward(&iptables);
+        let mut firewall = install(&programs, Flavour::Iptables, &plan).await;
+        let chain = || sh(&format!("{iptables} -S WEFT-FWD"));
+        assert_eq!(chain(), TAP_CHAIN);
+        assert_eq!(sh(&format!("{iptables} -S FLANNEL-FWD")), {
+            let plain = Plan {
+                tap: None,
+                ..dual()
+            };
+            install(&programs, Flavour::Iptables, &plain).await;
+            sh(&format!("{iptables} -S FLANNEL-FWD"))
+        });
+        let (there, _) = output(&format!("{} -S WEFT-FWD", programs.iptables[1]));
+        assert!(!there, "the device takes IPv4 only");
+
+        sh(&format!("{iptables} -F WEFT-FWD"));
+        sh(&format!("{iptables} -F FORWARD"));
+        firewall.check().await;
+        assert_eq!(chain(), TAP_CHAIN);
+        let jumps = sh(&format!("{iptables} -S FORWARD"));
+        assert_eq!(jumps.matches("-j WEFT-FWD").count(), 1, "{jumps}");
+        assert_eq!(
+            firewall.tables.len(),
+            4,
+            "no further process for each check"
+        );
+
+        install(&programs, Flavour::Nftables, &plan).await;
+        let left = sh(&format!("{iptables}-save"));
+        assert!(!left.contains("WEFT"), "{left}");
     });
 }
 

@@ -1,5 +1,6 @@
 use super::super::{Ends, Flavour};
 use super::*;
+use std::slice;
 
 fn ends(network: &str, subnet: &str) -> Ends<IpNet> {
     Ends {
@@ -16,14 +17,6 @@ fn v4() -> Chain {
     masquerade(&ends("10.42.0.0/16", "10.42.1.0/24"), true)
 }
 
-fn table(name: &'static str) -> Table {
-    Table {
-        program: "iptables".into(),
-        name,
-        waits: true,
-    }
-}
-
 /// The lines that `iptables-save` prints of a chain that is right.
 fn saved(chain: &Chain) -> Vec<String> {
     let jump = chain.jump.as_ref().unwrap();
@@ -37,14 +30,18 @@ fn saved(chain: &Chain) -> Vec<String> {
     lines
 }
 
-fn listed(lines: &[String], chain: &Chain) -> Listed {
-    let lines = lines.iter().filter(|line| concerns(line, chain));
-    parse(&lines.cloned().collect::<Vec<_>>(), chain)
+fn script(table: &'static str, chain: &Chain, listed: &Listed, fresh: bool) -> String {
+    let table = Table {
+        program: "iptables".into(),
+        name: table,
+        waits: true,
+    };
+    table.script(slice::from_ref(chain), slice::from_ref(listed), fresh)
 }
 
 #[test]
 fn u22_a_new_chain_is_declared_and_filled_in_one_payload() {
-    let script = table("nat").script(&v4(), &Listed::default(), true);
+    let script = script("nat", &v4(), &Listed::default(), true);
     assert_eq!(
         script,
         "*nat\n\
@@ -63,7 +60,7 @@ fn u22_a_new_chain_is_declared_and_filled_in_one_payload() {
 #[test]
 fn u22_a_written_chain_has_no_fault() {
     let chain = v4();
-    let listed = listed(&saved(&chain), &chain);
+    let listed = parse(&saved(&chain), &chain);
     assert_eq!(listed.jumps.len() + listed.rules.len(), 7);
     assert_eq!(chain.fault(&listed), None);
 }
@@ -71,9 +68,9 @@ fn u22_a_written_chain_has_no_fault() {
 #[test]
 fn u22_writing_again_pairs_each_deletion_with_an_addition() {
     let chain = v4();
-    let listed = listed(&saved(&chain), &chain);
+    let listed = parse(&saved(&chain), &chain);
     let commands = |fresh| {
-        let script = table("nat").script(&chain, &listed, fresh);
+        let script = script("nat", &chain, &listed, fresh);
         let with = |option: &str| {
             let lines = script.lines().filter_map(|line| line.strip_prefix(option));
             lines.map(str::to_owned).collect::<Vec<_>>()
@@ -121,12 +118,26 @@ fn rules_and_chains_of_others_are_not_read() {
         ]
         .map(String::from),
     );
-    let listed = listed(&lines, &chain);
+    let listed = parse(&lines, &chain);
     assert_eq!(listed.jumps.len(), 1);
     assert_eq!(listed.rules.len(), 3, "two of ours, one of another daemon");
     assert_eq!(chain.fault(&listed), None);
-    let script = table("filter").script(&chain, &listed, false);
+    let script = script("filter", &chain, &listed, false);
     assert!(!script.contains("10.43.0.0"), "{script}");
+}
+
+#[test]
+fn super_packets_pass_by_a_chain_of_their_own() {
+    let chain = tap_chain("weft.7");
+    assert_eq!(
+        saved(&chain)[1..],
+        [
+            ":WEFT-FWD - [0:0]",
+            "-A FORWARD -m comment --comment \"weft super-packets\" -j WEFT-FWD",
+            "-A WEFT-FWD -i weft.7 -m comment --comment \"weft super-packets\" -j ACCEPT",
+        ]
+    );
+    assert_eq!(chain.fault(&parse(&saved(&chain), &chain)), None);
 }
 
 #[test]
