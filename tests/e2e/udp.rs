@@ -1,14 +1,15 @@
 //! The udp backend: weft on both nodes, and weft against a proxy that does what flannel's does.
 
 use crate::capture::{Capture, Frame};
-use crate::cluster::{Cluster, ENGINES, PREFIX};
+use crate::cluster::{Cluster, ENGINES, NEWS, PREFIX};
 use crate::errors::Errors;
 use crate::pods::{exchange, exchange_fragments};
 use crate::traffic::{tcp, udp, udp_super};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use weft_benches::lab::proxy::{self, Proxy, ProxyOptions};
 use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Regime, netns, skips_test};
+use weft_benches::lab::{Regime, Result, netns, skips_test};
 
 /// As [`crate::cluster::CONFIG`]: nodes have the lower half of the network.
 const CONFIG: &str =
@@ -32,6 +33,20 @@ fn weft_and_weft(regime: Regime, flags: &[&str]) -> Cluster {
     cluster
 }
 
+/// Have the proxy take up on a node that has a pod, with one other node as its peer.
+fn start_proxy(cluster: &Cluster, number: usize, other: usize) -> Result<Proxy> {
+    let peer = cluster.lab.node(other);
+    let options = ProxyOptions {
+        device: "flannel%d".to_owned(),
+        port: proxy::PORT,
+        mtu: MTU,
+        network: Some("10.244.0.0/16".parse().unwrap()),
+        subnet: cluster.lab.node(number).subnet.unwrap(),
+        peers: vec![(peer.subnet.unwrap().trunc(), peer.underlay)],
+    };
+    Proxy::start(&cluster.lab, number, options)
+}
+
 /// Node 1 runs weft, node 2 the proxy.
 fn weft_and_proxy(regime: Regime, flags: &[&str]) -> (Proxy, Cluster) {
     let mut cluster = Cluster::configured(2, regime, CONFIG);
@@ -41,18 +56,10 @@ fn weft_and_proxy(regime: Regime, flags: &[&str]) -> (Proxy, Cluster) {
     // All that flannel's udp backend writes.
     let lease = format!(r#"{{"PublicIP":"{node}","PublicIPv6":null}}"#);
     cluster.etcd.put_leased(&key, &lease, 86_400).unwrap();
-    let env = cluster.join(1);
+    cluster.join(1);
     let subnet = "10.244.200.1/24".parse().unwrap();
     cluster.lab.attach_pod(2, subnet, MTU).unwrap();
-    let options = ProxyOptions {
-        device: "flannel0".to_owned(),
-        port: proxy::PORT,
-        mtu: MTU,
-        network: Some(env.network),
-        subnet,
-        peers: vec![(env.subnet.trunc(), cluster.lab.node(1).underlay)],
-    };
-    let proxy = Proxy::start(&cluster.lab, 2, options).unwrap();
+    let proxy = start_proxy(&cluster, 2, 1).unwrap();
     cluster.await_path(1, 2);
     cluster.await_path(2, 1);
     (proxy, cluster)
@@ -95,7 +102,7 @@ fn f2_two_nodes_reach_each_other_from_the_addresses_of_their_subnets() {
         let ns = &cluster.lab.node(from + 1).ns;
         let (own, other) = (addresses[from].to_string(), addresses[to].to_string());
         let ping = |count| ns.run(&["ping", "-c", count, "-W", "2", "-I", &own, &other]);
-        assert!(netns::wait_until(crate::cluster::NEWS, || ping("1").is_ok()));
+        assert!(netns::wait_until(NEWS, || ping("1").is_ok()));
         ping("3").unwrap();
     }
 }
@@ -155,6 +162,103 @@ fn weft_and_a_proxy_like_flannels_exchange_all_traffic() {
             assert!(proxy.is_alive());
         }
     }
+}
+
+#[test]
+fn the_way_back_to_flannels_proxy_needs_nothing_but_a_start() {
+    if skips_test() {
+        return;
+    }
+    for kill in [false, true] {
+        way_back(kill);
+    }
+}
+
+fn way_back(kill: bool) {
+    let (_other, mut cluster) = weft_and_proxy(Regime::R1, &[]);
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    match kill {
+        true => agent.kill().unwrap(),
+        false => drop(agent.stop().unwrap()),
+    }
+    // The port of a killed process is free a little later; flannel would be started again.
+    let mut last = start_proxy(&cluster, 1, 2);
+    netns::wait_until(NEWS, || {
+        if kill && last.is_err() {
+            last = start_proxy(&cluster, 1, 2);
+        }
+        last.is_ok()
+    });
+    let proxy = last.unwrap();
+    let ns = cluster.lab.node(1).ns.clone();
+    let route = ns
+        .ip(&format!("route get {}", cluster.pod(2).address))
+        .unwrap();
+    assert!(
+        route.contains(&format!("dev {} ", proxy.device())),
+        "{route}"
+    );
+    cluster.await_path(1, 2);
+    cluster.await_path(2, 1);
+    exchange_all(&cluster);
+
+    // And forth again, on the device that weft had.
+    drop(proxy);
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.start_again().unwrap();
+    agent.wait_ready().unwrap();
+    cluster.await_path(1, 2);
+    exchange_all(&cluster);
+    let devices = ns.ip("-o link show type tun").unwrap();
+    assert_eq!(devices.lines().count(), 1, "{devices}");
+    assert!(devices.contains(": flannel0: "), "{devices}");
+}
+
+/// Send a line and expect it back.
+fn echo(client: &mut TcpStream, server: &mut TcpStream, word: u8) {
+    let mut read = [0];
+    client.write_all(&[word]).unwrap();
+    server.read_exact(&mut read).unwrap();
+    server.write_all(&read).unwrap();
+    client.read_exact(&mut read).unwrap();
+    assert_eq!(read, [word]);
+}
+
+#[test]
+fn connections_from_outside_outlive_a_restart() {
+    if skips_test() {
+        return;
+    }
+    let mut cluster = Cluster::configured(3, Regime::R1, CONFIG);
+    cluster.flags = vec!["-ip-masq".to_owned()];
+    for number in 1..=2 {
+        cluster.join(number);
+    }
+    cluster.await_path(1, 2);
+    // Node 3 is no part of the overlay; its packets get the address of node 1's device.
+    let outside = cluster.lab.node(3).ns.clone();
+    let gateway = cluster.lab.node(1).underlay;
+    outside
+        .ip(&format!("route add 10.244.0.0/16 via {gateway}"))
+        .unwrap();
+    let pod = cluster.pod(2);
+    let listener = pod.ns.enter(|| TcpListener::bind((pod.address, 0)));
+    let listener = listener.unwrap().unwrap();
+    let at = listener.local_addr().unwrap();
+    let client = outside.enter(|| TcpStream::connect_timeout(&at, NEWS));
+    let mut client = client.unwrap().unwrap();
+    let (mut server, from) = listener.accept().unwrap();
+    let base = cluster.lab.node(1).subnet.unwrap().network();
+    assert_eq!(from.ip(), base, "masqueraded");
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(2 * NEWS)).unwrap();
+    }
+    echo(&mut client, &mut server, 1);
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.stop().unwrap();
+    agent.start_again().unwrap();
+    agent.wait_ready().unwrap();
+    echo(&mut client, &mut server, 2);
 }
 
 /// Traffic of all kinds between the nodes, captured on node 2.
@@ -275,9 +379,7 @@ fn hostile_datagrams_are_counted_under_their_own_reasons() {
             .ns
             .enter(|| UdpSocket::bind("0.0.0.0:0"));
         socket.unwrap().unwrap().send_to(&bytes, to).unwrap();
-        let counted = netns::wait_until(crate::cluster::NEWS, || {
-            cluster.counter(1, &name) == before + 1
-        });
+        let counted = netns::wait_until(NEWS, || cluster.counter(1, &name) == before + 1);
         assert!(counted, "{} bytes from node {node}: no {name}", bytes.len());
     }
 }
@@ -290,7 +392,7 @@ fn a_destination_that_no_node_has_is_unreachable() {
     let cluster = weft_and_weft(Regime::R1, &[]);
     let pod = &cluster.pod(1).ns;
     let nobody = "10.244.255.9";
-    let heard = netns::wait_until(crate::cluster::NEWS, || {
+    let heard = netns::wait_until(NEWS, || {
         let output = pod
             .command("ping")
             .args(["-c", "1", "-W", "1", nobody])

@@ -31,7 +31,7 @@ const STOP_LIMIT: Duration = Duration::from_millis(200);
 /// Where one node's proxy stands.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
-    /// Name of its device; flannel's first is `flannel0`.
+    /// Name of its device; flannel's own asks for `flannel%d`, the first number that is free.
     pub device: String,
     /// UDP port of all nodes.
     pub port: u16,
@@ -70,7 +70,8 @@ impl Proxy {
             Ok((device, socket))
         })?;
         let (tun, socket) = opened.map_err(failed)?;
-        let (device, mtu, base) = (&options.device, options.mtu, options.subnet.network());
+        let device = tun.name().to_owned();
+        let (mtu, base) = (options.mtu, options.subnet.network());
         ns.ip(&format!("addr add {base}/32 dev {device}"))?;
         ns.ip(&format!("link set {device} mtu {mtu} up"))?;
         if let Some(network) = options.network {
@@ -89,7 +90,7 @@ impl Proxy {
         };
         Ok(Proxy {
             ns,
-            device: options.device,
+            device,
             stop,
             threads: vec![std::thread::spawn(out), std::thread::spawn(back)],
         })
@@ -114,6 +115,11 @@ impl Proxy {
             Proxy::start(lab, own, options)
         };
         Ok([start(a, b)?, start(b, a)?])
+    }
+
+    /// Name of its device.
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
     /// Whether all its threads still run.

@@ -6,8 +6,9 @@ use super::takeover::{self, Takeover};
 use super::trouble::Trouble;
 use super::{BackendError, Host};
 use crate::host::link::{self, Existing};
+use crate::host::mac_store;
 use crate::host::netlink::Link;
-use crate::host::{mac_store, route};
+use crate::host::route::{self, default_metric};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     pub port: u16,
     /// MTU of the device in bytes.
     pub mtu: u32,
+    /// Metric of the route to the network, if not the one that routes have by default.
+    pub metric: Option<u32>,
 }
 
 /// A tunnel that needs only a lease.
@@ -328,9 +331,11 @@ async fn configure(host: &Host, plan: &Plan, place: &Place) -> Result<u32, Backe
     let device = netlink.link(&plan.device).await?;
     let device = device.ok_or_else(|| BackendError::DeviceGone(plan.device.clone()))?;
     let addr = place.subnet.network();
+    let network = place.networks[0];
+    let metric = plan.metric.unwrap_or_else(|| default_metric(network));
     link::ensure_up(netlink, &device, plan.mtu).await?;
     link::ensure_address(netlink, &device, addr, &place.networks).await?;
-    route::ensure(netlink, &device, place.networks[0], addr).await?;
+    route::ensure(netlink, &device, network, metric, addr).await?;
     Ok(device.index)
 }
 

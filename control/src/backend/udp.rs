@@ -15,6 +15,11 @@ use weft_dataplane::wire::frame::Wire;
 /// with flannel.
 const BACKEND: &str = "";
 
+/// Metric of the route to the network. The device stays when weft ends, and flanneld, which
+/// does not know it, makes another one beside it. Its route has no metric, so that it is the
+/// better one; were they alike, flanneld would take ours for its own and lose all packets.
+const METRIC: u32 = 1;
+
 /// Device names that are tried, from `flannel0` on.
 const DEVICES: usize = 16;
 
@@ -45,6 +50,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
         local,
         port: options.port,
         mtu,
+        metric: Some(METRIC),
     };
     let carrier = PreparedCarrier {
         peers: PeerKind {

@@ -66,6 +66,7 @@ fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, Bac
         local: host.local(family)?,
         port: options.port,
         mtu: mtu::of_device(&host.underlay, family, options.mtu, overhead)?,
+        metric: None,
     })
 }
 

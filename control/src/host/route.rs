@@ -6,7 +6,8 @@ use super::netlink::{
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// Route `network` through `link` with `source` as the host's own source address.
+/// Route `network` through `link` with this `metric` and `source` as the host's own source
+/// address.
 ///
 /// Other routes through `link` whose destination lies in `network` (of an earlier lease or
 /// of flanneld's per-peer kind) are removed; those through other devices, such as the
@@ -15,6 +16,7 @@ pub async fn ensure(
     netlink: &Netlink,
     link: &Link,
     network: IpNet,
+    metric: u32,
     source: IpAddr,
 ) -> Result<(), NetlinkError> {
     let wanted = Route {
@@ -22,7 +24,7 @@ pub async fn ensure(
         index: Some(link.index),
         gateway: None,
         source: Some(source),
-        metric: default_metric(network),
+        metric,
         universe: true,
         protocol: PROTOCOL_BOOT,
         blackhole: false,
@@ -84,7 +86,9 @@ mod tests {
             let (network, addr) = ("10.5.0.0/16".parse().unwrap(), [10, 5, 72, 0].into());
             let device = device(&netlink, network, addr).await;
             for _ in 0..2 {
-                ensure(&netlink, &device, network, addr).await.unwrap();
+                ensure(&netlink, &device, network, default_metric(network), addr)
+                    .await
+                    .unwrap();
                 let shown = netns::ip(&["route", "show"]);
                 assert_eq!(shown.trim(), "10.5.0.0/16 dev flannel.1 src 10.5.72.0");
             }
@@ -117,7 +121,9 @@ mod tests {
                 .chain(stale.split(' '))
                 .collect();
             netns::ip(&add);
-            ensure(&netlink, &device, network, addr).await.unwrap();
+            ensure(&netlink, &device, network, default_metric(network), addr)
+                .await
+                .unwrap();
             let shown = netns::ip(&["route", "show"]);
             let mut lines: Vec<&str> = shown.lines().map(str::trim).collect();
             lines.sort_unstable();
@@ -137,12 +143,16 @@ mod tests {
         netns::run(async |netlink| {
             let (network, addr) = ("10.5.0.0/16".parse().unwrap(), [10, 5, 72, 0].into());
             let device = device(&netlink, network, addr).await;
-            ensure(&netlink, &device, network, addr).await.unwrap();
+            ensure(&netlink, &device, network, default_metric(network), addr)
+                .await
+                .unwrap();
             let addr: IpAddr = [10, 5, 80, 0].into();
             link::ensure_address(&netlink, &device, addr, &[network])
                 .await
                 .unwrap();
-            ensure(&netlink, &device, network, addr).await.unwrap();
+            ensure(&netlink, &device, network, default_metric(network), addr)
+                .await
+                .unwrap();
             let shown = netns::ip(&["route", "show"]);
             assert_eq!(shown.trim(), "10.5.0.0/16 dev flannel.1 src 10.5.80.0");
         });
@@ -164,7 +174,9 @@ mod tests {
                 netns::ip(&add.collect::<Vec<_>>());
             }
             for _ in 0..2 {
-                ensure(&netlink, &device, network, addr).await.unwrap();
+                ensure(&netlink, &device, network, default_metric(network), addr)
+                    .await
+                    .unwrap();
                 let shown = netns::ip(&["-6", "route", "show", "dev", "flannel.1"]);
                 let ours = shown.lines().filter(|line| line.starts_with("fd00:"));
                 let ours: Vec<&str> = ours.map(str::trim).collect();
