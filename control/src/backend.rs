@@ -18,6 +18,7 @@ mod dataplane;
 mod direct;
 mod family;
 mod host_gw;
+mod leftovers;
 mod mtu;
 mod peers;
 mod takeover;
@@ -38,6 +39,7 @@ use crate::lease::{Lease, LeaseAttrs};
 use crate::subnets::LeaseEvent;
 use direct::{DirectRoutes, Which};
 pub use family::Family;
+use ipnet::IpNet;
 use peers::{PeerKind, Peers};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{debug, info, warn};
@@ -218,17 +220,15 @@ impl Prepared {
         for tunnel in carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
             tunnel.confirm(&self.host).await;
         }
-        let carried = |family: &Family| carriers.iter().any(|c| c.peers.family() == *family);
-        for family in Family::of(config).filter(|family| !carried(family)) {
-            clear(&self.host, config, family).await;
-        }
-        Ok(Backend {
+        let backend = Backend {
             host: self.host,
             mtu: self.mtu,
             carriers,
             listed: false,
             underlay: UnderlayWatch::default(),
-        })
+        };
+        backend.clear(config, previous).await;
+        Ok(backend)
     }
 }
 
@@ -268,14 +268,10 @@ impl PreparedCarrier {
     }
 }
 
-/// Remove the routes that an earlier run with another backend left of a family that is not
-/// carried any more.
-async fn clear(host: &Host, config: &NetworkConfig, family: Family) {
-    if let Some(network) = family.network(config) {
-        let mut routes = DirectRoutes::new(Which::None, network, family.subnet_len(config));
-        if let Err(error) = routes.reconcile(host, std::iter::empty()).await {
-            warn!("{error}; routes to other nodes may be left of an earlier backend");
-        }
+async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
+    let mut routes = DirectRoutes::new(Which::None, network, subnet_len);
+    if let Err(error) = routes.reconcile(host, std::iter::empty()).await {
+        warn!("{error}; routes to other nodes may be left of an earlier backend");
     }
 }
 
@@ -318,6 +314,29 @@ struct Carrier {
 }
 
 impl Backend {
+    /// Remove what earlier runs have left and this one has no use for: devices, and routes to
+    /// nodes of a network that has changed or is carried in another way.
+    async fn clear(&self, config: &NetworkConfig, previous: &Previous) {
+        for family in [Family::V4, Family::V6] {
+            let carrier = self.carriers.iter().find(|c| c.peers.family() == family);
+            let looked_after = carrier.and_then(|_| family.network(config));
+            let networks = [family.network(config), family.earlier(previous)];
+            for network in networks.into_iter().flatten() {
+                if Some(network.trunc()) != looked_after.map(|network| network.trunc()) {
+                    clear_routes(&self.host, network, family.subnet_len(config)).await;
+                }
+            }
+        }
+        if let Some(mark) = leftovers::mark(&self.host.options) {
+            let used: Vec<&str> = self.tunnels().map(Tunnel::device).collect();
+            leftovers::remove(&self.host.netlink, &mark, &used).await;
+        }
+    }
+
+    fn tunnels(&self) -> impl Iterator<Item = &Tunnel> {
+        self.carriers.iter().filter_map(|c| c.tunnel.as_ref())
+    }
+
     /// The kernel and the command line.
     pub fn host(&self) -> &Host {
         &self.host
@@ -392,8 +411,7 @@ impl Backend {
 
     /// Names of the tunnel devices, and what else leads to the peers, for the log.
     pub fn ways(&self) -> String {
-        let tunnels = self.carriers.iter().filter_map(|c| c.tunnel.as_ref());
-        let devices: Vec<&str> = tunnels.map(Tunnel::device).collect();
+        let devices: Vec<&str> = self.tunnels().map(Tunnel::device).collect();
         match devices.is_empty() {
             true => self.host.underlay.name.clone(),
             false => devices.join(" and "),
@@ -402,12 +420,10 @@ impl Backend {
 
     /// Log what of the kernel is in use, and the counters, two lines for each tunnel.
     pub fn report(&self) {
-        if self.carriers.iter().all(|c| c.tunnel.is_none()) {
+        if self.tunnels().next().is_none() {
             info!("counters: no tunnel, the kernel carries the packets");
         }
-        for tunnel in self.carriers.iter().filter_map(|c| c.tunnel.as_ref()) {
-            tunnel.report();
-        }
+        self.tunnels().for_each(Tunnel::report);
     }
 
     /// Stop the workers. Devices, addresses and routes stay.

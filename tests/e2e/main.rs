@@ -20,6 +20,7 @@ mod fixed;
 mod frames;
 mod hostile;
 mod interop;
+mod leftovers;
 mod life_cycle;
 mod mtu;
 #[path = "../../control/tests/support/pki.rs"]

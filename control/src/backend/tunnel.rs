@@ -4,7 +4,7 @@ use super::dataplane::{self, Dataplane};
 use super::peers::Peer;
 use super::takeover::{self, Takeover};
 use super::trouble::Trouble;
-use super::{BackendError, Host};
+use super::{BackendError, Host, leftovers};
 use crate::host::link::{self, Existing};
 use crate::host::mac_store;
 use crate::host::netlink::Link;
@@ -333,6 +333,9 @@ async fn configure(host: &Host, plan: &Plan, place: &Place) -> Result<u32, Backe
     let addr = place.subnet.network();
     let network = place.networks[0];
     let metric = plan.metric.unwrap_or_else(|| default_metric(network));
+    if let Some(mark) = leftovers::mark(&host.options) {
+        leftovers::claim(netlink, &device, &mark).await;
+    }
     link::ensure_up(netlink, &device, plan.mtu).await?;
     link::ensure_address(netlink, &device, addr, &place.networks).await?;
     route::ensure(netlink, &device, network, metric, addr).await?;

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use message::{address_from, link_from, parse_route, route_from, route_message};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteProtocol, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use rustix::io::Errno;
@@ -61,8 +62,10 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Administratively up.
     pub up: bool,
-    /// Has a carrier: of a TUN that is up, that a process holds it.
+    /// Has a carrier: of a TUN, that a process holds it.
     pub carrier: bool,
+    /// `ifAlias`, a text for people and programs to know it by.
+    pub alias: Option<String>,
     /// A loopback interface.
     pub loopback: bool,
 }
@@ -166,6 +169,14 @@ impl Netlink {
             .txqueuelen(queue);
         let result = self.handle.link().change(message.build()).execute().await;
         result.map_err(|e| failed(format!("set the MTU of {} to {mtu}", link.name), e))
+    }
+
+    /// Give a link an alias in place of the one it has.
+    pub async fn set_alias(&self, link: &Link, alias: &str) -> Result<(), NetlinkError> {
+        let alias = LinkAttribute::IfAlias(alias.to_owned());
+        let message = LinkUnspec::new_with_index(link.index).append_extra_attribute(alias);
+        let result = self.handle.link().change(message.build()).execute().await;
+        result.map_err(|e| failed(format!("set the alias of {}", link.name), e))
     }
 
     /// Bring a link up.

@@ -23,6 +23,7 @@ pub(super) fn link_from(message: &LinkMessage) -> Link {
         mac: None,
         up: flags.contains(LinkFlags::Up),
         carrier: flags.contains(LinkFlags::LowerUp),
+        alias: None,
         loopback: message.header.link_layer_type == LinkLayerType::Loopback,
     };
     for attribute in &message.attributes {
@@ -31,6 +32,9 @@ pub(super) fn link_from(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::TxQueueLen(len) => link.txqueuelen = *len,
             LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
+            // Unlike the flag, it is also right for a link that is down.
+            LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
             LinkAttribute::LinkInfo(infos) => link.kind = infos.iter().find_map(kind_from),
             _ => {}
         }

@@ -1,0 +1,188 @@
+//! Devices that an earlier run made and this one has no use for: of another VNI, of another
+//! backend, of a family that the network no longer has. A TUN device outlives its process, and
+//! an idle one keeps its address, and a route that leads nowhere.
+//!
+//! What weft makes has a mark as its alias. It names the network and the file of the own
+//! subnet, which no two agents on a node have both in common, so that each removes its own
+//! devices only; and none that a process holds.
+
+use super::dataplane::RELEASE_GRACE;
+use crate::flags::AgentOptions;
+use crate::host::netlink::{Link, Netlink, NetlinkError};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// What all marks begin with.
+const MARK: &str = "weft ";
+
+/// The longest alias in bytes (`IFALIASZ`, less the end).
+const ALIAS_MAX: usize = 255;
+
+/// Pause between two looks whether a device is still held.
+const HELD_POLL: Duration = Duration::from_millis(50);
+
+/// The mark of this agent's devices; none if it would be too long, and then nothing is removed.
+pub(super) fn mark(options: &AgentOptions) -> Option<String> {
+    let network = match &options.subnets_file {
+        Some(file) => file.display().to_string(),
+        None => options.etcd.prefix.clone(),
+    };
+    let mark = format!("{MARK}{network} {}", options.subnet_file.display());
+    (mark.len() <= ALIAS_MAX).then_some(mark)
+}
+
+/// Mark `link` as this agent's, unless somebody has given it an alias of another kind.
+pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
+    let alias = link.alias.as_deref();
+    let may_be_marked = alias.is_none_or(|alias| alias.starts_with(MARK));
+    if alias != Some(mark)
+        && may_be_marked
+        && let Err(error) = netlink.set_alias(link, mark).await
+    {
+        warn!("{error}; a later run will not know the device as its own");
+    }
+}
+
+/// Remove the marked devices but those in use. A failure costs nothing but the room that they
+/// take, so it is only logged.
+pub(super) async fn remove(netlink: &Netlink, mark: &str, used: &[&str]) {
+    // The kernel tears down what a killed agent held a little later than its process.
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        let held = match remove_idle(netlink, mark, used).await {
+            Ok(held) if held.is_empty() => return,
+            Ok(held) => held,
+            Err(error) => {
+                warn!("{error}; devices of an earlier backend may be left");
+                return;
+            }
+        };
+        if Instant::now() >= deadline {
+            let held = held.join(" and ");
+            warn!("{held} of an earlier backend stays: another process holds it");
+            return;
+        }
+        tokio::time::sleep(HELD_POLL).await;
+    }
+}
+
+/// Remove what nobody holds; the names of the others.
+async fn remove_idle(
+    netlink: &Netlink,
+    mark: &str,
+    used: &[&str],
+) -> Result<Vec<String>, NetlinkError> {
+    let is_left_over = |link: &Link| {
+        link.kind.as_deref() == Some("tun")
+            && link.alias.as_deref() == Some(mark)
+            && !used.contains(&link.name.as_str())
+    };
+    let links = netlink.links().await?;
+    let (held, idle): (Vec<_>, Vec<_>) = links
+        .iter()
+        .filter(|link| is_left_over(link))
+        .partition(|link| link.carrier);
+    for link in idle {
+        netlink.delete_link(link).await?;
+        info!(
+            "removed {}, which an earlier run made for another backend or network",
+            link.name
+        );
+    }
+    Ok(held.into_iter().map(|link| link.name.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::{self, Command};
+    use crate::host::netns;
+    use weft_dataplane::sys::tun::{Offloads, Tun};
+
+    const OURS: &str = "weft /coreos.com/network /run/flannel/subnet.env";
+    const OTHERS: &str = "weft /other/network /run/other/subnet.env";
+
+    async fn add(netlink: &Netlink, name: &str, alias: Option<&str>) {
+        netns::ip(&["tuntap", "add", name, "mode", "tun", "multi_queue"]);
+        if let Some(alias) = alias {
+            let link = netlink.link(name).await.unwrap().unwrap();
+            netlink.set_alias(&link, alias).await.unwrap();
+        }
+    }
+
+    async fn names(netlink: &Netlink) -> Vec<String> {
+        let links = netlink.links().await.unwrap();
+        let tuns = links.into_iter().filter(|l| l.kind.is_some());
+        tuns.map(|link| link.name).collect()
+    }
+
+    #[test]
+    fn the_mark_names_network_and_file_and_is_an_alias() {
+        let Ok(Command::Run { options, .. }) = flags::parse([], |_| None) else {
+            panic!("the defaults");
+        };
+        let mut options = *options;
+        assert_eq!(mark(&options).as_deref(), Some(OURS));
+        options.subnets_file = Some("/etc/peers.toml".into());
+        let of_file = "weft /etc/peers.toml /run/flannel/subnet.env";
+        assert_eq!(mark(&options).as_deref(), Some(of_file));
+        options.subnet_file = "x".repeat(ALIAS_MAX).into();
+        assert_eq!(mark(&options), None);
+    }
+
+    #[test]
+    fn only_idle_devices_with_our_mark_go() {
+        netns::run(async |netlink| {
+            add(&netlink, "flannel.1", Some(OURS)).await;
+            add(&netlink, "flannel.7", Some(OURS)).await;
+            add(&netlink, "flannel-v6.7", Some(OURS)).await;
+            add(&netlink, "flannel.8", Some(OTHERS)).await;
+            add(&netlink, "flannel.9", None).await;
+            let bridge = netns::link(&netlink, "br0").await;
+            netlink.set_alias(&bridge, OURS).await.unwrap();
+            let before = names(&netlink).await;
+            remove(&netlink, OURS, &["flannel.1"]).await;
+            let mut expected = before;
+            expected.retain(|name| !name.ends_with(".7"));
+            assert_eq!(names(&netlink).await, expected);
+        });
+    }
+
+    #[test]
+    fn a_device_that_a_process_holds_stays() {
+        netns::run(async |netlink| {
+            let offloads = Offloads {
+                tso: false,
+                uso: false,
+            };
+            // Held and down, as between its creation and its address.
+            let tun = Tun::open("flannel.7", 1, offloads).unwrap();
+            let link = netlink.link("flannel.7").await.unwrap().unwrap();
+            claim(&netlink, &link, OURS).await;
+            let held = remove_idle(&netlink, OURS, &[]).await.unwrap();
+            assert_eq!(held, ["flannel.7"]);
+            assert!(netlink.link("flannel.7").await.unwrap().is_some());
+            drop(tun);
+            remove(&netlink, OURS, &[]).await;
+            assert_eq!(netlink.link("flannel.7").await.unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_mark_replaces_another_mark_and_no_other_alias() {
+        netns::run(async |netlink| {
+            for (alias, then) in [
+                (None, OURS),
+                (Some(OTHERS), OURS),
+                (Some("uplink"), "uplink"),
+            ] {
+                add(&netlink, "flannel.1", alias).await;
+                let link = netlink.link("flannel.1").await.unwrap().unwrap();
+                claim(&netlink, &link, OURS).await;
+                let link = netlink.link("flannel.1").await.unwrap().unwrap();
+                assert_eq!(link.alias.as_deref(), Some(then));
+                netlink.delete_link(&link).await.unwrap();
+            }
+        });
+    }
+}
