@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, ENGINES, NEWS, lines_with};
 use crate::errors::Errors;
 use crate::traffic::tcp;
+use std::time::Duration;
 use weft_benches::lab::{Regime, netns, skips_test};
 
 /// Send TCP from one node to another until the first one's log says `words`.
@@ -153,6 +154,11 @@ fn an_underlay_device_that_is_made_anew_takes_them_again() {
     let [before, after] = make_underlay_anew(&cluster);
     assert_ne!(before, after);
     cluster.await_path(1, 2);
+    // Until a probe has failed, and three in a row, which would close the way for a minute.
+    for _ in 0..4 {
+        sent_whole(&cluster);
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
     let whole = netns::wait_until(NEWS, || sent_whole(&cluster) > 100);
     assert!(whole, "super-packets do not leave whole any more");
 }
