@@ -261,7 +261,7 @@ impl PreparedCarrier {
         };
         let subnet_len = family.subnet_len(config);
         Ok(Carrier {
-            peers: Peers::new(self.peers, subnet),
+            peers: Peers::new(self.peers, network, subnet),
             tunnel,
             direct: DirectRoutes::new(self.direct, network, subnet_len),
         })
@@ -370,17 +370,17 @@ impl Backend {
             .iter()
             .any(|event| matches!(event, LeaseEvent::Snapshot(_)));
         for carrier in &mut self.carriers {
-            let mut changed = first && self.listed;
-            for event in batch.iter() {
-                changed |= carrier.peers.apply(event);
-            }
-            if changed {
+            let changed = carrier.peers.take_in(batch);
+            if changed || (first && self.listed) {
                 if let Some(tunnel) = &carrier.tunnel {
                     tunnel.publish(carrier.peers.iter())?;
                 }
                 carrier.direct(&self.host, self.listed).await;
                 debug!("peers: {}", carrier.peers.len());
             }
+        }
+        for line in peers::news(self.carriers.iter_mut().map(|c| &mut c.peers)) {
+            warn!("{line}");
         }
         batch.clear();
         Ok(())

@@ -6,11 +6,13 @@ mod attrs;
 pub mod choose;
 mod keeper;
 mod key;
+mod overlap;
 
 pub use attrs::{BadAttrs, LeaseAttrs, VxlanData};
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use keeper::{Keeper, LeaseEnd, Loss, Seen};
 pub use key::{BadKey, SubnetKey};
+pub(crate) use overlap::enclosed;
 use std::fmt;
 use std::time::Instant;
 

@@ -4,6 +4,7 @@
 //! are skipped and say why.
 #![allow(clippy::unwrap_used)]
 
+mod astray;
 mod backends;
 mod bad_input;
 mod bench;

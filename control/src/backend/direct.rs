@@ -3,12 +3,15 @@
 //!
 //! They are held against the kernel's when peers change and from time to time, so that what
 //! others removed or changed is mended and what is left of nodes that are gone is removed,
-//! also if that happened while no agent ran. flannel's routes look the same but for the
-//! protocol number and are taken over at the start; later ones like them are somebody else's.
+//! also if that happened while no agent ran, or the interface was another one then. flannel's
+//! routes look the same but for the protocol number and are taken over at the start; later ones
+//! like them are somebody else's.
 
 use super::Host;
 use super::peers::Peer;
-use crate::host::netlink::{Link, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route};
+use crate::host::netlink::{
+    Link, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, PROTOCOL_WEFT, Route,
+};
 use crate::host::route::default_metric;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -76,7 +79,7 @@ impl DirectRoutes {
     pub(super) async fn reconcile(
         &mut self,
         host: &Host,
-        peers: impl Iterator<Item = &Peer>,
+        peers: impl Iterator<Item = &Peer> + Clone,
     ) -> Result<usize, NetlinkError> {
         let mut complaints = Complaints::new();
         (self.programmed, self.settled) = (0, false);
@@ -90,11 +93,21 @@ impl DirectRoutes {
             self.complain(complaints);
             return Ok(0);
         };
-        let wanted = match self.which {
+        let mut wanted = match self.which {
             Which::None => BTreeMap::new(),
             _ => self.wanted(host, &underlay, peers, &mut complaints).await?,
         };
         let present = host.netlink.routes().await?;
+        let kernels = |there: &&Route| there.protocol == PROTOCOL_KERNEL;
+        for Route { destination, .. } in present.iter().filter(kernels) {
+            if let Some(route) = wanted.remove(destination) {
+                let reason = format!(
+                    "not routing {}: that is a network of this host",
+                    describe(&route)
+                );
+                complaints.insert(*destination, reason);
+            }
+        }
         let mut refused = 0;
         for route in wanted.values() {
             if present.iter().any(|there| same(there, route)) {
@@ -134,11 +147,12 @@ impl DirectRoutes {
         &self,
         host: &Host,
         underlay: &Link,
-        peers: impl Iterator<Item = &Peer>,
+        peers: impl Iterator<Item = &Peer> + Clone,
         complaints: &mut Complaints,
     ) -> Result<BTreeMap<IpNet, Route>, NetlinkError> {
         let mut wanted = BTreeMap::new();
-        for peer in peers {
+        let mut in_tunnel = Vec::new();
+        for peer in peers.clone() {
             if is_on_link(host, underlay, peer.addr).await? {
                 wanted.insert(peer.subnet, route_to(underlay, peer));
             } else if self.which == Which::All {
@@ -147,9 +161,34 @@ impl DirectRoutes {
                     peer.subnet, peer.addr, underlay.name
                 );
                 complaints.insert(peer.subnet, reason);
+            } else {
+                in_tunnel.push(peer.subnet);
+            }
+        }
+        // A kernel route would hide what lies inside it from the tunnel.
+        for outer in in_tunnel.into_iter().flat_map(|net| self.around(net)) {
+            wanted.remove(&outer);
+        }
+        let nodes = peers.map(|peer| peer.addr).chain(host.underlay.local());
+        for node in nodes.filter(|node| self.network.contains(node)) {
+            for outer in self.around(node.into()) {
+                if let Some(route) = wanted.remove(&outer) {
+                    let route = describe(&route);
+                    let reason = format!(
+                        "not routing {route}: {node} of the nodes' own network lies inside"
+                    );
+                    complaints.insert(outer, reason);
+                }
             }
         }
         Ok(wanted)
+    }
+
+    /// All subnets of the network that `net` lies in, itself among them.
+    fn around(&self, net: IpNet) -> impl Iterator<Item = IpNet> + use<> {
+        let lengths = self.network.prefix_len()..=net.prefix_len();
+        let cut = move |len| IpNet::new(net.addr(), len).ok();
+        lengths.filter_map(cut).map(|outer| outer.trunc())
     }
 
     /// Say what was not said the last time.
@@ -162,17 +201,18 @@ impl DirectRoutes {
         self.complaints = complaints;
     }
 
-    /// Whether we, an earlier run or flanneld made the route through the underlay interface.
+    /// Whether we, an earlier run or flanneld made the route. One of ours may leave by the
+    /// interface of an earlier run; those of other networks are another agent's of this host.
     fn is_ours(&self, underlay: u32, route: &Route) -> bool {
         let destination = route.destination;
         let form = route.gateway.is_some()
-            && route.index == Some(underlay)
             && self.network.contains(&destination)
             && destination != self.network;
         let flannels = || {
             !self.taken_over
                 && self.which != Which::None
                 && route.protocol == PROTOCOL_BOOT
+                && route.index == Some(underlay)
                 && route.metric == default_metric(destination)
                 && destination.prefix_len() == self.subnet_len
         };

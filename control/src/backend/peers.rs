@@ -1,7 +1,12 @@
 //! Other nodes' leases become peers.
+//!
+//! A lease can be read and still be wrong. One outside the network, or one that reaches into
+//! this node's own subnet, makes no peer: a route to it would lead other packets astray, those
+//! to this host's own pods or networks. Leases of others may overlap each other: the longest
+//! prefix gets the packets, as in the kernel's tables, whatever carries them.
 
 use super::Family;
-use crate::lease::{BadAttrs, Lease, SubnetKey};
+use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed};
 use crate::subnets::LeaseEvent;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,12 +37,20 @@ pub(super) struct PeerKind {
 /// The peers of one backend in one address family, kept up to date by lease events.
 pub(super) struct Peers {
     kind: PeerKind,
+    network: IpNet,
     own: IpNet,
     peers: BTreeMap<SubnetKey, Peer>,
-    /// What is wrong with leases that are not usable, so that each reason is logged once
+    /// What is wrong with leases that are not usable, so that each reason is told once
     /// and not again at every renewal.
     complaints: BTreeMap<SubnetKey, Complaint>,
+    /// What other leases get of the subnets of peers, told once, too.
+    overlaps: BTreeMap<SubnetKey, String>,
+    /// What has not been told yet.
+    news: Vec<(LeaseName, String)>,
 }
+
+/// How messages name a lease: by its key and its node.
+type LeaseName = (SubnetKey, IpAddr);
 
 /// Why a lease gives no usable peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +63,10 @@ enum Complaint {
     BadData(BadAttrs),
     #[error("its public address {0} is no address of a host")]
     BadAddress(IpAddr),
+    #[error("{subnet} is not inside Network {network}")]
+    Outside { subnet: IpNet, network: IpNet },
+    #[error("{subnet} overlaps {own}, this node's own subnet")]
+    InOwn { subnet: IpNet, own: IpNet },
 }
 
 /// A `BackendType` for people.
@@ -61,13 +78,16 @@ fn named(backend: &str) -> &str {
 }
 
 impl Peers {
-    /// No peers yet; the lease for `own` is this node's.
-    pub(super) fn new(kind: PeerKind, own: IpNet) -> Peers {
+    /// No peers yet; all have subnets of `network`, and `own` is this node's.
+    pub(super) fn new(kind: PeerKind, network: IpNet, own: IpNet) -> Peers {
         Peers {
             kind,
+            network: network.trunc(),
             own,
             peers: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            overlaps: BTreeMap::new(),
+            news: Vec::new(),
         }
     }
 
@@ -86,11 +106,23 @@ impl Peers {
         self.peers.values()
     }
 
+    /// Take in events; whether any peer differs because of them.
+    pub(super) fn take_in(&mut self, events: &[LeaseEvent]) -> bool {
+        let mut changed = false;
+        for event in events {
+            changed |= self.apply(event);
+        }
+        if changed {
+            self.note_overlaps();
+        }
+        changed
+    }
+
     /// Take in one event; whether any peer differs because of it.
     ///
     /// A lease whose data is malformed leaves a peer that is known already as it is: a bad
     /// write must not cut off a node that works.
-    pub(super) fn apply(&mut self, event: &LeaseEvent) -> bool {
+    fn apply(&mut self, event: &LeaseEvent) -> bool {
         match event {
             LeaseEvent::Snapshot(leases) => self.replace(leases),
             LeaseEvent::Put(lease) => {
@@ -130,9 +162,6 @@ impl Peers {
     /// malformed, the one known before.
     fn judge(&mut self, lease: &Lease) -> Option<Peer> {
         let key = lease.key();
-        if self.kind.family.subnet(lease) == Some(self.own) {
-            return None;
-        }
         let complaint = match self.peer_of(lease) {
             Ok(peer) => {
                 self.complaints.remove(&key);
@@ -141,16 +170,20 @@ impl Peers {
             Err(complaint) => complaint,
         };
         let known = match complaint {
-            Complaint::OtherBackend { .. } | Complaint::OtherFamily(_) => None,
             Complaint::BadData(_) | Complaint::BadAddress(_) => self.peers.get(&key).copied(),
+            Complaint::OtherBackend { .. }
+            | Complaint::OtherFamily(_)
+            | Complaint::Outside { .. }
+            | Complaint::InOwn { .. } => None,
         };
         if self.complaints.get(&key) != Some(&complaint) {
             let consequence = match known {
                 Some(_) => "keeping what was known of it",
                 None => "skipped",
             };
-            let node = lease.attrs.identity();
-            tracing::warn!("lease {key} of {node}: {complaint}; {consequence}");
+            let name = (key, lease.attrs.identity());
+            self.news
+                .push((name, format!("{complaint}; {consequence}")));
             self.complaints.insert(key, complaint);
         }
         known
@@ -173,6 +206,13 @@ impl Peers {
         let (Some(subnet), Some(addr)) = (subnet, family.public(attrs)) else {
             return Err(Complaint::OtherFamily(family));
         };
+        let (network, own) = (self.network, self.own);
+        if !network.contains(&subnet) {
+            return Err(Complaint::Outside { subnet, network });
+        }
+        if own.contains(&subnet) || subnet.contains(&own) {
+            return Err(Complaint::InOwn { subnet, own });
+        }
         let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
         if addr.is_unspecified() || addr.is_multicast() || broadcast {
             return Err(Complaint::BadAddress(addr));
@@ -188,6 +228,55 @@ impl Peers {
         };
         Ok(Peer { subnet, addr, mac })
     }
+
+    /// Put down which peers lose packets to others whose subnets lie inside theirs.
+    fn note_overlaps(&mut self) {
+        let subnets = self.peers.iter().map(|(key, peer)| (peer.subnet, *key));
+        let mut losses: BTreeMap<SubnetKey, Vec<&Peer>> = BTreeMap::new();
+        for (outer, inner) in enclosed(subnets.collect()) {
+            let gainer = &self.peers[&inner];
+            // One node's own leases cost it nothing.
+            if gainer.addr != self.peers[&outer].addr {
+                losses.entry(outer).or_default().push(gainer);
+            }
+        }
+        let mut overlaps = BTreeMap::new();
+        for (key, inside) in losses {
+            let loser = &self.peers[&key];
+            let Some((first, rest)) = inside.split_first() else {
+                continue;
+            };
+            let more = match rest.len() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let line = format!(
+                "{} of {} lies inside its subnet{more}; packets to that part go there",
+                first.subnet, first.addr
+            );
+            if self.overlaps.get(&key) != Some(&line) {
+                self.news.push(((key, loser.addr), line.clone()));
+            }
+            overlaps.insert(key, line);
+        }
+        self.overlaps = overlaps;
+    }
+}
+
+/// What is wrong with leases and has not been told yet, a line for each lease: both families
+/// may say the same of it.
+pub(super) fn news<'a>(all: impl Iterator<Item = &'a mut Peers>) -> Vec<String> {
+    let mut reasons: BTreeMap<LeaseName, Vec<String>> = BTreeMap::new();
+    for (lease, reason) in all.flat_map(|peers| peers.news.drain(..)) {
+        let reasons = reasons.entry(lease).or_default();
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    let line = |((key, node), reasons): (LeaseName, Vec<String>)| {
+        format!("lease {key} of {node}: {}", reasons.join("; "))
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 #[cfg(test)]

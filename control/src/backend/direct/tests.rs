@@ -1,5 +1,7 @@
 //! Kernel routes in a namespace whose eth0 has 192.0.2.1/24 and 2001:db8::1/64.
 
+mod limits;
+
 use super::*;
 use crate::backend::Family;
 use crate::flags::{self, Command};
@@ -56,6 +58,10 @@ fn routes(which: Which, family: Family) -> DirectRoutes {
         Family::V4 => ("10.5.0.0/16", 24),
         Family::V6 => ("fd00:5::/32", 64),
     };
+    of_network(which, network, len)
+}
+
+fn of_network(which: Which, network: &str, len: u8) -> DirectRoutes {
     DirectRoutes::new(which, network.parse().unwrap(), len)
 }
 

@@ -1,3 +1,5 @@
+mod wrong;
+
 use super::*;
 use crate::lease::{LeaseAttrs, VxlanData};
 use serde_json::value::RawValue;
@@ -10,16 +12,16 @@ fn key(n: u8) -> SubnetKey {
 }
 
 fn peers_of(family: Family, backend: &'static str) -> Peers {
-    let own = match family {
-        Family::V4 => format!("10.5.{OWN}.0/24"),
-        Family::V6 => format!("fd00:5:0:{OWN}::/64"),
+    let (network, own) = match family {
+        Family::V4 => ("10.5.0.0/16", format!("10.5.{OWN}.0/24")),
+        Family::V6 => ("fd00:5::/32", format!("fd00:5:0:{OWN}::/64")),
     };
     let kind = PeerKind {
         family,
         backend,
         has_mac: backend == "vxlan",
     };
-    Peers::new(kind, own.parse().unwrap())
+    Peers::new(kind, network.parse().unwrap(), own.parse().unwrap())
 }
 
 fn peers() -> Peers {

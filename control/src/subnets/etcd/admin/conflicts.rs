@@ -2,7 +2,7 @@
 
 use super::record::{Life, Record};
 use crate::config::NetworkConfig;
-use crate::lease::choose;
+use crate::lease::{choose, enclosed};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -116,22 +116,7 @@ fn overlaps(records: &[Record]) -> Vec<(usize, usize)> {
         let nets = [v4.map(IpNet::V4), v6.map(IpNet::V6)];
         nets.into_iter().flatten().map(move |net| (net, i))
     });
-    let mut nets: Vec<(IpNet, usize)> = nets.collect();
-    // By first address, the longer ranges first: what encloses a subnet comes before it.
-    nets.sort_by_key(|(net, _)| (net.network(), net.prefix_len()));
-    let mut enclosing: Vec<(IpNet, usize)> = Vec::new();
-    let mut pairs = Vec::new();
-    for (net, i) in nets {
-        while enclosing
-            .pop_if(|(outer, _)| !outer.contains(&net))
-            .is_some()
-        {}
-        if let Some((_, outer)) = enclosing.last() {
-            pairs.push((*outer, i));
-        }
-        enclosing.push((net, i));
-    }
-    pairs
+    enclosed(nets.collect())
 }
 
 /// Say `line` of both records, each with the other's key.
