@@ -97,7 +97,10 @@ pub fn lease_value(data: &[u8]) {
 
 /// Read `data` as a `subnet.env`, and what it holds again as weft would write it.
 pub fn subnet_env(data: &[u8]) {
-    let previous = Previous::parse(&text(data));
+    let (previous, complaints) = Previous::parse(&text(data));
+    for complaint in &complaints {
+        one_line(complaint);
+    }
     // What is written is the first host of a subnet: there must be one.
     let subnet = previous.subnet.filter(|net| net.prefix_len() < 32);
     let ipv6_subnet = previous.ipv6_subnet.filter(|net| net.prefix_len() < 128);
@@ -107,7 +110,7 @@ pub fn subnet_env(data: &[u8]) {
         mtu: 1450,
         ip_masq: false,
     };
-    let again = Previous::parse(&env.render());
+    let (again, _) = Previous::parse(&env.render());
     assert_eq!(again.network.zip(again.subnet), env.v4);
     assert_eq!(again.ipv6_network.zip(again.ipv6_subnet), env.v6);
 }

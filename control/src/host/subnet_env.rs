@@ -2,6 +2,7 @@
 //! the next start finds it again.
 
 use super::atomic_file;
+use crate::text::shown;
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,7 +73,13 @@ impl Previous {
     /// Read the file at `path`. A missing or unreadable file holds nothing.
     pub fn read(path: &Path) -> Self {
         match std::fs::read(path) {
-            Ok(content) => Self::parse(&String::from_utf8_lossy(&content)),
+            Ok(content) => {
+                let (previous, complaints) = Self::parse(&String::from_utf8_lossy(&content));
+                for complaint in complaints {
+                    tracing::warn!("{}: {complaint}", path.display());
+                }
+                previous
+            }
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     tracing::warn!("cannot read {}: {error}", path.display());
@@ -82,17 +89,42 @@ impl Previous {
         }
     }
 
-    /// What the text of such a file holds.
-    pub(crate) fn parse(text: &str) -> Self {
+    /// What the text of such a file holds, and what in it is malformed.
+    pub(crate) fn parse(text: &str) -> (Self, Vec<String>) {
         let values = dotenv(text);
-        let value = |key: &str| values.get(key).copied().unwrap_or_default();
-        Self {
-            network: single(value("FLANNEL_NETWORK")).map(|n: Ipv4Net| n.trunc()),
-            subnet: single(value("FLANNEL_SUBNET")).map(|n: Ipv4Net| n.trunc()),
-            ipv6_network: single(value("FLANNEL_IPV6_NETWORK")).map(|n: Ipv6Net| n.trunc()),
-            ipv6_subnet: single(value("FLANNEL_IPV6_SUBNET")).map(|n: Ipv6Net| n.trunc()),
-        }
+        let mut complaints = Vec::new();
+        let network = "what was left of the previous network stays";
+        let subnet = "the previous subnet is not used";
+        let previous = Self {
+            network: net(&values, "FLANNEL_NETWORK", network, &mut complaints)
+                .map(|n: Ipv4Net| n.trunc()),
+            subnet: net(&values, "FLANNEL_SUBNET", subnet, &mut complaints)
+                .map(|n: Ipv4Net| n.trunc()),
+            ipv6_network: net(&values, "FLANNEL_IPV6_NETWORK", network, &mut complaints)
+                .map(|n: Ipv6Net| n.trunc()),
+            ipv6_subnet: net(&values, "FLANNEL_IPV6_SUBNET", subnet, &mut complaints)
+                .map(|n: Ipv6Net| n.trunc()),
+        };
+        (previous, complaints)
     }
+}
+
+/// The network under `key`; a complaint, with its `consequence`, if the value is not exactly one.
+fn net<T: FromStr>(
+    values: &BTreeMap<&str, &str>,
+    key: &str,
+    consequence: &str,
+    complaints: &mut Vec<String>,
+) -> Option<T> {
+    let value = values.get(key).copied().unwrap_or_default();
+    let net = single(value);
+    if net.is_none() && !value.is_empty() {
+        let value = shown(value);
+        complaints.push(format!(
+            "{key}={value} does not hold exactly one network; {consequence}"
+        ));
+    }
+    net
 }
 
 /// The assignments of a dotenv file: `KEY=VALUE`, optionally behind `export`, optionally
@@ -190,7 +222,11 @@ mod tests {
 
     #[test]
     fn u19_invalid_cidrs_are_skipped() {
-        let subnet = |value: &str| Previous::parse(&format!("FLANNEL_SUBNET={value}\n")).subnet;
+        let subnet = |value: &str| {
+            Previous::parse(&format!("FLANNEL_SUBNET={value}\n"))
+                .0
+                .subnet
+        };
         let expected = Some("10.5.72.0/24".parse().unwrap());
         assert_eq!(subnet("10.5.72.1/24"), expected);
         assert_eq!(subnet("nonsense,10.5.72.1/24,10.5.0.0/99"), expected);
@@ -199,11 +235,53 @@ mod tests {
         assert_eq!(subnet(""), None);
         assert_eq!(subnet("2001:cafe:42::1/64"), None, "of the other family");
 
-        let subnet6 =
-            |value: &str| Previous::parse(&format!("FLANNEL_IPV6_SUBNET={value}\n")).ipv6_subnet;
+        let subnet6 = |value: &str| {
+            Previous::parse(&format!("FLANNEL_IPV6_SUBNET={value}\n"))
+                .0
+                .ipv6_subnet
+        };
         let expected = Some("2001:cafe:42::/64".parse().unwrap());
         assert_eq!(subnet6("bad,2001:cafe:42::1/64"), expected);
         assert_eq!(subnet6("bad,worse"), None);
+    }
+
+    #[test]
+    fn what_is_malformed_is_named_with_its_key_and_value() {
+        for (line, consequence) in [
+            (
+                "FLANNEL_SUBNET=10.6.77.1/2x4",
+                "the previous subnet is not used",
+            ),
+            (
+                "FLANNEL_SUBNET=10.6.77.1/24,10.6.78.1/24",
+                "the previous subnet is not used",
+            ),
+            (
+                "FLANNEL_IPV6_SUBNET=10.6.77.1/24",
+                "the previous subnet is not used",
+            ),
+            (
+                "FLANNEL_NETWORK=10.6.0.0",
+                "what was left of the previous network stays",
+            ),
+            (
+                "FLANNEL_IPV6_NETWORK=fd00::/129",
+                "what was left of the previous network stays",
+            ),
+        ] {
+            let (previous, complaints) = Previous::parse(&format!("{line}\nFLANNEL_MTU=1450\n"));
+            assert_eq!(previous, Previous::default());
+            let expected = format!("{line} does not hold exactly one network; {consequence}");
+            assert_eq!(complaints, [expected]);
+        }
+        for fine in [
+            "",
+            "FLANNEL_SUBNET=\n",
+            "FLANNEL_SUBNET=nonsense,10.6.77.1/24",
+            &env().render(),
+        ] {
+            assert_eq!(Previous::parse(fine).1, [""; 0], "{fine}");
+        }
     }
 
     #[test]
