@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use weft_control::subnets::etcd::admin::{Admin, Life, News, Record, Reserved};
+use weft_control::text::escaped;
 
 /// Act on the words after `weft leases`.
 pub(crate) fn run(words: &[OsString]) -> ExitCode {
@@ -94,7 +95,7 @@ fn reserve(admin: &Admin, wanted: &args::Wanted) -> Result<(), String> {
 fn release(admin: &Admin, what: &str, yes: bool) -> Result<(), String> {
     let listing = admin.list().map_err(|error| error.to_string())?;
     let record = the_one(&listing.records, what)?;
-    let key = &record.key;
+    let key = escaped(&record.key);
     let node = record
         .attrs
         .as_ref()

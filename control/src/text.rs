@@ -18,7 +18,7 @@ const VALUE_MAX: usize = 100;
 const REASON_MAX: usize = 400;
 
 /// A value as part of a message: on one line, and not endless.
-pub(crate) fn shown(value: &str) -> String {
+pub fn shown(value: &str) -> String {
     fit(value, VALUE_MAX)
 }
 
@@ -27,8 +27,8 @@ pub(crate) fn one_line(reason: &str) -> String {
     fit(reason, REASON_MAX)
 }
 
-/// Text that people typed, on one line.
-pub(crate) fn escaped(text: &str) -> String {
+/// All of a text, on one line.
+pub fn escaped(text: &str) -> String {
     fit(text, usize::MAX)
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::time::Duration;
 use weft_control::subnets::etcd::admin::{Life, News, Record};
+use weft_control::text::{escaped, shown};
 
 /// What stands for nothing.
 const NONE: &str = "-";
@@ -22,7 +23,7 @@ pub(crate) fn list(records: &[Record]) -> String {
     let mut text = aligned(&rows);
     for record in records {
         for conflict in &record.conflicts {
-            text += &format!("CONFLICT {}: {conflict}\n", record.key);
+            text += &format!("CONFLICT {}: {}\n", shown(&record.key), escaped(conflict));
         }
     }
     let reserved = records
@@ -67,7 +68,7 @@ fn heading(dual: bool) -> Vec<String> {
 fn row(record: &Record, dual: bool) -> Vec<String> {
     let attrs = record.attrs.as_ref().ok();
     let subnet = match record.subnets {
-        None => record.key.clone(),
+        None => shown(&record.key),
         Some(subnets) => or_none(subnets.v4),
     };
     let public_ip = attrs.map(|attrs| attrs.public_ip);
@@ -80,7 +81,7 @@ fn row(record: &Record, dual: bool) -> Vec<String> {
         cells.push(or_none(attrs.and_then(|attrs| attrs.public_ipv6)));
     }
     let [mac, mac_v6] = record.macs();
-    cells.push(record.backend().unwrap_or(NONE).to_owned());
+    cells.push(shown(record.backend().unwrap_or(NONE)));
     cells.push(or_none(mac.or(mac_v6)));
     cells.push(
         record
@@ -165,7 +166,7 @@ pub(crate) fn details(record: &Record) -> String {
     };
     let lease = (record.etcd_lease != 0).then(|| format!("{:x}", record.etcd_lease));
     let mut rows = vec![
-        ("key", record.key.clone()),
+        ("key", escaped(&record.key)),
         ("subnet", or_none(v4)),
         ("IPv6 subnet", or_none(v6)),
         ("public IP", or_none(public_ip)),
@@ -173,7 +174,7 @@ pub(crate) fn details(record: &Record) -> String {
             "public IPv6",
             or_none(attrs.and_then(|attrs| attrs.public_ipv6)),
         ),
-        ("backend", record.backend().unwrap_or(NONE).to_owned()),
+        ("backend", escaped(record.backend().unwrap_or(NONE))),
         ("MAC", or_none(mac)),
         ("MAC for IPv6", or_none(mac_v6)),
         ("state", state(record).to_owned()),
@@ -182,10 +183,10 @@ pub(crate) fn details(record: &Record) -> String {
         ("ends", ends(&record.life)),
         ("etcd lease", or_none(lease)),
         ("revision", record.revision.to_string()),
-        ("value", record.value.clone()),
+        ("value", escaped(&record.value)),
     ];
     let conflicts = record.conflicts.iter();
-    rows.extend(conflicts.map(|conflict| ("conflict", conflict.clone())));
+    rows.extend(conflicts.map(|conflict| ("conflict", escaped(conflict))));
     let line = |(name, value): (&str, String)| format!("{name:<14}{value}\n");
     rows.into_iter().map(line).collect()
 }
@@ -198,6 +199,7 @@ fn word(news: &News) -> (&'static str, Option<&Record>) {
         News::Changed(record) => ("changed", Some(record)),
         News::Deleted(record) => ("deleted", Some(record)),
         News::Interrupted(_) => ("interrupted", None),
+        News::Resumed => ("resumed", None),
     }
 }
 
@@ -208,14 +210,14 @@ pub(crate) fn news(news: &News) -> String {
         let News::Interrupted(reason) = news else {
             return word.to_owned();
         };
-        return format!("{word}: {reason}; retrying");
+        return format!("{word}: {}; retrying", escaped(reason));
     };
     let what = match &record.attrs {
-        Err(reason) => format!("unreadable: {reason}"),
+        Err(reason) => format!("unreadable: {}", escaped(reason)),
         Ok(attrs) => {
             let [mac, mac_v6] = record.macs();
             let mut parts = vec![attrs.identity().to_string()];
-            parts.extend(record.backend().map(str::to_owned));
+            parts.extend(record.backend().map(shown));
             parts.extend(mac.or(mac_v6).map(|mac| mac.to_string()));
             parts.join(" ")
         }
@@ -224,7 +226,7 @@ pub(crate) fn news(news: &News) -> String {
         Life::Reserved => " reserved",
         _ => "",
     };
-    format!("{word:<8} {} {what}{reserved}", record.key)
+    format!("{word:<8} {} {what}{reserved}", shown(&record.key))
 }
 
 /// One thing that happened, for programs.

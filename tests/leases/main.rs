@@ -9,21 +9,14 @@ mod place;
 mod release;
 #[path = "../../control/tests/support/tls_cluster.rs"]
 mod tls_cluster;
+mod watch;
 
 use lab::{Lab, WEFT, complaint, value};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use place::own_address;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::Command;
 use tempfile::TempDir;
 use tls_cluster::{PREFIX, USER};
-
-/// How long a change may take until it is told.
-const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn leases_are_listed_and_shown() {
@@ -128,38 +121,6 @@ fn subnets_are_reserved_and_released() {
     );
     lab.good(&["release", "10.5.9.0/24"]);
     assert_eq!(lab.cluster.leases(), ["10.5.7.0-24"]);
-}
-
-#[test]
-fn changes_are_told_as_they_happen() {
-    let lab = Lab::new();
-    lab.lease("10.5.7.0-24", 7);
-    let mut watch = lab
-        .command(&["watch"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let (sender, heard) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    // Changes count from when the watch has begun, whenever that is.
-    let first = (0..100).find_map(|n| {
-        lab.cluster.put("subnets/10.5.8.0-24", &value(8 + n % 2));
-        heard.recv_timeout(Duration::from_millis(100)).ok()
-    });
-    let first = first.expect("a line");
-    assert!(first.contains(" 10.5.8.0-24 192.0.2."), "{first}");
-    lab.cluster
-        .ctl(&["del", &format!("{PREFIX}/subnets/10.5.7.0-24")]);
-    let mut lines = std::iter::from_fn(|| heard.recv_timeout(LIMIT).ok());
-    let deleted = lines.find(|line| line.contains("deleted")).expect("a line");
-    assert!(deleted.contains("10.5.7.0-24 192.0.2.7 vxlan"), "{deleted}");
-    kill(Pid::from_raw(watch.id() as i32), Signal::SIGINT).unwrap();
-    assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -149,6 +149,11 @@ impl TlsCluster {
         self.await_health();
     }
 
+    /// Where a member keeps its data.
+    pub(crate) fn data(&self, i: usize) -> PathBuf {
+        self.dir.join(format!("data{i}"))
+    }
+
     /// Have a member show another certificate from its next start on.
     pub(crate) fn set_certificate(&mut self, i: usize, pair: Pair) {
         self.members[i].pair = pair;
@@ -207,12 +212,11 @@ impl TlsCluster {
         let places = self.members.iter().map(|member| &member.place).enumerate();
         let peers = places.map(|(i, place)| format!("m{i}={}", peer_url(place)));
         let peers = peers.collect::<Vec<_>>().join(",");
+        let data = self.data(i);
         let member = &mut self.members[i];
         let (client, peer) = (client_url(&member.place), peer_url(&member.place));
         let mut command = (member.place.command)("etcd");
-        command
-            .arg("--data-dir")
-            .arg(self.dir.join(format!("data{i}")));
+        command.arg("--data-dir").arg(&data);
         command.args(["--name", &format!("m{i}")]);
         command.args(["--listen-client-urls", &client]);
         command.args(["--advertise-client-urls", &client]);

@@ -105,8 +105,34 @@ fn news_are_one_line() {
         news(&News::Interrupted("no answer".to_owned())),
         "interrupted: no answer; retrying"
     );
+    assert_eq!(news(&News::Resumed), "resumed");
+    assert_eq!(news_json("now", &News::Resumed)["event"], "resumed");
     let value = news_json("now", &News::Deleted(lease()));
     assert_eq!(value["event"], "deleted");
     assert_eq!(value["lease"]["mac"], "0a:00:00:00:00:01");
     assert_eq!(value["lease"]["ttl_seconds"], Value::Null);
+}
+
+#[test]
+fn control_characters_of_keys_and_values_never_get_out() {
+    let value = VXLAN.replace("vxlan", r"vx\u001b[31mlan\n");
+    let mut odd = record("10.5\n\u{1b}[2J.7.0-24", &value, Life::Reserved);
+    odd.conflicts = vec!["overlaps with 10.5\u{7}".to_owned()];
+    let mut raw = record("10.5.8.0-24", "{\u{1b}]0;\n}", Life::Reserved);
+    raw.attrs = Err("no JSON: \u{1b}".to_owned());
+    for (text, lines) in [
+        (list(&[odd.clone(), raw.clone()]), 5),
+        (details(&odd), 16),
+        (details(&raw), 15),
+        (news(&News::New(odd)), 1),
+        (news(&News::Changed(raw)), 1),
+        (news(&News::Interrupted("\u{1b}c".to_owned())), 1),
+    ] {
+        let shown: Vec<&str> = text.lines().collect();
+        assert_eq!(shown.len(), lines, "{text:?}");
+        assert!(
+            shown.iter().all(|line| !line.contains(char::is_control)),
+            "{text:?}"
+        );
+    }
 }

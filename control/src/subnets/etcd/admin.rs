@@ -12,12 +12,13 @@ pub use record::{Life, Listing, Record};
 pub use reserve::{Reservation, Reserved};
 
 use super::connection::{Connection, Failure};
-use super::store::{MESSAGE_MAX, normalised};
+use super::store::{MESSAGE_MAX, Position, normalised, position};
 use super::{SubnetError, Timing};
 use crate::config::NetworkConfig;
 use crate::flags::EtcdOptions;
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, KeyValue, LeaseTimeToLiveResponse, Txn, TxnOp,
+    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, LeaseTimeToLiveResponse, Txn,
+    TxnOp,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use std::io;
@@ -140,19 +141,30 @@ impl Keys {
         })
     }
 
-    /// All keys as they are, and the revision that this was at.
-    async fn read(&self) -> Result<(Vec<KeyValue>, i64), AdminError> {
+    /// All keys as they are, and where in etcd's history that was.
+    async fn read(&self) -> Result<(Vec<KeyValue>, Position), AdminError> {
+        let (mut response, position) = self.range(GetOptions::new()).await?;
+        Ok((response.take_kvs(), position))
+    }
+
+    /// Where etcd's history stands.
+    async fn position(&self) -> Result<Position, AdminError> {
+        let (_, position) = self.range(GetOptions::new().with_count_only()).await?;
+        Ok(position)
+    }
+
+    async fn range(&self, options: GetOptions) -> Result<(GetResponse, Position), AdminError> {
         let prefix = self.path("");
         let read = |client: Client| {
-            let prefix = prefix.clone();
+            let (prefix, options) = (prefix.clone(), options.clone().with_prefix());
             async move {
                 let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
-                kv.get(prefix, Some(GetOptions::new().with_prefix())).await
+                let response = kv.get(prefix, Some(options)).await?;
+                let position = position(response.header())?;
+                Ok((response, position))
             }
         };
-        let mut response = self.call("list leases", read).await?;
-        let revision = response.header().map_or(0, |header| header.revision());
-        Ok((response.take_kvs(), revision))
+        self.call("list leases", read).await
     }
 
     async fn config(&self) -> Result<Result<NetworkConfig, String>, AdminError> {

@@ -338,7 +338,7 @@ fn attrs(value: &[u8]) -> Result<LeaseAttrs, String> {
     LeaseAttrs::parse(text).map_err(|error| error.to_string())
 }
 
-fn position(header: Option<&ResponseHeader>) -> Result<Position, Error> {
+pub(super) fn position(header: Option<&ResponseHeader>) -> Result<Position, Error> {
     let header = header.ok_or_else(|| Error::Internal("a response without a header".into()))?;
     Ok(Position {
         cluster: header.cluster_id(),

@@ -4,7 +4,7 @@ use super::record::Record;
 use super::{AdminError, Keys};
 use crate::subnets::etcd::connection::{Failure, Retry};
 use crate::subnets::etcd::refusal;
-use crate::subnets::etcd::store::MESSAGE_MAX;
+use crate::subnets::etcd::store::{MESSAGE_MAX, Position};
 use etcd_client::{Client, Error, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,12 +22,16 @@ pub enum News {
     Deleted(Record),
     /// Changes cannot be seen at the moment; those since will come later.
     Interrupted(String),
+    /// Changes are seen again.
+    Resumed,
 }
 
-/// What is known of the keys, and up to which revision.
+/// What is known of the keys, and up to where in etcd's history.
 struct Known {
     records: BTreeMap<String, Record>,
-    revision: i64,
+    position: Position,
+    /// Whether it has been told that changes cannot be seen.
+    interrupted: bool,
 }
 
 /// Tell all changes. The first failure is an error; later ones are waited for.
@@ -35,26 +39,23 @@ pub(super) async fn follow(
     keys: &Keys,
     mut tell: impl FnMut(News) -> ControlFlow<()>,
 ) -> Result<(), AdminError> {
-    let (kvs, revision) = keys.read().await?;
+    let (kvs, position) = keys.read().await?;
     let mut known = Known {
         records: by_key(keys.records(&kvs)),
-        revision,
+        position,
+        interrupted: false,
     };
     let mut retry = Retry::new(keys.connection.timing());
-    let mut told = false;
     loop {
         let interruption = match stream(keys, &mut known, &mut tell, &mut retry).await {
             Ok(ControlFlow::Break(())) => return Ok(()),
-            Ok(ControlFlow::Continue(())) => {
-                told = false;
-                continue;
-            }
+            Ok(ControlFlow::Continue(())) => continue,
             Err(interruption) => interruption,
         };
+        let told = std::mem::replace(&mut known.interrupted, true);
         if !told && tell(News::Interrupted(interruption.to_string())).is_break() {
             return Ok(());
         }
-        told = true;
         retry.pause(Failure::Unreachable).await;
     }
 }
@@ -66,12 +67,16 @@ async fn stream(
     tell: &mut impl FnMut(News) -> ControlFlow<()>,
     retry: &mut Retry,
 ) -> Result<ControlFlow<()>, AdminError> {
-    let (mut stream, mut response) = open(keys, known.revision + 1).await?;
+    // A store put back from a backup or replaced by another has another history. Waiting for
+    // our revision to come up in it could take for ever.
+    let now = keys.position().await?;
+    if now.cluster != known.position.cluster || now.revision < known.position.revision {
+        return list_again(keys, known, tell).await;
+    }
+    let (mut stream, mut response) = open(keys, known.position.revision + 1).await?;
     loop {
         if response.compact_revision() > 0 {
-            let (kvs, revision) = keys.read().await?;
-            let news = known.replace(keys.records(&kvs), revision);
-            return Ok(news.into_iter().try_for_each(tell));
+            return list_again(keys, known, tell).await;
         }
         if response.canceled() {
             return Err(AdminError::Refused(format!(
@@ -80,6 +85,9 @@ async fn stream(
             )));
         }
         retry.reset();
+        if std::mem::take(&mut known.interrupted) && tell(News::Resumed).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };
             let news = known.take(keys, kv, event.event_type());
@@ -94,6 +102,17 @@ async fn stream(
             Err(error) => return Err(AdminError::Unreachable(refusal::describe(&error))),
         };
     }
+}
+
+/// Tell what has changed while nobody could see it.
+async fn list_again(
+    keys: &Keys,
+    known: &mut Known,
+    tell: &mut impl FnMut(News) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, AdminError> {
+    let (kvs, position) = keys.read().await?;
+    let news = known.replace(keys.records(&kvs), position);
+    Ok(news.into_iter().try_for_each(tell))
 }
 
 async fn open(keys: &Keys, from: i64) -> Result<(WatchStream, WatchResponse), AdminError> {
@@ -119,7 +138,8 @@ async fn open(keys: &Keys, from: i64) -> Result<(WatchStream, WatchResponse), Ad
 impl Known {
     /// Take in one event.
     fn take(&mut self, keys: &Keys, kv: &KeyValue, event: EventType) -> News {
-        self.revision = self.revision.max(kv.mod_revision());
+        let revision = &mut self.position.revision;
+        *revision = kv.mod_revision().max(*revision);
         let record = Record::of(kv, &keys.path(""));
         match event {
             EventType::Delete => {
@@ -140,15 +160,23 @@ impl Known {
     }
 
     /// Take a new list in place of everything before; what has changed.
-    fn replace(&mut self, records: Vec<Record>, revision: i64) -> Vec<News> {
-        self.revision = revision;
+    fn replace(&mut self, records: Vec<Record>, position: Position) -> Vec<News> {
+        // Another history has other revisions, which say nothing about what is the same.
+        let one_history = self.position.cluster == position.cluster
+            && self.position.revision <= position.revision;
+        self.position = position;
         let now = by_key(records);
         let gone = self.records.extract_if(.., |key, _| !now.contains_key(key));
         let mut news: Vec<News> = gone.map(|(_, record)| News::Deleted(record)).collect();
         for (key, record) in now {
-            let revision = self.records.get(&key).map(|before| before.revision);
-            if revision != Some(record.revision) {
-                news.push(self.put(record));
+            let before = self.records.get(&key);
+            let same = before.is_some_and(|before| match one_history {
+                true => before.revision == record.revision,
+                false => before.value == record.value,
+            });
+            match same {
+                true => _ = self.records.insert(key, record),
+                false => news.push(self.put(record)),
             }
         }
         news
