@@ -78,13 +78,23 @@ pub enum AgentError {
     #[error("the watch on the other nodes' leases ended by itself; start again")]
     WatchEnded,
     /// The lease is over.
-    #[error("{end}: {subnets} is no longer this node's; start again to take a new lease")]
+    #[error("{end}: {}", after(.end, .subnets))]
     LeaseOver {
         /// How it ended.
         end: LeaseEnd,
         /// The subnets it was for.
         subnets: String,
     },
+}
+
+/// What the end of a lease means, and what to do.
+fn after(end: &LeaseEnd, subnets: &str) -> String {
+    match end {
+        LeaseEnd::Changed { .. } => "start again to use it".to_owned(),
+        LeaseEnd::Revoked | LeaseEnd::Taken { .. } => {
+            format!("{subnets} is no longer this node's; start again to take a new lease")
+        }
+    }
 }
 
 /// Run the agent until SIGINT or SIGTERM.

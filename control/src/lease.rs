@@ -8,7 +8,7 @@ mod keeper;
 mod key;
 mod overlap;
 
-pub use attrs::{BadAttrs, LeaseAttrs, VxlanData};
+pub use attrs::{BadAttrs, LeaseAttrs, VxlanData, is_host};
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use keeper::{Keeper, LeaseEnd, Loss, Seen};
 pub use key::{BadKey, SubnetKey};

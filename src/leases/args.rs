@@ -5,10 +5,10 @@ use crate::words::{self, Refusal};
 use clap::{Args as Group, Parser, Subcommand};
 use ipnet::Ipv6Net;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use weft_control::flags::{EtcdOptions, Secret};
-use weft_control::lease::SubnetKey;
+use weft_control::lease::{SubnetKey, is_host};
 use weft_control::subnets::etcd::admin::Reservation;
 
 const ENDPOINTS: &str = "http://127.0.0.1:4001,http://127.0.0.1:2379";
@@ -101,6 +101,13 @@ impl Wanted {
         }
         if subnets.v6.is_some() != self.public_ipv6.is_some() {
             return Err("an IPv6 subnet and --public-ipv6 go together".to_owned());
+        }
+        let nodes = [
+            self.public_ip.map(IpAddr::V4),
+            self.public_ipv6.map(IpAddr::V6),
+        ];
+        if let Some(node) = nodes.into_iter().flatten().find(|node| !is_host(*node)) {
+            return Err(format!("{node} is no address of a host: give the node's"));
         }
         Ok(Reservation {
             subnets,
@@ -274,6 +281,18 @@ mod tests {
         let wanted = reservation("reserve fd00:7::/64 --public-ipv6 2001:db8::7").unwrap();
         assert_eq!(wanted.subnets.to_string(), "0.0.0.0-0&fd00:7::-64");
         for (line, words) in [
+            (
+                "reserve 10.5.7.0/24 --public-ip 255.255.255.255",
+                "255.255.255.255 is no address of a host",
+            ),
+            (
+                "reserve 10.5.7.0/24 --public-ip 0.0.0.0",
+                "0.0.0.0 is no address of a host",
+            ),
+            (
+                "reserve fd00:7::/64 --public-ipv6 ff02::1",
+                "ff02::1 is no address of a host",
+            ),
             ("reserve 10.5.7.0/24", "--public-ip"),
             (
                 "reserve 10.5.7.9/24 --public-ip 192.0.2.7",

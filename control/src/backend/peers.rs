@@ -6,7 +6,7 @@
 //! prefix gets the packets, as in the kernel's tables, whatever carries them.
 
 use super::Family;
-use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed};
+use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed, is_host};
 use crate::subnets::LeaseEvent;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,8 +213,7 @@ impl Peers {
         if own.contains(&subnet) || subnet.contains(&own) {
             return Err(Complaint::InOwn { subnet, own });
         }
-        let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
-        if addr.is_unspecified() || addr.is_multicast() || broadcast {
+        if !is_host(addr) {
             return Err(Complaint::BadAddress(addr));
         }
         let mac = match has_mac {

@@ -27,6 +27,12 @@ pub struct LeaseAttrs {
     pub backend_v6_data: Option<Box<RawValue>>,
 }
 
+/// Whether an address can be that of a node, by its form.
+pub fn is_host(addr: IpAddr) -> bool {
+    let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
+    !(addr.is_unspecified() || addr.is_multicast() || broadcast)
+}
+
 /// The `BackendData` of a vxlan node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct VxlanData {

@@ -50,6 +50,12 @@ pub enum LeaseEnd {
     /// Who decides about leases has taken it away.
     #[error("the lease was revoked")]
     Revoked,
+    /// It says something else than this node does.
+    #[error("this node's entry in the subnets file has another {key}")]
+    Changed {
+        /// What differs.
+        key: &'static str,
+    },
     /// Another node holds the subnet.
     #[error("the subnet is leased by {by}")]
     Taken {

@@ -4,7 +4,7 @@ use super::file::{Format, Part};
 use crate::config::{NetworkConfig, VxlanOptions};
 use crate::host::iface::Local;
 use crate::json::Object;
-use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose};
+use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose, is_host};
 use crate::text::{one_line, shown};
 use ipnet::IpNet;
 use serde_json::value::{RawValue, to_raw_value};
@@ -75,18 +75,20 @@ impl Peers {
 
     /// Whether a lease is over, and why.
     pub(super) fn end_of(&self, lease: &Lease) -> Option<LeaseEnd> {
-        let unchanged = |other: &Lease| other.key() == lease.key() && other.attrs == lease.attrs;
-        if self.lease_of(&lease.attrs).is_some_and(unchanged) {
-            return None;
-        }
+        let entry = self.lease_of(&lease.attrs);
+        let change = match entry {
+            Some(entry) => Some(difference(lease, entry)?),
+            None => None,
+        };
         let mut others = self
             .leases
             .iter()
             .filter(|other| !other.attrs.same_node(&lease.attrs));
         let by = others.find(|other| other.key() == lease.key());
-        Some(match by.map(|other| other.attrs.identity()) {
-            Some(by) => LeaseEnd::Taken { by },
-            None => LeaseEnd::Revoked,
+        Some(match (by.map(|other| other.attrs.identity()), change) {
+            (Some(by), _) => LeaseEnd::Taken { by },
+            (None, Some(key)) => LeaseEnd::Changed { key },
+            (None, None) => LeaseEnd::Revoked,
         })
     }
 
@@ -113,6 +115,7 @@ impl Peers {
     /// Why a node has no lease here, and what to add.
     pub(super) fn missing(&self, attrs: &LeaseAttrs) -> String {
         let config = &self.config;
+        let address = attrs.identity();
         let mut entry = Vec::new();
         if config.enable_ipv4 {
             entry.push(("Subnet", self.free(|lease| lease.subnet)));
@@ -121,6 +124,13 @@ impl Peers {
         if config.enable_ipv6 {
             entry.push(("IPv6Subnet", self.free(|lease| lease.subnet_v6)));
             entry.push(("PublicIPv6", attrs.public_ipv6.map(|ip| ip.to_string())));
+        }
+        if let Some((key, _)) = entry.iter().find(|(_, value)| value.is_none()) {
+            let network = key.replace("Subnet", "Network");
+            return format!(
+                "no lease for {address}, this node's address, and every {key} of the network is \
+                 taken; enlarge {network} or remove an entry"
+            );
         }
         let pair = |(key, value): (&str, Option<String>)| {
             let value = value.unwrap_or_default();
@@ -134,9 +144,34 @@ impl Peers {
             Format::Toml => format!("these lines: [[leases]] / {}", pairs.join(" / ")),
             Format::Json => format!("this to \"leases\": {{{}}}", pairs.join(",")),
         };
-        let address = attrs.identity();
         format!("no lease for {address}, this node's address; add {add}")
     }
+}
+
+/// The first key in which two entries of a node differ.
+fn difference(before: &Lease, after: &Lease) -> Option<&'static str> {
+    let raw = |data: &Option<Box<RawValue>>| data.as_ref().map(|data| data.get().to_owned());
+    let keys = |lease: &Lease| {
+        let LeaseAttrs {
+            public_ip,
+            public_ipv6,
+            backend_type,
+            backend_data,
+            backend_v6_data,
+        } = &lease.attrs;
+        [
+            ("Subnet", lease.subnet.map(|net| net.to_string())),
+            ("IPv6Subnet", lease.subnet_v6.map(|net| net.to_string())),
+            ("PublicIP", Some(public_ip.to_string())),
+            ("PublicIPv6", public_ipv6.map(|addr| addr.to_string())),
+            ("BackendType", Some(backend_type.clone())),
+            ("BackendData", raw(backend_data)),
+            ("BackendV6Data", raw(backend_v6_data)),
+        ]
+    };
+    let pairs = keys(before).into_iter().zip(keys(after));
+    let mut changed = pairs.filter(|(before, after)| before != after);
+    changed.next().map(|((key, _), _)| key)
 }
 
 /// What may be there only once, with the line where it was.
@@ -260,14 +295,12 @@ fn subnet(
 
 fn check_addresses(attrs: &LeaseAttrs, config: &NetworkConfig) -> Result<(), String> {
     let v4 = attrs.public_ip;
-    if config.enable_ipv4 && (v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()) {
+    if config.enable_ipv4 && !is_host(v4.into()) {
         return Err(format!("PublicIP {v4} is no address of a host"));
     }
     match attrs.public_ipv6 {
         None if config.enable_ipv6 => Err("PublicIPv6 is missing".to_owned()),
-        Some(v6) if v6.is_unspecified() || v6.is_multicast() => {
-            Err(format!("PublicIPv6 {v6} is no address of a host"))
-        }
+        Some(v6) if !is_host(v6.into()) => Err(format!("PublicIPv6 {v6} is no address of a host")),
         _ => Ok(()),
     }
 }

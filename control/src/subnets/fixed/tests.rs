@@ -221,6 +221,22 @@ fn another_address_of_the_host_names_its_interface() {
 }
 
 #[test]
+fn a_file_without_a_free_subnet_asks_for_no_entry() {
+    let text = |network: &str| {
+        let small = format!("Network = \"{network}\"\nSubnetLen = 24\n");
+        file(&[1, 2, 3]).replace("Network = \"10.5.0.0/16\"\n", &small)
+    };
+    let full = toml(&text("10.5.0.0/22")).unwrap().missing(&attrs(9));
+    assert_eq!(
+        full,
+        "no lease for 192.0.2.9, this node's address, and every Subnet of the network is taken; \
+         enlarge Network or remove an entry"
+    );
+    let larger = toml(&text("10.5.0.0/21")).unwrap().missing(&attrs(9));
+    assert!(larger.contains("Subnet = \"10.5.4.0/24\""), "{larger}");
+}
+
+#[test]
 fn the_entry_to_add_is_shown() {
     let shown = toml(&file(&[1])).unwrap().missing(&attrs(9));
     assert_eq!(

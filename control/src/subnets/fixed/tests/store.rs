@@ -134,7 +134,11 @@ fn a_lease_ends_when_its_entry_goes_or_changes() {
         let by = "192.0.2.3".parse().unwrap();
         for (after, end) in [
             (file(&[2]), LeaseEnd::Revoked),
-            (other_mac, LeaseEnd::Revoked),
+            (other_mac, LeaseEnd::Changed { key: "BackendData" }),
+            (
+                file(&[1, 2]).replace("10.5.1.0", "10.5.7.0"),
+                LeaseEnd::Changed { key: "Subnet" },
+            ),
             (taken, LeaseEnd::Taken { by }),
         ] {
             let store = Store::of(&file(&[1, 2]));
