@@ -106,6 +106,8 @@ counted! {
         Downgrades => "downgrades",
         /// Times that a path's MTU was learned, from a refused send or by the prober.
         PathMtusLearned => "path_mtus_learned",
+        /// Times that a smaller MTU of this node's own pods was learned.
+        PodMtusLearned => "pod_mtus_learned",
         /// Fragments made of packets longer than the path to their peer.
         FragmentsMade => "fragments_made",
         /// ICMP errors that told a sender the MTU of a path, or that there is none.

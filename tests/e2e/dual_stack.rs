@@ -22,7 +22,7 @@ pub(crate) const V6_ONLY: &str = r#""EnableIPv4":false,"#;
 
 /// A pod and its IPv6 address.
 pub(crate) struct Pod6 {
-    pod: Pod,
+    pub(crate) pod: Pod,
     addr: Ipv6Addr,
 }
 

@@ -52,6 +52,12 @@ fn read(ns: &Namespace, errors: &mut BTreeMap<String, u64>) {
     }
 }
 
+/// One counter of `/proc/net/snmp` in a network namespace.
+pub(crate) fn count(ns: &Namespace, protocol: &str, counter: &str) -> u64 {
+    let text = ns.proc_net("snmp").unwrap();
+    find(&text, protocol, counter).unwrap()
+}
+
 /// A line of names is followed by a line of values, both after `protocol:`.
 fn find(text: &str, protocol: &str, counter: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| {

@@ -28,6 +28,7 @@ mod mtu;
 mod pki;
 #[path = "../../control/tests/support/place.rs"]
 mod place;
+mod pod_mtu;
 mod pods;
 mod preflight;
 mod probe;

@@ -2,6 +2,7 @@
 
 use super::{FAR, MTU, NEAR, Replay, coalescer, subnet, table};
 use weft_dataplane::offload::coalesce::Coalescer;
+use weft_dataplane::route::pod_mtu::PodMtu;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{Count, WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
@@ -35,6 +36,7 @@ impl Arrival {
 /// Decapsulates one batch.
 pub struct Decap {
     io: Arrivals,
+    pods: PodMtu,
     table: Table,
     stats: WorkerStats,
 }
@@ -47,6 +49,7 @@ impl Decap {
         subnets.dedup();
         Decap {
             io: Arrivals::new(arrivals),
+            pods: PodMtu::new(MTU),
             table: table(FAR, NEAR, &subnets),
             stats: WorkerStats::default(),
         }
@@ -76,7 +79,7 @@ impl Replay for Decap {
     }
 
     fn run(&mut self) {
-        let done = decap::batch(&mut self.io, &self.table, &self.stats, MTU);
+        let done = decap::batch(&mut self.io, &self.table, &self.stats, MTU, &self.pods);
         assert!(done.is_ok(), "nothing can fail without a kernel");
         self.io.finish();
     }

@@ -1,10 +1,11 @@
 //! From the TUN to the send plan.
 
-use super::{Arrival, FAR, NEAR, Replay, subnet, table};
+use super::{Arrival, FAR, MTU, NEAR, Replay, subnet, table};
 use std::sync::Arc;
 use weft_dataplane::offload::plan::{MAX_FRAMES, SendPlan, Source};
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
 use weft_dataplane::route::pmtu::PathMtus;
+use weft_dataplane::route::pod_mtu::PodMtu;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
@@ -61,7 +62,7 @@ impl Encap {
         subnets.dedup();
         let encap = Encap {
             io: Reads::new(batch),
-            egress: Egress::new(BUCKETS, None, Clock::start()),
+            egress: Egress::new(BUCKETS, None, Clock::start(), Arc::new(PodMtu::new(MTU))),
             oversize: Oversize::new(Arc::new(PathMtus::new()), false),
             table: table(NEAR, FAR, &subnets),
             stats: WorkerStats::default(),

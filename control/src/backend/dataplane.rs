@@ -84,6 +84,7 @@ pub(super) fn config(host: &Host, plan: &Plan) -> worker::Config {
         local: plan.local,
         port: plan.port,
         mtu: plan.mtu as usize,
+        pod_mtu: plan.pod_mtu as usize,
         tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
         outer_df: options.outer_df,
         udp_gso: options.udp_gso,

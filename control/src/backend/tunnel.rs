@@ -38,6 +38,8 @@ pub(super) struct Plan {
     pub mtu: u32,
     /// Metric of the route to the network, if not the one that routes have by default.
     pub metric: Option<u32>,
+    /// MTU of pods in bytes: the smallest of all families.
+    pub pod_mtu: u32,
 }
 
 /// A tunnel that needs only a lease.

@@ -51,6 +51,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
         port: options.port,
         mtu,
         metric: Some(METRIC),
+        pod_mtu: mtu,
     };
     let carrier = PreparedCarrier {
         peers: PeerKind {

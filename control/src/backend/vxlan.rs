@@ -21,10 +21,13 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     let (v4, v6) = host.public_addresses();
     let mut carriers = Vec::new();
     let (mut data_v4, mut data_v6) = (None, None);
-    let mut smallest = u32::MAX;
+    // Pods have one MTU for both families, so it must fit the longer outer headers.
+    let mut pod_mtu = u32::MAX;
     for family in Family::of(config) {
-        let plan = plan(&host, &options, family)?;
-        smallest = smallest.min(plan.mtu);
+        pod_mtu = pod_mtu.min(device_mtu(&host, &options, family)?);
+    }
+    for family in Family::of(config) {
+        let plan = plan(&host, &options, family, pod_mtu)?;
         let tunnel = tunnel::Prepared::new(plan, &host).await?;
         let data = VxlanData {
             vni: options.vni,
@@ -49,15 +52,28 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     }
     Ok(Prepared {
         attrs: LeaseAttrs::vxlan(data_v4, data_v6),
-        // Pods have one MTU for both families, so it must fit the longer outer headers.
-        mtu: smallest,
+        mtu: pod_mtu,
         carriers,
         host,
     })
 }
 
-fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, BackendError> {
+fn device_mtu(host: &Host, options: &VxlanOptions, family: Family) -> Result<u32, BackendError> {
     let overhead = VxlanOptions::overhead(family == Family::V6);
+    Ok(mtu::of_device(
+        &host.underlay,
+        family,
+        options.mtu,
+        overhead,
+    )?)
+}
+
+fn plan(
+    host: &Host,
+    options: &VxlanOptions,
+    family: Family,
+    pod_mtu: u32,
+) -> Result<Plan, BackendError> {
     Ok(Plan {
         device: device(options.vni, family)?,
         wire: Wire::Vxlan,
@@ -65,7 +81,8 @@ fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, Bac
         gbp: options.gbp,
         local: host.local(family)?,
         port: options.port,
-        mtu: mtu::of_device(&host.underlay, family, options.mtu, overhead)?,
+        mtu: device_mtu(host, options, family)?,
+        pod_mtu,
         metric: None,
     })
 }

@@ -4,18 +4,22 @@ use crate::offload::coalesce::{Packet, PushError, Trust};
 use crate::offload::ecn;
 use crate::offload::train::{self, Shape};
 use crate::route::admit::{self, Sender};
+use crate::route::pod_mtu::PodMtu;
 use crate::route::table::Table;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{Datagram, DecapIo, EngineError};
 
 /// Take the datagrams of one batch and hand their packets to the coalescer. The last ones
-/// are left for the engine to write with the end of the batch. `mtu` is the TUN's.
+/// are left for the engine to write with the end of the batch. `mtu` is the TUN's, `pods` what is
+/// behind it.
 pub fn batch(
     io: &mut impl DecapIo,
     table: &Table,
     stats: &WorkerStats,
     mtu: usize,
+    pods: &PodMtu,
 ) -> Result<(), EngineError> {
+    io.parts().0.set_pod_mtu(pods.get());
     while let Some(datagram) = io.take()? {
         stats.add(Count::Receives, 1);
         decap(io, &datagram, table, stats, mtu)?;

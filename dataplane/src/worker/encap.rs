@@ -9,13 +9,14 @@ use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
 use crate::offload::tunnel::{self, Outer};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
+use crate::route::pod_mtu::{self, PodMtu};
 use crate::route::table::{Peer, PeerId, Table};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::clock::Clock;
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader, Wire};
-use crate::wire::ip::IpPacket;
+use crate::wire::ip::{IpPacket, protocol};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -32,17 +33,36 @@ pub struct Egress {
     ident: u16,
     /// ICMP errors.
     pub(super) replies: Replies,
+    /// What this node's own ICMP errors say of its pods.
+    pods: Arc<PodMtu>,
+    /// Times that they said something new in this batch.
+    learned: u64,
 }
 
 impl Egress {
     /// Through `buckets` sockets, and where it is open through `tunnel`. ICMP errors are
-    /// limited by `clock`.
-    pub fn new(buckets: u8, tunnel: Option<Arc<TunnelWay>>, clock: Clock) -> Egress {
+    /// limited by `clock`; `pods` learns from those that pass.
+    pub fn new(
+        buckets: u8,
+        tunnel: Option<Arc<TunnelWay>>,
+        clock: Clock,
+        pods: Arc<PodMtu>,
+    ) -> Egress {
         Egress {
             buckets,
             tunnel,
             ident: 0,
             replies: Replies::new(clock),
+            pods,
+            learned: 0,
+        }
+    }
+
+    /// Learn from an ICMP error of this node what its pods take.
+    #[cold]
+    fn learn_pod_mtu(&mut self, error: &[u8]) {
+        if pod_mtu::told(error).is_some_and(|mtu| self.pods.learn(mtu)) {
+            self.learned += 1;
         }
     }
 
@@ -169,6 +189,9 @@ pub fn plan_packet(
             header,
         }));
     }
+    if matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6) {
+        egress.learn_pod_mtu(ip);
+    }
     segment::finish_checksum(&offload, ip).map_err(|_| Reason::BadOffload)?;
     let start = HEADROOM - header.wire().header_len();
     header.write(&mut head[start..]);
@@ -256,6 +279,8 @@ pub fn batch(
             encap(io, packet, table, stats, egress)?;
         }
     }
+    let learned = std::mem::take(&mut egress.learned);
+    stats.add(Count::PodMtusLearned, learned);
     Ok(())
 }
 

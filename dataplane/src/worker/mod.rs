@@ -18,6 +18,7 @@ use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::{MAX_FRAMES, SendPlan};
 use crate::offload::vnet_hdr::Layout;
 use crate::route::pmtu::PathMtus;
+use crate::route::pod_mtu::PodMtu;
 use crate::route::publish::Publisher;
 use crate::stats::WorkerStats;
 use crate::sys::clock::Clock;
@@ -84,6 +85,8 @@ pub struct Config {
     pub port: u16,
     /// MTU of the TUN in bytes.
     pub mtu: usize,
+    /// MTU that pods are given, in bytes; smaller ones are learned.
+    pub pod_mtu: usize,
     /// Sockets to send from, each with its own source port (1 to 255).
     pub tx_sockets: u8,
     /// Set DF on outer packets, so that the MTU of the path is found out.
@@ -166,6 +169,7 @@ impl Dataplane {
             udp::senders(source, usize::from(config.buckets()), config.outer_df)?.into();
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
+        let pods = Arc::new(PodMtu::new(config.pod_mtu.min(config.mtu)));
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
         let tunnel = tunnel_way(&config, tap, &senders);
         let (tunnel, tunnel_refusal) = match tunnel {
@@ -181,6 +185,7 @@ impl Dataplane {
                 receiver,
                 probe: PathProbe::new(source, paths.clone(), clock)?,
                 oversize: Oversize::new(paths.clone(), config.outer_df),
+                pods: pods.clone(),
                 clock,
                 config,
             };
@@ -285,6 +290,8 @@ struct Lane {
     receiver: Socket,
     probe: PathProbe,
     oversize: Oversize,
+    /// Shared by all lanes.
+    pods: Arc<PodMtu>,
     clock: Clock,
     config: Config,
 }

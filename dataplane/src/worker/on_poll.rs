@@ -5,6 +5,7 @@ use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::tunnel::TunnelWay;
 use super::{Config, Lane, decap, encap};
+use crate::route::pod_mtu::PodMtu;
 use crate::route::publish::Publisher;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
@@ -28,6 +29,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         receiver,
         probe,
         oversize,
+        pods,
         clock,
         config,
     } = lane;
@@ -38,12 +40,14 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         tunnel,
         probe,
         oversize,
+        pods: pods.clone(),
         clock,
         config,
     };
     let decap = DecapParts {
         queue,
         receiver,
+        pods,
         config,
     };
     if !spin.is_zero() {
@@ -73,6 +77,7 @@ struct EncapParts {
     tunnel: Option<Arc<TunnelWay>>,
     probe: PathProbe,
     oversize: Oversize,
+    pods: Arc<PodMtu>,
     clock: Clock,
     config: Config,
 }
@@ -80,6 +85,7 @@ struct EncapParts {
 struct DecapParts {
     queue: Arc<TunQueue>,
     receiver: Socket,
+    pods: Arc<PodMtu>,
     config: Config,
 }
 
@@ -94,6 +100,7 @@ struct Encap {
 struct Decap {
     io: DecapPoll,
     mtu: usize,
+    pods: Arc<PodMtu>,
 }
 
 impl EncapParts {
@@ -111,7 +118,7 @@ impl EncapParts {
                 self.probe,
                 stats,
             )?,
-            egress: Egress::new(self.config.buckets(), self.tunnel, self.clock),
+            egress: Egress::new(self.config.buckets(), self.tunnel, self.clock, self.pods),
             oversize: self.oversize,
             clock: self.clock,
         })
@@ -125,6 +132,7 @@ impl DecapParts {
         Ok(Decap {
             io: DecapPoll::new(self.receiver, self.queue, waiter, coalescer, stats)?,
             mtu: self.config.mtu,
+            pods: self.pods,
         })
     }
 }
@@ -141,8 +149,8 @@ fn run(
     let stats = &*common.stats;
     while !waiter.stopped() {
         let mut drained = true;
-        if let Some(Decap { io, mtu }) = &mut decap {
-            decap::batch(io, reader.table(), stats, *mtu)?;
+        if let Some(Decap { io, mtu, pods }) = &mut decap {
+            decap::batch(io, reader.table(), stats, *mtu, pods)?;
             drained &= io.end_batch()?;
         }
         if let Some(encap) = &mut encap {

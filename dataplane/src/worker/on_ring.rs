@@ -4,6 +4,7 @@ use super::encap::Egress;
 use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::{Lane, decap, encap};
+use crate::route::pod_mtu::PodMtu;
 use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
 use crate::sys::clock::Clock;
@@ -22,12 +23,13 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         receiver,
         probe,
         oversize,
+        pods,
         clock,
         config,
     } = lane;
     let tun = queue.clone();
     let tap = tunnel.as_ref().map(|way| way.tap());
-    let egress = Egress::new(config.buckets(), tunnel, clock);
+    let egress = Egress::new(config.buckets(), tunnel, clock, pods.clone());
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
         let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), probe, stats)?;
@@ -41,7 +43,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         let io = DecapRing::new(receiver, queue, &common.stop, config.coalescer()?, stats)?;
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
-            run_decap(io, reader, &common.stats, config.mtu)
+            run_decap(io, reader, &common.stats, config.mtu, &pods)
         })
     })
 }
@@ -69,9 +71,10 @@ fn run_decap(
     mut reader: Reader,
     stats: &WorkerStats,
     mtu: usize,
+    pods: &PodMtu,
 ) -> Result<(), EngineError> {
     while !io.stopped() {
-        decap::batch(&mut io, reader.table(), stats, mtu)?;
+        decap::batch(&mut io, reader.table(), stats, mtu, pods)?;
         reader.wait(|| io.next_batch())?;
     }
     Ok(())

@@ -267,6 +267,7 @@ fn start_weft(family: Family, number: u8, engine: Engine, wire: Wire) -> (Datapl
         local: underlay(family, number),
         port: PORT,
         mtu,
+        pod_mtu: mtu,
         tx_sockets: 8,
         outer_df: false,
         udp_gso: true,

@@ -118,6 +118,7 @@ impl Node {
             local: underlay(own).into(),
             port: PORT,
             mtu: MTU,
+            pod_mtu: MTU,
             tx_sockets: 8,
             udp_gso: true,
             udp_gro: true,

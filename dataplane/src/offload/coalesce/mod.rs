@@ -98,6 +98,9 @@ pub struct LayoutTooLong(pub usize);
 pub struct Limits {
     /// MTU of the TUN in bytes. A longer packet was a super-packet already.
     pub mtu: usize,
+    /// The smallest MTU behind the TUN, in bytes, which the segments of a super-packet must
+    /// fit whose own size is lost.
+    pub pod_mtu: usize,
     /// TCP segments a write, at most [`MAX_TCP_SEGMENTS`]; 1 turns merging off.
     pub tcp_segments: u16,
     /// UDP segments a write, at most [`MAX_UDP_SEGMENTS`]; 1 turns merging off.
@@ -110,6 +113,7 @@ impl Limits {
     pub fn new(mtu: usize) -> Limits {
         Limits {
             mtu,
+            pod_mtu: mtu,
             tcp_segments: MAX_TCP_SEGMENTS,
             udp_segments: MAX_UDP_SEGMENTS,
         }
@@ -161,10 +165,10 @@ impl Coalescer {
         })
     }
 
-    /// Merge less or more from the next packet on, for kernels that refuse super-packets
-    /// and for a changed MTU.
-    pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+    /// Cut super-packets of lost segment size to this MTU, at most the TUN's, from the next
+    /// packet on.
+    pub fn set_pod_mtu(&mut self, mtu: usize) {
+        self.limits.pod_mtu = mtu.min(self.limits.mtu);
     }
 
     /// Merge no more packets of the protocol of write `index`, for kernels that refuse
@@ -237,12 +241,28 @@ impl Coalescer {
                 self.open(at, ip.total_len())?;
                 self.barrier = self.used;
             }
-            Inner::Segment(segment) if ip.total_len() > self.limits.mtu || super_gso.is_some() => {
-                self.push_super(at, &ip, &segment, bytes, trust, super_gso)?;
+            Inner::Segment(segment) => {
+                let large = ip.total_len() > self.limits.pod_mtu && self.is_super(&ip, &segment);
+                if large || super_gso.is_some() {
+                    self.push_super(at, &ip, &segment, bytes, trust, super_gso)?;
+                } else {
+                    self.push_segment(at, &ip, &segment, bytes, trust)?;
+                }
             }
-            Inner::Segment(segment) => self.push_segment(at, &ip, &segment, bytes, trust)?,
         }
         Ok(())
+    }
+
+    /// Whether a packet that not every pod takes is a super-packet, though the kernel does not
+    /// say so.
+    ///
+    /// One that fits the TUN may be a single packet, and merges. Where its checksum was left to
+    /// be completed it has seen virtual links alone, which take super-packets of any length:
+    /// then it is safer to cut it in two.
+    #[cold]
+    fn is_super(&self, ip: &IpPacket<'_>, segment: &Segment<'_>) -> bool {
+        let may_be = || segment.protocol == Protocol::Tcp && segment.is_partial(segment.pseudo(ip));
+        ip.total_len() > self.limits.mtu || may_be()
     }
 
     fn push_segment(
@@ -315,8 +335,8 @@ impl Coalescer {
         let max_segments = usize::from(self.limits.segments(segment.protocol));
         let size = match segment.protocol {
             Protocol::Tcp => {
-                // The sender's segment size is lost; whatever fits our MTU will do.
-                let fits = self.limits.mtu.saturating_sub(segment.header_len);
+                // The sender's segment size is lost; whatever fits the way to the pod will do.
+                let fits = self.limits.pod_mtu.saturating_sub(segment.header_len);
                 super_gso.map_or(fits, |size| fits.min(usize::from(size)))
             }
             Protocol::Udp => {

@@ -695,10 +695,6 @@ fn merging_can_be_turned_off() {
             bench.try_push(&long, gso).unwrap();
             assert!(!bench.coalescer.writes()[0].is_super());
         }
-        bench.coalescer.set_limits(Limits::new(MTU));
-        bench.coalescer.clear();
-        packets.iter().for_each(|packet| bench.push(packet));
-        assert_eq!(bench.coalescer.writes().len(), 1);
     }
 }
 

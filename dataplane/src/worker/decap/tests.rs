@@ -46,8 +46,13 @@ impl Desk {
 
     /// Decapsulate everything as from `PEER`; what was dropped and why.
     fn run(&mut self) -> Vec<(String, u64)> {
+        self.run_for(MTU)
+    }
+
+    /// As [`Desk::run`], for pods of this MTU.
+    fn run_for(&mut self, mtu: usize) -> Vec<(String, u64)> {
         let stats = WorkerStats::default();
-        batch(self, &table(), &stats, MTU).unwrap();
+        batch(self, &table(), &stats, MTU, &PodMtu::new(mtu)).unwrap();
         self.flush().unwrap();
         let mut counters = crate::stats::summary(std::iter::once(&stats));
         counters.retain(|(name, _)| name.starts_with("drop_"));
@@ -179,6 +184,41 @@ fn what_is_longer_than_the_mtu_is_never_cut_off() {
     let mut desk = Desk::new(vec![(long[..1472].to_vec(), None)], 16);
     assert_eq!(desk.run(), [("drop_bad_inner_ip".to_owned(), 1)]);
     assert!(desk.delivered.is_empty());
+}
+
+#[test]
+fn super_packets_of_lost_size_are_cut_to_what_pods_take() {
+    let spec = Spec::tcp4(20_000);
+    let whole = vec![(spec.build_partial(), None)];
+    for (pods, longest) in [(MTU, MTU), (1400, 1400), (9000, MTU)] {
+        let mut desk = Desk::new(whole.clone(), 16);
+        assert_eq!(desk.run_for(pods), []);
+        assert_eq!(desk.writes, 1);
+        let lens = || desk.delivered.iter().map(Vec::len);
+        assert_eq!(lens().max(), Some(longest), "pods of {pods}");
+        let header = spec.header_len();
+        assert_eq!(lens().map(|len| len - header).sum::<usize>(), 20_000);
+    }
+}
+
+#[test]
+fn what_fits_the_tun_alone_is_cut_only_if_it_may_be_a_super_packet() {
+    let spec = Spec::tcp4(1410);
+    assert!(spec.build().len() < MTU);
+    let lens = |ip: Vec<u8>, gro_size| {
+        let mut desk = Desk::new(vec![(ip, gro_size)], 16);
+        assert_eq!(desk.run_for(1400), []);
+        desk.delivered.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    let (header, whole) = (spec.header_len(), spec.build().len());
+    assert_eq!(
+        lens(spec.build_partial(), None),
+        [1400, whole - 1400 + header]
+    );
+    // From a real link: merged, if at all.
+    assert_eq!(lens(spec.build(), None), [whole]);
+    let train = flow(1, 1410, 5).concat();
+    assert_eq!(lens(train, Some(whole as u16)), [whole; 5]);
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use crate::offload::vnet_hdr::VnetHdr;
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::stats::Drop as Reason;
 use crate::wire::frame::{FRAME_OVERHEAD, Wire};
+use crate::wire::{icmp, ipv4};
 use proptest::prelude::*;
 
 const BUFFER: u16 = 5;
@@ -35,6 +36,12 @@ fn table_of(wire: Wire) -> Table {
         peer,
     });
     Table::build(overlay, &routes).unwrap()
+}
+
+/// Through `buckets` sockets alone.
+fn egress(buckets: u8) -> Egress {
+    let pods = Arc::new(PodMtu::new(1450));
+    Egress::new(buckets, None, Clock::start(), pods)
 }
 
 /// A buffer as the TUN fills it.
@@ -94,7 +101,7 @@ fn a_segment_becomes_one_frame_in_place_with_its_checksum_finished() {
             &mut bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(4, None, Clock::start()),
+            &mut egress(4),
             &mut plan,
         );
         assert!(planned.unwrap().is_none());
@@ -112,15 +119,8 @@ fn a_super_packet_longer_than_a_datagram_needs_two_sends() {
     let ip = spec.build_partial();
     let bytes = &mut buffer(&spec.vnet_hdr(1398), &ip)[..];
     let mut plan = SendPlan::new(8, 64 << 10, 128);
-    let pending = plan_packet(
-        BUFFER,
-        bytes,
-        ip.len(),
-        &table(),
-        &mut Egress::new(4, None, Clock::start()),
-        &mut plan,
-    )
-    .unwrap();
+    let pending =
+        plan_packet(BUFFER, bytes, ip.len(), &table(), &mut egress(4), &mut plan).unwrap();
     assert!(pending.unwrap().plan(BUFFER, &ip, &mut plan));
     let counts: Vec<_> = plan.sends().iter().map(|send| send.frames).collect();
     assert_eq!(counts.len(), 2, "{counts:?}");
@@ -142,16 +142,9 @@ fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
         // Headers of three segments at most, so that twenty take seven turns.
         let header = FRAME_OVERHEAD + spec.header_len();
         let mut plan = SendPlan::new(4, 3 * header, 128);
-        let mut pending = plan_packet(
-            BUFFER,
-            bytes,
-            ip.len(),
-            &table(),
-            &mut Egress::new(1, None, Clock::start()),
-            &mut plan,
-        )
-        .unwrap()
-        .unwrap();
+        let mut pending = plan_packet(BUFFER, bytes, ip.len(), &table(), &mut egress(1), &mut plan)
+            .unwrap()
+            .unwrap();
         let mut sent = Vec::new();
         let mut turns = 0;
         loop {
@@ -180,7 +173,7 @@ fn a_bare_packet_is_its_own_frame_and_its_outer_ecn_field_is_empty() {
         let mut bytes = buffer(&offload, &ip);
         let mut plan = SendPlan::new(4, 0, 128);
         let table = table_of(Wire::Ip);
-        let mut egress = Egress::new(4, None, Clock::start());
+        let mut egress = egress(4);
         let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
         assert!(planned.unwrap().is_none());
         assert_eq!(frames(&plan, &bytes), [spec.build()]);
@@ -195,7 +188,7 @@ fn ipv6_has_no_place_among_bare_packets() {
         let mut bytes = buffer(&VnetHdr::default(), &ip);
         let mut plan = SendPlan::new(1, 0, 1);
         let table = table_of(Wire::Ip);
-        let mut egress = Egress::new(1, None, Clock::start());
+        let mut egress = egress(1);
         let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
         assert_eq!(planned.err(), Some(Reason::NotIpv4));
         assert!(plan.is_empty());
@@ -210,7 +203,7 @@ proptest! {
         let bytes = &mut buffer(&spec.vnet_hdr(gso as u16), &ip)[..];
         let mut plan = SendPlan::new(64, 64 << 10, 128);
         let table = table_of(Wire::Ip);
-        let mut egress = Egress::new(4, None, Clock::start());
+        let mut egress = egress(4);
         let pending = plan_packet(BUFFER, bytes, ip.len(), &table, &mut egress, &mut plan);
         prop_assert!(pending.unwrap().unwrap().plan(BUFFER, &ip, &mut plan));
         let expected: Vec<_> = spec.segments(gso).iter().map(Spec::build).collect();
@@ -232,13 +225,39 @@ fn fragments_of_one_packet_share_a_bucket() {
             &mut bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(64, None, Clock::start()),
+            &mut egress(64),
             &mut plan,
         )
         .unwrap();
         keys.push(plan.sends()[0].key);
     }
     assert!(keys.iter().all(|key| key == &keys[0]), "{keys:?}");
+}
+
+#[test]
+fn smaller_pods_are_learned_from_what_passes() {
+    let pods = Arc::new(PodMtu::new(1450));
+    let mut egress = Egress::new(1, None, Clock::start(), pods.clone());
+    let (mut error, offender) = (vec![0; icmp::v4::MAX_LEN], Spec::tcp4(100).build());
+    let offender = ipv4::Packet::new(&offender[..]).unwrap();
+    let (from, code) = ([10, 0, 0, 1].into(), icmp::v4::FRAGMENTATION_NEEDED);
+    let len = icmp::v4::unreachable(&mut error, from, code, 1400, &offender).unwrap();
+    for ip in [&error[..len], &Spec::udp4(500).build(), &error[..len]] {
+        let mut bytes = buffer(&VnetHdr::default(), ip);
+        let mut plan = SendPlan::new(1, 0, 1);
+        plan_packet(
+            BUFFER,
+            &mut bytes,
+            ip.len(),
+            &table(),
+            &mut egress,
+            &mut plan,
+        )
+        .unwrap();
+        assert_eq!(plan.sends().len(), 1, "it goes on all the same");
+    }
+    assert_eq!(pods.get(), 1400);
+    assert_eq!(egress.learned, 1);
 }
 
 #[test]
@@ -251,7 +270,7 @@ fn what_cannot_be_sent_has_a_reason() {
             &mut bytes,
             ip.len(),
             &table(),
-            &mut Egress::new(1, None, Clock::start()),
+            &mut egress(1),
             &mut plan,
         );
         assert!(plan.is_empty());

@@ -1,0 +1,95 @@
+//! Pods whose links take less than the TUN does, behind an underlay that super-packets cross
+//! whole: they do not say in which segments they were sent.
+
+use crate::cluster::{Cluster, ENGINES, NEWS};
+use crate::dual_stack::{self, BOTH};
+use crate::errors;
+use crate::traffic::tcp;
+use weft_benches::lab::{Node, Pod, Regime, netns, skips_test};
+
+/// Packets that node `number` has not forwarded because a link was too small for them.
+fn refused(cluster: &Cluster, number: usize) -> u64 {
+    errors::count(&cluster.lab.node(number).ns, "Ip", "FragFails")
+}
+
+/// Make the link of the pod on node `number` smaller.
+fn shrink(cluster: &Cluster, number: usize, mtu: u32) {
+    cluster
+        .lab
+        .node(number)
+        .ns
+        .ip(&format!("link set cni0 mtu {mtu}"))
+        .unwrap();
+    cluster
+        .pod(number)
+        .ns
+        .ip(&format!("link set eth0 mtu {mtu}"))
+        .unwrap();
+}
+
+/// Send until the node of `to` has learned what its pod takes. Only super-packets teach that,
+/// which leave whole once the way is known to be open.
+fn learn(cluster: &Cluster, from: &Pod, to: &Pod) {
+    let nodes = cluster.lab.nodes();
+    let at = |node: &&Node| node.pods.iter().any(|pod| pod.address == to.address);
+    let number = nodes.iter().find(at).unwrap().number;
+    let learned = netns::wait_until(NEWS, || {
+        tcp(from, to, 1, 1 << 20);
+        cluster.counter(number, "pod_mtus_learned") == 1
+    });
+    assert!(learned, "node {number} has learned nothing");
+}
+
+#[test]
+fn a_smaller_pod_is_learned_of_once() {
+    if skips_test() {
+        return;
+    }
+    for engine in ENGINES {
+        let cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        shrink(&cluster, 2, 1_400);
+        let (a, b) = (cluster.pod(1), cluster.pod(2));
+        learn(&cluster, a, b);
+        let before = refused(&cluster, 2);
+        tcp(a, b, 4, 4 << 20);
+        tcp(b, a, 4, 4 << 20);
+        assert_eq!(refused(&cluster, 2), before, "{engine}");
+        assert_eq!(cluster.counter(2, "pod_mtus_learned"), 1, "{engine}");
+        assert_eq!(cluster.counter(1, "pod_mtus_learned"), 0, "{engine}");
+    }
+}
+
+#[test]
+fn a_smaller_pod_of_a_kernel_peers_node_is_learned_of_too() {
+    if skips_test() {
+        return;
+    }
+    // weft on node 1, the kernel on node 2.
+    let cluster = Cluster::weft_and_kernel(Regime::R1);
+    shrink(&cluster, 1, 1_300);
+    let (a, b) = (cluster.pod(1), cluster.pod(2));
+    learn(&cluster, b, a);
+    let before = refused(&cluster, 1);
+    tcp(b, a, 4, 4 << 20);
+    assert_eq!(refused(&cluster, 1), before);
+    assert_eq!(cluster.counter(1, "pod_mtus_learned"), 1);
+}
+
+#[test]
+fn pods_of_both_families_take_the_smaller_mtu_from_the_start() {
+    if skips_test() {
+        return;
+    }
+    for engine in ENGINES {
+        let config = dual_stack::config(BOTH, "vxlan");
+        let mut cluster = dual_stack::empty(&config, &[engine]);
+        let [a, b] = [1, 2].map(|number| dual_stack::join(&mut cluster, number));
+        dual_stack::exchange4(&a, &b);
+        tcp(&a.pod, &b.pod, 2, 4 << 20);
+        tcp(&b.pod, &a.pod, 2, 4 << 20);
+        for number in [1, 2] {
+            assert_eq!(refused(&cluster, number), 0, "{engine}");
+            assert_eq!(cluster.counter(number, "pod_mtus_learned"), 0, "{engine}");
+        }
+    }
+}
