@@ -73,6 +73,8 @@ impl Prepared {
             _ => {
                 dataplane::await_port(plan.local, plan.port).await?;
                 let tun = dataplane::open_device(&plan.device, &host.options)?;
+                // At once: if the config changes before the lease, nobody uses the device.
+                claim(host, &plan.device).await?;
                 let mac = match plan.wire {
                     Wire::Vxlan => mac_store::load_or_create(state_dir, &plan.device)?,
                     Wire::Ip => [0; 6],
@@ -330,18 +332,24 @@ impl Tunnel {
 /// Give the device its MTU, address and route; its interface index.
 async fn configure(host: &Host, plan: &Plan, place: &Place) -> Result<u32, BackendError> {
     let netlink = &host.netlink;
-    let device = netlink.link(&plan.device).await?;
-    let device = device.ok_or_else(|| BackendError::DeviceGone(plan.device.clone()))?;
+    let device = claim(host, &plan.device).await?;
     let addr = place.subnet.network();
     let network = place.networks[0];
     let metric = plan.metric.unwrap_or_else(|| default_metric(network));
-    if let Some(mark) = leftovers::mark(&host.options) {
-        leftovers::claim(netlink, &device, &mark).await;
-    }
     link::ensure_up(netlink, &device, plan.mtu).await?;
     link::ensure_address(netlink, &device, addr, &place.networks).await?;
     route::ensure(netlink, &device, network, metric, addr).await?;
     Ok(device.index)
+}
+
+/// Mark the device of this name as this agent's.
+async fn claim(host: &Host, name: &str) -> Result<Link, BackendError> {
+    let device = host.netlink.link(name).await?;
+    let device = device.ok_or_else(|| BackendError::DeviceGone(name.to_owned()))?;
+    if let Some(mark) = leftovers::mark(&host.options) {
+        leftovers::claim(&host.netlink, &device, &mark).await;
+    }
+    Ok(device)
 }
 
 fn log_tunnel_gso(state: TunnelState) {
