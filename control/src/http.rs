@@ -9,6 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-/// Connections that are served at a time; more wait in the kernel.
+/// Connections that are open at a time. For a further one the oldest is closed: who has
+/// asked for nothing since is not worth waiting for.
 const CONNECTIONS: usize = 64;
 
 /// How long a client may take for the head of a request.
@@ -130,24 +132,24 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 
 async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Receiver<()>) {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
     loop {
-        let accept = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             _ = &mut stop => break,
-            accepted = accept => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() == CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
                 let served = graceful.watch(connection(stream, ready.clone()));
-                tokio::spawn(async move {
-                    // A client that breaks off is its own concern.
-                    let _ = served.await;
-                    drop(slot);
-                });
+                // A client that breaks off is its own concern.
+                let serving = tokio::spawn(async move { drop(served.await) });
+                open.push_back(serving.abort_handle());
             }
             Err(error) => {
                 // Out of file descriptors, most likely: not worth spinning for.
@@ -171,6 +173,8 @@ fn connection(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
+        // Who asks again connects again: an idle connection is of no use to anybody.
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
 }
 
@@ -292,6 +296,36 @@ mod tests {
             get(health.address(), "/healthz").await.1,
             "flanneld is running"
         );
+        health.stop().await;
+    }
+
+    #[tokio::test]
+    async fn idle_connections_do_not_hold_up_others() {
+        let (health, _) = start("127.0.0.1:0").await;
+        let mut idle = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            idle.push(TcpStream::connect(health.address()).await.unwrap());
+        }
+        let (_, body) = get(health.address(), "/healthz").await;
+        assert_eq!(body, "flanneld is running");
+        // The answer did not wait for their time to be over: the youngest are still open.
+        let mut byte = [0];
+        let youngest = idle.pop().unwrap().try_read(&mut byte).unwrap_err();
+        assert_eq!(youngest.kind(), io::ErrorKind::WouldBlock);
+        let oldest = idle[0].read(&mut byte).await;
+        assert_eq!(oldest.unwrap(), 0, "closed");
+        health.stop().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_the_connection() {
+        let (health, _) = start("127.0.0.1:0").await;
+        let mut stream = TcpStream::connect(health.address()).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: weft\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.contains("connection: close"), "{text}");
         health.stop().await;
     }
 
