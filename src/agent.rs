@@ -2,7 +2,7 @@
 
 use crate::version;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -22,17 +22,22 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
         }) => start(&options, &given, &warnings),
         Ok(Command::Version) => {
             // On stderr, as flanneld does.
-            eprintln!("{}", version::TEXT);
-            ExitCode::SUCCESS
+            status(writeln!(io::stderr(), "{}", version::TEXT))
         }
-        Ok(Command::Help(text)) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
+        Ok(Command::Help(text)) => status(io::stdout().write_all(text.as_bytes())),
         Err(error) => {
-            eprintln!("weft agent: {error}");
+            // Where nobody can be told, the status still tells.
+            let _ = writeln!(io::stderr(), "weft agent: {error}");
             ExitCode::from(FlagError::EXIT_STATUS)
         }
+    }
+}
+
+/// Of a command that only writes.
+fn status(written: io::Result<()>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -68,8 +73,10 @@ fn start_log(level: Level) {
         .with_target("weft_control", own)
         .with_target("weft_dataplane", own);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        // They would go to stderr, too: with a full disk behind it, to a panic.
+        .log_internal_errors(false)
         .with_target(level > Level::INFO);
     tracing_subscriber::registry()
         .with(lines.with_filter(targets))

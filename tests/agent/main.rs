@@ -11,6 +11,7 @@ mod process;
 mod release;
 mod start;
 mod unit;
+mod unwritable;
 
 use nix::sys::signal::Signal;
 use node::*;

@@ -230,6 +230,23 @@ fn a_foreign_device_is_named_before_a_lease_is_taken() {
 }
 
 #[test]
+fn a_tap_and_a_tun_with_one_queue_are_called_what_they_are() {
+    for mode in ["tap", "tun"] {
+        netns::run(async move |netlink| {
+            underlay(&netlink).await;
+            netns::ip(&["tuntap", "add", "flannel.1", "mode", mode]);
+            let dir = tempfile::tempdir().unwrap();
+            let leases = Leases::of("10.5.72.0/24");
+            let error = start_error(&options(&dir, &[]), &leases).await;
+            assert!(error.contains("ip link del flannel.1"), "{error}");
+            assert!(error.contains("but a TAP or one with a single"), "{error}");
+            assert!(!error.contains("VXLAN"), "{error}");
+            assert_eq!(leases.asked(), []);
+        });
+    }
+}
+
+#[test]
 fn a_port_in_use_is_one_line_with_the_port() {
     netns::run(async |netlink| {
         underlay(&netlink).await;

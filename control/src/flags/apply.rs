@@ -65,11 +65,11 @@ pub(super) fn apply(options: &mut AgentOptions, flag: &Flag, value: &str) -> Res
             let value = flag.shown(value);
             FlagError(format!("invalid value {value:?} for flag -{name}: {rule}"))
         }),
-        Status::Later if !flag.is_default(value) => Err(FlagError(format!(
-            "flag -{name}={value} is not there yet: only -{name}={} is",
+        Status::Later(instead) if !flag.is_default(value) => Err(FlagError(format!(
+            "flag -{name}={value} is not there yet: only -{name}={} is; {instead}",
             flag.default
         ))),
-        Status::Later | Status::NoEffect(_) => Ok(()),
+        Status::Later(_) | Status::NoEffect(_) => Ok(()),
     }
 }
 

@@ -33,8 +33,8 @@ pub(super) enum Status {
     Secret,
     /// flanneld has it and weft takes it, but it does nothing; the reason.
     NoEffect(&'static str),
-    /// flanneld has it, weft does not yet. The default is accepted.
-    Later,
+    /// flanneld has it, weft does not yet; what to do instead. The default is accepted.
+    Later(&'static str),
 }
 
 impl Flag {
@@ -178,7 +178,7 @@ pub(super) static TABLE: [Flag; 45] = [
         "masquerade without choosing ports fully at random",
     ),
     Flag {
-        status: Status::Later,
+        status: Status::Later("subnets come from etcd (-etcd-endpoints) or a file (-subnets-file)"),
         ..works("kube-subnet-mgr", Bool, "false", "")
     },
     kube("kube-api-url", Text, ""),
@@ -358,7 +358,7 @@ pub(super) fn help() -> String {
     let _ = writeln!(
         text,
         "\nflanneld's flags that are not there yet: {}",
-        names(|status| *status == Status::Later)
+        names(|status| matches!(status, Status::Later(_)))
     );
     text.push_str("\nA flag that is not given is taken from FLANNELD_<NAME>, such as FLANNELD_ETCD_ENDPOINTS.\n");
     text

@@ -72,7 +72,7 @@ pub struct Previous {
 impl Previous {
     /// Read the file at `path`. A missing or unreadable file holds nothing.
     pub fn read(path: &Path) -> Self {
-        match std::fs::read(path) {
+        match read_regular(path) {
             Ok(content) => {
                 let (previous, complaints) = Self::parse(&String::from_utf8_lossy(&content));
                 for complaint in complaints {
@@ -106,6 +106,14 @@ impl Previous {
                 .map(|n: Ipv6Net| n.trunc()),
         };
         (previous, complaints)
+    }
+}
+
+/// What the regular file at `path` holds. A FIFO would hold up the agent until somebody writes.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::metadata(path)?.is_file() {
+        true => std::fs::read(path),
+        false => Err(io::Error::other("not a regular file")),
     }
 }
 
@@ -168,6 +176,7 @@ fn single<T: FromStr>(value: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::os::unix::fs::PermissionsExt;
 
     fn env() -> SubnetEnv {
@@ -297,6 +306,18 @@ mod tests {
             ("F", "6"),
         ];
         assert_eq!(values, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("subnet.env");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let (sender, previous) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(Previous::read(&path)));
+        let limit = std::time::Duration::from_secs(10);
+        assert_eq!(previous.recv_timeout(limit), Ok(Previous::default()));
+        assert_eq!(Previous::read(dir.path()), Previous::default());
     }
 
     #[test]

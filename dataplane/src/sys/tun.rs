@@ -65,7 +65,7 @@ pub enum OpenError {
     NoPermission(String),
     /// A link of that name is something else.
     #[error(
-        "link {0} exists and is not a multi-queue TUN (a left-over of kernel VXLAN?): remove it with `ip link del {0}`"
+        "link {0} exists and is not a TUN with several queues, but a TAP or one with a single queue (`ip -d link show {0}`): remove it with `ip link del {0}`"
     )]
     OtherKind(String),
     /// Another process has its queues.

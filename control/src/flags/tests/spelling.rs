@@ -77,7 +77,8 @@ fn a_double_dash_ends_the_flags() {
 fn flags_that_are_not_there_yet_say_so() {
     assert_eq!(
         error(&["-kube-subnet-mgr"]),
-        "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is"
+        "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is; subnets \
+         come from etcd (-etcd-endpoints) or a file (-subnets-file)"
     );
     assert_eq!(options(&["-kube-subnet-mgr=F"]), options(&[]));
 }
