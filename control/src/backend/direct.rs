@@ -21,7 +21,8 @@ use tracing::{info, warn};
 /// Which peers get a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
-    /// None; routes of an earlier run go.
+    /// None; routes of an earlier run go, and those of flanneld's host-gw, which would hide
+    /// the peers from the tunnel.
     None,
     /// Those on the same link; others are reached in another way.
     OnLink,
@@ -95,7 +96,10 @@ impl DirectRoutes {
         };
         let mut wanted = match self.which {
             Which::None => BTreeMap::new(),
-            _ => self.wanted(host, &underlay, peers, &mut complaints).await?,
+            _ => {
+                let peers = peers.clone();
+                self.wanted(host, &underlay, peers, &mut complaints).await?
+            }
         };
         let present = host.netlink.routes().await?;
         let kernels = |there: &&Route| there.protocol == PROTOCOL_KERNEL;
@@ -123,12 +127,17 @@ impl DirectRoutes {
         }
         self.programmed = wanted.len() - refused;
         self.settled = refused == 0 || self.programmed > 0;
+        let leads_to_peer = |route: &Route| {
+            let mut peers = peers.clone();
+            peers.any(|peer| peer.subnet == route.destination && Some(peer.addr) == route.gateway)
+        };
         let is_stale = |route: &&Route| {
             let wanted = wanted.get(&route.destination);
-            self.is_ours(underlay.index, route)
+            self.is_ours(underlay.index, route, leads_to_peer)
                 && wanted.is_none_or(|wanted| !leads_as(route, wanted))
         };
-        let mut taken_over = true;
+        // Routes to peers are known as such only with peers.
+        let mut taken_over = self.which != Which::None || peers.clone().next().is_some();
         for route in present.iter().filter(is_stale) {
             match host.netlink.delete_route(route).await {
                 Ok(()) => info!("removed the route {}", describe(route)),
@@ -203,14 +212,19 @@ impl DirectRoutes {
 
     /// Whether we, an earlier run or flanneld made the route. One of ours may leave by the
     /// interface of an earlier run; those of other networks are another agent's of this host.
-    fn is_ours(&self, underlay: u32, route: &Route) -> bool {
+    fn is_ours(
+        &self,
+        underlay: u32,
+        route: &Route,
+        leads_to_peer: impl Fn(&Route) -> bool,
+    ) -> bool {
         let destination = route.destination;
         let form = route.gateway.is_some()
             && self.network.contains(&destination)
             && destination != self.network;
         let flannels = || {
             !self.taken_over
-                && self.which != Which::None
+                && (self.which != Which::None || leads_to_peer(route))
                 && route.protocol == PROTOCOL_BOOT
                 && route.index == Some(underlay)
                 && route.metric == default_metric(destination)

@@ -251,6 +251,27 @@ fn flannels_routes_are_taken_over_once_and_later_ones_are_the_operators() {
 }
 
 #[test]
+fn flannels_routes_do_not_hide_peers_from_a_tunnel() {
+    netns::run(async |netlink| {
+        let host = host(netlink).await;
+        let operators = "10.5.8.0/24 192.0.2.8";
+        let elsewhere = "10.5.3.0/24 192.0.2.9";
+        for route in ["10.5.2.0/24 192.0.2.2", elsewhere, operators] {
+            add(&format!("{} dev eth0", route.replace(' ', " via ")));
+        }
+        let mut direct = routes(Which::None, Family::V4);
+        let peers = [2, 3].map(|n| peer(Family::V4, n, &format!("192.0.2.{n}")));
+        direct.reconcile(&host, [].iter()).await.unwrap();
+        assert_eq!(shown(Family::V4).len(), 3, "nobody is known yet");
+        direct.reconcile(&host, peers.iter()).await.unwrap();
+        assert_eq!(shown(Family::V4), [elsewhere, operators]);
+        add("10.5.2.0/24 via 192.0.2.2 dev eth0");
+        direct.reconcile(&host, peers.iter()).await.unwrap();
+        assert_eq!(shown(Family::V4).len(), 3, "an operator's by now");
+    });
+}
+
+#[test]
 fn an_underlay_that_is_made_anew_is_routed_through_again() {
     netns::run(async |netlink| {
         let host = host(netlink).await;
