@@ -39,6 +39,33 @@ impl Process {
         kill(pid, signal).unwrap();
     }
 
+    /// The address families of its open sockets, as systemd names them.
+    pub(crate) fn socket_families(&self) -> Vec<&'static str> {
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let fds = fs::read_dir(proc.join("fd")).unwrap();
+        let target = |fd: std::io::Result<fs::DirEntry>| fs::read_link(fd.ok()?.path()).ok();
+        let targets: Vec<_> = fds.filter_map(target).collect();
+        let inode = |target: &PathBuf| {
+            let inode = target.to_str()?.strip_prefix("socket:[")?;
+            inode.strip_suffix(']').map(str::to_owned)
+        };
+        let inodes: Vec<_> = targets.iter().filter_map(inode).collect();
+        let tables = [
+            ("AF_UNIX", "unix"),
+            ("AF_INET", "udp"),
+            ("AF_INET6", "udp6"),
+            ("AF_NETLINK", "netlink"),
+            ("AF_PACKET", "packet"),
+        ];
+        let open = |table: &str| {
+            let text = fs::read_to_string(proc.join("net").join(table)).unwrap();
+            let mut words = text.split_whitespace();
+            words.any(|word| inodes.iter().any(|inode| inode == word))
+        };
+        let in_use = tables.into_iter().filter(|(_, table)| open(table));
+        in_use.map(|(family, _)| family).collect()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }

@@ -163,7 +163,7 @@ impl Lab {
     }
 
     /// As [`Lab::dir`], but in memory if there is room.
-    pub(super) fn memory_dir(&self) -> Result<PathBuf> {
+    pub fn memory_dir(&self) -> Result<PathBuf> {
         guard::memory(&self.id)
     }
 

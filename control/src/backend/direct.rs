@@ -14,7 +14,7 @@ use crate::host::netlink::{
 };
 use crate::host::route::default_metric;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tracing::{info, warn};
 
@@ -37,6 +37,8 @@ pub(super) struct DirectRoutes {
     subnet_len: u8,
     /// Whether what flanneld left is taken over already.
     taken_over: bool,
+    /// Where a tunnel carries the peers, those to whom flanneld's route is known to be gone.
+    freed: BTreeSet<IpNet>,
     /// What was last said about a destination whose route is not as it should be.
     complaints: Complaints,
     /// Routes that are in the kernel as far as the last look could tell.
@@ -55,6 +57,7 @@ impl DirectRoutes {
             network: network.trunc(),
             subnet_len,
             taken_over: false,
+            freed: BTreeSet::new(),
             complaints: Complaints::new(),
             programmed: 0,
             settled: false,
@@ -87,18 +90,19 @@ impl DirectRoutes {
         // By name: a bond or VLAN that is made anew gets another index.
         let name = &host.underlay.name;
         let found = host.netlink.link(name).await?;
-        let Some(underlay) = found.filter(|link| link.up) else {
-            // The routes went with it.
-            let reason = format!("{name} is down or gone: no routes through it; trying again");
-            complaints.insert(self.network, reason);
-            self.complain(complaints);
-            return Ok(0);
-        };
-        let mut wanted = match self.which {
-            Which::None => BTreeMap::new(),
-            _ => {
+        let underlay = found.filter(|link| link.up);
+        let mut wanted = match (self.which, &underlay) {
+            (Which::None, _) => BTreeMap::new(),
+            (_, Some(underlay)) => {
                 let peers = peers.clone();
-                self.wanted(host, &underlay, peers, &mut complaints).await?
+                self.wanted(host, underlay, peers, &mut complaints).await?
+            }
+            (_, None) => {
+                // The routes went with it.
+                let reason = format!("{name} is down or gone: no routes through it; trying again");
+                complaints.insert(self.network, reason);
+                self.complain(complaints);
+                return Ok(0);
             }
         };
         let present = host.netlink.routes().await?;
@@ -127,27 +131,42 @@ impl DirectRoutes {
         }
         self.programmed = wanted.len() - refused;
         self.settled = refused == 0 || self.programmed > 0;
-        let leads_to_peer = |route: &Route| {
-            let mut peers = peers.clone();
-            peers.any(|peer| peer.subnet == route.destination && Some(peer.addr) == route.gateway)
+        let index = underlay.map(|underlay| underlay.index);
+        let is_flannels = |route: &Route| {
+            index.is_some() && route.index == index && {
+                let mut peers = peers.clone();
+                match self.which {
+                    // A route that is more specific than the tunnel's hides the peer.
+                    Which::None => peers.any(|peer| {
+                        peer.subnet == route.destination
+                            && Some(peer.addr) == route.gateway
+                            && !self.freed.contains(&peer.subnet)
+                    }),
+                    _ => !self.taken_over && route.destination.prefix_len() == self.subnet_len,
+                }
+            }
         };
         let is_stale = |route: &&Route| {
             let wanted = wanted.get(&route.destination);
-            self.is_ours(underlay.index, route, leads_to_peer)
-                && wanted.is_none_or(|wanted| !leads_as(route, wanted))
+            self.is_ours(route, is_flannels) && wanted.is_none_or(|wanted| !leads_as(route, wanted))
         };
-        // Routes to peers are known as such only with peers.
-        let mut taken_over = self.which != Which::None || peers.clone().next().is_some();
+        let mut taken_over = true;
+        let mut freed: BTreeSet<_> = match self.which {
+            Which::None if index.is_some() => peers.clone().map(|peer| peer.subnet).collect(),
+            _ => BTreeSet::new(),
+        };
         for route in present.iter().filter(is_stale) {
             match host.netlink.delete_route(route).await {
                 Ok(()) => info!("removed the route {}", describe(route)),
                 Err(error) => {
                     taken_over = false;
+                    freed.remove(&route.destination);
                     complaints.insert(route.destination, format!("{error}; trying again"));
                 }
             }
         }
         self.taken_over |= taken_over;
+        self.freed = freed;
         self.complain(complaints);
         Ok(self.programmed)
     }
@@ -212,23 +231,15 @@ impl DirectRoutes {
 
     /// Whether we, an earlier run or flanneld made the route. One of ours may leave by the
     /// interface of an earlier run; those of other networks are another agent's of this host.
-    fn is_ours(
-        &self,
-        underlay: u32,
-        route: &Route,
-        leads_to_peer: impl Fn(&Route) -> bool,
-    ) -> bool {
+    fn is_ours(&self, route: &Route, is_flannels: impl Fn(&Route) -> bool) -> bool {
         let destination = route.destination;
         let form = route.gateway.is_some()
             && self.network.contains(&destination)
             && destination != self.network;
         let flannels = || {
-            !self.taken_over
-                && (self.which != Which::None || leads_to_peer(route))
-                && route.protocol == PROTOCOL_BOOT
-                && route.index == Some(underlay)
+            route.protocol == PROTOCOL_BOOT
                 && route.metric == default_metric(destination)
-                && destination.prefix_len() == self.subnet_len
+                && is_flannels(route)
         };
         form && (route.protocol == PROTOCOL_WEFT || flannels())
     }

@@ -21,13 +21,15 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     let (v4, v6) = host.public_addresses();
     let mut carriers = Vec::new();
     let (mut data_v4, mut data_v6) = (None, None);
-    // Pods have one MTU for both families, so it must fit the longer outer headers.
-    let mut pod_mtu = u32::MAX;
+    let mut plans = Vec::new();
     for family in Family::of(config) {
-        pod_mtu = pod_mtu.min(device_mtu(&host, &options, family)?);
+        plans.push((family, plan(&host, &options, family)?));
     }
-    for family in Family::of(config) {
-        let plan = plan(&host, &options, family, pod_mtu)?;
+    // Pods have one MTU for both families, so it must fit the longer outer headers.
+    let pod_mtu = plans.iter().map(|(_, plan)| plan.mtu).min();
+    let pod_mtu = pod_mtu.unwrap_or(u32::MAX);
+    for (family, plan) in plans {
+        let plan = Plan { pod_mtu, ..plan };
         let tunnel = tunnel::Prepared::new(plan, &host).await?;
         let data = VxlanData {
             vni: options.vni,
@@ -58,22 +60,9 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     })
 }
 
-fn device_mtu(host: &Host, options: &VxlanOptions, family: Family) -> Result<u32, BackendError> {
+fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, BackendError> {
     let overhead = VxlanOptions::overhead(family == Family::V6);
-    Ok(mtu::of_device(
-        &host.underlay,
-        family,
-        options.mtu,
-        overhead,
-    )?)
-}
-
-fn plan(
-    host: &Host,
-    options: &VxlanOptions,
-    family: Family,
-    pod_mtu: u32,
-) -> Result<Plan, BackendError> {
+    let mtu = mtu::of_device(&host.underlay, family, options.mtu, overhead)?;
     Ok(Plan {
         device: device(options.vni, family)?,
         wire: Wire::Vxlan,
@@ -81,8 +70,8 @@ fn plan(
         gbp: options.gbp,
         local: host.local(family)?,
         port: options.port,
-        mtu: device_mtu(host, options, family)?,
-        pod_mtu,
+        mtu,
+        pod_mtu: mtu,
         metric: None,
     })
 }

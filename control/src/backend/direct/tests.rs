@@ -263,11 +263,17 @@ fn flannels_routes_do_not_hide_peers_from_a_tunnel() {
         let peers = [2, 3].map(|n| peer(Family::V4, n, &format!("192.0.2.{n}")));
         direct.reconcile(&host, [].iter()).await.unwrap();
         assert_eq!(shown(Family::V4).len(), 3, "nobody is known yet");
+        // Nodes move one by one.
+        direct.reconcile(&host, peers[1..].iter()).await.unwrap();
+        assert_eq!(shown(Family::V4).len(), 3);
         direct.reconcile(&host, peers.iter()).await.unwrap();
         assert_eq!(shown(Family::V4), [elsewhere, operators]);
         add("10.5.2.0/24 via 192.0.2.2 dev eth0");
         direct.reconcile(&host, peers.iter()).await.unwrap();
         assert_eq!(shown(Family::V4).len(), 3, "an operator's by now");
+        netns::ip(&["link", "set", "eth0", "down"]);
+        direct.reconcile(&host, peers.iter()).await.unwrap();
+        assert!(direct.complaints.is_empty(), "no route is wanted");
     });
 }
 
