@@ -8,6 +8,7 @@ use crate::host::suspend::SuspendWatch;
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
 use crate::text::shown;
 use etcd_client::{EventType, WatchResponse};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -16,6 +17,9 @@ use weft_dataplane::wire::ethernet::MacAddr;
 
 /// Pause between two looks whether the machine was suspended.
 const SUSPEND_CHECK: Duration = Duration::from_secs(60);
+
+/// How many nodes that take this one's address for their own are named.
+const TWINS_MAX: usize = 10;
 
 /// Renew the lease until it is no longer this node's.
 pub(super) async fn keep(store: &Store, lease: &Lease, margin: Duration) -> LeaseEnd {
@@ -186,7 +190,7 @@ async fn observe(store: &Store, lease: &Lease, seen: mpsc::Sender<Seen>) -> Neve
         store,
         lease,
         seen,
-        twin: None,
+        twins: BTreeSet::new(),
     };
     loop {
         match observer.follow(&mut retry).await {
@@ -200,8 +204,8 @@ struct Observer<'a> {
     store: &'a Store,
     lease: &'a Lease,
     seen: mpsc::Sender<Seen>,
-    /// How the node that takes this one's address for its own was last described.
-    twin: Option<String>,
+    /// The nodes that have been named because they take this one's address for their own.
+    twins: BTreeSet<String>,
 }
 
 impl Observer<'_> {
@@ -250,7 +254,7 @@ impl Observer<'_> {
         Ok(())
     }
 
-    /// Two nodes that advertise one address take turns to write one lease, each in the belief
+    /// Nodes that advertise one address take turns to write one lease, each in the belief
     /// that it is its own. Each such node is named once, not at each turn.
     fn warn_of_twin(&mut self, entry: &Entry) {
         let own = &self.lease.attrs;
@@ -258,7 +262,10 @@ impl Observer<'_> {
         let Some(twin) = carrier(attrs).filter(|_| attrs.same_node(own)) else {
             return;
         };
-        if carrier(own).as_ref() == Some(&twin) || self.twin.as_ref() == Some(&twin) {
+        if carrier(own).as_ref() == Some(&twin)
+            || self.twins.len() == TWINS_MAX
+            || !self.twins.insert(twin.clone())
+        {
             return;
         }
         warn!(
@@ -266,17 +273,16 @@ impl Observer<'_> {
             entry.key,
             own.identity()
         );
-        self.twin = Some(twin);
     }
 }
 
-/// What peers are to reach a node by, for people; `None` if the value does not say, as that of
-/// a reservation made by hand.
+/// What peers are to reach a node by, for people; `None` if the value does not say, as one
+/// written by hand.
 fn carrier(attrs: &LeaseAttrs) -> Option<String> {
     let data = attrs.vxlan_data().or_else(|_| attrs.vxlan_v6_data());
     match data {
         Ok(data) => Some(format!("MAC {}", MacAddr(data.vtep_mac))),
-        Err(_) if attrs.backend_type.is_empty() => None,
+        Err(_) if ["", "vxlan"].contains(&attrs.backend_type.as_str()) => None,
         Err(_) => Some(format!("backend {}", shown(&attrs.backend_type))),
     }
 }
