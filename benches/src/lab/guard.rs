@@ -81,8 +81,7 @@ pub(super) fn register() -> Result<(String, PathBuf)> {
             Ok(()) => {
                 let pid = std::process::id();
                 let owner = format!("{pid} {}\n", start_time(pid).unwrap_or(0));
-                fs::write(dir.join("owner"), owner)
-                    .map_err(|e| Error::because(dir.display(), e))?;
+                record(&dir, &owner).map_err(|e| Error::because(dir.display(), e))?;
                 open._labs.insert(id.clone());
                 return Ok((id, dir));
             }
@@ -91,6 +90,14 @@ pub(super) fn register() -> Result<(String, PathBuf)> {
         }
     }
     Err(Error::new("no free lab id found"))
+}
+
+/// Write the `owner` record of a lab. It is whole from the start: to others an empty one would
+/// be that of a dead process.
+fn record(dir: &Path, owner: &str) -> std::io::Result<()> {
+    let draft = dir.join("owner.new");
+    fs::write(&draft, owner)?;
+    fs::rename(draft, dir.join("owner"))
 }
 
 /// Let the lab live on after this process.
@@ -153,7 +160,11 @@ pub fn remove_orphans(kept: bool) -> Result<Vec<String>> {
 fn ids() -> Result<BTreeSet<String>> {
     let temp = std::env::temp_dir();
     let entries = fs::read_dir(&temp).map_err(|e| Error::because(temp.display(), e))?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    // Not every machine has files in memory.
+    let in_memory = fs::read_dir(MEMORY).into_iter().flatten();
+    let names = entries
+        .chain(in_memory)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let of_dirs = names.filter_map(|name| id_in(name.strip_prefix("weft-lab-")?, false));
     let mut ids: BTreeSet<String> = of_dirs.collect();
     let names = namespaces()?;
@@ -282,6 +293,18 @@ mod tests {
         assert_eq!(id_in("server-x", true), None);
         assert_eq!(id_in("0a1", false), None);
         assert_eq!(id_in("0a1b2é", false), None);
+    }
+
+    #[test]
+    fn a_lab_of_which_only_files_in_memory_are_left_is_found() {
+        if crate::lab::skips_test() {
+            return;
+        }
+        let id = format!("{:06x}", std::process::id() & 0xff_ffff);
+        fs::create_dir(memory_of(&id)).unwrap();
+        let found = ids();
+        fs::remove_dir(memory_of(&id)).unwrap();
+        assert!(found.unwrap().contains(&id));
     }
 
     #[test]
