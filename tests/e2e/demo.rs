@@ -2,6 +2,8 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use weft_benches::lab::{netns, skips_test};
@@ -12,10 +14,15 @@ pub(crate) fn traces() -> BTreeSet<String> {
     let listed = Command::new("ip").args(["netns", "list"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let namespaces = listed.lines().filter_map(|line| line.split(' ').next());
-    let directories = std::fs::read_dir(std::env::temp_dir()).unwrap();
-    let directories = directories.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let all = namespaces.map(str::to_owned).chain(directories);
-    all.filter(|name| name.starts_with("weft-")).collect()
+    let namespaces = namespaces.filter(|name| name.starts_with("weft-"));
+    // Not every machine has a place for files in memory.
+    let places = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    let entries = places.into_iter().filter_map(|dir| fs::read_dir(dir).ok());
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let directories = names.filter(|name| name.starts_with("weft-lab-"));
+    namespaces.map(str::to_owned).chain(directories).collect()
 }
 
 fn demo() -> Command {
@@ -53,7 +60,7 @@ fn a_demo_that_is_interrupted_leaves_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Four namespaces and a directory: by then etcd and the agents are about to start.
+    // Four namespaces and the name of a directory: by then etcd and the agents are about to start.
     let built = netns::wait_until(Duration::from_secs(20), || {
         traces().len() >= before.len() + 5
     });
