@@ -23,8 +23,9 @@ enum Try {
     Refused(SubnetError),
 }
 
-/// Take a lease, if the network config is still the one in hand. A lost race is tried again with a fresh list; after each the choice is made
-/// from more subnets, so that a cluster that starts as a whole spreads out.
+/// Take a lease, if the network config is still the one in hand. A lost race is tried again with
+/// a fresh list; after each the choice is made from more subnets, so that a cluster that starts
+/// as a whole spreads out.
 pub(super) async fn acquire(
     store: &Store,
     config: &NetworkConfig,
