@@ -11,7 +11,8 @@ use std::net::IpAddr;
 ///
 /// Other routes through `link` whose destination lies in `network` (of an earlier lease or
 /// of flanneld's per-peer kind) are removed; those through other devices, such as the
-/// local bridge's longer prefix, and those that the kernel made stay.
+/// local bridge's longer prefix, and those that the kernel made stay. Only one to `network`
+/// itself that comes before ours gives way if it is of weft's or flanneld's kind.
 pub async fn ensure(
     netlink: &Netlink,
     link: &Link,
@@ -30,16 +31,26 @@ pub async fn ensure(
         blackhole: false,
     };
     let present = netlink.routes().await?;
-    if !present.contains(&wanted) {
-        let key = |route: &Route| (route.destination, route.metric);
-        let mut others = present.iter();
-        if others.any(|r| key(r) == key(&wanted) && r.index != wanted.index) {
-            tracing::warn!(
-                "the route to {network} went through another device; it goes through {} from here on",
-                link.name
-            );
-        }
+    let missing = !present.contains(&wanted);
+    let elsewhere =
+        |route: &Route| route.destination == wanted.destination && route.index != wanted.index;
+    let before: Vec<&Route> = present
+        .iter()
+        .filter(|r| elsewhere(r) && r.metric < wanted.metric && r.protocol == PROTOCOL_BOOT)
+        .collect();
+    let mut others = present.iter();
+    let replaced = missing && others.any(|r| elsewhere(r) && r.metric == wanted.metric);
+    if replaced || !before.is_empty() {
+        tracing::warn!(
+            "the route to {network} went through another device; it goes through {} from here on",
+            link.name
+        );
+    }
+    if missing {
         netlink.replace_route(&wanted).await?;
+    }
+    for route in before {
+        netlink.delete_route(route).await?;
     }
     let stale = |route: &&Route| {
         route.index == wanted.index
@@ -135,6 +146,39 @@ mod tests {
                     "192.168.0.0/24 dev flannel.1 scope link",
                 ]
             );
+        });
+    }
+
+    #[test]
+    fn a_better_route_through_another_device_gives_way() {
+        netns::run(async |netlink| {
+            let (network, addr) = ("10.5.0.0/16".parse().unwrap(), [10, 5, 72, 0].into());
+            let device = device(&netlink, network, addr).await;
+            let former = netns::link(&netlink, "flannel.7").await;
+            link::ensure_up(&netlink, &former, 1450).await.unwrap();
+            let add = |route: &str| {
+                let words = ["route", "add"].into_iter().chain(route.split(' '));
+                netns::ip(&words.collect::<Vec<_>>());
+            };
+            add("10.5.0.0/17 dev flannel.7");
+            add("10.5.0.0/16 dev flannel.7 metric 1 proto static");
+            add("10.5.0.0/16 dev flannel.7 metric 9");
+            for _ in 0..2 {
+                // The second time ours is there, and somebody has put one before it.
+                add("10.5.0.0/16 dev flannel.7");
+                ensure(&netlink, &device, network, 2, addr).await.unwrap();
+                let shown = netns::ip(&["route", "show"]);
+                let lines: Vec<&str> = shown.lines().map(str::trim).collect();
+                assert_eq!(
+                    lines,
+                    [
+                        "10.5.0.0/17 dev flannel.7 scope link",
+                        "10.5.0.0/16 dev flannel.7 proto static scope link metric 1",
+                        "10.5.0.0/16 dev flannel.1 src 10.5.72.0 metric 2",
+                        "10.5.0.0/16 dev flannel.7 scope link metric 9",
+                    ]
+                );
+            }
         });
     }
 
