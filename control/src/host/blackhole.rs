@@ -10,7 +10,7 @@ use tracing::{info, warn};
 const METRIC_LAST: u32 = u32::MAX;
 
 /// Drop what goes to `subnet` and has no longer or better route. Returns whether the route
-/// was missing. flanneld's own, which has no metric, is left as it is.
+/// was missing. One that somebody else has set is left as it is.
 pub async fn ensure(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkError> {
     let destination = subnet.trunc();
     let present = netlink.routes().await?;
@@ -33,8 +33,10 @@ pub async fn ensure(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkErr
 }
 
 /// Remove what earlier runs, or flanneld, have left inside a network whose subnets have a
-/// prefix of `subnet_len`, for subnets other than the `own`: another node may have them by
-/// now, and would be cut off from this one. What cannot be removed is only logged.
+/// prefix of `subnet_len`. For subnets other than the `own`: another node may have them by
+/// now, and would be cut off from this one. For `own` ones all but [`METRIC_LAST`]: flanneld's,
+/// which hides the bridge's route when the bridge is made anew. What cannot be removed is only
+/// logged.
 pub async fn remove_stale(netlink: &Netlink, (network, subnet_len): (IpNet, u8), own: &[IpNet]) {
     let present = netlink.routes().await;
     let present = present.unwrap_or_else(|error| {
@@ -42,14 +44,18 @@ pub async fn remove_stale(netlink: &Netlink, (network, subnet_len): (IpNet, u8),
         Vec::new()
     });
     let is_stale = |route: &&Route| {
-        let inside = network.contains(&route.destination);
-        inside && !own.contains(&route.destination) && is_agents(route, subnet_len)
+        let keeps = own.contains(&route.destination) && route.metric == METRIC_LAST;
+        network.contains(&route.destination) && is_agents(route, subnet_len) && !keeps
     };
     for route in present.iter().filter(is_stale) {
         let subnet = route.destination;
+        let (of, harm) = match own.contains(&subnet) {
+            true => ("flanneld", "it drops what goes to the node's own pods"),
+            false => ("an earlier lease", "it drops what goes to that node"),
+        };
         match netlink.delete_route(route).await {
-            Ok(()) => info!("removed the blackhole route to {subnet}, left by an earlier lease"),
-            Err(error) => warn!("{error}: it drops what goes to that node"),
+            Ok(()) => info!("removed the blackhole route to {subnet}, left by {of}"),
+            Err(error) => warn!("{error}: {harm}"),
         }
     }
 }
@@ -87,6 +93,35 @@ mod tests {
             netns::ip(&["address", "add", "10.5.72.1/24", "dev", "cni0"]);
             let pod = netlink.route_to([10, 5, 72, 9].into()).await.unwrap();
             assert_eq!(pod.unwrap().index, Some(bridge.index));
+        });
+    }
+
+    #[test]
+    fn flannelds_blackhole_of_the_own_subnet_goes() {
+        netns::run(async |netlink| {
+            netns::ip(&["link", "set", "lo", "up"]);
+            let own: [IpNet; 2] =
+                ["10.5.72.0/24", "fd00:5:0:72::/64"].map(|subnet| subnet.parse().unwrap());
+            for subnet in &own {
+                netns::ip(&["route", "add", "blackhole", &subnet.to_string()]);
+            }
+            // Made anew, the bridge gets its route behind flanneld's.
+            let bridge = netns::link(&netlink, "cni0").await;
+            link::ensure_up(&netlink, &bridge, 1450).await.unwrap();
+            netns::ip(&["address", "add", "10.5.72.1/24", "dev", "cni0"]);
+            let pod = [10, 5, 72, 9].into();
+            assert_eq!(netlink.route_to(pod).await.unwrap(), None);
+
+            for (network, subnet_len) in [("10.5.0.0/16", 24), ("fd00:5::/48", 64)] {
+                let within = (network.parse().unwrap(), subnet_len);
+                remove_stale(&netlink, within, &own).await;
+            }
+            assert_eq!(blackholes(&netlink).await, [] as [&str; 0]);
+            for &subnet in &own {
+                assert!(ensure(&netlink, subnet).await.unwrap());
+            }
+            let found = netlink.route_to(pod).await.unwrap();
+            assert_eq!(found.unwrap().index, Some(bridge.index));
         });
     }
 
