@@ -42,7 +42,8 @@ pub struct HealthError {
     source: io::Error,
 }
 
-/// Whether the node can be used: `subnet.env` is written and the peers are known.
+/// Whether the node can be used: `subnet.env` is written, the peers are known, and the underlay
+/// has the address that packets leave from.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
