@@ -275,8 +275,9 @@ async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
     }
 }
 
-/// What all tunnels have in common; the rest is theirs to fill in. Each knows the networks of both families: a frame of the
-/// one that came through the tunnel of the other is held against them, too.
+/// What all tunnels have in common; the rest is theirs to fill in. Each knows the networks of
+/// both families: a frame of the one that came through the tunnel of the other is held against
+/// them, too.
 fn overlay(config: &NetworkConfig, options: &AgentOptions, lease: &Lease) -> Overlay {
     Overlay {
         wire: Wire::Vxlan,

@@ -1,5 +1,5 @@
-//! The control plane's only contact with the packet workers: how many of them, how they are started
-//! and stopped, what they have counted.
+//! The control plane's only contact with the packet workers: how many of them, how they are
+//! started and stopped, what they have counted.
 
 use super::tunnel::Plan;
 use super::{BackendError, Host};

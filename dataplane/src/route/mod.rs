@@ -2,8 +2,8 @@
 //!
 //! The control thread builds a [`table::Table`] and hands it to the workers through
 //! [`publish::Publisher`]; [`admit`] holds received frames against the table of the batch.
-//! [`pmtu`] is what the workers learn themselves of the paths to the peers, [`pod_mtu`] of the links
-//! behind this node.
+//! [`pmtu`] is what the workers learn themselves of the paths to the peers, [`pod_mtu`] of the
+//! links behind this node.
 
 pub mod admit;
 pub mod pmtu;

@@ -10,8 +10,8 @@ use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{Datagram, DecapIo, EngineError};
 
 /// Take the datagrams of one batch and hand their packets to the coalescer. The last ones
-/// are left for the engine to write with the end of the batch. `mtu` is the TUN's, `pods` what is
-/// behind it.
+/// are left for the engine to write with the end of the batch. `mtu` is the TUN's, `pods` what
+/// is behind it.
 pub fn batch(
     io: &mut impl DecapIo,
     table: &Table,
