@@ -359,6 +359,36 @@ fn another_backend_removes_what_host_gw_left() {
 }
 
 #[test]
+fn a_device_is_made_anew_on_an_underlay_that_was_made_anew_or_is_away() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let options = options(&dir, &[]);
+        let mut node = Node::start(&options, &leases).await.unwrap();
+        let old = netlink.link("eth0").await.unwrap().unwrap();
+        netns::ip(&["link", "del", "eth0"]);
+        underlay(&netlink).await;
+        let new = netlink.link("eth0").await.unwrap().unwrap();
+        assert_ne!(new.index, old.index);
+        for away in [false, true] {
+            if away {
+                netns::ip(&["link", "del", "eth0"]);
+                netns::ip(&["link", "set", "lo", "up"]);
+                netns::ip(&["address", "add", "192.0.2.1/32", "dev", "lo"]);
+            }
+            netns::ip(&["link", "del", "flannel.1"]);
+            node.backend.watch().await.unwrap();
+            // The kernel lets go of a device without workers only a little later.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let device = netlink.link("flannel.1").await.unwrap().unwrap();
+            assert!(device.up && device.carrier, "away: {away}");
+        }
+        node.stop();
+    });
+}
+
+#[test]
 fn a_port_that_is_taken_while_the_device_is_made_anew_is_waited_for() {
     netns::run(async |netlink| {
         underlay(&netlink).await;

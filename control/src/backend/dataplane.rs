@@ -119,14 +119,18 @@ pub(super) struct Dataplane {
 
 impl Dataplane {
     /// Start the workers on `tun`; they take their tables from `publisher`.
-    pub(super) fn start(
+    pub(super) async fn start(
         tun: Tun,
         host: &Host,
         plan: &Plan,
         publisher: &Publisher,
     ) -> Result<Dataplane, BackendError> {
         let options = &host.options;
-        let config = config(host, plan);
+        let mut config = config(host, plan);
+        // A bond or a VLAN that was made anew has another index than at the start.
+        if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
+            config.underlay = underlay.index;
+        }
         let offloads = tun.offloads();
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
         if let Some(refusal) = dataplane.refusal() {

@@ -169,7 +169,7 @@ impl Tunnel {
         };
         let index = configure(host, &plan, &place).await?;
         let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
-        let dataplane = Dataplane::start(tun, host, &plan, &publisher)?;
+        let dataplane = Dataplane::start(tun, host, &plan, &publisher).await?;
         info!("{}", dataplane.capabilities(&plan.device));
         Ok(Tunnel {
             tunnel_gso: dataplane.tunnel_gso(),
@@ -288,7 +288,7 @@ impl Tunnel {
         dataplane::await_port(*local, *port).await?;
         let tun = dataplane::open_device(device, &host.options)?;
         self.index = configure(host, &self.plan, &self.place).await?;
-        let dataplane = Dataplane::start(tun, host, &self.plan, &self.publisher)?;
+        let dataplane = Dataplane::start(tun, host, &self.plan, &self.publisher).await?;
         self.dataplane = Some(dataplane);
         Ok(())
     }
@@ -367,7 +367,7 @@ fn log_tunnel_gso(state: TunnelState) {
         ),
         TunnelState::Refused => {
             warn!(
-                "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW): they are cut before they leave"
+                "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW), or the underlay device was away: they are cut before they leave"
             )
         }
     }

@@ -50,7 +50,8 @@ pub enum TunnelGso {
 pub enum TunnelState {
     /// Switched off, or the underlay is IPv6.
     Off,
-    /// The kernel has no such TAP, refuses what is written to it, or lets nobody watch.
+    /// The kernel has no such TAP, refuses what is written to it, or lets nobody watch; or there
+    /// was no underlay device at the start.
     Refused,
     /// No super-packet has come yet, or no answer.
     Untried,
@@ -219,7 +220,7 @@ pub(super) fn start(
         let mut prober = Prober {
             way,
             wanted,
-            device: Device::of_index(underlay).map_err(failed("if_indextoname"))?,
+            device: Device::of_index(underlay).ok(),
             port,
             _socket: socket,
             paths,
@@ -258,7 +259,8 @@ fn judge(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (TunnelState, u32) {
 struct Prober {
     way: Arc<TunnelWay>,
     wanted: TunnelGso,
-    device: Device,
+    /// None if it was away at the start: then the way stays closed.
+    device: Option<Device>,
     /// Source port of probes, which is nobody else's while the socket is open.
     port: u16,
     _socket: Vec<Socket>,
@@ -315,7 +317,10 @@ impl Prober {
 
     /// Send a probe to a peer and see how it leaves.
     fn probe(&self, to: SocketAddrV4, frame: &[u8; FRAME_OVERHEAD]) -> io::Result<Outcome> {
-        let watch = match EgressWatch::new(&self.device, self.port) {
+        let Some(device) = &self.device else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let watch = match EgressWatch::new(device, self.port) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
                 return Ok(Outcome::NoDevice);
             }
