@@ -131,49 +131,53 @@ async fn run_node(
     signals: &mut Signals,
     readiness: &Readiness,
 ) -> Result<(), AgentError> {
-    let mut node = tokio::select! {
+    let granted = tokio::select! {
         biased;
         name = signals.stop() => {
             notify::notify(State::Stopping);
             info!("{name}: stopped before the node was up");
             return Ok(());
         }
-        node = start(options, manager) => node?,
+        granted = Granted::wait(options, manager) => granted?,
     };
+    // The rest takes seconds at most and is not broken off: a kernel device that has made room
+    // must go or come back.
+    let mut node = granted.start(options).await?;
     let result = node.serve(options, manager, signals, readiness).await;
     notify::notify(State::Stopping);
     node.stop();
     result
 }
 
-/// Bring the node up; anew if the network config changes while the lease is waited for.
-async fn start(options: &AgentOptions, manager: &impl SubnetManager) -> Result<Node, AgentError> {
-    loop {
-        match Node::start(options, manager).await {
-            Err(AgentError::Subnet(error @ SubnetError::ConfigChanged)) => {
-                info!("{error}: starting with the new one");
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// A node that has a lease and carries packets.
-struct Node {
+/// A node that has a lease, and whose backend has only to be started.
+struct Granted {
+    config: NetworkConfig,
+    prepared: Prepared,
+    previous: Previous,
     lease: Lease,
-    backend: Backend,
     firewall: Firewall,
-    /// Own subnets that a blackhole route is kept for, and what was last wrong with it.
-    blackholes: BTreeMap<IpNet, Option<String>>,
-    /// Container runtimes can learn the subnet.
-    env_written: bool,
 }
 
-impl Node {
-    async fn start(
+impl Granted {
+    /// Wait for a lease; anew if the network config changes meanwhile.
+    async fn wait(
         options: &AgentOptions,
         manager: &impl SubnetManager,
-    ) -> Result<Node, AgentError> {
+    ) -> Result<Granted, AgentError> {
+        loop {
+            match Granted::once(options, manager).await {
+                Err(AgentError::Subnet(error @ SubnetError::ConfigChanged)) => {
+                    info!("{error}: starting with the new one");
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn once(
+        options: &AgentOptions,
+        manager: &impl SubnetManager,
+    ) -> Result<Granted, AgentError> {
         let config = subnets::wait_for_config(manager).await;
         // All that can fail by itself comes before the lease: a node that cannot run takes none.
         let host = host(options, &config).await?;
@@ -186,6 +190,24 @@ impl Node {
         info!("this node's subnet is {lease}");
         let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
         let firewall = Firewall::install(flavour, &plan).await?;
+        Ok(Granted {
+            config,
+            prepared,
+            previous,
+            lease,
+            firewall,
+        })
+    }
+
+    /// Start the backend, and tell container runtimes the subnet.
+    async fn start(self, options: &AgentOptions) -> Result<Node, AgentError> {
+        let Granted {
+            config,
+            prepared,
+            previous,
+            lease,
+            firewall,
+        } = self;
         let backend = prepared.start(&config, &lease, &previous).await?;
         let mut node = Node {
             blackholes: match options.blackhole_route {
@@ -209,7 +231,20 @@ impl Node {
         node.env_written = write_subnet_env(&options.subnet_file, &env);
         Ok(node)
     }
+}
 
+/// A node that has a lease and carries packets.
+struct Node {
+    lease: Lease,
+    backend: Backend,
+    firewall: Firewall,
+    /// Own subnets that a blackhole route is kept for, and what was last wrong with it.
+    blackholes: BTreeMap<IpNet, Option<String>>,
+    /// Container runtimes can learn the subnet.
+    env_written: bool,
+}
+
+impl Node {
     /// Remove the blackhole routes of earlier leases: others have those subnets, or will.
     async fn clear_blackholes(&self, config: &NetworkConfig, previous: &Previous) {
         let own: Vec<IpNet> = Family::subnets(&self.lease).collect();

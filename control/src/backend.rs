@@ -101,6 +101,11 @@ pub enum BackendError {
     /// The device vanished while it was set up.
     #[error("{0} was removed while it was being set up; start again")]
     DeviceGone(String),
+    /// flanneld's device is no longer what it was.
+    #[error(
+        "the kernel VXLAN device {0} was removed or made anew, or has another MAC, since the lease was asked for; start again"
+    )]
+    Changed(String),
     /// All names that a device could have are taken.
     #[error(
         "flannel0 and the next {} names for the device are taken by others; remove one: ip link del NAME", .0 - 1

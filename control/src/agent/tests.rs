@@ -133,6 +133,15 @@ impl SubnetManager for Replaced {
     }
 }
 
+impl Node {
+    async fn start(
+        options: &AgentOptions,
+        manager: &impl SubnetManager,
+    ) -> Result<Node, AgentError> {
+        Granted::wait(options, manager).await?.start(options).await
+    }
+}
+
 async fn start_error(options: &AgentOptions, leases: &Leases) -> String {
     match Node::start(options, leases).await {
         Ok(_) => panic!("started"),
@@ -207,7 +216,7 @@ fn a_network_that_changes_before_the_lease_is_taken_is_started_with() {
             former: Mutex::new(Some(Leases::of("10.5.72.0/24"))),
             leases: Leases::of("10.9.4.0/24"),
         };
-        start(&options, &leases).await.unwrap().stop();
+        Node::start(&options, &leases).await.unwrap().stop();
         let env = std::fs::read_to_string(&options.subnet_file).unwrap();
         assert!(env.starts_with("FLANNEL_NETWORK=10.9.0.0/16\n"), "{env}");
         let routes = netns::ip(&["route", "show", "dev", "flannel.1"]);

@@ -4,18 +4,17 @@
 use super::dataplane;
 use super::tunnel::Plan;
 use super::{BackendError, Host};
-use crate::host::netlink::{Aside, Link, Port};
+use crate::host::netlink::{Aside, Link, NetlinkError, Port};
 use std::net::IpAddr;
 use tracing::{info, warn};
+
+/// What a device that is left aside means, and what to do.
+const IN_THE_WAY: &str = "flanneld cannot make its device beside one that was set aside; if there is one, remove it before flanneld starts: ip link del flannel-old<N>";
 
 /// See to all that can be known to keep a tunnel from the place of `kernel` while that is in
 /// use.
 pub(super) async fn check(host: &Host, kernel: &Link, plan: &Plan) -> Result<(), BackendError> {
-    let port = Port {
-        number: plan.port,
-        v6: plan.local.is_ipv6(),
-    };
-    let holders = host.netlink.vxlan_on(port).await?;
+    let holders = host.netlink.vxlan_on(port(plan)).await?;
     if let Some(other) = holders.iter().find(|link| link.index != kernel.index) {
         return Err(BackendError::PortShared {
             device: kernel.name.clone(),
@@ -26,6 +25,33 @@ pub(super) async fn check(host: &Host, kernel: &Link, plan: &Plan) -> Result<(),
     match holders.is_empty() {
         true => dataplane::await_port(plan.local, plan.port).await,
         false => Ok(()),
+    }
+}
+
+/// Remove a kernel device that a takeover left aside when it was broken off: beside it the
+/// kernel makes no other with its VNI and port, so that flanneld could not come back. A failure
+/// costs this run nothing.
+pub(super) async fn clear(host: &Host, plan: &Plan) {
+    if let Err(error) = remove_left_aside(host, plan).await {
+        warn!("{error}; {IN_THE_WAY}");
+    }
+}
+
+async fn remove_left_aside(host: &Host, plan: &Plan) -> Result<(), NetlinkError> {
+    for link in host.netlink.left_aside(port(plan), plan.vni).await? {
+        host.netlink.delete_link(&link).await?;
+        info!(
+            "removed {}, left by a takeover that was broken off",
+            link.name
+        );
+    }
+    Ok(())
+}
+
+fn port(plan: &Plan) -> Port {
+    Port {
+        number: plan.port,
+        v6: plan.local.is_ipv6(),
     }
 }
 
@@ -59,7 +85,7 @@ impl Takeover {
     /// Remove the kernel device: the workers run.
     pub(super) async fn complete(self, host: &Host) {
         if let Err(error) = host.netlink.delete_aside(&self.kernel).await {
-            warn!("{error}; it is down and does no harm");
+            warn!("{error}; {IN_THE_WAY}");
         }
     }
 
@@ -68,7 +94,7 @@ impl Takeover {
         match self.restore(host).await {
             Ok(()) => info!("{} is the kernel VXLAN device that it was", self.device),
             Err(error) => warn!(
-                "the kernel VXLAN device {} could not be put back in full: {error}; a start of flanneld does so",
+                "the kernel VXLAN device {} could not be put back in full: {error}; a start of flanneld mends it, but {IN_THE_WAY}",
                 self.device
             ),
         }

@@ -71,6 +71,9 @@ impl Prepared {
                 (mac, Device::Kernel(kernel))
             }
             _ => {
+                if plan.wire == Wire::Vxlan {
+                    takeover::clear(host, &plan).await;
+                }
                 dataplane::await_port(plan.local, plan.port).await?;
                 let tun = dataplane::open_device(&plan.device, &host.options)?;
                 // At once: if the config changes before the lease, nobody uses the device.
@@ -106,7 +109,7 @@ impl Prepared {
         let plan = self.plan;
         let kernel = match self.device {
             Device::Ours(tun) => return Tunnel::start(tun, host, plan, overlay, place).await,
-            Device::Kernel(kernel) => kernel,
+            Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
         };
         let takeover = Takeover::begin(host, &kernel, &plan).await?;
         let started = async {
@@ -125,6 +128,14 @@ impl Prepared {
             }
         }
     }
+}
+
+/// The kernel device as it is after the wait for the lease. If it is another one, or has
+/// another MAC, the lease tells peers the wrong one.
+async fn as_it_is_now(host: &Host, kernel: &Link) -> Result<Link, BackendError> {
+    let now = host.netlink.link(&kernel.name).await?;
+    now.filter(|now| (now.index, now.mac) == (kernel.index, kernel.mac))
+        .ok_or_else(|| BackendError::Changed(kernel.name.clone()))
 }
 
 /// Where in the network this node is.

@@ -1,20 +1,60 @@
 //! Taking over from flanneld's kernel VXLAN device.
 
 use super::*;
+use nix::sys::signal::{Signal, raise};
 
 const VXLAN: [&str; 6] = ["type", "vxlan", "id", "1", "dstport", "8472"];
 
+fn ip(line: &str) {
+    netns::ip(&line.split(' ').collect::<Vec<_>>());
+}
+
 /// What flanneld leaves of a node with one peer.
 fn kernel_device() {
+    kernel_device_that_is_down();
+    bring_up();
+}
+
+fn kernel_device_that_is_down() {
     netns::ip(&[&["link", "add", "flannel.1"], &VXLAN[..]].concat());
+    ip("link set flannel.1 address 0e:01:02:03:04:05");
+    ip("address add 10.5.72.0/32 dev flannel.1");
+}
+
+fn bring_up() {
     for line in [
-        "link set flannel.1 address 0e:01:02:03:04:05",
-        "address add 10.5.72.0/32 dev flannel.1",
         "link set flannel.1 up",
         "neigh add 10.5.9.0 lladdr 0e:00:00:00:00:09 dev flannel.1 nud permanent",
         "route add 10.5.9.0/24 via 10.5.9.0 dev flannel.1 onlink",
     ] {
-        netns::ip(&line.split(' ').collect::<Vec<_>>());
+        ip(line);
+    }
+}
+
+/// Leases, and what happens to the node while it waits for one.
+struct Meanwhile(Leases, fn());
+
+impl SubnetManager for Meanwhile {
+    async fn network_config(&self) -> Result<String, SubnetError> {
+        self.0.network_config().await
+    }
+
+    async fn acquire(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        previous: &Previous,
+    ) -> Result<Lease, SubnetError> {
+        (self.1)();
+        self.0.acquire(config, attrs, previous).await
+    }
+
+    async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
+        self.0.keep(lease, margin).await
+    }
+
+    async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {
+        self.0.watch(own, events).await;
     }
 }
 
@@ -114,4 +154,125 @@ fn a_takeover_that_fails_leaves_the_kernel_device_as_it_was() {
             .stop();
         assert_eq!(leases.asked().len(), 1);
     });
+}
+
+#[test]
+fn a_kernel_device_that_changes_before_the_lease_is_there_is_left_alone() {
+    let again = || {
+        ip("link del flannel.1");
+        kernel_device();
+    };
+    let changes: [fn(); 3] = [
+        || ip("link del flannel.1"),
+        again,
+        || ip("link set flannel.1 address 0e:01:02:03:04:06"),
+    ];
+    for change in changes {
+        netns::run(async move |netlink| {
+            underlay(&netlink).await;
+            kernel_device();
+            let dir = tempfile::tempdir().unwrap();
+            let leases = Meanwhile(Leases::of("10.5.72.0/24"), change);
+            let outcome = Node::start(&options(&dir, &[]), &leases).await;
+            let error = outcome.err().expect("started").to_string();
+            assert!(error.contains("flannel.1 was removed or"), "{error}");
+            assert!(error.ends_with("start again"), "{error}");
+            let links = netlink.links().await.unwrap();
+            let left = links.iter().filter(|link| link.name.starts_with("flannel"));
+            assert!(left.clone().all(|link| link.name == "flannel.1" && link.up));
+            assert!(left.count() <= 1);
+        });
+    }
+}
+
+#[test]
+fn a_kernel_device_that_comes_up_before_the_lease_is_there_comes_back_up() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        ip("address add 2001:db8::1/64 dev eth0 nodad");
+        kernel_device();
+        let up = shown();
+        ip("link del flannel.1");
+        kernel_device_that_is_down();
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases {
+            config: r#","EnableIPv6":true,"IPv6Network":"fd00:5::/48""#,
+            ..Leases::of("10.5.72.0/24")
+        };
+        let leases = Meanwhile(leases, bring_up);
+        let outcome = Node::start(&options(&dir, &[]), &leases).await;
+        let error = outcome.err().expect("started").to_string();
+        assert!(error.contains("no IPv6 subnet"), "{error}");
+        let now = shown();
+        assert!(now[0].contains(",UP"), "{}", now[0]);
+        assert_eq!(now[1..], up[1..]);
+    });
+}
+
+#[test]
+fn what_a_takeover_left_aside_goes_and_flanneld_can_come_back() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        for (name, line) in [
+            ("flannel-old0", "id 1 dstport 8472"),
+            ("flannel-old1", "id 2 dstport 8472"),
+            ("flannel-old2", "id 1 dstport 4789"),
+            ("flannel-old3", "id 1 local 2001:db8::1 dstport 8472"),
+        ] {
+            ip(&format!("link add {name} type vxlan {line}"));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::of("10.5.72.0/24");
+        let node = Node::start(&options(&dir, &[]), &leases).await.unwrap();
+        node.stop();
+        let links = netlink.links().await.unwrap();
+        let old = links.into_iter().map(|link| link.name);
+        let old: Vec<_> = old.filter(|name| name.contains("old")).collect();
+        assert_eq!(old, ["flannel-old1", "flannel-old2", "flannel-old3"]);
+        ip("link del flannel.1");
+        netns::ip(&[&["link", "add", "flannel.1"], &VXLAN[..]].concat());
+    });
+}
+
+/// Be told to stop as soon as the kernel device has made room.
+async fn stop_in_the_middle(netlink: Netlink) {
+    underlay(&netlink).await;
+    kernel_device();
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir, &[]);
+    let mut signals = Signals::install().unwrap();
+    let looking = netlink.clone();
+    let told = tokio::spawn(async move {
+        while looking.link("flannel-old0").await.unwrap().is_none() {}
+        raise(Signal::SIGTERM).unwrap();
+    });
+    let (leases, readiness) = (Leases::of("10.5.72.0/24"), Readiness::default());
+    run_node(&options, &leases, &mut signals, &readiness)
+        .await
+        .unwrap();
+    told.await.unwrap();
+    let device = netlink.link("flannel.1").await.unwrap();
+    assert_eq!(device.unwrap().kind.as_deref(), Some("tun"));
+    assert_eq!(netlink.link("flannel-old0").await.unwrap(), None);
+    assert!(options.subnet_file.exists());
+}
+
+#[test]
+fn a_takeover_that_has_begun_is_finished_before_the_agent_stops() {
+    const CHILD: &str = "WEFT_TAKEOVER_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        return netns::run(stop_in_the_middle);
+    }
+    // Signals are for whole processes, so the test is one of its own.
+    let test =
+        "agent::tests::takeover::a_takeover_that_has_begun_is_finished_before_the_agent_stops";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    let counted = String::from_utf8_lossy(&output.stdout);
+    assert!(counted.contains("1 passed"), "{counted}");
 }

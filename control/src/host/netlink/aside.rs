@@ -1,6 +1,6 @@
 //! Setting a link aside for a while, so that another can have its name and what it holds.
 
-use super::{Address, Link, Netlink, NetlinkError, collect, failed};
+use super::{Address, Link, Netlink, NetlinkError, Port, collect, failed};
 use rtnetlink::packet_route::neighbour::{NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
@@ -10,6 +10,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The kernel puts the lowest free number in the place of `%d`.
 const NAME: &str = "flannel-old%d";
+
+/// What all names that it makes of it begin with.
+const NAMES: &str = "flannel-old";
 
 /// A link that is set down and has another name, and what it had when it was up.
 #[derive(Debug)]
@@ -53,6 +56,13 @@ impl Netlink {
     /// Delete a link that was set aside.
     pub async fn delete_aside(&self, aside: &Aside) -> Result<(), NetlinkError> {
         self.delete_link(&aside.link).await
+    }
+
+    /// Kernel VXLAN devices with this VNI and port that were set aside and then forgotten.
+    pub async fn left_aside(&self, port: Port, vni: u32) -> Result<Vec<Link>, NetlinkError> {
+        let mut links = self.vxlan_with(port, vni).await?;
+        links.retain(|link| !link.up && link.name.starts_with(NAMES));
+        Ok(links)
     }
 
     /// Give a link that was set aside its name back and, if it was up, all that it had. What

@@ -16,27 +16,43 @@ impl Netlink {
     /// The kernel VXLAN devices that hold `port`. They share it with each other, as long as
     /// they are up.
     pub async fn vxlan_on(&self, port: Port) -> Result<Vec<Link>, NetlinkError> {
+        let mut links = self.vxlans(|data| has_port(data, port)).await?;
+        links.retain(|link| link.up);
+        Ok(links)
+    }
+
+    /// The kernel VXLAN devices, up or down, with this VNI and port.
+    pub(super) async fn vxlan_with(&self, port: Port, vni: u32) -> Result<Vec<Link>, NetlinkError> {
+        let is_it = |data: &[InfoVxlan]| has_port(data, port) && data.contains(&InfoVxlan::Id(vni));
+        self.vxlans(is_it).await
+    }
+
+    async fn vxlans(
+        &self,
+        is_it: impl Fn(&[InfoVxlan]) -> bool,
+    ) -> Result<Vec<Link>, NetlinkError> {
         let messages = collect(self.handle.link().get().execute()).await;
         let messages = messages.map_err(|e| failed("list the network interfaces", e))?;
-        let holders = messages.iter().filter(|message| holds(message, port));
-        Ok(holders.map(link_from).filter(|link| link.up).collect())
+        let found = messages
+            .iter()
+            .filter(|message| data(message).is_some_and(&is_it));
+        Ok(found.map(link_from).collect())
     }
 }
 
-fn holds(message: &LinkMessage, port: Port) -> bool {
-    let data = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::LinkInfo(infos) => infos.iter().find_map(|info| match info {
-                LinkInfo::Data(InfoData::Vxlan(data)) => Some(data),
-                _ => None,
-            }),
+/// What makes a link a kernel VXLAN device.
+fn data(message: &LinkMessage) -> Option<&[InfoVxlan]> {
+    let mut attributes = message.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().find_map(|info| match info {
+            LinkInfo::Data(InfoData::Vxlan(data)) => Some(data.as_slice()),
             _ => None,
-        });
-    let Some(data) = data else {
-        return false;
-    };
+        }),
+        _ => None,
+    })
+}
+
+fn has_port(data: &[InfoVxlan], port: Port) -> bool {
     let is_v6 = |info: &InfoVxlan| matches!(info, InfoVxlan::Group6(_) | InfoVxlan::Local6(_));
     // One that takes its tunnels from packets listens in both families.
     let is_in_family =
