@@ -220,8 +220,8 @@ impl Coalescer {
 
     /// Take in one packet.
     ///
-    /// `bytes` are the `at.len` bytes at `at`. `super_gso` is the segment size of a packet received as [`super::train::Shape::Super`]
-    /// where the kernel gave one.
+    /// `bytes` are the `at.len` bytes at `at`. `super_gso` is the segment size of a packet
+    /// received as [`super::train::Shape::Super`], where the kernel gave one.
     pub fn push(
         &mut self,
         at: Packet,

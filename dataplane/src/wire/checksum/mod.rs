@@ -173,7 +173,8 @@ fn sum_long(bytes: &[u8]) -> u64 {
     sum_lanes(bytes)
 }
 
-/// The sum of `bytes` in memory order modulo 2^64 - 1, as 64-bit words, the carry handed from each to the next: the least work for a header.
+/// The sum of `bytes` in memory order modulo 2^64 - 1, as 64-bit words, the carry handed from
+/// each to the next: the least work for a header.
 #[inline]
 fn sum_words(bytes: &[u8]) -> u64 {
     // Blocks of four words keep the carry in the processor's flag.
