@@ -14,6 +14,7 @@
 //! Backend::stop      stops the workers; what is in the kernel stays
 //! ```
 
+mod collision;
 mod dataplane;
 mod direct;
 mod family;
@@ -106,6 +107,18 @@ pub enum BackendError {
         "the kernel VXLAN device {0} was removed or made anew, or has another MAC, since the lease was asked for; start again"
     )]
     Changed(String),
+    /// The tunnel's route would hide a network that the host is in.
+    #[error(
+        "Network {network} cannot go through a tunnel: this host is in {connected} with {device}, and would be cut off from it; choose another Network"
+    )]
+    OwnNetwork {
+        /// The network of all pods.
+        network: IpNet,
+        /// A device of the host.
+        device: String,
+        /// Its network.
+        connected: IpNet,
+    },
     /// All names that a device could have are taken.
     #[error(
         "flannel0 and the next {} names for the device are taken by others; remove one: ip link del NAME", .0 - 1
@@ -172,6 +185,9 @@ struct PreparedCarrier {
 impl Prepared {
     /// Prepare the backend that the network config names.
     pub async fn new(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+        if matches!(config.backend.kind.as_str(), "vxlan" | "udp") {
+            collision::check(&host, config).await?;
+        }
         match config.backend.kind.as_str() {
             "vxlan" => vxlan::prepare(host, config).await,
             "udp" => udp::prepare(host, config).await,

@@ -9,6 +9,7 @@
 use super::dataplane::RELEASE_GRACE;
 use crate::flags::AgentOptions;
 use crate::host::netlink::{Link, Netlink, NetlinkError};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -24,11 +25,17 @@ const HELD_POLL: Duration = Duration::from_millis(50);
 /// The mark of this agent's devices; none if it would be too long, and then nothing is removed.
 pub(super) fn mark(options: &AgentOptions) -> Option<String> {
     let network = match &options.subnets_file {
-        Some(file) => file.display().to_string(),
+        Some(file) => whole(file),
         None => options.etcd.prefix.clone(),
     };
-    let mark = format!("{MARK}{network} {}", options.subnet_file.display());
+    let mark = format!("{MARK}{network} {}", whole(&options.subnet_file));
     (mark.len() <= ALIAS_MAX).then_some(mark)
+}
+
+/// A path that is the same from wherever the agent is started.
+fn whole(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.display().to_string()
 }
 
 /// Mark `link` as this agent's, unless somebody has given it an alias of another kind.
@@ -126,6 +133,11 @@ mod tests {
         options.subnets_file = Some("/etc/peers.toml".into());
         let of_file = "weft /etc/peers.toml /run/flannel/subnet.env";
         assert_eq!(mark(&options).as_deref(), Some(of_file));
+        // As typed from where it is.
+        options.subnets_file = Some("peers.toml".into());
+        let here = std::env::current_dir().unwrap().join("peers.toml");
+        let of_file = format!("weft {} /run/flannel/subnet.env", here.display());
+        assert_eq!(mark(&options), Some(of_file));
         options.subnet_file = "x".repeat(ALIAS_MAX).into();
         assert_eq!(mark(&options), None);
     }

@@ -72,7 +72,7 @@ enum Complaint {
 /// A `BackendType` for people.
 fn named(backend: &str) -> &str {
     match backend {
-        "" => "not named (udp, alloc, or a reservation whose node is not up)",
+        "" => "none (udp, alloc, or a reservation whose node is not up)",
         typed => typed,
     }
 }

@@ -99,7 +99,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "healthz-ip" => options.healthz.host = host(value)?,
         "healthz-port" => options.healthz.port = within(value, 0, u16::MAX.into())? as u16,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
-        "subnet-file" => options.subnet_file = path(value)?,
+        "subnet-file" => options.subnet_file = subnet_file(value)?,
         "state-dir" => options.state_dir = path(value)?,
         "subnet-lease-renew-margin" => {
             let minutes = within(value, 1, 1439)?;
@@ -216,6 +216,15 @@ fn path(value: &str) -> Result<PathBuf, String> {
 
 fn optional_path(value: &str) -> Option<PathBuf> {
     (!value.is_empty()).then(|| value.into())
+}
+
+/// This file is overwritten, and one letter more names the one that people write.
+fn subnet_file(value: &str) -> Result<PathBuf, String> {
+    let path = path(value)?;
+    match fixed::has_format(&path) {
+        true => Err("is where subnet.env is written; for a file with leases: -subnets-file".into()),
+        false => Ok(path),
+    }
 }
 
 /// A file whose name tells its format.

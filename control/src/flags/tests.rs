@@ -219,6 +219,10 @@ fn values_that_break_a_rule_are_named() {
             "must be between 1 and 1439",
         ),
         ("-subnet-lease-renew-margin=1h", "must be an integer"),
+        (
+            "-subnet-file=peers.toml",
+            "is where subnet.env is written; for a file with leases: -subnets-file",
+        ),
         ("-queues=257", "must be between 0 and 256"),
         ("-engine=dpdk", "must be auto, ring or poll"),
         ("-spin-us=1001", "must be between 0 and 1000"),
