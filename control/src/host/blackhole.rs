@@ -34,7 +34,7 @@ pub async fn ensure(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkErr
 
 /// Remove what earlier runs, or flanneld, have left inside a network whose subnets have a
 /// prefix of `subnet_len`. For subnets other than the `own`: another node may have them by
-/// now, and would be cut off from this one. For `own` ones all but [`METRIC_LAST`]: flanneld's,
+/// now, and would be cut off from this one. For `own` ones all but the last in order: flanneld's,
 /// which hides the bridge's route when the bridge is made anew. What cannot be removed is only
 /// logged.
 pub async fn remove_stale(netlink: &Netlink, (network, subnet_len): (IpNet, u8), own: &[IpNet]) {
