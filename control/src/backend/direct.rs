@@ -116,6 +116,22 @@ impl DirectRoutes {
                 complaints.insert(*destination, reason);
             }
         }
+        self.program(host, &present, &wanted, &mut complaints).await;
+        let index = underlay.map(|underlay| underlay.index);
+        self.sweep(host, &present, &wanted, index, peers, &mut complaints)
+            .await;
+        self.complain(complaints);
+        Ok(self.programmed)
+    }
+
+    /// Set what is wanted and not there yet.
+    async fn program(
+        &mut self,
+        host: &Host,
+        present: &[Route],
+        wanted: &BTreeMap<IpNet, Route>,
+        complaints: &mut Complaints,
+    ) {
         let mut refused = 0;
         for route in wanted.values() {
             if present.iter().any(|there| same(there, route)) {
@@ -131,9 +147,20 @@ impl DirectRoutes {
         }
         self.programmed = wanted.len() - refused;
         self.settled = refused == 0 || self.programmed > 0;
-        let index = underlay.map(|underlay| underlay.index);
+    }
+
+    /// Remove what is ours and no longer wanted. `underlay` is the index of the device, if up.
+    async fn sweep(
+        &mut self,
+        host: &Host,
+        present: &[Route],
+        wanted: &BTreeMap<IpNet, Route>,
+        underlay: Option<u32>,
+        peers: impl Iterator<Item = &Peer> + Clone,
+        complaints: &mut Complaints,
+    ) {
         let is_flannels = |route: &Route| {
-            index.is_some() && route.index == index && {
+            underlay.is_some() && route.index == underlay && {
                 let mut peers = peers.clone();
                 match self.which {
                     // A route that is more specific than the tunnel's hides the peer.
@@ -152,7 +179,7 @@ impl DirectRoutes {
         };
         let mut taken_over = true;
         let mut freed: BTreeSet<_> = match self.which {
-            Which::None if index.is_some() => peers.clone().map(|peer| peer.subnet).collect(),
+            Which::None if underlay.is_some() => peers.clone().map(|peer| peer.subnet).collect(),
             _ => BTreeSet::new(),
         };
         for route in present.iter().filter(is_stale) {
@@ -167,8 +194,6 @@ impl DirectRoutes {
         }
         self.taken_over |= taken_over;
         self.freed = freed;
-        self.complain(complaints);
-        Ok(self.programmed)
     }
 
     async fn wanted(
