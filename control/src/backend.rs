@@ -17,6 +17,7 @@
 mod collision;
 mod dataplane;
 mod direct;
+mod error;
 mod family;
 mod host_gw;
 mod leftovers;
@@ -29,16 +30,15 @@ mod udp;
 mod underlay;
 mod vxlan;
 
-use crate::config::{ConfigError, NetworkConfig};
+use crate::config::NetworkConfig;
 use crate::flags::{Admit, AgentOptions};
 use crate::host::iface::Underlay;
-use crate::host::link::DeviceConflict;
-use crate::host::mac_store::MacStoreError;
-use crate::host::netlink::{Netlink, NetlinkError};
+use crate::host::netlink::Netlink;
 use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs};
 use crate::subnets::LeaseEvent;
 use direct::{DirectRoutes, Which};
+pub use error::BackendError;
 pub use family::Family;
 use ipnet::IpNet;
 use peers::{PeerKind, Peers};
@@ -46,97 +46,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{debug, info, warn};
 use tunnel::{Place, Tunnel};
 use underlay::UnderlayWatch;
-use weft_dataplane::route::table::{Admission, BuildError, Overlay};
-use weft_dataplane::sys::tun::OpenError;
+use weft_dataplane::route::table::{Admission, Overlay};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::StartError;
-
-/// Why a backend cannot start or go on. One line, with the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum BackendError {
-    /// The network config asks for what cannot be done.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The underlay interface lacks an address.
-    #[error(
-        "{iface} has no usable {family} address, which the network's {family} pods need; add one, or name another interface with -iface"
-    )]
-    NoAddress {
-        /// The underlay interface.
-        iface: String,
-        /// Of the address.
-        family: Family,
-    },
-    /// The lease lacks a subnet.
-    #[error("the lease has no {0} subnet although the network has {0}")]
-    NoSubnet(Family),
-    /// No place for the MAC.
-    #[error(transparent)]
-    MacStore(#[from] MacStoreError),
-    /// The MTU leaves no room for packets.
-    #[error(transparent)]
-    Mtu(#[from] mtu::MtuError),
-    /// Something else is called like the device.
-    #[error(transparent)]
-    Conflict(#[from] DeviceConflict),
-    /// Somebody replaced the device while it was in use.
-    #[error(
-        "{0} was replaced by a kernel VXLAN device; stop the flanneld that made it, or this agent"
-    )]
-    Displaced(String),
-    /// flanneld's device cannot be replaced, as others would go on holding its port.
-    #[error(
-        "{device} cannot be taken over: the kernel VXLAN device {other} has UDP port {port}, too, which weft cannot share; give one of the two networks another Backend.Port or, if {other} is a left-over, remove it: ip link del {other}"
-    )]
-    PortShared {
-        /// The kernel device of our name.
-        device: String,
-        /// One of the others.
-        other: String,
-        /// The port of both.
-        port: u16,
-    },
-    /// The device cannot be had.
-    #[error(transparent)]
-    Device(#[from] OpenError),
-    /// The device vanished while it was set up.
-    #[error("{0} was removed while it was being set up; start again")]
-    DeviceGone(String),
-    /// flanneld's device is no longer what it was.
-    #[error(
-        "the kernel VXLAN device {0} was removed or made anew, or has another MAC, since the lease was asked for; start again"
-    )]
-    Changed(String),
-    /// The tunnel's route would hide a network that the host is in.
-    #[error(
-        "Network {network} cannot go through a tunnel: this host is in {connected} with {device}, and would be cut off from it; choose another Network"
-    )]
-    OwnNetwork {
-        /// The network of all pods.
-        network: IpNet,
-        /// A device of the host.
-        device: String,
-        /// Its network.
-        connected: IpNet,
-    },
-    /// All names that a device could have are taken.
-    #[error(
-        "flannel0 and the next {} names for the device are taken by others; remove one: ip link del NAME", .0 - 1
-    )]
-    NoDevice(usize),
-    /// The kernel refuses a change.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// The overlay's settings make no table.
-    #[error(transparent)]
-    Table(#[from] BuildError),
-    /// The workers cannot be started.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A worker ended by itself.
-    #[error("a packet worker failed: {0}")]
-    Worker(String),
-}
 
 /// What a backend works with on this node.
 pub struct Host {
