@@ -21,6 +21,7 @@ mod error;
 mod family;
 mod host_gw;
 mod leftovers;
+mod losses;
 mod mtu;
 mod peers;
 mod takeover;

@@ -4,6 +4,8 @@
 //! relaxed atomic suffices: no lock prefix, no sharing of cache lines. Readers sum the
 //! workers whenever they like.
 
+pub mod losses;
+
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +66,8 @@ counted! {
         Truncated => "truncated",
         /// The kernel refused a send for good.
         SendFailed => "send_failed",
+        /// Send: no room in the queue of the device on the way to the peer, or in the socket.
+        QueueFull => "queue_full",
         /// The kernel refused a write to the TUN.
         WriteFailed => "write_failed",
     }
@@ -112,6 +116,8 @@ counted! {
         FragmentsMade => "fragments_made",
         /// ICMP errors that told a sender the MTU of a path, or that there is none.
         IcmpSent => "icmp_sent",
+        /// Times that the kernel could not read from the TUN or the receive socket just then.
+        InputFailures => "input_failures",
         /// ICMP errors not sent because there had been too many of late.
         IcmpLimited => "icmp_limited",
     }

@@ -2,8 +2,9 @@
 //! started and stopped, what they have counted.
 
 use super::tunnel::Plan;
-use super::{BackendError, Host};
+use super::{BackendError, Host, losses};
 use crate::flags::AgentOptions;
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ use weft_dataplane::worker::{self, Engine, StartError};
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
 const TX_SOCKETS: u8 = 8;
+
+/// Peers named in the line of counters.
+const LOSSES_NAMED: usize = 32;
 
 /// More queues than this only spread the flows of one node too thinly to coalesce.
 const QUEUES_MAX: usize = 8;
@@ -169,12 +173,24 @@ impl Dataplane {
         self.workers.failure()
     }
 
-    /// All non-zero counters and drop reasons of `device` on one line.
+    /// Frames that could not leave so far, for each peer that lost any.
+    pub(super) fn losses(&self) -> Vec<(IpAddr, u64)> {
+        self.workers.losses().by_peer()
+    }
+
+    /// All non-zero counters and drop reasons of `device` on one line, and the peers that lost
+    /// most frames on the way out.
     pub(super) fn counters(&self, device: &str) -> String {
         let sums = stats::summary(self.workers.stats());
         let mut line = format!("counters: device={device}");
         for (name, sum) in sums {
             line.push_str(&format!(" {name}={sum}"));
+        }
+        let mut losses = self.losses();
+        losses.sort_by_key(|&(peer, frames)| (Reverse(frames), peer));
+        if !losses.is_empty() {
+            let peers = losses::list(&losses, LOSSES_NAMED, ",");
+            line.push_str(&format!(" lost_to={peers}"));
         }
         line
     }

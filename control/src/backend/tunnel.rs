@@ -1,6 +1,7 @@
 //! A TUN device with its workers: what carries the packets of one address family.
 
 use super::dataplane::{self, Dataplane};
+use super::losses::LossTeller;
 use super::peers::Peer;
 use super::takeover::{self, Takeover};
 use super::trouble::Trouble;
@@ -160,6 +161,7 @@ pub(super) struct Tunnel {
     trouble: Trouble,
     downgrades: u64,
     tunnel_gso: TunnelState,
+    losses: LossTeller,
     /// From a kernel device, until all tunnels have started.
     takeover: Option<Takeover>,
 }
@@ -192,6 +194,7 @@ impl Tunnel {
             dataplane: Some(dataplane),
             trouble: Trouble::default(),
             downgrades: 0,
+            losses: LossTeller::default(),
             takeover: None,
         })
     }
@@ -311,7 +314,14 @@ impl Tunnel {
         };
         let downgrades = dataplane.downgrades();
         if downgrades > self.downgrades {
-            warn!("the kernel refuses long UDP trains: sending shorter ones or single datagrams");
+            warn!(
+                "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good"
+            );
+        }
+        if let Some(peers) = self.losses.take(dataplane.losses(), Instant::now()) {
+            warn!(
+                "frames to these nodes could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
+            );
         }
         let state = dataplane.tunnel_gso();
         if state != self.tunnel_gso {

@@ -8,9 +8,11 @@ use crate::offload::coalesce::{Coalescer, LayoutTooLong};
 use crate::offload::plan::SendPlan;
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
+use crate::sys::refusals::is_of_icmp;
 use crate::sys::tap::TapError;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Free bytes in front of the IP packet of every encap buffer. The `virtio_net_hdr` lies at
@@ -121,6 +123,29 @@ pub enum EngineError {
     },
 }
 
+/// How long a worker rests when the kernel cannot read just then, so that it does not ask
+/// again and again for what is not there.
+pub(super) const INPUT_REST: Duration = Duration::from_millis(1);
+
+/// Whether a read that failed with `errno` says nothing of the next one: the kernel has no
+/// memory for it, or an earlier datagram met an ICMP error.
+pub(super) fn input_passes(errno: i32) -> bool {
+    matches!(errno, libc::ENOMEM | libc::ENOBUFS | libc::EINTR) || is_of_icmp(errno)
+}
+
 pub(crate) fn failed(step: &'static str) -> impl FnOnce(io::Error) -> EngineError {
     move |error| EngineError::Failed { step, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::input_passes;
+
+    #[test]
+    fn a_lack_of_memory_passes_and_a_device_that_is_gone_does_not() {
+        let passing = [libc::ENOMEM, libc::ENOBUFS, libc::EINTR, libc::ECONNREFUSED];
+        assert!(passing.into_iter().all(input_passes));
+        let lasting = [libc::EBADFD, libc::EIO, libc::ENODEV, libc::EFAULT];
+        assert!(!lasting.into_iter().any(input_passes));
+    }
 }

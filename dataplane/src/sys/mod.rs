@@ -18,6 +18,8 @@ pub mod mmsg;
 mod outgoing;
 pub mod path;
 pub mod poll;
+pub mod refusals;
+mod resend;
 pub mod ring;
 pub mod tap;
 pub mod tun;

@@ -1,11 +1,10 @@
-//! Planned sends as the kernel wants them, and what to do about those it refuses.
+//! Planned sends as the kernel wants them.
 #![allow(unsafe_code)]
 
 use super::buffers::Buffers;
 use super::cmsg::{self, SEND_SPACE};
-use super::path::PathProbe;
 use super::tap::Tap;
-use crate::offload::plan::{Piece, Send, SendPlan, Source, Way};
+use crate::offload::plan::{Piece, Send, Source, Way};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use socket2::SockAddr;
 
@@ -119,36 +118,6 @@ pub(super) fn note_refused_whole(send: &Send, errno: i32, tap: Option<&Tap>, sta
     if tap.is_some_and(|tap| tap.note_refusal(errno)) {
         stats.add(Count::Downgrades, 1);
     }
-}
-
-/// Draw the lesson from send `index` of `plan` that the kernel refused with `errno`: whether
-/// its frames are worth sending one by one. If not, they are counted as dropped.
-///
-/// EMSGSIZE: a frame exceeds the path's MTU and must be fragmented, which only single
-/// datagrams can be; the path's MTU is learned, so that later frames fit. EIO: no checksum
-/// offload for GSO on the way. EINVAL: the kernel knows no GSO, or 64 segments at most
-/// (before Linux 6.9), or an older one means EMSGSIZE.
-pub(super) fn may_go_singly(
-    plan: &mut SendPlan,
-    index: usize,
-    errno: i32,
-    stats: &WorkerStats,
-    paths: &mut PathProbe,
-) -> bool {
-    let send = &plan.sends()[index];
-    let (frames, to, stride) = (send.frames, send.to, send.stride);
-    let may_be_long = errno == libc::EMSGSIZE || errno == libc::EINVAL && frames > 1;
-    let too_long = may_be_long && paths.is_too_long(to, usize::from(stride), stats);
-    if frames == 1 || !matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
-        stats.count_drops(Reason::SendFailed, u64::from(frames));
-        return false;
-    }
-    if errno != libc::EMSGSIZE && !too_long {
-        stats.add(Count::Downgrades, 1);
-        let too_many = errno == libc::EINVAL && frames > 64;
-        plan.limit_frames(if too_many { 64 } else { 1 });
-    }
-    true
 }
 
 /// Count `frames` frames that left in one send.

@@ -7,8 +7,15 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use thiserror::Error;
 
-/// Bytes of socket buffer asked for in each direction: about 10 ms at 6 Gbit/s.
-const SOCKET_BUFFER: usize = 8 << 20;
+/// Bytes of buffer asked for a socket that receives: about 10 ms at 6 Gbit/s.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Bytes of buffer asked for a socket that sends: more than the queue of any device holds.
+///
+/// What a queue holds for one peer is charged to the socket, which all peers share, so a buffer
+/// that fills before the queue does would refuse the others. The kernel's own VXLAN charges no
+/// socket: there as here the queues of the devices bound the memory.
+const SEND_BUFFER: usize = 256 << 20;
 
 /// Why a socket could not be had; the text says what to do.
 #[derive(Debug, Error)]
@@ -134,7 +141,7 @@ fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, Sock
         &socket,
         libc::SO_RCVBUFFORCE,
         libc::SO_RCVBUF,
-        SOCKET_BUFFER,
+        RECEIVE_BUFFER,
     );
     if gro {
         set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(fail(address, "UDP_GRO"))?;
@@ -167,12 +174,15 @@ pub fn senders(source: SocketAddr, count: usize, df: bool) -> Result<Vec<Socket>
 
 fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
     let socket = unread(address)?;
-    set_buffer(
-        &socket,
-        libc::SO_SNDBUFFORCE,
-        libc::SO_SNDBUF,
-        SOCKET_BUFFER,
-    );
+    set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER);
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    // Without it the kernel keeps to itself that the queue of the device was full
+    // (`udp_send_skb` in net/ipv4/udp.c). With it a send may fail because of an ICMP message about
+    // another one: see `refusals`.
+    set_int(&socket, level, option, 1).map_err(fail(address, "IP_RECVERR"))?;
     let (level, option, clear, set) = match address {
         SocketAddr::V4(_) => (
             libc::IPPROTO_IP,

@@ -21,6 +21,7 @@ use crate::route::pmtu::PathMtus;
 use crate::route::pod_mtu::PodMtu;
 use crate::route::publish::Publisher;
 use crate::stats::WorkerStats;
+use crate::stats::losses::PeerLosses;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
 use crate::sys::path::PathProbe;
@@ -152,6 +153,7 @@ pub struct Dataplane {
     tunnel: Option<Arc<TunnelWay>>,
     /// Why there is no way for whole super-packets although one was wanted.
     tunnel_refusal: Option<EngineError>,
+    losses: Arc<PeerLosses>,
 }
 
 impl Dataplane {
@@ -170,6 +172,7 @@ impl Dataplane {
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
         let pods = Arc::new(PodMtu::new(config.pod_mtu.min(config.mtu)));
+        let losses = Arc::new(PeerLosses::default());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
         let tunnel = tunnel_way(&config, tap, &senders);
         let (tunnel, tunnel_refusal) = match tunnel {
@@ -184,6 +187,7 @@ impl Dataplane {
                 tunnel: tunnel.clone(),
                 receiver,
                 probe: PathProbe::new(source, paths.clone(), clock)?,
+                losses: losses.clone(),
                 oversize: Oversize::new(paths.clone(), config.outer_df),
                 pods: pods.clone(),
                 clock,
@@ -205,6 +209,7 @@ impl Dataplane {
             refusal,
             tunnel,
             tunnel_refusal,
+            losses,
         })
     }
 
@@ -235,6 +240,11 @@ impl Dataplane {
     /// The counters of every worker.
     pub fn stats(&self) -> impl Iterator<Item = &WorkerStats> + Clone {
         self.threads.stats.iter().map(|stats| &**stats)
+    }
+
+    /// Frames that could not leave, for each peer.
+    pub fn losses(&self) -> &PeerLosses {
+        &self.losses
     }
 
     /// Why a worker ended, if one did.
@@ -289,6 +299,8 @@ struct Lane {
     tunnel: Option<Arc<TunnelWay>>,
     receiver: Socket,
     probe: PathProbe,
+    /// Shared by all lanes.
+    losses: Arc<PeerLosses>,
     oversize: Oversize,
     /// Shared by all lanes.
     pods: Arc<PodMtu>,

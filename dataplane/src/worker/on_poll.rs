@@ -7,12 +7,14 @@ use super::tunnel::TunnelWay;
 use super::{Config, Lane, decap, encap};
 use crate::route::pod_mtu::PodMtu;
 use crate::route::publish::Publisher;
+use crate::stats::losses::PeerLosses;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
 use crate::sys::path::PathProbe;
 use crate::sys::poll::Waiter;
 use crate::sys::poll::decap::DecapPoll;
 use crate::sys::poll::encap::EncapPoll;
+use crate::sys::refusals::Refusals;
 use crate::sys::tun::TunQueue;
 use socket2::Socket;
 use std::io;
@@ -28,6 +30,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         tunnel,
         receiver,
         probe,
+        losses,
         oversize,
         pods,
         clock,
@@ -39,6 +42,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         senders,
         tunnel,
         probe,
+        losses,
         oversize,
         pods: pods.clone(),
         clock,
@@ -76,6 +80,7 @@ struct EncapParts {
     senders: Arc<[Socket]>,
     tunnel: Option<Arc<TunnelWay>>,
     probe: PathProbe,
+    losses: Arc<PeerLosses>,
     oversize: Oversize,
     pods: Arc<PodMtu>,
     clock: Clock,
@@ -107,17 +112,10 @@ impl EncapParts {
     fn open(self, waiter: &Waiter, common: &Common) -> Result<Encap, EngineError> {
         let tap = self.tunnel.as_ref().map(|way| way.tap());
         let stats = common.stats.clone();
+        let refusals = Refusals::new(self.probe, self.losses, self.clock, stats);
         let plan = self.config.plan();
         Ok(Encap {
-            io: EncapPoll::new(
-                self.queue,
-                self.senders,
-                tap,
-                waiter,
-                plan,
-                self.probe,
-                stats,
-            )?,
+            io: EncapPoll::new(self.queue, self.senders, tap, waiter, plan, refusals)?,
             egress: Egress::new(self.config.buckets(), self.tunnel, self.clock, self.pods),
             oversize: self.oversize,
             clock: self.clock,

@@ -9,6 +9,7 @@ use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
+use crate::sys::refusals::Refusals;
 use crate::sys::ring::decap::DecapRing;
 use crate::sys::ring::encap::EncapRing;
 use std::io;
@@ -22,6 +23,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         tunnel,
         receiver,
         probe,
+        losses,
         oversize,
         pods,
         clock,
@@ -31,8 +33,8 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     let tap = tunnel.as_ref().map(|way| way.tap());
     let egress = Egress::new(config.buckets(), tunnel, clock, pods.clone());
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
-        let stats = common.stats.clone();
-        let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), probe, stats)?;
+        let refusals = Refusals::new(probe, losses, clock, common.stats.clone());
+        let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), refusals)?;
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
             run_encap(io, reader, &common.stats, egress, oversize, clock)

@@ -161,18 +161,11 @@ impl DecapPoll {
     }
 
     fn nothing_received(&mut self, error: io::Error) -> Result<(), EngineError> {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => self.drained = true,
-            // An ICMP error that an earlier datagram met is no fault of the socket.
-            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => {}
-            _ => {
-                return Err(EngineError::Input {
-                    from: "the UDP socket",
-                    error,
-                });
-            }
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.drained = true;
+            return Ok(());
         }
-        Ok(())
+        super::after_failed_input("the UDP socket", error, &self.stats)
     }
 
     fn datagram(&self, buffer: u16) -> Datagram {

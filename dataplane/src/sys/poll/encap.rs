@@ -1,14 +1,15 @@
 //! From the TUN to the send sockets.
 
 use super::{Waiter, set_nonblocking};
-use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, SendPlan, Way};
+use crate::offload::plan::{MAX_SEND_PIECES, SendPlan, Way};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::engine::{
     ENCAP_BATCH_BYTES, EncapIo, EngineError, HEADROOM, MAX_PACKET, TunPacket, failed,
 };
 use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
-use crate::sys::path::PathProbe;
+use crate::sys::refusals::Refusals;
+use crate::sys::resend::Resender;
 use crate::sys::tap::Tap;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use socket2::Socket;
@@ -39,27 +40,27 @@ pub struct EncapPoll {
     headers: Box<[libc::mmsghdr]>,
     envelopes: Box<[Envelope]>,
     iovecs: Box<[libc::iovec]>,
-    paths: PathProbe,
+    resender: Resender,
+    refusals: Refusals,
     stats: Arc<WorkerStats>,
 }
 
 impl EncapPoll {
     /// Everything one direction needs. `plan` bounds what one batch may hold; `sockets` are
     /// the send pool, indexed by [`TrainKey::bucket`](crate::offload::plan::TrainKey) and
-    /// shared by all workers; `tap` takes super-packets that leave whole; `paths` learns why
-    /// sends are refused. `waiter` will hear when there is something to take.
+    /// shared by all workers; `tap` takes super-packets that leave whole; `refusals`
+    /// hears of sends that are refused. `waiter` will hear when there is something to take.
     pub fn new(
         queue: Arc<TunQueue>,
         sockets: Arc<[Socket]>,
         tap: Option<Arc<Tap>>,
         waiter: &Waiter,
         plan: SendPlan,
-        paths: PathProbe,
-        stats: Arc<WorkerStats>,
+        refusals: Refusals,
     ) -> Result<EncapPoll, EngineError> {
         set_nonblocking(queue.as_fd())?;
         waiter.add(queue.as_fd())?;
-        let messages = plan.capacity().max(MAX_FRAMES);
+        let messages = plan.capacity();
         let header = libc::mmsghdr {
             msg_hdr: outgoing::empty_header(),
             msg_len: 0,
@@ -76,8 +77,9 @@ impl EncapPoll {
             envelopes: (0..messages).map(|_| Envelope::new()).collect(),
             iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
             plan,
-            paths,
-            stats,
+            resender: Resender::new(),
+            stats: refusals.stats.clone(),
+            refusals,
         })
     }
 
@@ -104,7 +106,8 @@ impl EncapPoll {
             let pieces = send.pieces();
             let iovecs = self.iovecs.get_mut(used..used + pieces.len());
             let alike = send.way == Way::Socket && send.key.bucket == bucket;
-            let Some(iovecs) = iovecs.filter(|_| alike) else {
+            let together = alike && !self.refusals.goes_singly(send);
+            let Some(iovecs) = iovecs.filter(|_| together) else {
                 return index;
             };
             used += pieces.len();
@@ -121,15 +124,14 @@ impl EncapPoll {
     fn send(&mut self, range: std::ops::Range<usize>, bucket: u8) -> io::Result<usize> {
         let socket = &self.sockets[usize::from(bucket) % self.sockets.len()];
         let headers = &mut self.headers[range];
-        // SAFETY: the headers were filled by `queue_from` or `send_frames`, which come right
-        // before; they point into envelopes, iovecs, arena and buffers of `self`, none of which
+        // SAFETY: the headers were filled by `queue_from`, which comes right before; they point into envelopes, iovecs, arena and buffers of `self`, none of which
         // has been touched since, and the kernel only reads through them.
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 headers.len() as u32,
-                0,
+                libc::MSG_DONTWAIT,
             )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -154,38 +156,6 @@ impl EncapPoll {
         } else {
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
             outgoing::note_refused_whole(send, errno, Some(tap), &self.stats);
-        }
-    }
-
-    /// Send each frame of train `index` as a datagram of its own.
-    fn send_frames(&mut self, index: usize) {
-        let send = &self.plan.sends()[index];
-        let bucket = send.key.bucket;
-        let (mut used, mut count) = (0, 0);
-        // A train has MAX_FRAMES frames at most, and so many messages exist.
-        for frame in outgoing::frames(send) {
-            let iovecs = &mut self.iovecs[used..used + frame.len()];
-            used += frame.len();
-            outgoing::gather(iovecs, frame, self.plan.arena(), &self.buffers);
-            let header = &mut self.headers[count].msg_hdr;
-            self.envelopes[count].address(header, iovecs, send, None);
-            count += 1;
-        }
-        let mut next = 0;
-        while next < count {
-            match self.send(next..count, bucket) {
-                Ok(sent) => {
-                    for _ in 0..sent {
-                        outgoing::count_sent(&self.stats, 1);
-                    }
-                    next += sent;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.stats.count_drop(Reason::SendFailed);
-                    next += 1;
-                }
-            }
         }
     }
 }
@@ -230,6 +200,15 @@ impl EncapIo for EncapPoll {
                 continue;
             }
             let bucket = send.key.bucket;
+            let socket = usize::from(bucket) % self.sockets.len();
+            if self.refusals.goes_singly(send) {
+                let (plan, socket) = (&self.plan, &self.sockets[socket]);
+                let (buffers, refusals) = (&self.buffers, &self.refusals);
+                self.resender
+                    .send_frames(plan, next, socket, buffers, refusals);
+                next += 1;
+                continue;
+            }
             let end = self.queue_from(next);
             match self.send(next..end, bucket) {
                 Ok(sent) => {
@@ -238,13 +217,12 @@ impl EncapIo for EncapPoll {
                     }
                     next += sent;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or(0);
-                    let (plan, paths) = (&mut self.plan, &mut self.paths);
-                    if outgoing::may_go_singly(plan, next, errno, &self.stats, paths) {
-                        self.send_frames(next);
-                    }
+                    let (plan, socket) = (&mut self.plan, &self.sockets[socket]);
+                    let (buffers, refusals) = (&self.buffers, &mut self.refusals);
+                    self.resender
+                        .resend(plan, next, errno, socket, buffers, refusals);
                     next += 1;
                 }
             }
@@ -260,16 +238,11 @@ impl EncapIo for EncapPoll {
 
 impl EncapPoll {
     fn no_packet(&mut self, error: io::Error) -> Result<Option<TunPacket>, EngineError> {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                self.drained = true;
-                Ok(None)
-            }
-            io::ErrorKind::Interrupted => Ok(None),
-            _ => Err(EngineError::Input {
-                from: "the TUN device",
-                error,
-            }),
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.drained = true;
+            return Ok(None);
         }
+        super::after_failed_input("the TUN device", error, &self.stats)?;
+        Ok(None)
     }
 }

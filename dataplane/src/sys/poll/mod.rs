@@ -8,8 +8,9 @@
 pub mod decap;
 pub mod encap;
 
-use super::engine::{EngineError, failed};
+use super::engine::{EngineError, INPUT_REST, failed, input_passes};
 use super::event::StopEvent;
+use crate::stats::{Count, WorkerStats};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::io;
@@ -92,6 +93,24 @@ impl Waiter {
     pub fn stopped(&self) -> bool {
         self.stopped
     }
+}
+
+/// What follows when `from` could not be read: nothing but a short rest if the next read may
+/// fare better, else the end.
+fn after_failed_input(
+    from: &'static str,
+    error: io::Error,
+    stats: &WorkerStats,
+) -> Result<(), EngineError> {
+    let errno = error.raw_os_error().unwrap_or(0);
+    if !input_passes(errno) {
+        return Err(EngineError::Input { from, error });
+    }
+    if errno != libc::EINTR {
+        stats.add(Count::InputFailures, 1);
+        std::thread::sleep(INPUT_REST);
+    }
+    Ok(())
 }
 
 /// Let reads return at once when there is nothing to read.

@@ -1,7 +1,7 @@
 //! From the receive socket to the TUN.
 
 use super::provided::{GROUP, Layout};
-use super::{FIRST_OUTPUT_FILE, INPUT_FILE, Ring};
+use super::{FIRST_OUTPUT_FILE, Ring};
 use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
@@ -38,7 +38,7 @@ pub struct DecapRing {
     /// Template of the multishot receive; the kernel copied it, parsing needs its lengths.
     template: Box<libc::msghdr>,
     stats: Arc<WorkerStats>,
-    // Registered with the ring; kept so that they close after it.
+    // In use by the ring; kept so that they close after it.
     _socket: Socket,
     _queue: Arc<TunQueue>,
 }
@@ -52,11 +52,9 @@ impl DecapRing {
         coalescer: Coalescer,
         stats: Arc<WorkerStats>,
     ) -> Result<DecapRing, EngineError> {
-        let files = [
-            stop.as_fd().as_raw_fd(),
-            socket.as_raw_fd(),
-            queue.as_fd().as_raw_fd(),
-        ];
+        // The socket is not among them: the ring of a process that is killed lets go of registered
+        // files some 30 to 50 ms after its end, and the port would be taken until then.
+        let files = [stop.as_fd().as_raw_fd(), queue.as_fd().as_raw_fd()];
         // SAFETY: msghdr is plain old data for which all-zero bytes are valid.
         let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         template.msg_namelen = NAME_SPACE as libc::socklen_t;
@@ -67,8 +65,9 @@ impl DecapRing {
             size: PAYLOAD + MAX_PACKET,
             batch_bytes: DECAP_BATCH_BYTES,
         };
-        let receive = opcode::RecvMsgMulti::new(INPUT_FILE, &raw const *template, GROUP).build();
-        // SAFETY: a multishot receive on the input file and our group; the template is boxed,
+        let input = types::Fd(socket.as_raw_fd());
+        let receive = opcode::RecvMsgMulti::new(input, &raw const *template, GROUP).build();
+        // SAFETY: a multishot receive on the socket, which `Self` keeps open, and our group; the template is boxed,
         // never changed and outlives the ring, and the kernel copies it when it is armed.
         let ring = unsafe { Ring::new(&files, receive, "the UDP socket", layout, stats.clone())? };
         Ok(DecapRing {

@@ -1,16 +1,17 @@
 //! From the TUN to the send sockets.
 
 use super::provided::{GROUP, Layout};
-use super::{FIRST_OUTPUT_FILE, INPUT_FILE, Ring};
-use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Send, SendPlan, Way};
-use crate::stats::{Drop as Reason, WorkerStats};
+use super::{FIRST_OUTPUT_FILE, Ring};
+use crate::offload::plan::{MAX_SEND_PIECES, Send, SendPlan, Way};
+use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
 use crate::sys::engine::{
     ENCAP_BATCH_BYTES, EncapIo, EngineError, HEADROOM, MAX_PACKET, TunPacket,
 };
 use crate::sys::event::StopEvent;
 use crate::sys::outgoing::{self, EMPTY_IOVEC, Envelope};
-use crate::sys::path::PathProbe;
+use crate::sys::refusals::Refusals;
+use crate::sys::resend::Resender;
 use crate::sys::tap::Tap;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use io_uring::{opcode, squeue, types};
@@ -27,10 +28,6 @@ const IOVECS: usize = 2048;
 
 const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
 
-/// Batches without a refused send after which sending and waiting become one system call.
-/// Before, what is refused must be seen and sent again before anything is waited for.
-const CLEAN_BATCHES: u32 = 100;
-
 /// Arguments of one `sendmsg`, at a stable address while the kernel has them.
 struct Message {
     header: libc::msghdr,
@@ -45,11 +42,10 @@ pub struct EncapRing {
     iovecs: Box<[libc::iovec]>,
     /// Sends of the plan that the kernel refused, with the errno.
     refused: Vec<(usize, i32)>,
-    /// Batches since the kernel last refused a send.
-    clean_batches: u32,
-    paths: PathProbe,
+    resender: Resender,
+    refusals: Refusals,
     stats: Arc<WorkerStats>,
-    // Registered with the ring; kept so that they close after it.
+    // In use by the ring; kept so that they close after it.
     sockets: Arc<[Socket]>,
     tap: Option<Arc<Tap>>,
     queue: Arc<TunQueue>,
@@ -60,17 +56,16 @@ impl EncapRing {
     ///
     /// `plan` bounds what one batch may hold; `sockets` are the send pool, indexed by
     /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers; `tap`
-    /// takes super-packets that leave whole; `paths` learns why sends are refused.
+    /// takes super-packets that leave whole; `refusals` hears of sends that are refused.
     pub fn new(
         queue: Arc<TunQueue>,
         sockets: Arc<[Socket]>,
         tap: Option<Arc<Tap>>,
         stop: &StopEvent,
         plan: SendPlan,
-        paths: PathProbe,
-        stats: Arc<WorkerStats>,
+        refusals: Refusals,
     ) -> Result<EncapRing, EngineError> {
-        let mut files = vec![stop.as_fd().as_raw_fd(), queue.as_fd().as_raw_fd()];
+        let mut files = vec![stop.as_fd().as_raw_fd()];
         files.extend(sockets.iter().map(|socket| socket.as_raw_fd()));
         // Behind the sockets, see `prepare`.
         files.extend(tap.as_ref().map(|tap| tap.as_fd().as_raw_fd()));
@@ -80,14 +75,15 @@ impl EncapRing {
             size: VNET_HDR_LEN + MAX_PACKET,
             batch_bytes: ENCAP_BATCH_BYTES,
         };
-        // io-uring 0.7.15 loses the flag that says that the file is a registered one.
-        let read = opcode::ReadMulti::new(INPUT_FILE, 0, GROUP)
+        let input = types::Fd(queue.as_fd().as_raw_fd());
+        let read = opcode::ReadMulti::new(input, 0, GROUP)
             .offset(u64::MAX)
-            .build()
-            .flags(squeue::Flags::FIXED_FILE);
-        // SAFETY: a multishot read on the input file and our group that points to no memory.
+            .build();
+        let stats = refusals.stats.clone();
+        // SAFETY: a multishot read on the queue, which `Self` keeps open, and our group; it points
+        // to no memory.
         let ring = unsafe { Ring::new(&files, read, "the TUN device", layout, stats.clone())? };
-        let messages = plan.capacity().max(MAX_FRAMES);
+        let messages = plan.capacity();
         Ok(EncapRing {
             ring,
             messages: (0..messages)
@@ -98,8 +94,8 @@ impl EncapRing {
                 .collect(),
             iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
             refused: Vec::with_capacity(plan.capacity()),
-            clean_batches: 0,
-            paths,
+            resender: Resender::new(),
+            refusals,
             plan,
             stats,
             sockets,
@@ -116,18 +112,24 @@ impl EncapRing {
     /// End the batch: send what is planned, give its buffers back and wait until there are
     /// packets to take or the stop event is raised.
     pub fn next_batch(&mut self) -> Result<(), EngineError> {
-        self.send_plan(true)?;
+        self.send_plan()?;
         self.ring.next_batch()
     }
 
-    fn send_plan(&mut self, last: bool) -> Result<(), EngineError> {
+    /// Send all that is planned, wave by wave. What the kernel refuses of a wave is dealt with
+    /// before the next one leaves, so that nothing overtakes it that may be of its flow.
+    fn send_plan(&mut self) -> Result<(), EngineError> {
         let count = self.plan.sends().len();
         let mut next = 0;
         while next < count {
-            next = self.queue_from(next);
-            let last = last && next == count && self.clean_batches >= CLEAN_BATCHES;
+            if self.refusals.goes_singly(&self.plan.sends()[next]) {
+                self.send_frames(next);
+                next += 1;
+                continue;
+            }
+            next = self.queue_wave(next);
             let (plan, stats, refused) = (&self.plan, &self.stats, &mut self.refused);
-            self.ring.settle(last, |index, result| {
+            self.ring.settle(false, |index, result| {
                 let index = index as usize;
                 if result < 0 {
                     refused.push((index, -result));
@@ -135,37 +137,39 @@ impl EncapRing {
                     outgoing::count_left(stats, send);
                 }
             })?;
+            for at in 0..self.refused.len() {
+                let (index, errno) = self.refused[at];
+                self.resend(index, errno);
+            }
+            self.refused.clear();
         }
-        self.clean_batches = match self.refused.is_empty() {
-            true => self.clean_batches.saturating_add(1),
-            false => 0,
-        };
-        // In order, as far as it is in our hands: what left in between has overtaken them.
-        for next in 0..self.refused.len() {
-            let (index, errno) = self.refused[next];
-            self.resend(index, errno)?;
-        }
-        self.refused.clear();
         self.plan.clear();
         Ok(())
     }
 
-    /// Queue sends from index `next` on as far as they fit; returns the first that did not.
-    fn queue_from(&mut self, next: usize) -> usize {
+    /// Queue sends from index `next` on as far as they fit and none has to wait for another;
+    /// returns the first that is not among them.
+    fn queue_wave(&mut self, next: usize) -> usize {
         let mut used = 0;
         let end = self.plan.sends().len().min(next + self.ring.room());
         for index in next..end {
             let send = &self.plan.sends()[index];
             let pieces = send.pieces();
-            let Some(iovecs) = self.iovecs.get_mut(used..used + pieces.len()) else {
+            let iovecs = self.iovecs.get_mut(used..used + pieces.len());
+            let waits = send.after.is_some_and(|before| {
+                // A whole super-packet that is refused is lost: nothing has to wait for it.
+                let before = usize::from(before);
+                before >= next && self.plan.sends()[before].way == Way::Socket
+            });
+            let now = !waits && !self.refusals.goes_singly(send);
+            let Some(iovecs) = iovecs.filter(|_| now) else {
                 return index;
             };
             used += pieces.len();
             outgoing::gather(iovecs, pieces, self.plan.arena(), self.ring.outputs_from());
-            let stride = (send.frames > 1).then_some(send.stride);
             let message = &mut self.messages[index];
             let entry = match send.way {
-                Way::Socket => prepare(message, iovecs, send, stride, self.sockets.len()),
+                Way::Socket => prepare(message, iovecs, send, self.sockets.len()),
                 Way::Tunnel => prepare_whole(send, self.ring.outputs_from(), self.sockets.len()),
             };
             // SAFETY: the message with its name and control, the iovecs, the arena and the
@@ -176,41 +180,28 @@ impl EncapRing {
         end
     }
 
-    /// Frames of a refused train go out one by one; a refused single frame is dropped.
-    fn resend(&mut self, index: usize, errno: i32) -> Result<(), EngineError> {
+    /// Deal with a send that was refused.
+    fn resend(&mut self, index: usize, errno: i32) {
         let send = &self.plan.sends()[index];
         if send.way == Way::Tunnel {
             outgoing::note_refused_whole(send, errno, self.tap.as_deref(), &self.stats);
-            return Ok(());
+            return;
         }
-        let (plan, paths) = (&mut self.plan, &mut self.paths);
-        if !outgoing::may_go_singly(plan, index, errno, &self.stats, paths) {
-            return Ok(());
-        }
-        self.queue_frames(index);
-        let stats = &self.stats;
-        self.ring.settle(false, |_, result| {
-            if result < 0 {
-                stats.count_drop(Reason::SendFailed);
-            } else {
-                outgoing::count_sent(stats, 1);
-            }
-        })
+        let socket = &self.sockets[usize::from(send.key.bucket) % self.sockets.len()];
+        let (plan, refusals) = (&mut self.plan, &mut self.refusals);
+        let buffers = self.ring.outputs_from();
+        self.resender
+            .resend(plan, index, errno, socket, buffers, refusals);
     }
 
-    /// Queue each frame of one train as a datagram of its own.
-    fn queue_frames(&mut self, index: usize) {
-        let send = &self.plan.sends()[index];
-        let mut used = 0;
-        // A train is at most MAX_FRAMES long, and so many messages exist and fit the queue.
-        for (message, frame) in self.messages.iter_mut().zip(outgoing::frames(send)) {
-            let iovecs = &mut self.iovecs[used..used + frame.len()];
-            used += frame.len();
-            outgoing::gather(iovecs, frame, self.plan.arena(), self.ring.outputs_from());
-            let entry = prepare(message, iovecs, send, None, self.sockets.len());
-            // SAFETY: as in `queue_from`.
-            unsafe { self.ring.push_output(entry, index) };
-        }
+    /// Send each frame of a train as a datagram of its own.
+    fn send_frames(&mut self, index: usize) {
+        let bucket = self.plan.sends()[index].key.bucket;
+        let socket = &self.sockets[usize::from(bucket) % self.sockets.len()];
+        let (plan, refusals) = (&self.plan, &self.refusals);
+        let buffers = self.ring.outputs_from();
+        self.resender
+            .send_frames(plan, index, socket, buffers, refusals);
     }
 }
 
@@ -227,7 +218,7 @@ impl EncapIo for EncapRing {
     }
 
     fn flush(&mut self) -> Result<(), EngineError> {
-        self.send_plan(false)
+        self.send_plan()
     }
 
     fn reply(&mut self, packet: &[u8]) -> io::Result<()> {
@@ -252,13 +243,17 @@ fn prepare(
     message: &mut Message,
     iovecs: &mut [libc::iovec],
     send: &Send,
-    stride: Option<u16>,
     sockets: usize,
 ) -> squeue::Entry {
     let Message { header, envelope } = message;
+    let stride = (send.frames > 1).then_some(send.stride);
     envelope.address(header, iovecs, send, stride);
     let socket = types::Fixed(FIRST_OUTPUT_FILE + u32::from(send.key.bucket) % sockets as u32);
-    opcode::SendMsg::new(socket, &raw const *header).build()
+    // Without this flag, io_uring would keep what finds no room, and send it when there is some:
+    // whatever came behind would wait for it, or overtake it.
+    opcode::SendMsg::new(socket, &raw const *header)
+        .flags(libc::MSG_DONTWAIT as u32)
+        .build()
 }
 
 /// The request for a super-packet that leaves whole through the TAP, which is registered

@@ -20,7 +20,7 @@ pub use probe::probe;
 
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
-use crate::sys::engine::{EngineError, failed};
+use crate::sys::engine::{EngineError, INPUT_REST, failed, input_passes};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use provided::{GROUP, Layout, Provided};
 use std::collections::VecDeque;
@@ -32,10 +32,8 @@ use std::time::Duration;
 
 /// Index of the stop event among the registered files.
 const STOP_FILE: types::Fixed = types::Fixed(0);
-/// Index of the descriptor that is read.
-const INPUT_FILE: types::Fixed = types::Fixed(1);
 /// Index of the first descriptor that is written.
-const FIRST_OUTPUT_FILE: u32 = 2;
+const FIRST_OUTPUT_FILE: u32 = 1;
 
 /// Submission queue entries. Longer plans are submitted in parts.
 const ENTRIES: u32 = 256;
@@ -88,6 +86,8 @@ struct Ring {
     input_armed: bool,
     stop_armed: bool,
     stopped: bool,
+    /// The input failed, and may not the next time.
+    rests: bool,
     /// Outputs pushed and not yet completed.
     outstanding: usize,
     /// Filled buffers not yet taken, with the number of bytes the kernel reported.
@@ -105,7 +105,7 @@ impl Ring {
     /// with `count` buffers of `size` bytes behind `headroom` for `input`.
     ///
     /// # Safety
-    /// `input` must be a multishot request on [`INPUT_FILE`] and the buffer group
+    /// `input` must be a multishot request on an open descriptor and the buffer group
     /// [`provided::GROUP`]; memory it points to must stay valid as long as the ring.
     unsafe fn new(
         files: &[RawFd],
@@ -129,6 +129,7 @@ impl Ring {
             input_armed: false,
             stop_armed: false,
             stopped: false,
+            rests: false,
             outstanding: 0,
             ready: VecDeque::with_capacity(count),
             left: 0,
@@ -227,6 +228,9 @@ impl Ring {
             .add(Count::CqOverflows, lost.saturating_sub(known));
         loop {
             self.provided.offer(self.held.drain(..));
+            if std::mem::take(&mut self.rests) {
+                std::thread::sleep(INPUT_REST);
+            }
             if !self.input_armed {
                 self.arm();
                 self.stats.add(Count::Rearms, 1);
@@ -310,6 +314,10 @@ impl Ring {
                 return Err(EngineError::RingRefused(io::Error::from_raw_os_error(
                     libc::EINVAL,
                 )));
+            }
+            errno if input_passes(errno) => {
+                self.stats.add(Count::InputFailures, 1);
+                self.rests = true;
             }
             errno => {
                 return Err(EngineError::Input {

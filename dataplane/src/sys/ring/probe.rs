@@ -1,11 +1,11 @@
 //! Whether this kernel has all of io_uring that the rings need, found out by using it.
 
+use super::Ring;
 use super::provided::{GROUP, Layout};
-use super::{INPUT_FILE, Ring};
 use crate::stats::WorkerStats;
 use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::StopEvent;
-use io_uring::{opcode, squeue};
+use io_uring::{opcode, types};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use std::sync::Arc;
 pub fn probe() -> Result<(), EngineError> {
     let stop = StopEvent::new().map_err(failed("eventfd"))?;
     let (reader, mut writer) = std::io::pipe().map_err(failed("pipe"))?;
-    let files = [stop.as_fd().as_raw_fd(), reader.as_raw_fd()];
+    let files = [stop.as_fd().as_raw_fd()];
     let layout = Layout {
         count: 1,
         headroom: 0,
         size: 64,
         batch_bytes: 64,
     };
-    let read = opcode::ReadMulti::new(INPUT_FILE, 0, GROUP)
+    let read = opcode::ReadMulti::new(types::Fd(reader.as_raw_fd()), 0, GROUP)
         .offset(u64::MAX)
-        .build()
-        .flags(squeue::Flags::FIXED_FILE);
-    // SAFETY: a multishot read on the input file and our group that points to no memory.
+        .build();
+    // SAFETY: a multishot read on the pipe, which is closed after the ring, and our group; it
+    // points to no memory.
     let mut ring = unsafe {
         Ring::new(
             &files,

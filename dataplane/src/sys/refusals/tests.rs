@@ -1,0 +1,129 @@
+use super::*;
+use crate::offload::plan::{Piece, Source, TrainKey};
+use crate::sys::path::tests::probe;
+
+/// For an engine whose lessons nobody else hears of.
+pub(in crate::sys) fn refusals(stats: &Arc<WorkerStats>) -> Refusals {
+    Refusals::new(probe(), Arc::default(), Clock::start(), stats.clone())
+}
+
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// A plan of one send of `frames` frames of 100 bytes.
+fn planned(frames: u16) -> SendPlan {
+    let mut plan = SendPlan::new(4, 0, 128);
+    let key = TrainKey {
+        peer: 0,
+        bucket: 0,
+        ecn: 0,
+    };
+    let piece = Piece {
+        source: Source::Buffer(0),
+        offset: 0,
+        len: 100,
+    };
+    for _ in 0..frames {
+        plan.push(key, (PEER, 9).into(), 100, &[piece]).unwrap();
+    }
+    plan
+}
+
+/// What becomes of a send of `frames` frames that was refused `tries` times before.
+fn verdict(frames: u16, errno: i32, tries: u8) -> (Verdict, Arc<WorkerStats>) {
+    let stats = Arc::default();
+    let verdict = refusals(&stats).judge(&mut planned(frames), 0, errno, tries);
+    (verdict, stats)
+}
+
+#[test]
+fn a_full_queue_costs_the_peer_its_frames() {
+    for errno in [libc::EAGAIN, libc::ENOBUFS] {
+        let stats = Arc::default();
+        let mut refusals = refusals(&stats);
+        let verdict = refusals.judge(&mut planned(5), 0, errno, 0);
+        assert_eq!(verdict, Verdict::Dropped);
+        assert_eq!(stats.drops(Reason::QueueFull), 5);
+        assert_eq!(refusals.losses.by_peer(), [(PEER, 5)]);
+    }
+}
+
+#[test]
+fn what_icmp_says_of_another_send_is_tried_again_but_not_for_ever() {
+    for frames in [1, 5] {
+        for errno in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EINTR] {
+            assert_eq!(verdict(frames, errno, 0).0, Verdict::Again);
+            let (last, stats) = verdict(frames, errno, TRIES);
+            assert_eq!(last, Verdict::Dropped);
+            assert_eq!(stats.drops(Reason::SendFailed), u64::from(frames));
+        }
+    }
+    // Loopback takes longer frames than this one.
+    assert_eq!(verdict(1, libc::EMSGSIZE, 0).0, Verdict::Again);
+    assert_eq!(verdict(1, libc::EMSGSIZE, TRIES).0, Verdict::Dropped);
+}
+
+#[test]
+fn what_the_kernel_has_no_memory_for_is_lost() {
+    for errno in [libc::ENOMEM, libc::EPERM, libc::ENETDOWN] {
+        assert_eq!(verdict(5, errno, 0).0, Verdict::Dropped);
+        assert_eq!(verdict(1, errno, 0).0, Verdict::Dropped);
+    }
+}
+
+#[test]
+fn a_refused_train_goes_singly_and_its_peer_has_none_for_a_while() {
+    for errno in [libc::EIO, libc::EINVAL] {
+        let stats = Arc::default();
+        let mut refusals = refusals(&stats);
+        let mut plan = planned(5);
+        assert!(!refusals.goes_singly(&plan.sends()[0]));
+        for _ in 0..3 {
+            let verdict = refusals.judge(&mut plan, 0, errno, 0);
+            assert_eq!(verdict, Verdict::Singly);
+        }
+        assert!(refusals.goes_singly(&plan.sends()[0]));
+        assert_eq!(stats.get(Count::Downgrades), 1);
+        assert!(!refusals.goes_singly(&planned(1).sends()[0]));
+        assert_eq!(verdict(1, errno, 0).0, Verdict::Dropped);
+    }
+}
+
+#[test]
+fn before_linux_6_9_trains_are_shorter_for_everybody() {
+    let stats = Arc::default();
+    let mut refusals = refusals(&stats);
+    let mut plan = planned(100);
+    let verdict = refusals.judge(&mut plan, 0, libc::EINVAL, 0);
+    assert_eq!(verdict, Verdict::Singly);
+    assert!(!refusals.goes_singly(&plan.sends()[0]));
+    plan.clear();
+    let key = TrainKey {
+        peer: 0,
+        bucket: 0,
+        ecn: 0,
+    };
+    for _ in 0..100 {
+        plan.push(key, (PEER, 9).into(), 100, &[]).unwrap();
+    }
+    let frames: Vec<u16> = plan.sends().iter().map(|send| send.frames).collect();
+    assert_eq!(frames, [64, 36]);
+}
+
+#[test]
+fn trains_of_a_peer_are_tried_again_and_no_other_peer_pays() {
+    let mut refused = NoTrains::default();
+    let peer = |n: u8| IpAddr::from([10, 0, 0, n]);
+    assert!(!refused.has(peer(1), || 0));
+    assert!(refused.note(peer(1), 1000));
+    assert!(!refused.note(peer(1), 2000), "no news");
+    assert!(refused.has(peer(1), || 2000 + SINGLY_MS - 1));
+    assert!(!refused.has(peer(2), || 2000));
+    assert!(!refused.has(peer(1), || 2000 + SINGLY_MS));
+    assert!(refused.note(peer(1), 2000 + SINGLY_MS), "refused once more");
+    // More than there is room for: the oldest goes.
+    for n in 2..=SINGLY_PEERS as u8 + 1 {
+        assert!(refused.note(peer(n), 70_000 + u64::from(n)));
+    }
+    assert!(!refused.has(peer(1), || 71_000));
+    assert!(refused.has(peer(2), || 71_000));
+}
