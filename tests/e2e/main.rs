@@ -34,6 +34,7 @@ mod preflight;
 mod probe;
 mod runtime;
 mod secure_etcd;
+mod slow_peer;
 mod takeover;
 #[path = "../../control/tests/support/tls_cluster.rs"]
 mod tls_cluster;

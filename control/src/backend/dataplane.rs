@@ -2,7 +2,7 @@
 //! started and stopped, what they have counted.
 
 use super::tunnel::Plan;
-use super::{BackendError, Host, losses};
+use super::{BackendError, Host};
 use crate::flags::AgentOptions;
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -188,9 +188,8 @@ impl Dataplane {
         }
         let mut losses = self.losses();
         losses.sort_by_key(|&(peer, frames)| (Reverse(frames), peer));
-        if !losses.is_empty() {
-            let peers = losses::list(&losses, LOSSES_NAMED, ",");
-            line.push_str(&format!(" lost_to={peers}"));
+        for (peer, frames) in losses.iter().take(LOSSES_NAMED) {
+            line.push_str(&format!(" lost_to[{peer}]={frames}"));
         }
         line
     }

@@ -1,7 +1,6 @@
 //! Telling which peers lose frames on the way out, without a line for each loss.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -41,18 +40,10 @@ impl LossTeller {
         for &(peer, frames) in &losses {
             self.told.insert(peer, (now, frames));
         }
-        Some(list(&losses, NAMED, ", "))
+        let peers = losses.iter().take(NAMED);
+        let peers = peers.map(|(peer, frames)| format!("{peer} ({frames})"));
+        Some(peers.collect::<Vec<_>>().join(", "))
     }
-}
-
-/// The first `most` peers with the frames that each has lost.
-pub(super) fn list(losses: &[(IpAddr, u64)], most: usize, between: &str) -> String {
-    let mut text = String::new();
-    for (i, (peer, frames)) in losses.iter().take(most).enumerate() {
-        let between = if i == 0 { "" } else { between };
-        let _ = write!(text, "{between}{peer}={frames}");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -70,12 +61,12 @@ mod tests {
             teller.take(losses.collect(), start + Duration::from_secs(seconds))
         };
         assert_eq!(take(0, &[]), None);
-        assert_eq!(take(1, &[(1, 5)]).unwrap(), "10.0.0.1=5");
+        assert_eq!(take(1, &[(1, 5)]).unwrap(), "10.0.0.1 (5)");
         assert_eq!(take(2, &[(1, 9), (2, 7)]), None, "one line a minute");
-        assert_eq!(take(61, &[(1, 9), (2, 7)]).unwrap(), "10.0.0.2=7");
+        assert_eq!(take(61, &[(1, 9), (2, 7)]).unwrap(), "10.0.0.2 (7)");
         assert_eq!(take(700, &[(1, 5), (2, 7)]), None, "no more were lost");
         let both = take(701, &[(1, 90), (2, 700)]).unwrap();
-        assert_eq!(both, "10.0.0.2=700, 10.0.0.1=90");
+        assert_eq!(both, "10.0.0.2 (700), 10.0.0.1 (90)");
     }
 
     #[test]

@@ -320,7 +320,7 @@ impl Tunnel {
         }
         if let Some(peers) = self.losses.take(dataplane.losses(), Instant::now()) {
             warn!(
-                "frames to these nodes could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
+                "frames to these nodes (number lost so far) could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
             );
         }
         let state = dataplane.tunnel_gso();

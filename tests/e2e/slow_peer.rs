@@ -1,0 +1,204 @@
+//! A peer behind a link that is slow or stands still: it costs no other peer anything.
+
+use crate::cluster::{CONFIG, Cluster, NEWS, lines_with};
+use rustix::process::Signal;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use weft_benches::lab::topology::ping;
+use weft_benches::lab::{Lab, LabOptions, Regime, netns, skips_test};
+
+/// What the link to the slow peer lets through, and what it keeps.
+const SLOW: [&str; 2] = ["20mbit", "20000000"];
+const FROZEN: [&str; 2] = ["64kbit", "60000000"];
+
+/// How long an agent may take to end. Its own bound is 2 s; the rest is for slow machines.
+const END: Duration = Duration::from_secs(5);
+
+/// Three nodes that run weft. Node 1 reaches node 3 by a link of its own, `slow0`, which has no
+/// limit yet.
+fn cluster(config: &str, mtu: u32, engine: &str) -> Cluster {
+    let options = LabOptions {
+        nodes: 3,
+        mtu,
+        regime: Regime::R1,
+        ..LabOptions::default()
+    };
+    let lab = Lab::new(options).unwrap();
+    let (near, far) = (&lab.node(1).ns, &lab.node(3).ns);
+    near.ip(&format!(
+        "link add slow0 mtu {mtu} type veth peer name slow0 netns {}",
+        far.name()
+    ))
+    .unwrap();
+    for node in [near, far] {
+        node.ip("link set slow0 up").unwrap();
+    }
+    let slow = lab.node(3).underlay;
+    near.ip(&format!("route add {slow}/32 dev slow0")).unwrap();
+    Cluster::in_lab(lab, config).filled(&[engine])
+}
+
+/// Limit the link to node 3 to a rate and a queue in bytes.
+fn limit(cluster: &Cluster, [rate, queue]: [&str; 2]) {
+    let qdisc = ["tc", "qdisc", "add", "dev", "slow0", "root", "tbf", "rate"];
+    let limits = [rate, "burst", "32k", "limit", queue];
+    let node = &cluster.lab.node(1).ns;
+    node.run(&[&qdisc[..], &limits].concat()).unwrap();
+}
+
+/// Send numbered datagrams of `len` bytes from pod 1 to pod 3, some ten times what the link
+/// takes, until `done`.
+fn flood(cluster: &Cluster, to: &UdpSocket, len: usize, done: &AtomicBool) {
+    let from = cluster.pod(1);
+    let socket = from.ns.enter(|| UdpSocket::bind((from.address, 0)));
+    let socket = socket.unwrap().unwrap();
+    socket.connect(to.local_addr().unwrap()).unwrap();
+    let mut bytes = vec![0; len];
+    for number in 0u64.. {
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        let _ = socket.send(&bytes);
+        if number % 32 == 0 {
+            std::thread::sleep(Duration::from_micros(500));
+            if done.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+}
+
+/// A socket in pod 3.
+fn receiver(cluster: &Cluster) -> UdpSocket {
+    let pod = cluster.pod(3);
+    let socket = pod.ns.enter(|| UdpSocket::bind((pod.address, 0)));
+    let socket = socket.unwrap().unwrap();
+    let patience = Some(Duration::from_millis(100));
+    socket.set_read_timeout(patience).unwrap();
+    socket
+}
+
+/// Do `during` while pod 1 floods pod 3 and the queue of the link overflows.
+fn while_flooded(cluster: &Cluster, during: impl FnOnce()) {
+    let to = receiver(cluster);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| flood(cluster, &to, 1400, &done));
+        // Whatever happens, the flood has to end.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let lost = || cluster.counter(1, "drop_queue_full");
+            assert!(
+                netns::wait_until(NEWS, || lost() > 0),
+                "no queue overflowed"
+            );
+            during();
+        }));
+        done.store(true, Ordering::SeqCst);
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// The healthy peer is reached, the losses are those of the slow one, and the agent ends.
+fn costs_nobody_else(mut cluster: Cluster) {
+    let slow = cluster.lab.node(3).underlay;
+    while_flooded(&cluster, || {
+        ping(&cluster.pod(1).ns, cluster.pod(2).address, 40, 56, false).unwrap();
+        ping(&cluster.pod(2).ns, cluster.pod(1).address, 40, 56, false).unwrap();
+    });
+    let counters = cluster.agents[&1].counters().unwrap();
+    let of_peers: Vec<_> = counters
+        .iter()
+        .filter(|(name, _)| name.starts_with("lost_to"))
+        .collect();
+    assert_eq!(
+        of_peers,
+        [(&format!("lost_to[{slow}]"), &counters["drop_queue_full"])]
+    );
+    let log = cluster.agents[&1].log_file();
+    let told = || !lines_with(&log, &["WARN", "could not leave", &format!("{slow} (")]).is_empty();
+    assert!(netns::wait_until(NEWS, told), "nobody is told");
+
+    let start = Instant::now();
+    let agent = cluster.agents.get_mut(&1).unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    let status = agent.wait(END).unwrap();
+    assert!(status.success(), "{status}, {:?}", start.elapsed());
+}
+
+/// The config of the udp backend.
+fn udp() -> String {
+    CONFIG.replace("vxlan", "udp")
+}
+
+#[test]
+fn a_slow_peer_costs_no_other_peer_anything() {
+    if skips_test() {
+        return;
+    }
+    for (config, mtu, engine) in [
+        (CONFIG, 1500, "-engine=ring"),
+        (&udp(), 9000, "-engine=ring"),
+        (CONFIG, 9000, "-engine=poll"),
+        (&udp(), 1500, "-engine=poll"),
+    ] {
+        let cluster = cluster(config, mtu, engine);
+        limit(&cluster, SLOW);
+        costs_nobody_else(cluster);
+    }
+}
+
+#[test]
+fn nor_does_a_link_that_stands_still_with_the_longest_of_queues() {
+    if skips_test() {
+        return;
+    }
+    for engine in ["-engine=ring", "-engine=poll"] {
+        let cluster = cluster(CONFIG, 1500, engine);
+        limit(&cluster, FROZEN);
+        costs_nobody_else(cluster);
+    }
+}
+
+#[test]
+fn a_flow_keeps_its_order_when_a_queue_overflows() {
+    if skips_test() {
+        return;
+    }
+    for engine in ["-engine=ring", "-engine=poll"] {
+        let cluster = cluster(CONFIG, 1500, engine);
+        limit(&cluster, ["100mbit", "20000000"]);
+        let to = receiver(&cluster);
+        let done = AtomicBool::new(false);
+        let (received, late) = std::thread::scope(|scope| {
+            let counted = scope.spawn(|| count_late(&to, &done));
+            scope.spawn(|| flood(&cluster, &to, 1400, &done));
+            let lost = || cluster.counter(1, "drop_queue_full");
+            let overflowed = netns::wait_until(NEWS, || lost() > 10_000);
+            done.store(true, Ordering::SeqCst);
+            assert!(overflowed, "{engine}: no queue overflowed");
+            counted.join().unwrap()
+        });
+        assert!(received > 1_000, "{engine}: {received} arrived");
+        assert_eq!(late, 0, "{engine}: of {received} that arrived");
+    }
+}
+
+/// Receive until nothing comes any more; how many datagrams came, and how many of them after
+/// one with a higher number.
+fn count_late(socket: &UdpSocket, done: &AtomicBool) -> (u64, u64) {
+    let (mut received, mut late, mut highest) = (0, 0, 0);
+    let mut bytes = [0; 2048];
+    loop {
+        match socket.recv(&mut bytes) {
+            Ok(_) => {
+                let number = u64::from_be_bytes(*bytes.first_chunk().unwrap());
+                received += 1;
+                late += u64::from(number < highest);
+                highest = highest.max(number);
+            }
+            Err(_) if done.load(Ordering::SeqCst) => return (received, late),
+            Err(_) => {}
+        }
+    }
+}
