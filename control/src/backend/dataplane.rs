@@ -140,6 +140,11 @@ impl Dataplane {
         if let Some(refusal) = dataplane.refusal() {
             warn!("{refusal}: using the poll engine");
         }
+        if let Some(bytes) = dataplane.short_send_buffer() {
+            warn!(
+                "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
+            );
+        }
         if let Some(refusal) = dataplane.tunnel_refusal() {
             info!("super-packets are cut before they leave: {refusal}");
         }

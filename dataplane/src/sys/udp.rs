@@ -172,6 +172,14 @@ pub fn senders(source: SocketAddr, count: usize, df: bool) -> Result<Vec<Socket>
     (0..count).map(|_| sender(source, df)).collect()
 }
 
+/// The send buffer of `socket` in bytes, if it is smaller than it should be: whoever may not
+/// go past `net.core.wmem_max` gets that.
+pub fn short_send_buffer(socket: &Socket) -> Option<usize> {
+    // The kernel doubles what is asked for, to have room for its own.
+    let granted = socket.send_buffer_size().ok()? / 2;
+    (granted < SEND_BUFFER).then_some(granted)
+}
+
 fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
     let socket = unread(address)?;
     set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER);
@@ -252,6 +260,13 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_short_send_buffer_is_told() {
+        let socket = new_socket((LOOPBACK, 0).into()).unwrap();
+        socket.set_send_buffer_size(65_536).unwrap();
+        assert_eq!(short_send_buffer(&socket), Some(65_536));
+    }
+
+    #[test]
     fn senders_have_ports_of_their_own() {
         let sockets = senders((LOOPBACK, 0).into(), 8, false).unwrap();
         let mut ports: Vec<_> = sockets
@@ -261,5 +276,6 @@ pub(super) mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 8);
+        assert!(sockets.iter().all(|s| short_send_buffer(s).is_none()));
     }
 }

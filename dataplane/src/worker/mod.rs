@@ -154,6 +154,7 @@ pub struct Dataplane {
     /// Why there is no way for whole super-packets although one was wanted.
     tunnel_refusal: Option<EngineError>,
     losses: Arc<PeerLosses>,
+    short_send_buffer: Option<usize>,
 }
 
 impl Dataplane {
@@ -169,6 +170,7 @@ impl Dataplane {
         // queue here moves to another worker there, whose writes move it again here, for ever.
         let senders: Arc<[Socket]> =
             udp::senders(source, usize::from(config.buckets()), config.outer_df)?.into();
+        let short_send_buffer = senders.iter().find_map(udp::short_send_buffer);
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
         let pods = Arc::new(PodMtu::new(config.pod_mtu.min(config.mtu)));
@@ -210,6 +212,7 @@ impl Dataplane {
             tunnel,
             tunnel_refusal,
             losses,
+            short_send_buffer,
         })
     }
 
@@ -240,6 +243,12 @@ impl Dataplane {
     /// The counters of every worker.
     pub fn stats(&self) -> impl Iterator<Item = &WorkerStats> + Clone {
         self.threads.stats.iter().map(|stats| &**stats)
+    }
+
+    /// Size in bytes of the send buffers, if they are so small that a peer behind a full queue
+    /// can cost others frames.
+    pub fn short_send_buffer(&self) -> Option<usize> {
+        self.short_send_buffer
     }
 
     /// Frames that could not leave, for each peer.

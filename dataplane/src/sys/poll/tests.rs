@@ -101,7 +101,29 @@ fn trains_keep_the_order_of_their_frames() {
 }
 
 #[test]
-fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
+fn nothing_of_its_flow_overtakes_a_refused_train() {
+    let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
+    udp::tests::disable_checksums(&sockets[0]);
+    let mut encap = encap(sockets);
+    let to = encap.peer.local_addr().unwrap();
+    let key = TrainKey {
+        peer: 0,
+        bucket: 0,
+        ecn: 0,
+    };
+    let lengths = [300, 300, 300, 400, 400, 500];
+    for len in lengths {
+        let (plan, _) = encap.io.parts();
+        let (piece, _) = plan.header(len).unwrap();
+        plan.push(key, to, len, &[piece]).unwrap();
+    }
+    encap.io.flush().unwrap();
+    let received = lengths.map(|_| encap.peer.recv(&mut [0; 1000]).unwrap());
+    assert_eq!(received, lengths);
+}
+
+#[test]
+fn a_refused_train_goes_out_frame_by_frame_and_its_peer_has_none_for_a_while() {
     let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
     udp::tests::disable_checksums(&sockets[0]);

@@ -185,7 +185,7 @@ fn a_reader_without_free_buffers_is_armed_again() {
 }
 
 #[test]
-fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
+fn a_refused_train_goes_out_frame_by_frame_and_its_peer_has_none_for_a_while() {
     let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     // UDP_SEGMENT on a socket without checksums is refused with EINVAL.
     udp::tests::disable_checksums(&sockets[0]);
@@ -225,10 +225,40 @@ fn a_refused_train_goes_out_frame_by_frame_and_turns_trains_off() {
 }
 
 #[test]
+fn nothing_of_its_flow_overtakes_a_refused_train() {
+    let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
+    udp::tests::disable_checksums(&sockets[0]);
+    let mut encap = encap(sockets);
+    let to = encap.peer.local_addr().unwrap();
+    let key = TrainKey {
+        peer: 0,
+        bucket: 0,
+        ecn: 0,
+    };
+    let lengths = [300, 300, 300, 400, 400, 500];
+    for len in lengths {
+        let (plan, _) = encap.io.parts();
+        let (piece, _) = plan.header(len).unwrap();
+        plan.push(key, to, len, &[piece]).unwrap();
+    }
+    encap.io.flush().unwrap();
+    assert_eq!(lengths.map(|_| encap.received().len()), lengths);
+}
+
+#[test]
 fn a_refused_train_is_sent_again_before_input_is_waited_for() {
     let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     udp::tests::disable_checksums(&sockets[0]);
     let mut encap = encap(sockets);
+    // However long nothing was refused.
+    for _ in 0..120 {
+        encap.feed(1, 100);
+        encap.io.next_batch().unwrap();
+        let packet = encap.io.take().unwrap().unwrap();
+        encap.plan(packet.buffer, packet.len);
+        encap.io.flush().unwrap();
+        assert_eq!(encap.received().len(), 100);
+    }
     let key = TrainKey {
         peer: 0,
         bucket: 0,
