@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Lab, LabOptions, Regime, netns, skips_test};
+use weft_benches::lab::{Lab, LabOptions, Regime, netns, skips_test, slow};
 
 /// What the link to the slow peer lets through, and what it keeps.
 const SLOW: [&str; 2] = ["20mbit", "20000000"];
@@ -15,8 +15,8 @@ const FROZEN: [&str; 2] = ["64kbit", "60000000"];
 /// How long an agent may take to end. Its own bound is 2 s; the rest is for slow machines.
 const END: Duration = Duration::from_secs(5);
 
-/// Three nodes that run weft. Node 1 reaches node 3 by a link of its own, `slow0`, which has no
-/// limit yet.
+/// Three nodes that run weft. Node 1 reaches node 3 by a link of its own, which has no limit
+/// yet.
 fn cluster(config: &str, mtu: u32, engine: &str) -> Cluster {
     let options = LabOptions {
         nodes: 3,
@@ -25,46 +25,19 @@ fn cluster(config: &str, mtu: u32, engine: &str) -> Cluster {
         ..LabOptions::default()
     };
     let lab = Lab::new(options).unwrap();
-    let (near, far) = (&lab.node(1).ns, &lab.node(3).ns);
-    near.ip(&format!(
-        "link add slow0 mtu {mtu} type veth peer name slow0 netns {}",
-        far.name()
-    ))
-    .unwrap();
-    for node in [near, far] {
-        node.ip("link set slow0 up").unwrap();
-    }
-    let slow = lab.node(3).underlay;
-    near.ip(&format!("route add {slow}/32 dev slow0")).unwrap();
+    slow::join(&lab, 1, 3, mtu).unwrap();
     Cluster::in_lab(lab, config).filled(&[engine])
 }
 
 /// Limit the link to node 3 to a rate and a queue in bytes.
 fn limit(cluster: &Cluster, [rate, queue]: [&str; 2]) {
-    let qdisc = ["tc", "qdisc", "add", "dev", "slow0", "root", "tbf", "rate"];
-    let limits = [rate, "burst", "32k", "limit", queue];
-    let node = &cluster.lab.node(1).ns;
-    node.run(&[&qdisc[..], &limits].concat()).unwrap();
+    slow::limit(&cluster.lab, 1, rate, queue).unwrap();
 }
 
-/// Send numbered datagrams of `len` bytes from pod 1 to pod 3, some ten times what the link
-/// takes, until `done`.
-fn flood(cluster: &Cluster, to: &UdpSocket, len: usize, done: &AtomicBool) {
-    let from = cluster.pod(1);
-    let socket = from.ns.enter(|| UdpSocket::bind((from.address, 0)));
-    let socket = socket.unwrap().unwrap();
-    socket.connect(to.local_addr().unwrap()).unwrap();
-    let mut bytes = vec![0; len];
-    for number in 0u64.. {
-        bytes[..8].copy_from_slice(&number.to_be_bytes());
-        let _ = socket.send(&bytes);
-        if number % 32 == 0 {
-            std::thread::sleep(Duration::from_micros(500));
-            if done.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-    }
+/// Flood pod 3 with numbered datagrams from pod 1 until `done`.
+fn flood(cluster: &Cluster, to: &UdpSocket, done: &AtomicBool) {
+    let to = to.local_addr().unwrap();
+    slow::flood(cluster.pod(1), to, 1400, done).unwrap();
 }
 
 /// A socket in pod 3.
@@ -82,7 +55,7 @@ fn while_flooded(cluster: &Cluster, during: impl FnOnce()) {
     let to = receiver(cluster);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| flood(cluster, &to, 1400, &done));
+        scope.spawn(|| flood(cluster, &to, &done));
         // Whatever happens, the flood has to end.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let lost = || cluster.counter(1, "drop_queue_full");
@@ -172,7 +145,7 @@ fn a_flow_keeps_its_order_when_a_queue_overflows() {
         let done = AtomicBool::new(false);
         let (received, late) = std::thread::scope(|scope| {
             let counted = scope.spawn(|| count_late(&to, &done));
-            scope.spawn(|| flood(&cluster, &to, 1400, &done));
+            scope.spawn(|| flood(&cluster, &to, &done));
             let lost = || cluster.counter(1, "drop_queue_full");
             let overflowed = netns::wait_until(NEWS, || lost() > 10_000);
             done.store(true, Ordering::SeqCst);

@@ -20,6 +20,7 @@ pub mod path;
 pub mod peers_file;
 pub mod proxy;
 pub mod regime;
+pub mod slow;
 pub mod tools;
 pub mod topology;
 pub mod tuntap;
