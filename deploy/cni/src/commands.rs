@@ -3,13 +3,17 @@
 use crate::error::{Code, Error};
 use crate::invocation::{Command, Invocation};
 use crate::netconf::{NetConf, Object};
+use crate::state::Attachment;
 use crate::subnet_env::SubnetEnv;
-use crate::{VERSIONS, delegate, render, state};
-use serde_json::{Value, json};
+use crate::{VERSIONS, check, delegate, gc, remedy, render};
+use serde_json::json;
 use std::io::Read;
 
 /// Longest configuration that is read, in bytes.
 const CONF_MAX: u64 = 16 << 20;
+
+/// Position in [`VERSIONS`] of 0.4.0, the first version with CHECK.
+const FIRST_WITH_CHECK: usize = 4;
 
 /// What goes to standard output in answer to a call.
 pub(crate) fn answer(
@@ -38,9 +42,12 @@ fn dispatch(call: &Invocation, conf: &NetConf) -> Result<Vec<u8>, Error> {
             Code::IncompatibleVersion,
             "GC and STATUS need a config of version 1.1.0 or later",
         )),
-        Command::Gc => gc(call, conf).map(|()| Vec::new()),
+        Command::Gc => gc::collect(call, conf).map(|()| Vec::new()),
         Command::Status => status(call, conf).map(|()| Vec::new()),
-        // flannel's plugin checks nothing either.
+        Command::Check if version >= FIRST_WITH_CHECK => {
+            check::check(call, conf).map(|()| Vec::new())
+        }
+        // The delegate has no CHECK in these.
         Command::Check | Command::Version => Ok(Vec::new()),
     }
 }
@@ -56,75 +63,91 @@ fn version() -> Vec<u8> {
 fn add(call: &Invocation, conf: &NetConf) -> Result<Vec<u8>, Error> {
     let rendered = render_for(conf)?;
     let text = text(&rendered);
-    state::save(&conf.data_dir, &call.container_id, &text)?;
-    delegate::run(render::delegate_type(&rendered["type"])?, &call.path, &text)
+    attachment(call, conf).save(&conf.data_dir, &text)?;
+    let kind = render::delegate_type(&rendered["type"])?;
+    delegate::run(kind, &call.path, &[], &text).map_err(|error| remedy::add(error, &rendered))
 }
 
 /// Let the delegate detach the container, with the configuration that attached it.
 fn del(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
-    let Some(text) = state::load(&conf.data_dir, &call.container_id)? else {
+    let Some(kept) = attachment(call, conf).load(&conf.data_dir)? else {
+        release(call, conf);
         return Ok(());
     };
-    match serde_json::from_slice::<Object>(&text) {
-        Ok(kept) if kept.contains_key("type") => {
-            let kind = render::delegate_type(&kept["type"])?;
-            delegate::run(kind, &call.path, &text)?;
+    match kept.conf() {
+        Some(rendered) => {
+            let kind = render::delegate_type(&rendered["type"])?;
+            delegate::detach(kind, &call.path, &[], &kept.text)?;
         }
         // Nobody can make sense of it any more, and DEL must not fail for ever.
-        _ => {
-            let (id, dir) = (&call.container_id, conf.data_dir.display());
-            eprintln!("flannel: what {dir} holds for container {id} is not readable; dropped");
+        None => {
+            eprintln!(
+                "flannel: {} is not readable; dropped",
+                kept.path().display()
+            );
+            release(call, conf);
         }
     }
-    state::remove(&conf.data_dir, &call.container_id)
+    kept.remove()
 }
 
-/// Let the delegate forget what is not in the configuration's list, then do the same. Files
-/// of other networks in the same directory stay.
-fn gc(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
-    let Some(valid) = &conf.valid_attachments else {
-        return Err(Error::new(
-            Code::InvalidConfig,
-            "GC without cni.dev/valid-attachments",
-        ));
+/// Nothing is kept: this DEL is a second one, or what was kept is lost, as on a reboot with
+/// the data directory in memory. The delegate gives back what it may hold on the host for
+/// the attachment, above all its address. The container's namespace is none of its business:
+/// an interface of that name may be another network's by now. Whatever fails, DEL has nothing
+/// to try again.
+fn release(call: &Invocation, conf: &NetConf) {
+    let released = || -> Result<(), Error> {
+        let env = SubnetEnv::load(&conf.subnet_file).unwrap_or_else(|_| SubnetEnv::stand_in());
+        let rendered = render::delegate_conf(conf, &env)?;
+        let kind = render::delegate_type(&rendered["type"])?;
+        delegate::detach(kind, &call.path, &[("CNI_NETNS", "")], &text(&rendered))
     };
-    let mut rendered = render_for(conf)?;
-    rendered.insert("cni.dev/valid-attachments".into(), json!(valid));
-    let kind = render::delegate_type(&rendered["type"])?.to_owned();
-    delegate::run(&kind, &call.path, &text(&rendered))?;
-
-    let wanted = |id: &str| {
-        valid
-            .iter()
-            .any(|a| a.get("containerID") == Some(&json!(id)))
-    };
-    for id in state::container_ids(&conf.data_dir)? {
-        let kept = state::load(&conf.data_dir, &id)?.unwrap_or_default();
-        let kept: Object = serde_json::from_slice(&kept).unwrap_or_default();
-        let ours = kept.get("name").and_then(Value::as_str) == Some(&conf.name);
-        if ours && !wanted(&id) {
-            state::remove(&conf.data_dir, &id)?;
-        }
+    if let Err(error) = released() {
+        let Invocation {
+            container_id,
+            ifname,
+            ..
+        } = call;
+        eprintln!("flannel: nothing is kept for {ifname} of container {container_id}: {error}");
     }
-    Ok(())
 }
 
 /// Ready once the agent has written `subnet.env` and the delegate is ready.
 fn status(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
-    let rendered = render_for(conf).map_err(|error| Error {
+    let unavailable = |error: Error| Error {
         code: Code::NotAvailable as u32,
         ..error
-    })?;
-    let kind = render::delegate_type(&rendered["type"])?.to_owned();
-    delegate::run(&kind, &call.path, &text(&rendered)).map(drop)
+    };
+    let rendered = render_for(conf).map_err(unavailable)?;
+    let kind = render::delegate_type(&rendered["type"])?;
+    let version = &conf.cni_version;
+    if !delegate::speaks(kind, &call.path, version).map_err(unavailable)? {
+        let msg = format!(
+            "plugin {kind:?} does not speak CNI {version}: install a newer one, or lower the \
+             config's \"cniVersion\""
+        );
+        return Err(Error::new(Code::NotAvailable, msg));
+    }
+    delegate::run(kind, &call.path, &[], &text(&rendered)).map(drop)
 }
 
-fn render_for(conf: &NetConf) -> Result<Object, Error> {
+/// What the call is about.
+pub(crate) fn attachment(call: &Invocation, conf: &NetConf) -> Attachment {
+    Attachment {
+        network: conf.name.clone(),
+        container_id: call.container_id.clone(),
+        ifname: call.ifname.clone(),
+    }
+}
+
+/// The delegate's configuration of today.
+pub(crate) fn render_for(conf: &NetConf) -> Result<Object, Error> {
     let env = SubnetEnv::load(&conf.subnet_file)?;
     render::delegate_conf(conf, &env)
 }
 
-fn text(conf: &Object) -> Vec<u8> {
+pub(crate) fn text(conf: &Object) -> Vec<u8> {
     // A map of JSON values always serialises.
     serde_json::to_vec(conf).unwrap_or_default()
 }

@@ -1,20 +1,46 @@
 //! Running another plugin.
 
 use crate::error::{Code, Error};
+use serde_json::Value;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// Variables that the delegate gets with other values than this process has.
+pub type Vars<'a> = &'a [(&'a str, &'a str)];
+
 /// Run the plugin called `kind`, found in the directories of `path` (`CNI_PATH`), with this
-/// process's environment and `conf` on its standard input. Its result, or its own error.
-pub fn run(kind: &str, path: &str, conf: &[u8]) -> Result<Vec<u8>, Error> {
+/// process's environment, changed by `vars`, and `conf` on its standard input. Its result, or
+/// its own error.
+pub fn run(kind: &str, path: &str, vars: Vars<'_>, conf: &[u8]) -> Result<Vec<u8>, Error> {
     let plugin = find(kind, path)?;
-    let output = communicate(&plugin, conf)
+    let output = communicate(&plugin, vars, conf)
         .map_err(|e| internal(format!("cannot run {}: {e}", plugin.display())))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
     Err(complaint(kind, &output))
+}
+
+/// Have a plugin detach a container, as [`run`] does.
+///
+/// A failure may have been half of the work, so it is asked once more. `bridge` removes the
+/// interface and then fails on a chain of iptables that it has for all interfaces of a
+/// container in a network, or that a failed ADD never made; the second time nothing is left
+/// to fail on.
+pub fn detach(kind: &str, path: &str, vars: Vars<'_>, conf: &[u8]) -> Result<(), Error> {
+    run(kind, path, vars, conf)
+        .or_else(|_| run(kind, path, vars, conf))
+        .map(drop)
+}
+
+/// Whether a plugin speaks this version of the spec, as far as it tells.
+pub fn speaks(kind: &str, path: &str, version: &str) -> Result<bool, Error> {
+    let conf = format!("{{\"cniVersion\":\"{version}\"}}");
+    let told = run(kind, path, &[("CNI_COMMAND", "VERSION")], conf.as_bytes())?;
+    let told: Value = serde_json::from_slice(&told).unwrap_or_default();
+    let versions = told.get("supportedVersions").and_then(Value::as_array);
+    Ok(versions.is_none_or(|all| all.contains(&version.into())))
 }
 
 fn find(kind: &str, path: &str) -> Result<PathBuf, Error> {
@@ -30,8 +56,9 @@ fn find(kind: &str, path: &str) -> Result<PathBuf, Error> {
         .ok_or_else(|| internal(format!("failed to find plugin {kind:?} in path [{path}]")))
 }
 
-fn communicate(plugin: &Path, conf: &[u8]) -> std::io::Result<Output> {
+fn communicate(plugin: &Path, vars: Vars<'_>, conf: &[u8]) -> std::io::Result<Output> {
     let mut child = Command::new(plugin)
+        .envs(vars.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // Its complaints go where ours would.
@@ -81,7 +108,7 @@ mod tests {
 
     fn run_fake(script: &str) -> Result<Vec<u8>, Error> {
         let dir = fake(script);
-        run("fake", dir.path().to_str().unwrap(), b"{\"a\":1}")
+        run("fake", dir.path().to_str().unwrap(), &[], b"{\"a\":1}")
     }
 
     #[test]
@@ -95,7 +122,7 @@ mod tests {
         let (one, two) = (fake("echo one"), fake("echo two"));
         let (one, two) = (one.path().display(), two.path().display());
         let path = format!("/nonexistent:{one}:{two}");
-        assert_eq!(run("fake", &path, b""), Ok(b"one\n".to_vec()));
+        assert_eq!(run("fake", &path, &[], b""), Ok(b"one\n".to_vec()));
     }
 
     #[test]
@@ -104,6 +131,30 @@ mod tests {
             run_fake("echo '{\"code\": 11, \"msg\": \"busy\", \"details\": \"d\"}'; exit 1");
         let error = error.unwrap_err();
         assert_eq!((error.code, error.to_string()), (11, "busy; d".to_owned()));
+    }
+
+    #[test]
+    fn detaching_is_tried_twice() {
+        let dir = fake("echo >>$0.calls; [ $(wc -l <$0.calls) -ge $TIMES ]");
+        let path = dir.path().to_str().unwrap();
+        let detach = |times| {
+            let _ = fs::remove_file(dir.path().join("fake.calls"));
+            detach("fake", path, &[("TIMES", times)], b"")
+        };
+        assert_eq!((detach("1"), detach("2")), (Ok(()), Ok(())));
+        assert_eq!(detach("3").unwrap_err().code, 999);
+        let calls = fs::read_to_string(dir.path().join("fake.calls")).unwrap();
+        assert_eq!(calls.lines().count(), 2);
+    }
+
+    #[test]
+    fn plugins_tell_their_versions() {
+        let told = r#"[ $CNI_COMMAND = VERSION ] && echo '{"supportedVersions":["1.0.0"]}'"#;
+        let dir = fake(told);
+        let speaks = |version| speaks("fake", dir.path().to_str().unwrap(), version);
+        assert_eq!((speaks("1.0.0"), speaks("1.1.0")), (Ok(true), Ok(false)));
+        fs::write(dir.path().join("fake"), "#!/bin/sh\necho hello\n").unwrap();
+        assert_eq!(speaks("1.1.0"), Ok(true), "who does not tell is asked");
     }
 
     #[test]
@@ -117,10 +168,10 @@ mod tests {
     #[test]
     fn plugins_are_found_by_plain_name_only() {
         for kind in ["", "../fake", "/bin/sh"] {
-            let error = run(kind, "/tmp", b"").unwrap_err();
+            let error = run(kind, "/tmp", &[], b"").unwrap_err();
             assert_eq!(error.code, Code::InvalidConfig as u32, "{kind}");
         }
-        let error = run("absent", "/a:/b", b"").unwrap_err();
+        let error = run("absent", "/a:/b", &[], b"").unwrap_err();
         assert_eq!(
             error.msg,
             "failed to find plugin \"absent\" in path [/a:/b]"

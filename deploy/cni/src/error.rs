@@ -51,10 +51,20 @@ impl Error {
         }
     }
 
-    /// The same with `details`.
-    pub fn with_details(mut self, details: impl Into<String>) -> Error {
-        self.details = details.into();
+    /// The same with `details` after those it has.
+    pub fn with_details(mut self, details: impl AsRef<str>) -> Error {
+        if !self.details.is_empty() {
+            self.details += "; ";
+        }
+        self.details += details.as_ref();
         self
+    }
+
+    /// One error for all that went wrong on the way: the first, with the others as details.
+    pub(crate) fn all(errors: Vec<Error>) -> Result<(), Error> {
+        let all = errors.into_iter();
+        let one = all.reduce(|first, other| first.with_details(other.to_string()));
+        one.map_or(Ok(()), Err)
     }
 
     /// The same as an answer to a configuration of version `cni_version`.

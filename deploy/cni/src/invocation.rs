@@ -35,6 +35,12 @@ const PATH: &str = "CNI_PATH";
 
 /// Longest name of an interface (`IFNAMSIZ` less the terminator).
 const IFNAME_MAX: usize = 15;
+/// Longest name of a file or directory (`NAME_MAX`). A network's is that of a directory, here
+/// and with `host-local`.
+pub(crate) const NAME_MAX: usize = 255;
+/// Longest id of a container: it and an interface's name, with a colon between them, are the
+/// name of a file.
+const ID_MAX: usize = NAME_MAX - 1 - IFNAME_MAX;
 
 /// A call. Variables the command does without may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,8 @@ pub struct Invocation {
     pub command: Command,
     /// `CNI_CONTAINERID`: a plain name, fit to be a file's.
     pub container_id: String,
+    /// `CNI_IFNAME`: a name that an interface can have.
+    pub ifname: String,
     /// `CNI_PATH`: directories with plugins, separated by colons.
     pub path: String,
 }
@@ -64,7 +72,7 @@ impl Invocation {
             )));
         }
         if needed.contains(&ID) {
-            check_name(&value(ID))
+            check_name(&value(ID), ID_MAX)
                 .map_err(|why| invalid(format!("CNI_CONTAINERID is not a plain name: {why}")))?;
         }
         if needed.contains(&IFNAME) {
@@ -74,6 +82,7 @@ impl Invocation {
         Ok(Invocation {
             command: *command,
             container_id: value(ID),
+            ifname: value(IFNAME),
             path: value(PATH),
         })
     }
@@ -83,9 +92,14 @@ fn invalid(msg: String) -> Error {
     Error::new(Code::InvalidEnvironment, msg)
 }
 
-/// Whether `name` is a letter or digit followed by letters, digits, `_`, `.` and `-`: what
-/// container ids and network names have to be. No such name leads out of a directory.
-pub(crate) fn check_name(name: &str) -> Result<(), String> {
+/// Whether `name` is a letter or digit followed by letters, digits, `_`, `.` and `-`, and at
+/// most `max` bytes: what container ids and network names have to be. No such name leads out
+/// of a directory.
+pub(crate) fn check_name(name: &str, max: usize) -> Result<(), String> {
+    if name.len() > max {
+        let length = name.len();
+        return Err(format!("it has {length} bytes, and {max} is the limit"));
+    }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let starts = name
         .bytes()
@@ -162,9 +176,22 @@ mod tests {
         for id in ["a", "0af", "k8s_pod.default-1"] {
             assert!(with(id).is_ok(), "{id}");
         }
-        for id in ["../../etc/passwd", "..", ".", "a/b", "-a", "_a", "a b", "ä"] {
+        let long = "a".repeat(ID_MAX + 1);
+        for id in [
+            "../../etc/passwd",
+            "..",
+            ".",
+            "a/b",
+            "-a",
+            "_a",
+            "a b",
+            "ä",
+            "a:b",
+            &long,
+        ] {
             assert_eq!(with(id).unwrap_err().code, 4, "{id}");
         }
+        assert!(with(&long[1..]).is_ok());
     }
 
     #[test]

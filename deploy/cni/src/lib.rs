@@ -16,7 +16,10 @@ pub mod render;
 pub mod state;
 pub mod subnet_env;
 
+mod check;
 mod commands;
+mod gc;
+mod remedy;
 
 pub use error::{Code, Error};
 pub use invocation::{Command, Invocation};

@@ -1,7 +1,7 @@
 //! The plugin's own network configuration.
 
 use crate::error::{Code, Error};
-use crate::invocation::check_name;
+use crate::invocation::{NAME_MAX, check_name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ pub struct NetConf {
     pub ipam: Object,
     /// `runtimeConfig`: the runtime's arguments for capabilities of this entry.
     pub runtime_config: Option<Object>,
+    /// `prevResult`, which comes with CHECK: what ADD answered.
+    pub prev_result: Option<Value>,
     /// `cni.dev/valid-attachments`, which come with GC: `containerID` and `ifname` of each
     /// interface that is still wanted.
     pub valid_attachments: Option<Vec<Object>>,
@@ -42,6 +44,7 @@ struct Raw {
     delegate: Option<Object>,
     ipam: Option<Object>,
     runtime_config: Option<Object>,
+    prev_result: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Object>>,
 }
@@ -56,7 +59,7 @@ impl NetConf {
         if name.is_empty() {
             return Err(Error::new(Code::InvalidConfig, "missing network name"));
         }
-        check_name(&name).map_err(|why| {
+        check_name(&name, NAME_MAX).map_err(|why| {
             Error::new(
                 Code::InvalidConfig,
                 format!("the network's name is not a plain name: {why}"),
@@ -71,6 +74,7 @@ impl NetConf {
             delegate: raw.delegate.unwrap_or_default(),
             ipam: raw.ipam.unwrap_or_default(),
             runtime_config: raw.runtime_config,
+            prev_result: raw.prev_result,
             valid_attachments: raw.valid_attachments,
         })
     }
@@ -139,6 +143,7 @@ mod tests {
             ("{}", 7),
             (r#"{"name":""}"#, 7),
             (r#"{"name":"../n"}"#, 7),
+            (&format!(r#"{{"name":"{}"}}"#, "n".repeat(256)), 7),
         ] {
             let error = NetConf::parse(json.as_bytes()).unwrap_err();
             assert_eq!(error.code, code, "{json}: {error}");

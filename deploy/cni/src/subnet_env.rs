@@ -3,6 +3,7 @@
 use crate::error::{Code, Error};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -40,6 +41,21 @@ impl SubnetEnv {
         })?;
         SubnetEnv::parse(&String::from_utf8_lossy(&text))
             .map_err(|what| Error::new(Code::Internal, format!("{shown} {what}")))
+    }
+
+    /// What stands in for a file that is not there where a container is detached: `host-local`
+    /// wants ranges in its configuration for that, too, but looks at none of them.
+    pub(crate) fn stand_in() -> SubnetEnv {
+        // TEST-NET-1 of RFC 5737: nobody's.
+        let nobodys = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24);
+        SubnetEnv {
+            networks: Vec::new(),
+            subnet: Some(nobodys),
+            ipv6_networks: Vec::new(),
+            ipv6_subnet: None,
+            mtu: 0,
+            ip_masq: false,
+        }
     }
 
     /// Read the lines `KEY=VALUE` of `text`; other keys are ignored and the last of equal

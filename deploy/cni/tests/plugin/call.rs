@@ -88,7 +88,7 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// What is kept for a container.
+    /// What is kept for a container, by the name that flannel's plugin gives it.
     pub(crate) fn state(&self, container_id: &str) -> PathBuf {
         self.path("data").join(container_id)
     }
@@ -114,26 +114,31 @@ impl Bench {
         conf
     }
 
-    /// Call the plugin with the delegates of this bench.
+    /// Call the plugin for `eth0` of a container, with the delegates of this bench.
     pub(crate) fn call(&self, command: &str, container_id: &str, conf: &Value) -> Answer {
+        self.call_for(command, (container_id, "eth0"), conf)
+    }
+
+    /// The same for any interface.
+    pub(crate) fn call_for(&self, command: &str, interface: (&str, &str), conf: &Value) -> Answer {
         let mut call = Command::new(FLANNEL);
         call.env("CNI_PATH", self.path("bin"));
         call.env("CNI_NETNS", "/run/netns/none");
-        call_with(call, command, container_id, conf)
+        call_with(call, command, interface, conf)
     }
 }
 
-/// Finish `call`, which starts the plugin somewhere.
+/// Finish `call`, which starts the plugin somewhere, for an interface of a container.
 pub(crate) fn call_with(
     mut call: Command,
     command: &str,
-    container_id: &str,
+    (container_id, ifname): (&str, &str),
     conf: &Value,
 ) -> Answer {
     let mut child = call
         .env("CNI_COMMAND", command)
         .env("CNI_CONTAINERID", container_id)
-        .env("CNI_IFNAME", "eth0")
+        .env("CNI_IFNAME", ifname)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -34,19 +34,38 @@ fn started_by_hand_it_says_what_it_is() {
 }
 
 #[test]
-fn check_checks_nothing() {
+fn check_is_the_delegates_from_the_version_that_has_it() {
     let bench = Bench::new(&V4);
-    fs::remove_file(bench.path("subnet.env")).unwrap();
+    bench.delegate("bridge", "cat >conf.$CNI_COMMAND; [ ! -e broken ]");
     for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
-        let conf = bench.conf(json!({"cniVersion": version}));
+        let mut conf = bench.conf(json!({"cniVersion": version}));
+        bench.call("ADD", "c1", &conf).result();
+        conf["prevResult"] = json!({"cniVersion": version, "ips": []});
         assert_eq!(bench.call("CHECK", "c1", &conf).result(), Value::Null);
+        let told = bench.path("conf.CHECK");
+        if version == "0.3.1" {
+            assert!(!told.exists());
+            continue;
+        }
+        let mut expected = json_in(&bench.path("conf.ADD"));
+        expected["prevResult"] = conf["prevResult"].clone();
+        assert_eq!(json_in(&told), expected);
+        fs::write(bench.path("broken"), "").unwrap();
+        assert_eq!(bench.call("CHECK", "c1", &conf).error().0, 999);
+        fs::remove_file(bench.path("broken")).unwrap();
+        // Where nothing is kept, today's configuration has to do.
+        bench.call("DEL", "c1", &conf).result();
+        assert_eq!(bench.call("CHECK", "c1", &conf).result(), Value::Null);
+        assert_eq!(json_in(&told), expected);
     }
 }
 
 #[test]
 fn status_tells_whether_the_agent_is_there() {
     let bench = Bench::new(&V4);
-    bench.delegate("bridge", "echo $CNI_COMMAND >called");
+    let versions = r#"echo '{"supportedVersions": ["1.0.0", "1.1.0"]}'"#;
+    let script = format!("echo $CNI_COMMAND >called; [ $CNI_COMMAND != VERSION ] || {versions}");
+    bench.delegate("bridge", &script);
     let conf = bench.conf(json!({"cniVersion": "1.1.0"}));
     assert_eq!(bench.call("STATUS", "", &conf).result(), Value::Null);
     assert_eq!(
@@ -61,44 +80,56 @@ fn status_tells_whether_the_agent_is_there() {
 }
 
 #[test]
-fn gc_forgets_what_nobody_wants() {
-    let bench = Bench::new(&V4);
-    bench.delegate("bridge", "cat >conf.$CNI_COMMAND");
-    let version = json!({"cniVersion": "1.1.0"});
-    for id in ["wanted", "gone"] {
-        bench.call("ADD", id, &bench.conf(version.clone())).result();
-    }
-    let mut other = bench.conf(version.clone());
-    other["name"] = "other-network".into();
-    bench.call("ADD", "foreign", &other).result();
-
-    let wanted = json!([{"containerID": "wanted", "ifname": "eth0"}]);
-    let mut conf = bench.conf(version);
-    assert_eq!(bench.call("GC", "", &conf).error().0, 7, "without a list");
-    conf["cni.dev/valid-attachments"] = wanted.clone();
-    bench.call("GC", "", &conf).result();
-    let told = json_in(&bench.path("conf.GC"));
-    assert_eq!(told["cni.dev/valid-attachments"], wanted);
-    assert!(bench.state("wanted").exists() && bench.state("foreign").exists());
-    assert!(!bench.state("gone").exists());
-}
-
-#[test]
-fn container_ids_lead_nowhere_else() {
+fn names_lead_nowhere_else() {
     let bench = Bench::new(&V4);
     bench.delegate("bridge", "echo >called");
     let conf = bench.conf(json!({}));
     fs::write(bench.path("victim"), "{\"type\":\"bridge\"}").unwrap();
+    let long = "n".repeat(256);
     for command in ["ADD", "DEL", "CHECK"] {
-        for id in ["../victim", "/tmp/x", "a/b", "..", ".hidden", ""] {
-            assert_eq!(
-                bench.call(command, id, &conf).error().0,
-                4,
-                "{command} {id}"
-            );
+        for id in [
+            "../victim",
+            "/tmp/x",
+            "a/b",
+            "..",
+            ".hidden",
+            "",
+            "a:b",
+            &long,
+        ] {
+            let (code, msg) = bench.call(command, id, &conf).error();
+            assert_eq!(code, 4, "{command} {id}: {msg}");
+        }
+        for ifname in [
+            "../victim",
+            "a/b",
+            "..",
+            ".",
+            "",
+            "a:b",
+            "e 0",
+            "sixteen-letters-",
+        ] {
+            let (code, msg) = bench.call_for(command, ("c1", ifname), &conf).error();
+            assert_eq!(code, 4, "{command} {ifname}: {msg}");
+        }
+        for network in ["../victim", "a/b", "..", ".networks", "", "a:b", &long] {
+            let conf = bench.conf(json!({"name": network}));
+            let (code, msg) = bench.call(command, "c1", &conf).error();
+            assert_eq!(code, 7, "{command} {network}: {msg}");
         }
     }
     assert!(bench.path("victim").exists() && !bench.path("called").exists());
+    assert!(!bench.path("data").exists());
+    // What the limits allow can be kept.
+    let conf = bench.conf(json!({"name": &long[1..]}));
+    let id = &long[..239];
+    bench
+        .call_for("ADD", (id, "fifteen-letters"), &conf)
+        .result();
+    bench
+        .call_for("DEL", (id, "fifteen-letters"), &conf)
+        .result();
 }
 
 #[test]
@@ -141,7 +172,7 @@ fn refusals_are_one_line_with_a_code() {
     );
     assert!(!bench.path("called").exists());
     let bare = Command::new(FLANNEL);
-    let answer = call_with(bare, "ADD", "c1", &Value::Null);
+    let answer = call_with(bare, "ADD", ("c1", "eth0"), &Value::Null);
     let (code, msg) = answer.error();
     assert_eq!(
         (code, msg.contains("CNI_NETNS,CNI_PATH")),

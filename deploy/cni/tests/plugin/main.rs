@@ -2,7 +2,11 @@
 //! real plugins in network namespaces.
 #![allow(clippy::unwrap_used)]
 
+mod attachments;
+mod bridges;
 mod call;
 mod delegates;
+mod gc;
+mod host;
 mod life;
 mod real;

@@ -1,57 +1,15 @@
 //! Life of a container in network namespaces, with Debian's `bridge` and `host-local`.
 
-use crate::call::{Answer, Bench, DUAL, FLANNEL, Stack, V4, V4_TWICE, V6, call_with, json_in};
-use serde_json::{Value, json};
-use std::fs;
-use weft_benches::lab::{Lab, LabOptions, Namespace, netns, skips_test_without};
-
-/// Where Debian puts plugins.
-const PLUGINS: &str = "/usr/lib/cni";
-
-fn skips() -> bool {
-    skips_test_without(&[("/usr/lib/cni/bridge", "containernetworking-plugins")])
-}
-
-/// A container runtime on the first node of a lab.
-struct Runtime {
-    bench: Bench,
-    node: Namespace,
-    pod: Namespace,
-    _lab: Lab,
-}
-
-impl Runtime {
-    fn new(stack: &Stack) -> Runtime {
-        let lab = Lab::new(LabOptions::default()).unwrap();
-        Runtime {
-            bench: Bench::new(stack),
-            node: lab.node(1).ns.clone(),
-            pod: lab.namespace("pod").unwrap(),
-            _lab: lab,
-        }
-    }
-
-    fn call(&self, command: &str, id: &str, conf: &Value) -> Answer {
-        let mut call = self.node.command(FLANNEL);
-        call.env("CNI_PATH", PLUGINS);
-        call.env("CNI_NETNS", format!("/run/netns/{}", self.pod.name()));
-        call_with(call, command, id, conf)
-    }
-
-    /// Files of leases that host-local holds: one for each address, and two of its own.
-    fn leases(&self) -> usize {
-        let dir = self.bench.path("ipam/cni-flannel");
-        let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name());
-        let leased = |name: &str| name.contains(['.', ':']) && !name.contains("last_reserved");
-        names.filter(|name| leased(name.to_str().unwrap())).count()
-    }
-}
+use crate::call::{DUAL, Stack, V4, V4_TWICE, V6, json_in};
+use crate::host::{Host, skips};
+use serde_json::json;
+use weft_benches::lab::netns;
 
 fn lives(stack: &Stack) {
     if skips() {
         return;
     }
-    let host = Runtime::new(stack);
+    let host = Host::new(stack);
     let id = stack.container_id;
     // Not in /var/lib/cni, which belongs to the machine's own containers.
     let ipam = json!({"dataDir": host.bench.path("ipam")});
@@ -59,15 +17,15 @@ fn lives(stack: &Stack) {
         .bench
         .conf(json!({"cniVersion": "1.0.0", "ipam": ipam}));
 
-    let result = host.call("ADD", id, &conf).result();
-    let ips = result["ips"].as_array().unwrap();
+    let result = host.call("ADD", (id, "eth0"), &conf).result();
+    let ips = result["ips"].as_array().unwrap().clone();
     assert_eq!(ips.len(), stack.subnets.len(), "{result}");
     let mut expected = stack.rendered();
     expected["cniVersion"] = "1.0.0".into();
     expected["ipam"]["dataDir"] = ipam["dataDir"].clone();
     assert_eq!(json_in(&host.bench.state(id)), expected);
-    assert_eq!(host.leases(), ips.len());
-    for ip in ips {
+    assert_eq!(host.leases("cni-flannel").len(), ips.len());
+    for ip in &ips {
         let address = ip["address"].as_str().unwrap();
         let shown = host.pod.ip("address show dev eth0").unwrap();
         assert!(shown.contains(address), "{address}: {shown}");
@@ -78,14 +36,19 @@ fn lives(stack: &Stack) {
         assert!(routes.contains(&format!("{net} via ")), "{net}: {routes}");
     }
 
-    host.call("DEL", id, &conf).result();
+    let mut check = conf.clone();
+    check["prevResult"] = result;
+    host.call("CHECK", (id, "eth0"), &check).result();
+
+    host.call("DEL", (id, "eth0"), &conf).result();
+    host.call("CHECK", (id, "eth0"), &check).error();
     assert!(!host.bench.state(id).exists());
-    assert_eq!(host.leases(), 0);
+    assert_eq!(host.leases("cni-flannel").len(), 0);
     // The other end goes with it, some moments later.
     let veths = || host.node.ip("-o link show type veth master cni0").unwrap();
     let gone = || host.pod.ip("link show eth0").is_err() && veths().is_empty();
     assert!(netns::wait_until(std::time::Duration::from_secs(3), gone));
-    host.call("DEL", id, &conf).result();
+    host.call("DEL", (id, "eth0"), &conf).result();
 }
 
 #[test]
