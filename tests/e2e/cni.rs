@@ -103,11 +103,11 @@ fn pods_of_the_shipped_conflist_reach_each_other_and_leave_nothing() {
     for (number, runtime) in [(1, &runtimes[0]), (2, &runtimes[1])] {
         let id = format!("pod-{number}");
         let pod = if number == 1 { one } else { two };
-        assert_eq!(runtime.containers(), [id.as_str()]);
+        assert_eq!(runtime.attachments(), [format!("{id}:eth0")]);
         assert_eq!(runtime.leases(), [pod.address.to_string()]);
         runtime.del(&pod.ns, &id, &Value::Null);
         runtime.del(&pod.ns, &id, &Value::Null);
-        assert!(runtime.containers().is_empty() && runtime.leases().is_empty());
+        assert!(runtime.attachments().is_empty() && runtime.leases().is_empty());
         let node = &cluster.lab.node(number).ns;
         let veths = || node.ip("-o link show type veth master cni0").unwrap();
         assert!(
@@ -195,4 +195,60 @@ fn a_shaped_pod_keeps_to_its_rate() {
     assert_eq!(shapers().lines().count(), 1, "{}", shapers());
     runtimes[0].del(&shaped.ns, "pod-1", &arguments);
     assert_eq!(shapers(), "");
+}
+
+/// As multus and kubevirt attach pods: each network has its address, mapped ports and shapers,
+/// and takes away its own alone.
+#[test]
+fn a_pod_in_two_networks_leaves_nothing_of_either() {
+    if skips() {
+        return;
+    }
+    let mut cluster = Cluster::empty(2, Regime::R1);
+    cluster.join_without_pod(1);
+    let first = Runtime::new(&cluster, 1, SHAPING);
+    let second = first.beside(
+        "second",
+        "FLANNEL_NETWORK=10.222.0.0/16\nFLANNEL_SUBNET=10.222.7.1/24\n\
+         FLANNEL_MTU=1400\nFLANNEL_IPMASQ=false\n",
+    );
+    let arguments = |port: u16| {
+        json!({
+            "portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}],
+            "bandwidth": {"ingressRate": 1_000_000_000, "ingressBurst": 1_000_000,
+                          "egressRate": 1_000_000_000, "egressBurst": 1_000_000},
+        })
+    };
+    let node = &cluster.lab.node(1).ns;
+    let pod = cluster.lab.namespace("pod").unwrap();
+    let rules = || node.run(&["iptables-save", "-t", "nat"]).unwrap();
+    let attached = [
+        (&first, "eth0", arguments(8080)),
+        (&second, "net1", arguments(8081)),
+    ];
+    for order in [[0, 1], [1, 0]] {
+        for (network, ifname, arguments) in &attached {
+            network.add_interface(&pod, ("pod", ifname), arguments);
+        }
+        let [gone, stays] = order.map(|number| &attached[number]);
+        for _ in 0..2 {
+            gone.0.del_interface(&pod, ("pod", gone.1), &gone.2);
+            assert!(gone.0.attachments().is_empty() && gone.0.leases().is_empty());
+            assert_eq!(stays.0.attachments(), [format!("pod:{}", stays.1)]);
+            assert_eq!(stays.0.leases().len(), 1);
+            assert!(pod.ip(&format!("link show {}", gone.1)).is_err());
+            pod.ip(&format!("link show {}", stays.1)).unwrap();
+            let port = stays.2["portMappings"][0]["hostPort"].to_string();
+            assert!(rules().contains(&port), "{port}: {}", rules());
+        }
+        stays.0.del_interface(&pod, ("pod", stays.1), &stays.2);
+        assert!(stays.0.attachments().is_empty() && stays.0.leases().is_empty());
+        assert!(pod.ip(&format!("link show {}", stays.1)).is_err());
+        let rules = rules();
+        assert!(
+            !rules.contains("--dport 808") && !rules.contains("10.222."),
+            "{rules}"
+        );
+        assert_eq!(node.ip("-o link show type ifb").unwrap(), "");
+    }
 }

@@ -39,12 +39,38 @@ impl Runtime {
         }
     }
 
+    /// Another network of the same node: `name`, with a bridge of that name, as `subnet_env`
+    /// has it.
+    pub(crate) fn beside(&self, name: &str, subnet_env: &str) -> Runtime {
+        let mut conflist = self.conflist.clone();
+        let file = self.dir.join(name);
+        fs::write(&file, subnet_env).unwrap();
+        conflist["name"] = json!(name);
+        conflist["plugins"][0]["subnetFile"] = json!(file);
+        conflist["plugins"][0]["delegate"] = json!({ "bridge": name });
+        Runtime {
+            node: self.node.clone(),
+            conflist,
+            dir: self.dir.clone(),
+        }
+    }
+
     /// Attach a namespace as container `id`, with `arguments` for capabilities; its address.
     pub(crate) fn add(&self, pod: &Namespace, id: &str, arguments: &Value) -> Pod {
+        self.add_interface(pod, (id, "eth0"), arguments)
+    }
+
+    /// The same with an interface of another name.
+    pub(crate) fn add_interface(
+        &self,
+        pod: &Namespace,
+        interface: (&str, &str),
+        arguments: &Value,
+    ) -> Pod {
         let mut result = Value::Null;
         for plugin in self.plugins() {
             let conf = self.conf(plugin, arguments, &result);
-            let output = self.exec("ADD", pod, id, plugin, &conf);
+            let output = self.exec("ADD", pod, interface, plugin, &conf);
             result = serde_json::from_str(&output).unwrap();
         }
         let address = result["ips"][0]["address"].as_str().unwrap();
@@ -55,22 +81,36 @@ impl Runtime {
 
     /// Detach container `id`.
     pub(crate) fn del(&self, pod: &Namespace, id: &str, arguments: &Value) {
+        self.del_interface(pod, (id, "eth0"), arguments);
+    }
+
+    /// The same with an interface of another name.
+    pub(crate) fn del_interface(
+        &self,
+        pod: &Namespace,
+        interface: (&str, &str),
+        arguments: &Value,
+    ) {
         for plugin in self.plugins().iter().rev() {
             let conf = self.conf(plugin, arguments, &Value::Null);
-            assert_eq!(self.exec("DEL", pod, id, plugin, &conf), "");
+            assert_eq!(self.exec("DEL", pod, interface, plugin, &conf), "");
         }
     }
 
-    /// Containers that the plugin `flannel` keeps something for.
-    pub(crate) fn containers(&self) -> Vec<String> {
-        names_in(&self.dir.join("flannel"))
+    /// Interfaces of containers that the plugin `flannel` keeps something for in this network.
+    pub(crate) fn attachments(&self) -> Vec<String> {
+        names_in(&self.dir.join("flannel/.networks").join(self.name()))
     }
 
-    /// Addresses that `host-local` has given away.
+    /// Addresses that `host-local` has given away in this network.
     pub(crate) fn leases(&self) -> Vec<String> {
-        let mut names = names_in(&self.dir.join("networks/cbr0"));
+        let mut names = names_in(&self.dir.join("networks").join(self.name()));
         names.retain(|name| name.parse::<Ipv4Addr>().is_ok());
         names
+    }
+
+    fn name(&self) -> &str {
+        self.conflist["name"].as_str().unwrap()
     }
 
     fn plugins(&self) -> &[Value] {
@@ -99,7 +139,7 @@ impl Runtime {
         &self,
         command: &str,
         pod: &Namespace,
-        id: &str,
+        (id, ifname): (&str, &str),
         plugin: &Value,
         conf: &Value,
     ) -> String {
@@ -113,7 +153,7 @@ impl Runtime {
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", id)
             .env("CNI_NETNS", Path::new("/run/netns").join(pod.name()))
-            .env("CNI_IFNAME", "eth0")
+            .env("CNI_IFNAME", ifname)
             .env("CNI_PATH", std::env::join_paths(dirs).unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
