@@ -87,10 +87,10 @@ impl Attachment {
 }
 
 impl Kept {
-    /// The configuration as an object with a `type`; none if the file is damaged.
+    /// The configuration as an object that names its plugin; none if the file is damaged.
     pub fn conf(&self) -> Option<Object> {
         let conf: Option<Object> = serde_json::from_slice(&self.text).ok();
-        conf.filter(|conf| conf.contains_key("type"))
+        conf.filter(|conf| conf.get("type").is_some_and(Value::is_string))
     }
 
     /// Where it is kept.

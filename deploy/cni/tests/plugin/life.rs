@@ -107,7 +107,7 @@ fn a_damaged_file_does_not_stop_del_for_ever() {
     let bench = Bench::new(&V4);
     bench.delegate("bridge", "echo $CNI_COMMAND-$CNI_NETNS-$CNI_IFNAME >calls");
     fs::create_dir(bench.path("data")).unwrap();
-    for damaged in ["", "{\"name\":\"cni-fl", "[]", "{}"] {
+    for damaged in ["", "{\"name\":\"cni-fl", "[]", "{}", "{\"type\":1}"] {
         fs::write(bench.state("c1"), damaged).unwrap();
         let answer = bench.call("DEL", "c1", &bench.conf(json!({})));
         assert_eq!(answer.result(), Value::Null, "{damaged}");
