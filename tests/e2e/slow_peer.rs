@@ -12,6 +12,9 @@ use weft_benches::lab::{Lab, LabOptions, Regime, netns, skips_test, slow};
 const SLOW: [&str; 2] = ["20mbit", "20000000"];
 const FROZEN: [&str; 2] = ["64kbit", "60000000"];
 
+/// The same for a pod: more than the send and receive buffers of the workers hold.
+const FROZEN_POD: [&str; 2] = ["64kbit", "20000000"];
+
 /// How long an agent may take to end. Its own bound is 2 s; the rest is for slow machines.
 const END: Duration = Duration::from_secs(5);
 
@@ -130,6 +133,48 @@ fn nor_does_a_link_that_stands_still_with_the_longest_of_queues() {
         let cluster = cluster(CONFIG, 1500, engine);
         limit(&cluster, FROZEN);
         costs_nobody_else(cluster);
+    }
+}
+
+#[test]
+fn nor_does_a_pod_that_takes_nothing() {
+    if skips_test() {
+        return;
+    }
+    for engine in ["-engine=ring", "-engine=poll"] {
+        let options = LabOptions {
+            pods_per_node: 2,
+            ..LabOptions::default()
+        };
+        let lab = Lab::new(options).unwrap();
+        let cluster = Cluster::in_lab(lab, CONFIG).filled(&[engine]);
+        let [frozen, healthy] = &cluster.lab.node(2).pods[..] else {
+            panic!("node 2 has no two pods");
+        };
+        let node = &cluster.lab.node(2).ns;
+        let [rate, queue] = FROZEN_POD;
+        let qdisc = ["tc", "qdisc", "add", "dev", "veth1", "root", "tbf"];
+        let limits = ["rate", rate, "burst", "32k", "limit", queue];
+        node.run(&[&qdisc[..], &limits].concat()).unwrap();
+        let dropped = || {
+            let seen = node.run(&["tc", "-s", "qdisc", "show", "dev", "veth1"]);
+            let seen = seen.unwrap();
+            let (_, dropped) = seen.split_once("dropped ").unwrap();
+            !dropped.starts_with("0,")
+        };
+        let to = (frozen.address, 9).into();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| slow::flood(cluster.pod(1), to, 1400, &done).unwrap());
+            let overflowed = netns::wait_until(NEWS, dropped);
+            let reached = ping(&cluster.pod(1).ns, healthy.address, 40, 56, false);
+            done.store(true, Ordering::SeqCst);
+            assert!(
+                overflowed,
+                "{engine}: the queue of the pod did not overflow"
+            );
+            reached.unwrap();
+        });
     }
 }
 
