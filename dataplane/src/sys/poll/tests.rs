@@ -101,6 +101,30 @@ fn trains_keep_the_order_of_their_frames() {
 }
 
 #[test]
+fn what_icmp_says_of_one_peer_costs_no_other_a_frame() {
+    let mut encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
+    // Nobody listens there any more, so each datagram leaves an error at the socket.
+    let deaf = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let deaf = deaf.local_addr().unwrap();
+    let to = encap.peer.local_addr().unwrap();
+    for len in 100..120 {
+        let (plan, _) = encap.io.parts();
+        for (peer, to) in [(0, deaf), (1, to)] {
+            let (piece, _) = plan.header(len).unwrap();
+            let key = TrainKey {
+                peer,
+                bucket: 0,
+                ecn: 0,
+            };
+            plan.push(key, to, len, &[piece]).unwrap();
+        }
+        encap.io.flush().unwrap();
+        assert_eq!(encap.peer.recv(&mut [0; 1000]).unwrap(), len);
+    }
+    assert_eq!(encap.stats.get(Count::FramesSent), 40);
+}
+
+#[test]
 fn nothing_of_its_flow_overtakes_a_refused_train() {
     let sockets = udp::senders((LOOPBACK, 0).into(), 1, false).unwrap();
     udp::tests::disable_checksums(&sockets[0]);
