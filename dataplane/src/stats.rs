@@ -113,6 +113,9 @@ counted! {
         /// Times that a smaller MTU of this node's own pods was learned.
         PodMtusLearned => "pod_mtus_learned",
         /// Fragments made of packets longer than the path to their peer.
+        /// Times that the kernel refused a super-packet on the TUN, and none of its kind are
+        /// written for a while, or with more segments than it has.
+        MergesRefused => "merges_refused",
         FragmentsMade => "fragments_made",
         /// ICMP errors that told a sender the MTU of a path, or that there is none.
         IcmpSent => "icmp_sent",

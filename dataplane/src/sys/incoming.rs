@@ -19,16 +19,12 @@ pub(super) fn note_written(stats: &WorkerStats, write: &Write, result: i32) -> b
     result == -libc::EINVAL && write.is_super()
 }
 
-/// Merge no more packets like write `refused`, which the kernel will not have.
-pub(super) fn merge_no_more(
-    coalescer: &mut Coalescer,
-    refused: Option<usize>,
-    stats: &WorkerStats,
-) {
+/// Learn from write `refused`, which the kernel would not have.
+pub(super) fn note_refusal(coalescer: &mut Coalescer, refused: Option<usize>, stats: &WorkerStats) {
     if let Some(index) = refused
-        && coalescer.merge_no_more(index)
+        && coalescer.note_refusal(index)
     {
-        stats.add(Count::Downgrades, 1);
+        stats.add(Count::MergesRefused, 1);
     }
 }
 

@@ -29,12 +29,14 @@
 
 mod flow;
 mod inspect;
+mod refusal;
 mod write;
 
 pub use self::write::Write;
 
 use self::flow::{Flow, Index, Slot};
 use self::inspect::{Inner, Protocol, Segment, inspect};
+use self::refusal::Refusal;
 use super::vnet_hdr::Layout;
 use crate::stats::Drop;
 use crate::wire::ip::IpPacket;
@@ -44,6 +46,9 @@ pub const MAX_TCP_SEGMENTS: u16 = 64;
 
 /// UDP segments that one write may carry (`UDP_MAX_SEGMENTS`).
 pub const MAX_UDP_SEGMENTS: u16 = 128;
+
+/// The same before Linux 6.9.
+const OLD_UDP_SEGMENTS: u16 = 64;
 
 /// Pieces of one write: a header and as many segments.
 pub const MAX_WRITE_PIECES: usize = 1 + MAX_UDP_SEGMENTS as usize;
@@ -135,6 +140,10 @@ impl Limits {
 pub struct Coalescer {
     layout: Layout,
     limits: Limits,
+    /// UDP segments of a super-packet that is handed on as it came.
+    whole_udp_segments: u16,
+    /// What the kernel refuses for the time being, by protocol.
+    refusals: [Refusal; 2],
     writes: Box<[Write]>,
     /// For each write the `virtio_net_hdr` that its packet has no room for.
     arena: Box<[u8]>,
@@ -156,6 +165,8 @@ impl Coalescer {
         Ok(Coalescer {
             layout,
             limits,
+            whole_udp_segments: MAX_UDP_SEGMENTS,
+            refusals: [Refusal::default(); 2],
             writes: (0..writes).map(|_| Write::new(layout.len())).collect(),
             arena: vec![0; writes * layout.len()].into_boxed_slice(),
             used: 0,
@@ -171,17 +182,34 @@ impl Coalescer {
         self.limits.pod_mtu = mtu.min(self.limits.mtu);
     }
 
-    /// Merge no more packets of the protocol of write `index`, for kernels that refuse
-    /// super-packets; whether any were merged until now.
-    pub fn merge_no_more(&mut self, index: usize) -> bool {
-        let Some(write) = self.writes().get(index) else {
+    /// Learn that the kernel refused write `index` for what it is; whether it was taken until
+    /// now.
+    ///
+    /// More UDP segments than kernels before 6.9 take are never tried again. Any other
+    /// super-packet is one of those that some kernels refuse: the protocol's packets are not
+    /// merged for a while, longer each time.
+    pub fn note_refusal(&mut self, index: usize) -> bool {
+        let Some(write) = self.writes().get(index).filter(|write| write.is_super()) else {
             return false;
         };
-        let segments = match write.protocol() {
-            Protocol::Tcp => &mut self.limits.tcp_segments,
-            Protocol::Udp => &mut self.limits.udp_segments,
-        };
-        std::mem::replace(segments, 1) > 1
+        let protocol = write.protocol();
+        if protocol == Protocol::Udp && write.kernel_segments() > usize::from(OLD_UDP_SEGMENTS) {
+            let limits = [&mut self.limits.udp_segments, &mut self.whole_udp_segments];
+            let above = |limit: &mut u16| *limit > OLD_UDP_SEGMENTS;
+            let lowered = limits
+                .into_iter()
+                .filter_map(|limit| above(limit).then(|| *limit = OLD_UDP_SEGMENTS));
+            return lowered.count() > 0;
+        }
+        self.refusals[protocol as usize].note()
+    }
+
+    /// Packets of a protocol that one write may carry. Asked once for each packet.
+    fn segments(&mut self, protocol: Protocol) -> u16 {
+        if self.refusals[protocol as usize].holds() {
+            return 1;
+        }
+        self.limits.segments(protocol)
     }
 
     /// Forget all writes.
@@ -273,7 +301,7 @@ impl Coalescer {
         bytes: &[u8],
         trust: Trust,
     ) -> Result<(), PushError> {
-        let max_segments = self.limits.segments(segment.protocol);
+        let max_segments = self.segments(segment.protocol);
         let pseudo = segment.pseudo(ip);
         let partial = segment.is_partial(pseudo);
         let may_merge = segment.mergeable
@@ -311,8 +339,10 @@ impl Coalescer {
     ) -> Result<(), PushError> {
         let pseudo = segment.pseudo(ip);
         let partial = segment.is_partial(pseudo);
+        let taken = self.segments(segment.protocol) > 1;
         let gso_size = self
             .super_gso_size(segment, super_gso)
+            .filter(|_| taken)
             .filter(|_| trust == Trust::Vouched || partial || segment.is_intact(pseudo, bytes));
         if gso_size.is_none() && super_gso.is_some() && segment.protocol == Protocol::Udp {
             // Written whole it would be one datagram where the sender sent several.
@@ -332,7 +362,6 @@ impl Coalescer {
     /// Payload bytes of each segment of a super-packet; `None` when it is none that the
     /// kernel would take: then it goes on as one long packet.
     fn super_gso_size(&self, segment: &Segment<'_>, super_gso: Option<u16>) -> Option<u16> {
-        let max_segments = usize::from(self.limits.segments(segment.protocol));
         let size = match segment.protocol {
             Protocol::Tcp => {
                 // The sender's segment size is lost; whatever fits the way to the pod will do.
@@ -342,11 +371,11 @@ impl Coalescer {
             Protocol::Udp => {
                 let size = usize::from(super_gso?);
                 // Nothing is merged here, so the limit on merging does not count.
-                let most = size * usize::from(MAX_UDP_SEGMENTS);
+                let most = size * usize::from(self.whole_udp_segments);
                 (segment.checksum != 0 && segment.payload <= most).then_some(size)?
             }
         };
-        let ok = segment.exact && max_segments > 1 && size != 0 && segment.payload > size;
+        let ok = segment.exact && size != 0 && segment.payload > size;
         u16::try_from(size).ok().filter(|_| ok)
     }
 

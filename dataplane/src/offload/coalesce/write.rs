@@ -109,6 +109,12 @@ impl Write {
         usize::from(self.segments)
     }
 
+    /// Packets that the kernel will make of it.
+    pub(super) fn kernel_segments(&self) -> usize {
+        let payload = self.ip_len.saturating_sub(usize::from(self.header_len));
+        payload.div_ceil(usize::from(self.gso_size).max(1))
+    }
+
     pub(super) fn protocol(&self) -> Protocol {
         self.protocol
     }

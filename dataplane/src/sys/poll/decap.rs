@@ -8,7 +8,7 @@ use crate::sys::cmsg::{self, RECEIVE_SPACE};
 use crate::sys::engine::{
     DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET, failed,
 };
-use crate::sys::incoming::{self, NAME_SPACE, merge_no_more, note_written};
+use crate::sys::incoming::{self, NAME_SPACE, note_refusal, note_written};
 use crate::sys::outgoing::{self, EMPTY_IOVEC};
 use crate::sys::tun::TunQueue;
 use socket2::Socket;
@@ -219,7 +219,7 @@ impl DecapIo for DecapPoll {
                 refused = Some(index);
             }
         }
-        merge_no_more(&mut self.coalescer, refused, &self.stats);
+        note_refusal(&mut self.coalescer, refused, &self.stats);
         self.coalescer.clear();
         Ok(())
     }

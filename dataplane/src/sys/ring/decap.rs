@@ -10,7 +10,7 @@ use crate::sys::engine::{
     DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET,
 };
 use crate::sys::event::StopEvent;
-use crate::sys::incoming::{NAME_SPACE, merge_no_more, note_written, source};
+use crate::sys::incoming::{NAME_SPACE, note_refusal, note_written, source};
 use crate::sys::outgoing::{self, EMPTY_IOVEC};
 use crate::sys::tun::TunQueue;
 use io_uring::types::RecvMsgOut;
@@ -111,7 +111,7 @@ impl DecapRing {
                 }
             })?;
         }
-        merge_no_more(&mut self.coalescer, refused, &self.stats);
+        note_refusal(&mut self.coalescer, refused, &self.stats);
         self.coalescer.clear();
         Ok(())
     }

@@ -1,0 +1,59 @@
+//! How long a refused kind of super-packet is not tried again.
+
+/// Packets that pass before the first retry. There is no clock here, and no need of one: without
+/// packets there is nothing to try.
+const PAUSE_MIN: u32 = 1 << 16;
+
+/// The same at most, for kernels that take none at all: each retry loses a batch of packets.
+const PAUSE_MAX: u32 = 1 << 26;
+
+/// Whether the kernel refuses a kind of super-packet for the time being.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refusal {
+    /// Packets until the next try.
+    left: u32,
+    /// The last pause.
+    pause: u32,
+}
+
+impl Refusal {
+    /// The kernel refused one; whether that is news.
+    pub(super) fn note(&mut self) -> bool {
+        if self.left > 0 {
+            return false;
+        }
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.left = self.pause;
+        true
+    }
+
+    /// Whether it still does. Asked once for each packet.
+    #[inline]
+    pub(super) fn holds(&mut self) -> bool {
+        let holds = self.left > 0;
+        self.left -= u32::from(holds);
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_holds_twice_as_long_up_to_a_limit() {
+        let mut refusal = Refusal::default();
+        assert!(!refusal.holds());
+        let mut pauses = [0; 12];
+        for pause in &mut pauses {
+            assert!(refusal.note());
+            assert!(!refusal.note(), "of the same batch");
+            while refusal.holds() {
+                *pause += 1;
+            }
+        }
+        assert_eq!(pauses[0], PAUSE_MIN);
+        assert!(pauses[..11].is_sorted_by(|a, b| a * 2 == *b));
+        assert_eq!(pauses[10..], [PAUSE_MAX; 2]);
+    }
+}
