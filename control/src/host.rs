@@ -9,6 +9,7 @@ pub mod bridge;
 pub mod firewall;
 pub mod forwarding;
 pub mod iface;
+pub mod kernel;
 pub mod link;
 pub mod mac_store;
 pub mod netlink;

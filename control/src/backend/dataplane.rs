@@ -4,8 +4,9 @@
 use super::tunnel::Plan;
 use super::{BackendError, Host};
 use crate::flags::AgentOptions;
+use crate::host::kernel;
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -91,7 +92,9 @@ pub(super) fn config(host: &Host, plan: &Plan) -> worker::Config {
         pod_mtu: plan.pod_mtu as usize,
         tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
         outer_df: options.outer_df,
-        udp_gso: options.udp_gso,
+        udp_gso: options
+            .udp_gso
+            .unwrap_or_else(|| kernel::corrupts_udp_gso().is_none()),
         udp_gro: options.udp_gro,
         tunnel_gso: match plan.wire {
             Wire::Vxlan => options.tunnel_gso,
@@ -135,6 +138,13 @@ impl Dataplane {
         if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
             config.underlay = underlay.index;
         }
+        if options.udp_gso.is_none()
+            && let Some(release) = kernel::corrupts_udp_gso()
+        {
+            warn!(
+                "Linux {release} is of a version that corrupts UDP trains (7.0 to 7.1.4): sending single datagrams; -udp-gso=on sends trains all the same"
+            );
+        }
         let offloads = tun.offloads();
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
         if let Some(refusal) = dataplane.refusal() {
@@ -151,7 +161,7 @@ impl Dataplane {
         let capabilities = Capabilities {
             engine: dataplane.engine(),
             offloads,
-            udp_gso: options.udp_gso,
+            udp_gso: config.udp_gso,
             udp_gro: options.udp_gro,
         };
         Ok(Dataplane {
@@ -160,12 +170,9 @@ impl Dataplane {
         })
     }
 
-    /// How often the kernel refused an offload at run time, for good each time.
-    pub(super) fn downgrades(&self) -> u64 {
-        self.workers
-            .stats()
-            .map(|stats| stats.get(Count::Downgrades))
-            .sum()
+    /// A counter, summed over all workers.
+    pub(super) fn count(&self, count: Count) -> u64 {
+        self.workers.stats().map(|stats| stats.get(count)).sum()
     }
 
     /// What is known of the way for super-packets that leave whole.

@@ -1,6 +1,6 @@
 //! From flags to settings, and the rules for each value.
 
-use super::syntax::{parse_bool, parse_int};
+use super::syntax::{parse_bool, parse_int, parse_switch};
 use super::table::{Flag, Status, TABLE};
 use super::{
     Admit, AgentOptions, Engine, EtcdOptions, FirewallOptions, FlagError, HealthzOptions,
@@ -45,7 +45,7 @@ pub(super) fn defaults() -> AgentOptions {
         outer_df: false,
         tso: true,
         uso: true,
-        udp_gso: true,
+        udp_gso: None,
         udp_gro: true,
         spin: Duration::ZERO,
         tunnel_gso: TunnelGso::default(),
@@ -126,7 +126,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "outer-df" => options.outer_df = on,
         "tso" => options.tso = on,
         "uso" => options.uso = on,
-        "udp-gso" => options.udp_gso = on,
+        "udp-gso" => options.udp_gso = parse_switch(value).flatten(),
         "udp-gro" => options.udp_gro = on,
         "spin-us" => options.spin = Duration::from_micros(within(value, 0, SPIN_US_MAX)?),
         "tunnel-gso" => {

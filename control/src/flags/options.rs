@@ -44,8 +44,8 @@ pub struct AgentOptions {
     pub tso: bool,
     /// Let the TUN device hand over UDP super-packets.
     pub uso: bool,
-    /// Send trains with UDP segmentation offload.
-    pub udp_gso: bool,
+    /// Send trains with UDP segmentation offload; `None`: where the kernel does not corrupt them.
+    pub udp_gso: Option<bool>,
     /// Receive trains with UDP receive offload.
     pub udp_gro: bool,
     /// How long idle workers look for packets before they sleep.

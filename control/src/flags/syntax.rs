@@ -32,7 +32,7 @@ pub(super) fn read(args: impl IntoIterator<Item = String>) -> Result<Option<Give
         let flag = known(name)?;
         let value = match (value, flag.kind) {
             (Some(value), _) => value,
-            (None, Kind::Bool) => "true".to_owned(),
+            (None, Kind::Bool | Kind::Switch) => "true".to_owned(),
             (None, _) => args
                 .next()
                 .ok_or_else(|| FlagError(format!("flag needs an argument: -{name}")))?,
@@ -108,6 +108,7 @@ fn check(flag: &Flag, value: &str) -> Result<(), &'static str> {
     let (fits, wanted) = match flag.kind {
         Kind::Bool => (parse_bool(value).is_some(), "true or false"),
         Kind::Int => (parse_int(value).is_some(), "an integer"),
+        Kind::Switch => (parse_switch(value).is_some(), "auto, on or off"),
         Kind::Text | Kind::Repeated => (true, ""),
     };
     if fits { Ok(()) } else { Err(wanted) }
@@ -119,6 +120,16 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
+    }
+}
+
+/// What a switch is set to: `Some(None)` if that is left to weft.
+pub(super) fn parse_switch(text: &str) -> Option<Option<bool>> {
+    match text {
+        "auto" => Some(None),
+        "on" => Some(Some(true)),
+        "off" => Some(Some(false)),
+        _ => parse_bool(text).map(Some),
     }
 }
 

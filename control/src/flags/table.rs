@@ -1,6 +1,6 @@
 //! Every flag: its name, type, default and what is to be said of it.
 
-use super::syntax::{parse_bool, parse_int};
+use super::syntax::{parse_bool, parse_int, parse_switch};
 use crate::text;
 use std::fmt::Write;
 
@@ -20,6 +20,8 @@ pub(super) struct Flag {
 pub(super) enum Kind {
     Bool,
     Int,
+    /// A `Bool` that can also be left to weft: `auto`, and `on` and `off` for both others.
+    Switch,
     Text,
     /// Text; each further value is added.
     Repeated,
@@ -43,6 +45,7 @@ impl Flag {
         match self.kind {
             Bool => parse_bool(value) == parse_bool(self.default),
             Int => parse_int(value) == parse_int(self.default),
+            Switch => parse_switch(value) == parse_switch(self.default),
             Text | Repeated => value == self.default,
         }
     }
@@ -84,7 +87,7 @@ const fn klog(name: &'static str) -> Flag {
     }
 }
 
-use Kind::{Bool, Int, Repeated, Text};
+use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
 pub(super) static TABLE: [Flag; 45] = [
@@ -276,9 +279,9 @@ pub(super) static TABLE: [Flag; 45] = [
     ),
     works(
         "udp-gso",
-        Bool,
-        "true",
-        "send trains with UDP segmentation offload",
+        Switch,
+        "auto",
+        "send trains with UDP segmentation offload: on, off, or auto (off on Linux 7.0 to 7.1.4, which corrupts them)",
     ),
     works(
         "udp-gro",
@@ -333,7 +336,7 @@ pub(super) fn help() -> String {
         let value = match flag.kind {
             Bool => "",
             Int => " int",
-            Text | Repeated => " string",
+            Switch | Text | Repeated => " string",
         };
         let default = match (flag.kind, flag.default) {
             (Bool, "false") | (_, "") => String::new(),

@@ -76,7 +76,7 @@ fn defaults_are_flannelds() {
             outer_df: false,
             tso: true,
             uso: true,
-            udp_gso: true,
+            udp_gso: None,
             udp_gro: true,
             spin: Duration::ZERO,
             tunnel_gso: TunnelGso::Auto,
@@ -144,7 +144,8 @@ fn all_settings_are_read() {
         (Engine::Ring, Admit::Loose)
     );
     assert!(options.outer_df);
-    assert!(!options.uso && !options.udp_gso && !options.udp_gro && options.tso);
+    assert!(!options.uso && !options.udp_gro && options.tso);
+    assert_eq!(options.udp_gso, Some(false));
     assert_eq!(options.log_level(), Level::DEBUG);
 }
 
@@ -227,6 +228,7 @@ fn values_that_break_a_rule_are_named() {
         ("-engine=dpdk", "must be auto, ring or poll"),
         ("-spin-us=1001", "must be between 0 and 1000"),
         ("-tunnel-gso=maybe", "must be auto, on or off"),
+        ("-udp-gso=maybe", "must be auto, on or off"),
         ("-admit=", "must be strict or loose"),
         ("-public-ip=fd00::1", "must be an IPv4 address"),
         ("-subnet-file=", "must not be empty"),
@@ -293,4 +295,19 @@ fn spinning_and_the_ring_engine_exclude_each_other() {
     assert!(error(&["-engine=ring", "-spin-us=50"]).contains("-engine must be auto or poll"));
     assert_eq!(options(&["-spin-us=50"]).spin, Duration::from_micros(50));
     assert_eq!(options(&["-engine=ring"]).engine, Engine::Ring);
+}
+
+#[test]
+fn a_switch_takes_what_a_boolean_takes_and_auto() {
+    for (args, wanted) in [
+        (&["-udp-gso"][..], Some(true)),
+        (&["-udp-gso=true"], Some(true)),
+        (&["-udp-gso=on"], Some(true)),
+        (&["-udp-gso=0"], Some(false)),
+        (&["-udp-gso=off"], Some(false)),
+        (&["-udp-gso=auto"], None),
+        (&[], None),
+    ] {
+        assert_eq!(options(args).udp_gso, wanted, "{args:?}");
+    }
 }

@@ -51,7 +51,7 @@ fn environment_counts_where_no_flag_is_given() {
         ["eth0,eth1"],
         "no splitting at commas"
     );
-    assert!(!options.udp_gso);
+    assert_eq!(options.udp_gso, Some(false));
     assert_eq!(
         options.subnet_file,
         PathBuf::from("/run/flannel/subnet.env")
@@ -62,7 +62,7 @@ fn environment_counts_where_no_flag_is_given() {
 
 #[test]
 fn every_variable_gives_the_same_options_as_its_flag() {
-    use table::Kind::{Bool, Int, Repeated, Text};
+    use table::Kind::{Bool, Int, Repeated, Switch, Text};
     for flag in &table::TABLE {
         if matches!(flag.name, "version" | "help") {
             continue;
@@ -78,6 +78,7 @@ fn every_variable_gives_the_same_options_as_its_flag() {
             (_, Bool) if flag.is_default("true") => "false",
             (_, Bool) => "true",
             (_, Int) => "7",
+            (_, Switch) => "off",
             (_, Text | Repeated) => "/some/thing",
         };
         let variable = flag.name.to_ascii_uppercase().replace('-', "_");
