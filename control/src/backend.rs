@@ -27,6 +27,7 @@ mod peers;
 mod takeover;
 mod trouble;
 mod tunnel;
+mod tunnel_gso;
 mod udp;
 mod underlay;
 mod vxlan;

@@ -84,6 +84,11 @@ counted! {
         Sends => "sends",
         /// Those of them that are super-packets, through the TAP.
         SuperSends => "super_sends",
+        /// Super-packets that left whole to a peer after the last probe that did, when one did
+        /// not: as many may be lost, and no more.
+        SuperSendsLost => "super_sends_lost",
+        /// Probes through the TAP that were not seen to leave.
+        ProbesLost => "probes_lost",
         /// Frames sent.
         FramesSent => "frames_sent",
         /// Datagrams or trains received.
@@ -106,16 +111,16 @@ counted! {
         NoBuffers => "no_buffers",
         /// Completions that overflowed the completion queue.
         CqOverflows => "cq_overflows",
-        /// Offloads that the kernel refused at run time and that were turned off.
+        /// Times that the kernel refused a train, and shorter ones or none are sent from then on.
         Downgrades => "downgrades",
+        /// Times that the kernel refused a super-packet on the TUN, and none of its kind are
+        /// written for a while, or with more segments than it has.
+        MergesRefused => "merges_refused",
         /// Times that a path's MTU was learned, from a refused send or by the prober.
         PathMtusLearned => "path_mtus_learned",
         /// Times that a smaller MTU of this node's own pods was learned.
         PodMtusLearned => "pod_mtus_learned",
         /// Fragments made of packets longer than the path to their peer.
-        /// Times that the kernel refused a super-packet on the TUN, and none of its kind are
-        /// written for a while, or with more segments than it has.
-        MergesRefused => "merges_refused",
         FragmentsMade => "fragments_made",
         /// ICMP errors that told a sender the MTU of a path, or that there is none.
         IcmpSent => "icmp_sent",

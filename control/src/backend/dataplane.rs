@@ -15,7 +15,7 @@ use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel::{TunnelGso, TunnelState};
+use weft_dataplane::worker::tunnel::{PeerState, TunnelGso, TunnelState};
 use weft_dataplane::worker::{self, Engine, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
@@ -180,6 +180,16 @@ impl Dataplane {
         self.workers.tunnel_gso()
     }
 
+    /// The peers that super-packets were for of late, and what is known of the way to each.
+    pub(super) fn tunnel_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
+        self.workers.tunnel_peers()
+    }
+
+    /// Name of the TAP for super-packets that leave whole, if there is one.
+    pub(super) fn tap(&self) -> Option<&str> {
+        self.workers.tap()
+    }
+
     /// Why a worker ended that nobody stopped.
     pub(super) fn failed(&self) -> Option<String> {
         self.workers.failure()
@@ -209,6 +219,10 @@ impl Dataplane {
     /// What of this kernel is in use for `device`, on one line.
     pub(super) fn capabilities(&self, device: &str) -> String {
         let on = |on: bool| if on { "on" } else { "off" };
+        let peers = |wanted| {
+            let peers = self.tunnel_peers();
+            peers.filter(|&(_, state)| state == wanted).count()
+        };
         let Capabilities {
             engine,
             offloads,
@@ -216,14 +230,16 @@ impl Dataplane {
             udp_gro,
         } = self.capabilities;
         format!(
-            "capabilities: device={device} engine={} tso={} uso={} udp_gso={} udp_gro={} tunnel_gso={} downgrades={}",
+            "capabilities: device={device} engine={} tso={} uso={} udp_gso={} udp_gro={} tunnel_gso={} tunnel_gso_open={} tunnel_gso_blocked={} downgrades={}",
             engine.name(),
             on(offloads.tso),
             on(offloads.uso),
             on(udp_gso),
             on(udp_gro),
             self.tunnel_gso().name(),
-            self.downgrades(),
+            peers(PeerState::Open),
+            peers(PeerState::Blocked),
+            self.count(Count::Downgrades),
         )
     }
 

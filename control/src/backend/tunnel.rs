@@ -5,20 +5,23 @@ use super::losses::LossTeller;
 use super::peers::Peer;
 use super::takeover::{self, Takeover};
 use super::trouble::Trouble;
+use super::tunnel_gso::TunnelGsoLog;
 use super::{BackendError, Host, leftovers};
 use crate::host::link::{self, Existing};
 use crate::host::mac_store;
 use crate::host::netlink::Link;
 use crate::host::route::{self, default_metric};
+use crate::host::sysctl;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use tracing::{info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
+use weft_dataplane::stats::Count;
 use weft_dataplane::sys::tun::{self, Tun};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::{self, tunnel::TunnelState};
+use weft_dataplane::worker;
 
 /// What a tunnel is to be.
 #[derive(Clone, Debug)]
@@ -160,8 +163,9 @@ pub(super) struct Tunnel {
     dataplane: Option<Dataplane>,
     trouble: Trouble,
     downgrades: u64,
-    tunnel_gso: TunnelState,
     losses: LossTeller,
+    merges_refused: u64,
+    tunnel_gso: TunnelGsoLog,
     /// From a kernel device, until all tunnels have started.
     takeover: Option<Takeover>,
 }
@@ -185,7 +189,7 @@ impl Tunnel {
         let dataplane = Dataplane::start(tun, host, &plan, &publisher).await?;
         info!("{}", dataplane.capabilities(&plan.device));
         Ok(Tunnel {
-            tunnel_gso: dataplane.tunnel_gso(),
+            tunnel_gso: TunnelGsoLog::new(dataplane.tunnel_gso()),
             plan,
             overlay,
             place,
@@ -195,6 +199,7 @@ impl Tunnel {
             trouble: Trouble::default(),
             downgrades: 0,
             losses: LossTeller::default(),
+            merges_refused: 0,
             takeover: None,
         })
     }
@@ -261,6 +266,7 @@ impl Tunnel {
                     warn!("{} was set down: bringing it up again", link.name);
                     configure(host, &self.plan, &self.place).await?;
                 }
+                self.look_after_tap(host).await?;
                 self.note_changes();
                 Ok(())
             }
@@ -269,6 +275,25 @@ impl Tunnel {
             }
             _ => {
                 warn!("{} was removed: making it anew", self.device());
+                self.make_anew(host).await
+            }
+        }
+    }
+
+    /// Look whether the TAP for whole super-packets is there and up. One that was removed is
+    /// made anew with the workers, which hold it.
+    async fn look_after_tap(&mut self, host: &Host) -> Result<(), BackendError> {
+        let Some(name) = self.dataplane.as_ref().and_then(Dataplane::tap) else {
+            return Ok(());
+        };
+        match host.netlink.link(name).await? {
+            Some(tap) if tap.up => Ok(()),
+            Some(tap) => {
+                warn!("{name} was set down: bringing it up again");
+                Ok(host.netlink.set_link_up(&tap).await?)
+            }
+            None => {
+                warn!("{name} was removed: making it anew");
                 self.make_anew(host).await
             }
         }
@@ -312,7 +337,7 @@ impl Tunnel {
         let Some(dataplane) = &self.dataplane else {
             return;
         };
-        let downgrades = dataplane.downgrades();
+        let downgrades = dataplane.count(Count::Downgrades);
         if downgrades > self.downgrades {
             warn!(
                 "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good"
@@ -323,11 +348,18 @@ impl Tunnel {
                 "frames to these nodes (number lost so far) could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
             );
         }
-        let state = dataplane.tunnel_gso();
-        if state != self.tunnel_gso {
-            log_tunnel_gso(state);
+        let merges_refused = dataplane.count(Count::MergesRefused);
+        if merges_refused > self.merges_refused {
+            warn!(
+                "the kernel refuses a super-packet on {}: writing single packets, or shorter ones, for a while",
+                self.plan.device
+            );
         }
-        (self.downgrades, self.tunnel_gso) = (downgrades, state);
+        (self.downgrades, self.merges_refused) = (downgrades, merges_refused);
+        let peers = dataplane.tunnel_peers();
+        let rp_filter = || sysctl::rp_filter_of_all();
+        self.tunnel_gso
+            .note(dataplane.tunnel_gso(), peers, rp_filter);
     }
 
     /// Log what of the kernel is in use, and the counters.
@@ -371,25 +403,4 @@ async fn claim(host: &Host, name: &str) -> Result<Link, BackendError> {
         leftovers::claim(&host.netlink, &device, &mark).await;
     }
     Ok(device)
-}
-
-fn log_tunnel_gso(state: TunnelState) {
-    match state {
-        TunnelState::Off | TunnelState::Untried => {}
-        TunnelState::InUse => info!("TCP super-packets leave whole"),
-        TunnelState::Segmented => {
-            info!(
-                "the underlay device does not take super-packets: they are cut before they leave"
-            );
-        }
-        TunnelState::Lost => warn!("a super-packet did not get out whole: they are cut before"),
-        TunnelState::GivenUp => warn!(
-            "super-packets do not get out whole (a FORWARD chain of the firewall, or net.ipv4.conf.all.rp_filter=1?): they are cut before they leave"
-        ),
-        TunnelState::Refused => {
-            warn!(
-                "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW), or the underlay device was away: they are cut before they leave"
-            )
-        }
-    }
 }

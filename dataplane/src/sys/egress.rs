@@ -4,6 +4,7 @@
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::ffi::CString;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 
 /// Where the classic BPF of sockets finds a packet's direction (`SKF_AD_OFF`,
@@ -13,6 +14,7 @@ const OUTGOING: u32 = 4;
 
 /// Offsets in an IPv4 packet without options.
 const PROTOCOL: u32 = 9;
+const DESTINATION: usize = 16;
 const UDP_SOURCE: u32 = 20;
 
 /// A device, known by its name: one that is made anew, as a bond or a VLAN may be, has another
@@ -32,8 +34,13 @@ impl Device {
         Ok(Device(name))
     }
 
+    /// The device of this name, which must not have a NUL in it.
+    pub fn named(name: &str) -> io::Result<Device> {
+        Ok(Device(CString::new(name)?))
+    }
+
     /// The index that it has now.
-    fn index(&self) -> io::Result<u32> {
+    pub(super) fn index(&self) -> io::Result<u32> {
         // SAFETY: the pointer is to a string with its end, which is only read.
         match unsafe { libc::if_nametoindex(self.0.as_ptr()) } {
             0 => Err(io::Error::last_os_error()),
@@ -49,6 +56,15 @@ impl Device {
 /// the device pays for it.
 pub struct EgressWatch(Socket);
 
+/// An IP packet that left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its destination.
+    pub to: Ipv4Addr,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
 impl EgressWatch {
     /// Watch `device` for datagrams from `port`. Without the device the error is `ENODEV`.
     pub fn new(device: &Device, port: u16) -> io::Result<EgressWatch> {
@@ -61,12 +77,29 @@ impl EgressWatch {
         Ok(EgressWatch(socket))
     }
 
-    /// Length in bytes of the next IP packet seen; `None` when there is none.
-    pub fn next(&self) -> Option<usize> {
-        // SAFETY: no bytes are asked for; with MSG_TRUNC the result is the true length.
-        let len =
-            unsafe { libc::recv(self.0.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_TRUNC) };
-        usize::try_from(len).ok()
+    /// The next IP packet seen; `None` when there is none. An error tells that the device has
+    /// gone or is down.
+    pub fn next(&self) -> io::Result<Option<Seen>> {
+        let mut header = [0_u8; DESTINATION + 4];
+        // SAFETY: `header` has as many bytes; with MSG_TRUNC the result is the true length.
+        let len = unsafe {
+            libc::recv(
+                self.0.as_raw_fd(),
+                header.as_mut_ptr().cast(),
+                header.len(),
+                libc::MSG_TRUNC,
+            )
+        };
+        let Ok(len) = usize::try_from(len) else {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
+        };
+        let [.., a, b, c, d] = header;
+        let to = Ipv4Addr::new(a, b, c, d);
+        Ok(Some(Seen { to, len }))
     }
 }
 

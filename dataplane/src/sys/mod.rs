@@ -18,6 +18,7 @@ pub mod mmsg;
 mod outgoing;
 pub mod path;
 pub mod poll;
+pub mod redirect;
 pub mod refusals;
 mod resend;
 pub mod ring;

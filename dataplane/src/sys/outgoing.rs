@@ -110,13 +110,13 @@ pub(super) fn whole(send: &Send, buffers: &Buffers) -> Option<(*const u8, u32)> 
     Some((start.cast_const(), piece.len))
 }
 
-/// A super-packet did not leave through the TAP: count it, and if the kernel would refuse all,
-/// let none follow.
+/// A super-packet did not leave through the TAP: count it, and if the kernel would refuse
+/// others too, let none follow.
 pub(super) fn note_refused_whole(send: &Send, errno: i32, tap: Option<&Tap>, stats: &WorkerStats) {
     debug_assert_eq!(send.way, Way::Tunnel);
     stats.count_drops(Reason::SendFailed, u64::from(send.frames));
-    if tap.is_some_and(|tap| tap.note_refusal(errno)) {
-        stats.add(Count::Downgrades, 1);
+    if let Some(tap) = tap {
+        tap.note_refusal(errno);
     }
 }
 

@@ -46,9 +46,11 @@ fn fail(step: &'static str) -> impl FnOnce(io::Error) -> TapError {
 
 /// The device. It goes when this is dropped.
 pub struct Tap {
+    name: String,
     file: File,
     mac: [u8; 6],
     refused: AtomicBool,
+    down: AtomicBool,
 }
 
 impl Tap {
@@ -101,10 +103,17 @@ impl Tap {
         }
         let mac = bring_up(name)?;
         Ok(Tap {
+            name: name.to_owned(),
             file,
             mac,
             refused: AtomicBool::new(false),
+            down: AtomicBool::new(false),
         })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its MAC address, to which outer frames are addressed.
@@ -117,16 +126,31 @@ impl Tap {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Note that the kernel refused a packet with `errno`; whether this is news that says
-    /// something of all packets.
-    pub(super) fn note_refusal(&self, errno: i32) -> bool {
-        let lasting = matches!(errno, libc::EIO | libc::EINVAL | libc::EBADFD);
-        lasting && !self.refused.swap(true, Ordering::Relaxed)
+    /// Whether somebody has set the device down, as far as is known.
+    pub fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
-    /// Hand the kernel one packet behind its `virtio_net_hdr`.
+    /// Note that the kernel refused a packet with `errno`: with `EIO` because the device is
+    /// down, with `EINVAL` for what the packet is, with `EBADFD` because the device was
+    /// removed.
+    pub(super) fn note_refusal(&self, errno: i32) {
+        match errno {
+            libc::EIO => self.down.store(true, Ordering::Relaxed),
+            libc::EINVAL | libc::EBADFD => self.refused.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Hand the kernel one packet behind its `virtio_net_hdr`, and note what that tells of the
+    /// device.
     pub fn write(&self, packet: &[u8]) -> io::Result<()> {
-        (&self.file).write(packet).map(drop)
+        let written = (&self.file).write(packet).map(drop);
+        match &written {
+            Ok(()) => self.down.store(false, Ordering::Relaxed),
+            Err(error) => self.note_refusal(error.raw_os_error().unwrap_or(0)),
+        }
+        written
     }
 }
 
@@ -136,6 +160,19 @@ impl AsFd for Tap {
     }
 }
 
+/// An IPv4 address as ioctls take it.
+fn sockaddr(address: [u8; 4]) -> libc::sockaddr {
+    let mut sockaddr = libc::sockaddr {
+        sa_family: libc::AF_INET as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
+    // The port comes first.
+    for (to, from) in sockaddr.sa_data[2..].iter_mut().zip(address) {
+        *to = from as libc::c_char;
+    }
+    sockaddr
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     match result {
         0.. => Ok(()),
@@ -143,12 +180,25 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Set the link up; its MAC address.
+/// The address of every such device, /32 and of host scope, so that nobody takes it for a
+/// source or for an address of the node: a loose `rp_filter` drops all that comes from a
+/// device without one.
+const ADDRESS: [u8; 4] = [127, 84, 65, 80];
+
+/// Give the link its address and set it up; its MAC address.
 fn bring_up(name: &str) -> Result<[u8; 6], TapError> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
         .map_err(fail("socket"))?;
     let fd = socket.as_raw_fd();
     let mut request = ifreq(name);
+    for (step, code, address) in [
+        ("SIOCSIFADDR", libc::SIOCSIFADDR, ADDRESS),
+        ("SIOCSIFNETMASK", libc::SIOCSIFNETMASK, [255; 4]),
+    ] {
+        request.ifr_ifru.ifru_addr = sockaddr(address);
+        // SAFETY: both read the name and the address of this ifreq.
+        check(unsafe { libc::ioctl(fd, code, &mut request) }).map_err(fail(step))?;
+    }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of this ifreq.
     check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &mut request) }).map_err(fail("link up"))?;

@@ -31,12 +31,12 @@ use crate::sys::udp::{self, SocketError};
 use oversize::Oversize;
 use socket2::Socket;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use threads::Threads;
-use tunnel::{TunnelGso, TunnelState, TunnelWay};
+use tunnel::{PeerState, TunnelGso, TunnelState, TunnelWay};
 
 /// One for each direction.
 const THREADS_PER_QUEUE: usize = 2;
@@ -233,6 +233,16 @@ impl Dataplane {
             (None, Some(_)) => TunnelState::Refused,
             (None, None) => TunnelState::Off,
         }
+    }
+
+    /// The peers that super-packets were for of late, and what is known of the way to each.
+    pub fn tunnel_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
+        self.tunnel.iter().flat_map(|way| way.peers())
+    }
+
+    /// Name of the TAP for super-packets that leave whole, if there is one.
+    pub fn tap(&self) -> Option<&str> {
+        self.tunnel.as_deref().map(TunnelWay::device)
     }
 
     /// Why there is no such way although one was wanted.

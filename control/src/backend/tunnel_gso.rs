@@ -1,0 +1,138 @@
+//! What is logged of super-packets that leave whole.
+
+use std::net::Ipv4Addr;
+use tracing::{info, warn};
+use weft_dataplane::worker::tunnel::{PeerState, TunnelState};
+
+/// What has been said of them.
+pub(super) struct TunnelGsoLog {
+    state: TunnelState,
+    /// Peers that they do not reach, in order.
+    blocked: Vec<Ipv4Addr>,
+}
+
+impl TunnelGsoLog {
+    /// Nothing but what `state` was at the start.
+    pub(super) fn new(state: TunnelState) -> TunnelGsoLog {
+        TunnelGsoLog {
+            state,
+            blocked: Vec::new(),
+        }
+    }
+
+    /// Say what is news: of the way as a whole, and of the peers that it leads to. `rp_filter`
+    /// is that of all devices, asked for if there is something to warn of.
+    pub(super) fn note(
+        &mut self,
+        state: TunnelState,
+        peers: impl Iterator<Item = (Ipv4Addr, PeerState)>,
+        rp_filter: impl FnOnce() -> Option<u8>,
+    ) {
+        // To be idle, and to be kept from a peer, is no news of the way as a whole.
+        let tells = !matches!(state, TunnelState::Untried | TunnelState::Blocked);
+        if tells && state != self.state {
+            say(state);
+            self.state = state;
+        }
+        let (mut new, mut open) = (Vec::new(), Vec::new());
+        for (peer, state) in peers {
+            match (state, self.blocked.binary_search(&peer)) {
+                (PeerState::Blocked, Err(_)) => new.push(peer),
+                (PeerState::Open, Ok(_)) => open.push(peer),
+                _ => {}
+            }
+        }
+        if let Some(peers) = names(&mut open) {
+            info!("super-packets to {peers} leave whole again");
+        }
+        if let Some(peers) = names(&mut new) {
+            let cause = cause(rp_filter());
+            warn!("super-packets to {peers} do not get out whole ({cause}): they are cut before");
+        }
+        self.blocked
+            .retain(|peer| open.binary_search(peer).is_err());
+        self.blocked.append(&mut new);
+        self.blocked.sort_unstable();
+    }
+}
+
+fn say(state: TunnelState) {
+    match state {
+        TunnelState::Off | TunnelState::Untried | TunnelState::Blocked => {}
+        TunnelState::InUse => info!("TCP super-packets leave whole"),
+        TunnelState::Segmented => {
+            info!(
+                "the underlay device does not take super-packets: they are cut before they leave"
+            );
+        }
+        TunnelState::Refused => {
+            warn!(
+                "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW), or the underlay device was away: they are cut before they leave"
+            )
+        }
+    }
+}
+
+/// The first of `peers`, which are put in order, and how many more there are.
+fn names(peers: &mut [Ipv4Addr]) -> Option<String> {
+    peers.sort_unstable();
+    let (first, others) = peers.split_first()?;
+    Some(match others.len() {
+        0 => first.to_string(),
+        1 => format!("{first} and one more peer"),
+        n => format!("{first} and {n} more peers"),
+    })
+}
+
+/// What stands in the way, most likely. A strict `rp_filter` does so for all packets.
+fn cause(rp_filter: Option<u8>) -> &'static str {
+    match rp_filter {
+        Some(1) => {
+            "net.ipv4.conf.all.rp_filter=1 stops them, and BPF, the way around it, is refused: it needs Linux 6.6 and CAP_BPF; rp_filter=2 would not stop them"
+        }
+        _ => "a FORWARD chain of the firewall, or a route that leaves by another device?",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: fn() -> Option<u8> = || None;
+
+    #[test]
+    fn a_peer_is_blocked_until_it_is_seen_open() {
+        let [a, b] = [1, 2].map(|n| Ipv4Addr::new(10, 0, 0, n));
+        let mut log = TunnelGsoLog::new(TunnelState::Untried);
+        let both = [(b, PeerState::Blocked), (a, PeerState::Blocked)];
+        log.note(TunnelState::Blocked, both.into_iter(), NONE);
+        assert_eq!(log.blocked, [a, b]);
+        // Forgotten for want of traffic, and told of no second time.
+        log.note(TunnelState::Untried, [].into_iter(), NONE);
+        let again = [(a, PeerState::Blocked)];
+        log.note(TunnelState::Blocked, again.into_iter(), || unreachable!());
+        let open = [(a, PeerState::Open), (b, PeerState::Untried)];
+        log.note(TunnelState::InUse, open.into_iter(), NONE);
+        assert_eq!(log.blocked, [b]);
+    }
+
+    #[test]
+    fn one_line_names_one_peer_whatever_their_number() {
+        let mut peers = [3, 1, 2].map(|n| Ipv4Addr::new(10, 0, 0, n));
+        assert_eq!(names(&mut []), None);
+        assert_eq!(names(&mut peers[..1]).unwrap(), "10.0.0.3");
+        assert_eq!(
+            names(&mut peers[..2]).unwrap(),
+            "10.0.0.1 and one more peer"
+        );
+        assert_eq!(names(&mut peers).unwrap(), "10.0.0.1 and 2 more peers");
+    }
+
+    #[test]
+    fn a_strict_rp_filter_is_named() {
+        assert!(cause(Some(1)).contains("rp_filter"));
+        for other in [None, Some(0), Some(2)] {
+            assert!(!cause(other).contains("rp_filter"), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The thread that finds out which peers super-packets reach whole.
+//!
+//! It sleeps until there is a super-packet, and then tries the way to every peer that had
+//! one, at most once a second.
+
+use super::peers::{PeerState, SLOTS};
+use super::{TunnelGso, TunnelWay};
+use crate::offload::tunnel::{self, Outer};
+use crate::route::publish::Reader;
+use crate::route::table::Table;
+use crate::stats::{Count, WorkerStats};
+use crate::sys::egress::{Device, EgressWatch};
+use crate::sys::event::StopEvent;
+use crate::sys::path::PathProbe;
+use crate::sys::redirect::{self, Redirect};
+use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader};
+use socket2::Socket;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Probes to a peer lost in a row after which it is seldom tried.
+const LOST_MAX: u32 = 3;
+
+/// How often the way to a peer is tried while there are super-packets for it.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+
+/// The same once it is given up: a firewall may be mended.
+const TRY_AGAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How long what is known of a peer is believed without a super-packet for it.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a probe may take to leave. It mostly has when the write to the TAP returns.
+const PROBE_TIME: Duration = Duration::from_millis(20);
+
+/// Probes on their way at once: what the packet socket surely has room for.
+const PROBES: usize = 64;
+
+/// How a probe fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Whole,
+    Segmented,
+    Lost,
+    /// It could not be tried, as while the TAP or the underlay device is away.
+    Unknown,
+}
+
+/// The state of a peer after a probe, and how many were lost in a row.
+fn judge(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (PeerState, u32) {
+    match outcome {
+        Outcome::Whole => (PeerState::Open, 0),
+        Outcome::Segmented if wanted == TunnelGso::On => (PeerState::Open, 0),
+        Outcome::Segmented => (PeerState::Segmented, 0),
+        Outcome::Lost => (PeerState::Blocked, lost.saturating_add(1)),
+        Outcome::Unknown => (PeerState::Untried, lost),
+    }
+}
+
+/// How long after a probe the next may follow.
+fn pause(lost: u32) -> Duration {
+    if lost < LOST_MAX {
+        // Less than the pause between two rounds, which would else skip every other.
+        TRY_EVERY / 2
+    } else {
+        TRY_AGAIN_EVERY
+    }
+}
+
+/// What the prober remembers of the peer in a slot.
+#[derive(Clone, Copy)]
+struct Account {
+    peer: Ipv4Addr,
+    /// Probes lost in a row.
+    lost: u32,
+    /// When it may be tried again.
+    next: Instant,
+    /// When there last was a super-packet.
+    wanted: Instant,
+}
+
+/// A probe on its way.
+struct Probe {
+    slot: usize,
+    to: SocketAddrV4,
+    frame: [u8; FRAME_OVERHEAD],
+    outcome: Outcome,
+}
+
+pub(super) struct Prober {
+    pub(super) way: Arc<TunnelWay>,
+    pub(super) wanted: TunnelGso,
+    /// None if it was away at the start: then the way stays closed.
+    pub(super) device: Option<Device>,
+    /// Source port of probes, which is nobody else's while the socket is open.
+    pub(super) port: u16,
+    pub(super) _socket: Vec<Socket>,
+    pub(super) paths: PathProbe,
+    /// Length in bytes of the frame of a packet that fills the overlay's MTU.
+    pub(super) longest: usize,
+    pub(super) memory: Memory,
+    /// The way around a strict `rp_filter`.
+    pub(super) redirect: Option<Redirect>,
+}
+
+/// Memory of the prober, taken once.
+pub(super) struct Memory {
+    accounts: Box<[Option<Account>]>,
+    probes: Vec<Probe>,
+}
+
+impl Memory {
+    pub(super) fn new() -> Memory {
+        Memory {
+            accounts: vec![None; SLOTS].into_boxed_slice(),
+            probes: Vec::with_capacity(PROBES),
+        }
+    }
+}
+
+impl Prober {
+    pub(super) fn run(&mut self, mut reader: Reader, stop: &StopEvent, stats: &WorkerStats) {
+        let way = self.way.clone();
+        while !way.is_refused() {
+            // Until all is forgotten there is something to forget.
+            let limit = match way.peers.iter().next() {
+                Some(_) => FORGET_AFTER,
+                None => Duration::MAX,
+            };
+            if reader.wait(|| way.wake.wait(stop, limit)) {
+                return;
+            }
+            self.round(reader.table(), stats);
+            if reader.wait(|| stop.wait(TRY_EVERY)) {
+                return;
+            }
+        }
+        // A thread that ends counts as failed, so it waits for the end like all others.
+        while !reader.wait(|| stop.wait(Duration::MAX)) {}
+    }
+
+    /// Try the way to every peer that there were super-packets for, and ask for the MTU of the
+    /// path to it.
+    fn round(&mut self, table: &Table, stats: &WorkerStats) {
+        let way = self.way.clone();
+        let now = Instant::now();
+        for slot in 0..SLOTS {
+            let Some((peer, wanted)) = way.peers.look(slot) else {
+                continue;
+            };
+            let new = Account {
+                peer,
+                lost: 0,
+                next: now,
+                wanted: now,
+            };
+            let known = self.memory.accounts[slot].filter(|known| known.peer == peer);
+            let account = self.memory.accounts[slot].insert(known.unwrap_or(new));
+            if !wanted {
+                if now.duration_since(account.wanted) >= FORGET_AFTER {
+                    way.peers.give_back(slot);
+                }
+                continue;
+            }
+            account.wanted = now;
+            let Some((to, frame)) = find(table, peer).filter(|_| now >= account.next) else {
+                continue;
+            };
+            self.paths.is_too_long(to.into(), self.longest, stats);
+            self.memory.probes.push(Probe {
+                slot,
+                to,
+                frame,
+                outcome: Outcome::Unknown,
+            });
+            if self.memory.probes.len() == PROBES {
+                self.probe(now, stats);
+            }
+        }
+        self.probe(now, stats);
+    }
+
+    /// Send the probes that are due, and draw the lesson from how each leaves.
+    fn probe(&mut self, now: Instant, stats: &WorkerStats) {
+        let way = self.way.clone();
+        if self.memory.probes.is_empty() {
+            return;
+        }
+        let mut sent = self.send();
+        if sent.is_ok() && self.count_lost(stats) && self.go_around() {
+            sent = self.send();
+            self.count_lost(stats);
+        }
+        if let Err(error) = sent {
+            way.note_error(&error);
+        }
+        let Memory { accounts, probes } = &mut self.memory;
+        for Probe { slot, outcome, .. } in probes.drain(..) {
+            let Some(account) = &mut accounts[slot] else {
+                continue;
+            };
+            let (state, lost) = judge(outcome, self.wanted, account.lost);
+            (account.lost, account.next) = (lost, now + pause(lost));
+            way.peers.set_state(slot, state);
+            if outcome != Outcome::Unknown {
+                way.peers.take_sent(slot);
+            }
+        }
+    }
+
+    /// Count the probes that were lost, and what was sent since the last that were not; whether
+    /// there are any.
+    fn count_lost(&self, stats: &WorkerStats) -> bool {
+        let probes = self.memory.probes.iter();
+        let lost = probes.filter(|probe| probe.outcome == Outcome::Lost);
+        let count = lost.map(|probe| {
+            let sent = self.way.peers.take_sent(probe.slot);
+            stats.add(Count::ProbesLost, 1);
+            stats.add(Count::SuperSendsLost, sent);
+        });
+        count.count() > 0
+    }
+
+    /// Probes were lost: whether they now take a way around what may have stopped them.
+    #[cold]
+    fn go_around(&mut self) -> bool {
+        let Some(device) = self.device.as_ref().filter(|_| redirect::is_needed()) else {
+            return false;
+        };
+        if self
+            .redirect
+            .as_ref()
+            .is_some_and(|old| old.leads_to(device))
+        {
+            return false;
+        }
+        // One that leads to where the device was would come first.
+        self.redirect = None;
+        let tap = Device::named(self.way.device());
+        self.redirect = tap.and_then(|tap| Redirect::new(&tap, device)).ok();
+        self.redirect.is_some()
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let Some(device) = &self.device else {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        };
+        let watch = EgressWatch::new(device, self.port)?;
+        let probes = &mut self.memory.probes;
+        for probe in probes.iter_mut() {
+            let outer = Outer {
+                src_port: self.port,
+                to: probe.to,
+                ecn: 0,
+                ident: 0,
+            };
+            let packet = tunnel::probe(&self.way.via, &outer, &probe.frame);
+            self.way.tap.write(&packet)?;
+            probe.outcome = Outcome::Lost;
+        }
+        let mut missing = probes.len();
+        let deadline = Instant::now() + PROBE_TIME;
+        while missing > 0 {
+            let Some(seen) = watch.next()? else {
+                if Instant::now() > deadline {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let mut probes = probes.iter_mut();
+            // Of one that leaves in frames, the first tells.
+            let lost = |probe: &&mut Probe| probe.outcome == Outcome::Lost;
+            if let Some(probe) = probes.find(|probe| *probe.to.ip() == seen.to && lost(probe)) {
+                missing -= 1;
+                probe.outcome = match seen.len {
+                    tunnel::PROBE_IP_LEN => Outcome::Whole,
+                    _ => Outcome::Segmented,
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the frames of a peer go, and what they begin with.
+fn find(table: &Table, peer: Ipv4Addr) -> Option<(SocketAddrV4, [u8; FRAME_OVERHEAD])> {
+    let peer = table.peer(table.peer_by_addr(peer.into())?);
+    match (peer.addr, peer.header_v4) {
+        (SocketAddr::V4(addr), FrameHeader::Vxlan(frame)) => Some((addr, frame)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_leaves_whole_opens_the_way_and_one_in_frames_only_on_demand() {
+        use TunnelGso::{Auto, On};
+        assert_eq!(judge(Outcome::Whole, Auto, 2), (PeerState::Open, 0));
+        let segmented = judge(Outcome::Segmented, Auto, 1);
+        assert_eq!(segmented, (PeerState::Segmented, 0));
+        assert_eq!(judge(Outcome::Segmented, On, 1), (PeerState::Open, 0));
+    }
+
+    #[test]
+    fn a_lost_probe_closes_the_way_at_once_and_several_for_long() {
+        let mut lost = 0;
+        let pauses = [(); 3].map(|()| {
+            let (state, now) = judge(Outcome::Lost, TunnelGso::Auto, lost);
+            assert_eq!(state, PeerState::Blocked);
+            lost = now;
+            pause(lost)
+        });
+        assert!(pauses[..2].iter().all(|&pause| pause < TRY_EVERY));
+        assert_eq!(pauses[2], TRY_AGAIN_EVERY);
+        let whole = judge(Outcome::Whole, TunnelGso::Auto, lost);
+        assert_eq!(whole, (PeerState::Open, 0), "it is tried again");
+    }
+
+    #[test]
+    fn a_device_that_is_away_says_nothing_of_the_way() {
+        let away = judge(Outcome::Unknown, TunnelGso::Auto, LOST_MAX - 1);
+        assert_eq!(away, (PeerState::Untried, LOST_MAX - 1));
+    }
+}
