@@ -313,3 +313,32 @@ fn the_successor_of_a_killed_agent_has_the_tap_again() {
     let whole = netns::wait_until(NEWS, || sent_whole(&cluster) > 0);
     assert!(whole, "super-packets do not leave whole any more");
 }
+
+/// Many nodes of flannel carry a rule that turns this off, for a fault of kernel VXLAN.
+#[test]
+fn a_device_whose_checksum_offload_is_turned_off_gives_super_packets_again() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    let node = &cluster.lab.node(1).ns;
+    let off = [
+        "ethtool",
+        "-K",
+        "flannel.1",
+        "tx-checksum-ip-generic",
+        "off",
+    ];
+    node.run(&off).unwrap();
+    let restored = netns::wait_until(NEWS, || {
+        let features = node.run(&["ethtool", "-k", "flannel.1"]).unwrap();
+        ["tx-checksum-ip-generic: on", "tcp-segmentation-offload: on"]
+            .iter()
+            .all(|feature| features.contains(feature))
+    });
+    assert!(restored, "it stays off");
+    let log = cluster.agents[&1].log_file();
+    let lines = lines_with(&log, &["WARN", "checksum offload of flannel.1"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    await_whole(&cluster);
+}

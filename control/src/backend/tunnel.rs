@@ -15,10 +15,11 @@ use crate::host::sysctl;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
 use weft_dataplane::stats::Count;
+use weft_dataplane::sys::ethtool;
 use weft_dataplane::sys::tun::{self, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker;
@@ -165,6 +166,8 @@ pub(super) struct Tunnel {
     downgrades: u64,
     losses: LossTeller,
     merges_refused: u64,
+    /// It has been said that somebody turned off checksum offload.
+    offload_restored: bool,
     tunnel_gso: TunnelGsoLog,
     /// From a kernel device, until all tunnels have started.
     takeover: Option<Takeover>,
@@ -200,6 +203,7 @@ impl Tunnel {
             downgrades: 0,
             losses: LossTeller::default(),
             merges_refused: 0,
+            offload_restored: false,
             takeover: None,
         })
     }
@@ -266,6 +270,7 @@ impl Tunnel {
                     warn!("{} was set down: bringing it up again", link.name);
                     configure(host, &self.plan, &self.place).await?;
                 }
+                self.look_after_offloads();
                 self.look_after_tap(host).await?;
                 self.note_changes();
                 Ok(())
@@ -277,6 +282,19 @@ impl Tunnel {
                 warn!("{} was removed: making it anew", self.device());
                 self.make_anew(host).await
             }
+        }
+    }
+
+    /// Turn checksum offload on again where a rule for kernel VXLAN turned it off: this device
+    /// has none of that one's faults, and gives no super-packets without it.
+    fn look_after_offloads(&mut self) {
+        let device = &self.plan.device;
+        match ethtool::restore_checksum_offload(device) {
+            Ok(true) if !std::mem::replace(&mut self.offload_restored, true) => warn!(
+                "checksum offload of {device} was turned off, and super-packets with it (tx-checksum-ip-generic, as by a udev rule for kernel VXLAN): turning it on, now and whenever it is turned off again; -tso=false -uso=false keeps super-packets off"
+            ),
+            Ok(_) => {}
+            Err(error) => debug!("cannot look at the offloads of {device}: {error}"),
         }
     }
 
