@@ -40,6 +40,9 @@ counted! {
         NotIpv4 => "not_ipv4",
         /// TUN read: multicast, broadcast or unspecified destination.
         NotUnicast => "not_unicast",
+        /// TUN read: what goes to its peer comes back into a tunnel of this node, or it is a
+        /// packet that has come back.
+        Recursion => "recursion",
         /// TUN read: longer than the path to its peer, and not to be fragmented.
         TooBig => "too_big",
         /// Receive: too short for VXLAN and Ethernet, reserved bits set or no VNI flag.

@@ -50,7 +50,7 @@ pub struct Overlay {
 /// A peer as the control thread names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewPeer {
-    /// Underlay address and port.
+    /// Underlay address and port; with port 0 nothing is sent to the peer.
     pub addr: SocketAddr,
     /// The peer's VtepMAC; of no meaning with [`Wire::Ip`].
     pub mac: [u8; 6],
@@ -76,6 +76,14 @@ pub struct Peer {
     pub header_v4: FrameHeader,
     /// What a frame that carries IPv6 begins with.
     pub header_v6: FrameHeader,
+}
+
+impl Peer {
+    /// Nothing is to be sent to it, as it would come back.
+    #[inline]
+    pub fn is_cut_off(&self) -> bool {
+        self.addr.port() == 0
+    }
 }
 
 fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> FrameHeader {

@@ -6,33 +6,48 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// An eventfd that is raised once and never read.
+/// An eventfd that is raised once and never read, and a flag beside it for those who never
+/// wait because they always find something to do.
 ///
 /// Closing a descriptor does not wake those who wait on it; a level-triggered eventfd
 /// wakes them all, however many there are and whenever they look.
-pub struct StopEvent(OwnedFd);
+pub struct StopEvent {
+    fd: OwnedFd,
+    raised: AtomicBool,
+}
 
 impl StopEvent {
     /// A new event, not raised.
     pub fn new() -> io::Result<StopEvent> {
-        eventfd().map(StopEvent)
+        Ok(StopEvent {
+            fd: eventfd()?,
+            raised: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether it is raised, without a system call.
+    #[inline]
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
     }
 
     /// Wait until it is raised, at most `limit`; whether it is.
     pub fn wait(&self, limit: Duration) -> bool {
-        let [raised] = wait([&self.0], limit);
+        let [raised] = wait([&self.fd], limit);
         raised
     }
 
     /// Raise it, for good.
     pub fn raise(&self) {
-        raise(&self.0);
+        // First: who is woken by the descriptor finds the flag set.
+        self.raised.store(true, Ordering::Release);
+        raise(&self.fd);
     }
 }
 
 impl AsFd for StopEvent {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -63,7 +78,7 @@ impl WakeEvent {
     /// Who raises it from now on wakes the next wait; what was written before it was raised is
     /// there to see.
     pub fn wait(&self, stop: &StopEvent, limit: Duration) -> bool {
-        let [stopped, woken] = wait([&stop.0, &self.fd], limit);
+        let [stopped, woken] = wait([&stop.fd, &self.fd], limit);
         if woken {
             let mut count = [0; 8];
             // SAFETY: `count` has 8 writable bytes. It is readable, and read by nobody else.

@@ -2,6 +2,7 @@
 
 use super::flow;
 use super::oversize::Oversize;
+use super::recursion;
 use super::reply::{self, Replies};
 use super::tunnel::TunnelWay;
 use crate::offload::ecn;
@@ -169,7 +170,7 @@ pub fn plan_packet(
         .ok_or(Reason::BadInner)?;
     let ip = rest.get_mut(..len).ok_or(Reason::BadInner)?;
     let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
-    let Found { id, to, header } = find_peer(table, packet.dst())?;
+    let Found { id, to, header } = find_peer(table, &packet)?;
     let key = train_key(id, &packet, &header, egress.buckets);
     let ip_len = packet.total_len();
     let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
@@ -233,7 +234,8 @@ pub(super) fn train_key(
     }
 }
 
-pub(super) fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
+pub(super) fn find_peer(table: &Table, packet: &IpPacket<'_>) -> Result<Found, Reason> {
+    let dst = packet.dst();
     let found: Option<PeerId> = match dst {
         IpAddr::V4(dst) => table.lookup_v4(dst),
         IpAddr::V6(dst) => table.lookup_v6(dst),
@@ -253,6 +255,9 @@ pub(super) fn find_peer(table: &Table, dst: IpAddr) -> Result<Found, Reason> {
         });
     };
     let peer: &Peer = table.peer(id);
+    if peer.is_cut_off() || recursion::is_outer(packet, table, peer.addr.port()) {
+        return Err(Reason::Recursion);
+    }
     Ok(Found {
         id: id.0,
         to: peer.addr,

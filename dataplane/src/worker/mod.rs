@@ -10,6 +10,7 @@ pub mod flow;
 mod on_poll;
 mod on_ring;
 pub mod oversize;
+mod recursion;
 mod reply;
 mod threads;
 pub mod tunnel;

@@ -9,6 +9,7 @@ use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
+use crate::sys::event::StopEvent;
 use crate::sys::refusals::Refusals;
 use crate::sys::ring::decap::DecapRing;
 use crate::sys::ring::encap::EncapRing;
@@ -37,7 +38,8 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), refusals)?;
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
-            run_encap(io, reader, &common.stats, egress, oversize, clock)
+            let stats = &*common.stats;
+            run_encap(io, reader, stats, &common.stop, egress, oversize, clock)
         })
     })?;
     threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
@@ -45,7 +47,8 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         let io = DecapRing::new(receiver, queue, &common.stop, config.coalescer()?, stats)?;
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
-            run_decap(io, reader, &common.stats, config.mtu, &pods)
+            let stats = &*common.stats;
+            run_decap(io, reader, stats, &common.stop, config.mtu, &pods)
         })
     })
 }
@@ -55,11 +58,12 @@ fn run_encap(
     mut io: EncapRing,
     mut reader: Reader,
     stats: &WorkerStats,
+    stop: &StopEvent,
     mut egress: Egress,
     mut oversize: Oversize,
     clock: Clock,
 ) -> Result<(), EngineError> {
-    while !io.stopped() {
+    while !io.stopped() && !stop.is_raised() {
         oversize.begin(|| clock.now_ms());
         encap::batch(&mut io, reader.table(), stats, &mut egress, &mut oversize)?;
         reader.wait(|| io.next_batch())?;
@@ -72,10 +76,11 @@ fn run_decap(
     mut io: DecapRing,
     mut reader: Reader,
     stats: &WorkerStats,
+    stop: &StopEvent,
     mtu: usize,
     pods: &PodMtu,
 ) -> Result<(), EngineError> {
-    while !io.stopped() {
+    while !io.stopped() && !stop.is_raised() {
         decap::batch(&mut io, reader.table(), stats, mtu, pods)?;
         reader.wait(|| io.next_batch())?;
     }

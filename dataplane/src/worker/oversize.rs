@@ -153,7 +153,7 @@ impl Oversize {
     /// no MTU is known of it.
     fn way(&self, ip: &[u8], table: &Table, buckets: u8) -> Option<(Way, usize)> {
         let packet = IpPacket::new(ip).ok()?;
-        let encap::Found { id, to, header } = encap::find_peer(table, packet.dst()).ok()?;
+        let encap::Found { id, to, header } = encap::find_peer(table, &packet).ok()?;
         let mtu = self.paths.get(to.ip(), self.now)?;
         let limit = inner_limit(header.wire(), to.ip(), mtu);
         let limit = match packet {

@@ -27,9 +27,8 @@ const INPUT: Token = Token(1);
 pub struct Waiter {
     poll: Poll,
     events: Events,
-    stopped: bool,
     spin: Duration,
-    _stop: Arc<StopEvent>,
+    stop: Arc<StopEvent>,
 }
 
 impl Waiter {
@@ -40,9 +39,8 @@ impl Waiter {
         let waiter = Waiter {
             poll,
             events: Events::with_capacity(8),
-            stopped: false,
             spin,
-            _stop: stop.clone(),
+            stop: stop.clone(),
         };
         waiter.register(stop.as_fd(), STOP)?;
         Ok(waiter)
@@ -85,13 +83,13 @@ impl Waiter {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => return Err(failed("epoll_wait")(error)),
         }
-        self.stopped |= self.events.iter().any(|event| event.token() == STOP);
         Ok(!self.events.is_empty())
     }
 
-    /// Whether the stop event has been raised.
+    /// Whether the stop event has been raised, also where no wait could tell: inputs that never
+    /// run dry leave none.
     pub fn stopped(&self) -> bool {
-        self.stopped
+        self.stop.is_raised()
     }
 }
 

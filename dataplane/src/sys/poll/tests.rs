@@ -191,6 +191,14 @@ fn waits_end_with_input_and_with_the_stop_event() {
 }
 
 #[test]
+fn the_stop_event_is_seen_without_a_wait() {
+    let encap = encap(udp::senders((LOOPBACK, 0).into(), 1, false).unwrap());
+    assert!(!encap.waiter.stopped());
+    encap.stop.raise();
+    assert!(encap.waiter.stopped(), "by one whose input never runs dry");
+}
+
+#[test]
 fn a_wait_that_spins_ends_with_input_whenever_it_comes() {
     let stop = Arc::new(StopEvent::new().unwrap());
     let (ours, theirs) = UnixDatagram::pair().unwrap();

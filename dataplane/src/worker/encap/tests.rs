@@ -261,6 +261,47 @@ fn smaller_pods_are_learned_from_what_passes() {
 }
 
 #[test]
+fn what_would_come_back_is_dropped() {
+    let mut udp = Spec::udp4(100).build();
+    udp[16..20].copy_from_slice(&[192, 0, 2, 2]);
+    udp[22..24].copy_from_slice(&8472_u16.to_be_bytes());
+    let cut_off = NewPeer {
+        addr: "192.0.2.2:0".parse().unwrap(),
+        mac: REMOTE,
+    };
+    // Routed into the tunnel, the peer's own address; and a peer that nothing is sent to.
+    let around = route("192.0.2.0/24", "192.0.2.2:8472");
+    let routes = [around, route("10.0.0.0/8", "192.0.2.2:8472")];
+    let open = Table::build(table().overlay().clone(), &routes).unwrap();
+    let routes = routes.map(|route| Route {
+        peer: cut_off,
+        ..route
+    });
+    let closed = Table::build(table().overlay().clone(), &routes).unwrap();
+    let plan = |table: &Table, ip: &[u8]| {
+        let mut bytes = buffer(&VnetHdr::default(), ip);
+        let (mut plan, egress) = (SendPlan::new(1, 0, 1), &mut egress(1));
+        plan_packet(BUFFER, &mut bytes, ip.len(), table, egress, &mut plan).err()
+    };
+    assert_eq!(plan(&open, &udp), Some(Reason::Recursion));
+    assert_eq!(plan(&open, &Spec::udp4(100).build()), None);
+    assert_eq!(
+        plan(&closed, &Spec::udp4(100).build()),
+        Some(Reason::Recursion)
+    );
+}
+
+fn route(prefix: &str, addr: &str) -> Route {
+    Route {
+        prefix: prefix.parse().unwrap(),
+        peer: NewPeer {
+            addr: addr.parse().unwrap(),
+            mac: REMOTE,
+        },
+    }
+}
+
+#[test]
 fn what_cannot_be_sent_has_a_reason() {
     let drop = |offload: VnetHdr, ip: &[u8]| {
         let mut bytes = buffer(&offload, ip);
