@@ -24,6 +24,7 @@ mod leftovers;
 mod losses;
 mod mtu;
 mod peers;
+mod recursion;
 mod takeover;
 mod trouble;
 mod tunnel;
@@ -44,6 +45,7 @@ pub use error::BackendError;
 pub use family::Family;
 use ipnet::IpNet;
 use peers::{PeerKind, Peers};
+use recursion::Recursion;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{debug, info, warn};
 use tunnel::{Place, Tunnel};
@@ -196,6 +198,7 @@ impl PreparedCarrier {
         let subnet_len = family.subnet_len(config);
         Ok(Carrier {
             peers: Peers::new(self.peers, network, subnet),
+            recursion: tunnel.as_ref().map(|tunnel| Recursion::new(tunnel.local())),
             tunnel,
             direct: DirectRoutes::new(self.direct, network, subnet_len),
         })
@@ -245,6 +248,8 @@ pub struct Backend {
 struct Carrier {
     peers: Peers,
     tunnel: Option<Tunnel>,
+    /// Peers to whom nothing may go through the tunnel.
+    recursion: Option<Recursion>,
     direct: DirectRoutes,
 }
 
@@ -307,9 +312,8 @@ impl Backend {
         for carrier in &mut self.carriers {
             let changed = carrier.peers.take_in(batch);
             if changed || (first && self.listed) {
-                if let Some(tunnel) = &carrier.tunnel {
-                    tunnel.publish(carrier.peers.iter())?;
-                }
+                carrier.look(&self.host, false).await;
+                carrier.publish()?;
                 carrier.direct(&self.host, self.listed).await;
                 debug!("peers: {}", carrier.peers.len());
             }
@@ -339,6 +343,11 @@ impl Backend {
                 && let Err(error) = tunnel.mend(&self.host).await
             {
                 warn!("{}: {error}; trying again", tunnel.device());
+            }
+            if carrier.look(&self.host, true).await
+                && let Err(error) = carrier.publish()
+            {
+                warn!("{error}; trying again");
             }
             carrier.direct(&self.host, self.listed).await;
         }
@@ -380,6 +389,23 @@ impl Carrier {
             Some(_) => self.peers.len(),
             None => self.direct.programmed(),
         }
+    }
+
+    /// Look whether the ways to new peers, or with `again` to others, too, lead back into a
+    /// tunnel; whether any has changed.
+    async fn look(&mut self, host: &Host, again: bool) -> bool {
+        match &mut self.recursion {
+            Some(recursion) => recursion.look(host, self.peers.leases(), again).await,
+            None => false,
+        }
+    }
+
+    /// Let the tunnel send to the peers.
+    fn publish(&self) -> Result<(), BackendError> {
+        let (Some(tunnel), Some(recursion)) = (&self.tunnel, &self.recursion) else {
+            return Ok(());
+        };
+        tunnel.publish(self.peers.iter(), |addr| recursion.leads_back(addr))
     }
 
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.

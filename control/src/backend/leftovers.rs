@@ -38,6 +38,12 @@ fn whole(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Whether an agent of weft has made `link`.
+pub(super) fn is_marked(link: &Link) -> bool {
+    let alias = link.alias.as_deref();
+    alias.is_some_and(|alias| alias.starts_with(MARK))
+}
+
 /// Mark `link` as this agent's, unless somebody has given it an alias of another kind.
 pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
     let alias = link.alias.as_deref();

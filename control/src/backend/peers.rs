@@ -106,6 +106,11 @@ impl Peers {
         self.peers.values()
     }
 
+    /// All peers with their leases' keys.
+    pub(super) fn leases(&self) -> impl Iterator<Item = (&SubnetKey, &Peer)> + Clone {
+        self.peers.iter()
+    }
+
     /// Take in events; whether any peer differs because of them.
     pub(super) fn take_in(&mut self, events: &[LeaseEvent]) -> bool {
         let mut changed = false;

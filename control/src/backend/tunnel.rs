@@ -228,18 +228,30 @@ impl Tunnel {
         &self.plan.device
     }
 
-    /// Send to `peers` from the workers' next batch on.
+    /// Address that packets to peers leave from.
+    pub(super) fn local(&self) -> IpAddr {
+        self.plan.local
+    }
+
+    /// Send to `peers` from the workers' next batch on, but for those to whom the way
+    /// `leads_back`.
     pub(super) fn publish<'a>(
         &self,
         peers: impl Iterator<Item = &'a Peer>,
+        leads_back: impl Fn(IpAddr) -> bool,
     ) -> Result<(), BackendError> {
-        let port = self.plan.port;
-        let route = |peer: &Peer| table::Route {
-            prefix: peer.subnet,
-            peer: NewPeer {
-                addr: SocketAddr::new(peer.addr, port),
-                mac: peer.mac,
-            },
+        let route = |peer: &Peer| {
+            let port = match leads_back(peer.addr) {
+                true => table::CUT_OFF,
+                false => self.plan.port,
+            };
+            table::Route {
+                prefix: peer.subnet,
+                peer: NewPeer {
+                    addr: SocketAddr::new(peer.addr, port),
+                    mac: peer.mac,
+                },
+            }
         };
         let routes: Vec<table::Route> = peers.map(route).collect();
         let table = Table::build(self.overlay.clone(), &routes)?;

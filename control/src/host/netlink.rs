@@ -14,7 +14,9 @@ use message::{address_from, link_from, parse_route, route_from, route_message};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::route::{RouteProtocol, RouteScope, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use rustix::io::Errno;
 use std::io;
@@ -162,6 +164,21 @@ impl Netlink {
         }
     }
 
+    /// The link of this index, if there is one.
+    pub async fn link_at(&self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        let request = self.handle.link().get().match_index(index);
+        match collect(request.execute()).await {
+            Ok(messages) => Ok(messages.first().map(link_from)),
+            Err(error) => match to_io(error) {
+                error if Errno::from_io_error(&error) == Some(Errno::NODEV) => Ok(None),
+                source => Err(NetlinkError {
+                    action: format!("look up interface number {index}"),
+                    source,
+                }),
+            },
+        }
+    }
+
     /// Set MTU and transmit queue length of a link.
     pub async fn set_link(&self, link: &Link, mtu: u32, queue: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(link.index)
@@ -255,15 +272,33 @@ impl Netlink {
     /// The route that a packet to `addr` takes, whatever the table; `None` if there is none,
     /// or if it is another kind than unicast, such as that to an address of this host.
     pub async fn route_to(&self, addr: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        self.look_up(None, addr).await
+    }
+
+    /// As [`Netlink::route_to`], of a packet from `local`, an address of this host.
+    pub async fn route_between(
+        &self,
+        local: IpAddr,
+        addr: IpAddr,
+    ) -> Result<Option<Route>, NetlinkError> {
+        self.look_up(Some(local), addr).await
+    }
+
+    async fn look_up(
+        &self,
+        from: Option<IpAddr>,
+        addr: IpAddr,
+    ) -> Result<Option<Route>, NetlinkError> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family(addr);
         let len = if addr.is_ipv4() { 32 } else { 128 };
-        let request = match addr {
-            IpAddr::V4(addr) => RouteMessageBuilder::<Ipv4Addr>::new()
-                .destination_prefix(addr, len)
-                .build(),
-            IpAddr::V6(addr) => RouteMessageBuilder::<Ipv6Addr>::new()
-                .destination_prefix(addr, len)
-                .build(),
-        };
+        request.header.destination_prefix_length = len;
+        let to = RouteAttribute::Destination(addr.into());
+        request.attributes.push(to);
+        if let Some(from) = from {
+            request.header.source_prefix_length = len;
+            request.attributes.push(RouteAttribute::Source(from.into()));
+        }
         match collect(self.handle.route().get(request).execute()).await {
             Ok(messages) => Ok(messages
                 .first()

@@ -47,10 +47,14 @@ pub struct Overlay {
     pub gbp: bool,
 }
 
+/// The port of a peer that nothing is to be sent to, because it would come back. Its frames
+/// are admitted as those of others are.
+pub const CUT_OFF: u16 = 0;
+
 /// A peer as the control thread names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewPeer {
-    /// Underlay address and port; with port 0 nothing is sent to the peer.
+    /// Underlay address and port, or [`CUT_OFF`].
     pub addr: SocketAddr,
     /// The peer's VtepMAC; of no meaning with [`Wire::Ip`].
     pub mac: [u8; 6],
@@ -79,10 +83,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Nothing is to be sent to it, as it would come back.
+    /// Whether nothing is to be sent to it, see [`CUT_OFF`].
     #[inline]
     pub fn is_cut_off(&self) -> bool {
-        self.addr.port() == 0
+        self.addr.port() == CUT_OFF
     }
 }
 
