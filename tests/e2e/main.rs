@@ -32,6 +32,7 @@ mod pod_mtu;
 mod pods;
 mod preflight;
 mod probe;
+mod recursion;
 mod runtime;
 mod secure_etcd;
 mod slow_peer;
