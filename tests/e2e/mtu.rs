@@ -281,3 +281,54 @@ fn tcp_recovers_from_a_narrow_middle_and_delivers_everything() {
         errors.assert_none_since(&cluster);
     }
 }
+
+/// Let a route on node 1 give the path to node 2 this MTU, or the device's.
+fn set_path(cluster: &Cluster, mtu: Option<u32>) {
+    let to = cluster.lab.node(2).underlay;
+    let line = match mtu {
+        Some(mtu) => format!("route replace {to}/32 dev {UNDERLAY} mtu {mtu}"),
+        None => format!("route del {to}/32 dev {UNDERLAY}"),
+    };
+    cluster.lab.node(1).ns.ip(&line).unwrap();
+}
+
+/// The longest packet that pod 1 is told to send, if it is told any, by a ping that fills the
+/// device's MTU; the pod has forgotten what it was told before.
+fn told(cluster: &Cluster) -> String {
+    cluster.pod(1).ns.ip("route flush cache").unwrap();
+    ping_says(cluster, 1, 2, &["-c", "2", "-M", "do", "-s", "1422"])
+}
+
+#[test]
+fn a_path_is_followed_within_seconds_as_it_narrows_and_widens() {
+    if skips_test() {
+        return;
+    }
+    for (engine, df) in [(ENGINES[0], false), (ENGINES[1], false), (ENGINES[0], true)] {
+        let what = format!("{engine} {df}");
+        let df: &[&str] = if df { &["-outer-df"] } else { &[] };
+        let flags = [&[engine], df].concat();
+        let cluster = Cluster::on_underlay(2, 1_500, Regime::R1, None, &flags);
+        let follows = |mtu: u32| {
+            let mut said = String::new();
+            let words = [format!("mtu = {mtu}"), format!("mtu={mtu}")];
+            let told = netns::wait_until(NEWS, || {
+                tcp(cluster.pod(1), cluster.pod(2), 1, 1 << 20);
+                said = told(&cluster);
+                words.iter().any(|words| said.contains(words))
+            });
+            assert!(told, "{what}: pods are not told of {mtu}: {said}");
+        };
+        for mtu in [1_400, 1_200, 1_350] {
+            set_path(&cluster, Some(mtu));
+            follows(mtu - OVERHEAD);
+        }
+        set_path(&cluster, None);
+        let mut said = String::new();
+        let widened = netns::wait_until(NEWS, || {
+            said = told(&cluster);
+            said.contains(" 0% packet loss") && !said.contains("mtu")
+        });
+        assert!(widened, "{what}: pods are still told of an MTU: {said}");
+    }
+}

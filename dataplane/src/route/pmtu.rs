@@ -8,12 +8,18 @@ use super::table::hash_addr;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// How long a lesson is believed, in milliseconds: after that the path may have become
-/// better, and a large packet finds out (RFC 1191 section 6.3).
-pub const LIFETIME_MS: u64 = 10 * 60 * 1000;
+/// How long a lesson about a path is believed that nobody needs, in milliseconds. One that is
+/// needed is confirmed again and again, see [`ASK_EVERY_MS`].
+pub const LIFETIME_MS: u64 = 60 * 1000;
+
+/// How often the kernel is asked whether a lesson that is needed still holds, in milliseconds:
+/// it keeps what routers report itself, for ten minutes (RFC 1191 section 6.3), and may be told
+/// to forget it, or be given another route.
+pub const ASK_EVERY_MS: u64 = 2 * 1000;
 
 /// The smallest MTU that is believed of an IPv4 path, as in Linux (`min_pmtu`): below, a
-/// forged report would buy too many packets for its price.
+/// forged report would buy too many packets for its price. Senders that are told less than
+/// that clear DF.
 pub const MIN_V4: u16 = 552;
 
 /// The smallest MTU an IPv6 path can have (RFC 8200 section 5).
@@ -34,6 +40,15 @@ struct Lesson {
     until: u64,
 }
 
+/// What is known of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its MTU in bytes.
+    pub mtu: u16,
+    /// The kernel is to be asked whether that still holds. One caller hears that at a time.
+    pub is_due: bool,
+}
+
 /// A lesson behind a version number, which is odd while it is being written.
 #[derive(Default)]
 struct Slot {
@@ -42,6 +57,9 @@ struct Slot {
     until: AtomicU64,
     addr_high: AtomicU64,
     addr_low: AtomicU64,
+    /// When to ask whether it still holds. Not behind the version: to ask once too often or
+    /// once too little costs nothing.
+    ask: AtomicU64,
 }
 
 impl Slot {
@@ -81,14 +99,28 @@ impl Slot {
         self.until.store(lesson.until, Ordering::Relaxed);
         self.version.store(begun.wrapping_add(1), Ordering::Release);
     }
+
+    /// Whether it is time to ask, and the caller is to do it.
+    fn claim(&self, now: u64) -> bool {
+        let (due, next) = (self.ask.load(Ordering::Relaxed), now + ASK_EVERY_MS);
+        let relaxed = Ordering::Relaxed;
+        due <= now
+            && self
+                .ask
+                .compare_exchange(due, next, relaxed, relaxed)
+                .is_ok()
+    }
 }
 
-/// MTUs by underlay address, each in bytes of the outer IP packet.
+/// MTUs by address: those of the paths to peers, in bytes of the outer IP packet, by underlay
+/// address; and those of pods, see [`pod_mtu`](super::pod_mtu).
 ///
 /// It holds 1,024 addresses; where four share a hash, a fifth takes the place of the one
 /// that was learned first, which then has to be learned again.
 pub struct PathMtus {
     slots: Box<[Slot]>,
+    /// Milliseconds that a lesson is believed.
+    lifetime: u64,
     /// When the last lesson ends.
     until: AtomicU64,
 }
@@ -102,7 +134,13 @@ impl Default for PathMtus {
 impl PathMtus {
     /// Nothing learned yet.
     pub fn new() -> PathMtus {
+        PathMtus::believed_for(LIFETIME_MS)
+    }
+
+    /// Nothing learned yet; each lesson is believed for so many milliseconds.
+    pub fn believed_for(lifetime: u64) -> PathMtus {
         PathMtus {
+            lifetime,
             slots: (0..SETS * WAYS).map(|_| Slot::default()).collect(),
             until: AtomicU64::new(0),
         }
@@ -122,19 +160,38 @@ impl PathMtus {
 
     /// The MTU of the path to `addr`, if it is known to be smaller than the way out allows.
     pub fn get(&self, addr: IpAddr, now: u64) -> Option<u16> {
+        Some(self.find(addr, now)?.1.mtu)
+    }
+
+    /// As [`PathMtus::get`], for one who can ask the kernel. Whoever is told to must
+    /// [`PathMtus::learn`] or [`PathMtus::forget`] what it says.
+    pub fn look(&self, addr: IpAddr, now: u64) -> Option<Known> {
+        let (slot, lesson) = self.find(addr, now)?;
+        Some(Known {
+            mtu: lesson.mtu,
+            is_due: slot.claim(now),
+        })
+    }
+
+    fn find(&self, addr: IpAddr, now: u64) -> Option<(&Slot, Lesson)> {
         if !self.any(now) {
             return None;
         }
         let key = key(addr);
-        let lessons = self.set(addr).iter().filter_map(Slot::read);
-        lessons
-            .filter(|lesson| lesson.addr == key && now < lesson.until)
-            .map(|lesson| lesson.mtu)
-            .next()
+        let slots = self.set(addr).iter();
+        let mut lessons = slots.filter_map(|slot| Some((slot, slot.read()?)));
+        lessons.find(|(_, lesson)| lesson.addr == key && now < lesson.until)
     }
 
-    /// Believe for [`LIFETIME_MS`] that the path to `addr` has this MTU, or the least that
-    /// is believed if it is smaller.
+    /// The path to `addr` is as large as the way out allows.
+    pub fn forget(&self, addr: IpAddr, now: u64) {
+        if let Some((slot, lesson)) = self.find(addr, now) {
+            slot.write(Lesson { until: 0, ..lesson });
+        }
+    }
+
+    /// Believe for a lifetime that the path to `addr` has this MTU, or the least that is
+    /// believed if it is smaller.
     pub fn learn(&self, addr: IpAddr, mtu: u16, now: u64) {
         let least = match addr.to_canonical() {
             IpAddr::V4(_) => MIN_V4,
@@ -143,7 +200,7 @@ impl PathMtus {
         let lesson = Lesson {
             addr: key(addr),
             mtu: mtu.max(least),
-            until: now.saturating_add(LIFETIME_MS),
+            until: now.saturating_add(self.lifetime),
         };
         // A slot that is being written counts as young: it has just been taken.
         let age = |slot: &&Slot| match slot.read() {
@@ -153,6 +210,7 @@ impl PathMtus {
         };
         if let Some(slot) = self.set(addr).iter().min_by_key(age) {
             slot.write(lesson);
+            slot.ask.store(now + ASK_EVERY_MS, Ordering::Relaxed);
             self.until.fetch_max(lesson.until, Ordering::Relaxed);
         }
     }

@@ -1,8 +1,9 @@
 //! Asking the kernel for the MTU of a path.
 //!
 //! The kernel keeps what routers report for every destination (RFC 1191, RFC 8201), believes
-//! it for ten minutes, and holds every send against it. So the refusal of a send says all
-//! there is to learn, and nobody has to read the error queue of a socket. Worse, with
+//! it for ten minutes, and holds every send against it. So the refusal of a send says that
+//! there is something to learn; while it is of use the kernel is asked again every few seconds,
+//! as nothing is refused when a path has become better. Nobody has to read the error queue of a socket. Worse, with
 //! `IP_RECVERR` on, each report would make the next send on that socket fail, whoever it is
 //! for, and the sockets are shared by all peers.
 #![allow(unsafe_code)]
@@ -33,7 +34,7 @@ pub fn inner_limit(wire: Wire, peer: IpAddr, mtu: u16) -> usize {
     usize::from(mtu).saturating_sub(outer_headers(peer) + wire.header_len())
 }
 
-/// Learns MTUs when sends are refused. One for each worker.
+/// Asks for the MTUs of paths, for one worker.
 pub struct PathProbe {
     /// Sends nothing. Connected to a peer, it knows the route and so the MTU to it.
     socket: Socket,
@@ -53,6 +54,22 @@ impl PathProbe {
             paths,
             clock,
         })
+    }
+
+    /// Ask the kernel whether what was learned of the path to `to` still holds: the MTU from
+    /// now on, and none if a frame of `longest` bytes fits. Where the kernel cannot say,
+    /// as without a route, `known` stands until its time is over.
+    pub(crate) fn ask_again(&mut self, to: SocketAddr, longest: usize, known: u16) -> Option<u16> {
+        let now = self.clock.now_ms();
+        let Ok(mtu) = self.ask(to) else {
+            return Some(known);
+        };
+        if longest + outer_headers(to.ip()) <= usize::from(mtu) {
+            self.paths.forget(to.ip(), now);
+            return None;
+        }
+        self.paths.learn(to.ip(), mtu, now);
+        self.paths.get(to.ip(), now)
     }
 
     /// Whether a frame of `frame_len` bytes exceeds the MTU of the path to `to`. What is not
@@ -142,6 +159,21 @@ pub(super) mod tests {
         assert!(!probe.is_too_long(([240, 0, 0, 1], 9).into(), 60_000, &stats));
         assert!(probe.paths.is_empty());
         assert_eq!(stats.get(Count::PathMtusLearned), 0);
+    }
+
+    #[test]
+    fn what_no_longer_holds_is_forgotten_and_the_rest_confirmed() {
+        let mut probe = probe();
+        let to = (LOOPBACK, 9).into();
+        probe.paths.learn(LOOPBACK, 1400, 0);
+        // Loopback does not carry this in one packet, but more than was learned.
+        assert_eq!(probe.ask_again(to, 65_508, 1400), Some(65_535));
+        assert_eq!(probe.paths.get(LOOPBACK, 0), Some(65_535));
+        assert_eq!(probe.ask_again(to, 65_507, 65_535), None);
+        assert_eq!(probe.paths.get(LOOPBACK, 0), None);
+        // Without an answer what was known stands.
+        let nowhere = ([240, 0, 0, 1], 9).into();
+        assert_eq!(probe.ask_again(nowhere, 100, 1400), Some(1400));
     }
 
     #[test]

@@ -191,7 +191,8 @@ impl Dataplane {
                 receiver,
                 probe: PathProbe::new(source, paths.clone(), clock)?,
                 losses: losses.clone(),
-                oversize: Oversize::new(paths.clone(), config.outer_df),
+                oversize: Oversize::new(paths.clone(), config.outer_df)
+                    .asking(PathProbe::new(source, paths.clone(), clock)?, config.mtu),
                 pods: pods.clone(),
                 clock,
                 config,

@@ -6,7 +6,8 @@
 //! | IPv4 with DF clear, and each datagram of such a super-packet | fragments | is not told |
 //! | anything else | goes as it is where IP may fragment outer packets, else it is dropped | is told |
 //!
-//! To tell is to write an ICMP error to the TUN, see the module `reply`.
+//! To tell is to write an ICMP error to the TUN, see the module `reply`. Nobody is told less than
+//! senders believe, so one who sends packets of that size has been told all there is.
 
 use super::encap::{self, Egress, MAX_HEADER};
 use crate::offload::fragment::Fragmenter;
@@ -17,7 +18,7 @@ use crate::route::pmtu::{self, PathMtus};
 use crate::route::table::Table;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
-use crate::sys::path::inner_limit;
+use crate::sys::path::{PathProbe, inner_limit};
 use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::frame::FrameHeader;
 use crate::wire::icmp::{self, Refused};
@@ -30,6 +31,8 @@ use std::sync::Arc;
 /// What one encap worker does about packets that are too long.
 pub struct Oversize {
     paths: Arc<PathMtus>,
+    /// Who to ask whether what is known still holds, and the TUN's MTU in bytes.
+    probe: Option<(PathProbe, usize)>,
     outer_df: bool,
     /// Milliseconds, at the beginning of the batch.
     now: u64,
@@ -40,12 +43,10 @@ struct Found {
     frames: Frames,
     /// It is lost if outer packets must not be fragmented.
     whole: bool,
-    /// Its sender expects to hear of it.
-    tell: bool,
+    /// What its sender is to hear, if anything: the longest packet that it may send.
+    tell: Option<usize>,
     /// Cuts it as its sender meant it, if it is a super-packet.
     segmenter: Option<Segmenter>,
-    /// The longest packet that fits.
-    limit: usize,
 }
 
 impl Oversize {
@@ -53,9 +54,17 @@ impl Oversize {
     pub fn new(paths: Arc<PathMtus>, outer_df: bool) -> Oversize {
         Oversize {
             paths,
+            probe: None,
             outer_df,
             now: 0,
         }
+    }
+
+    /// The same, which has the kernel asked by `probe`, that learns for the same paths, whether
+    /// lessons still hold. `mtu` is the TUN's, in bytes.
+    pub fn asking(self, probe: PathProbe, mtu: usize) -> Oversize {
+        let probe = Some((probe, mtu));
+        Oversize { probe, ..self }
     }
 
     /// Begin a batch. `now`, in milliseconds, is asked for only if it matters.
@@ -88,13 +97,14 @@ impl Oversize {
                 return Ok(true);
             }
         };
-        if found.tell {
-            let (segmenter, limit) = (found.segmenter, found.limit);
+        if let Some(limit) = found.tell {
+            let segmenter = found.segmenter;
             egress.replies.send(io, packet, stats, |out, ip| {
                 too_big(out, ip, segmenter, limit)
             });
         }
-        if found.whole && self.outer_df {
+        // What is no longer than its sender was told, the kernel may know better about.
+        if found.whole && self.outer_df && found.tell.is_some() {
             stats.count_drop(Reason::TooBig);
             return Ok(true);
         }
@@ -112,7 +122,7 @@ impl Oversize {
     /// What is to be done about the packet of `len` bytes in `bytes`, the whole buffer:
     /// nothing if it fits. What is malformed is left to those who send packets that fit.
     fn find(
-        &self,
+        &mut self,
         bytes: &mut [u8],
         len: usize,
         table: &Table,
@@ -133,6 +143,8 @@ impl Oversize {
         let Some(segmenter) = super_or_single(&offload, ip, limit) else {
             return Ok(None);
         };
+        let len = segmenter.map_or(ip.len(), |segmenter| segmenter.next_len().unwrap_or(0));
+        let told = self.told(ip, limit);
         let may_cut = ipv4::Packet::new(&ip[..]).is_ok_and(|packet| !packet.dont_frag());
         let cut = cut(ip, segmenter, may_cut, limit)?;
         let whole = matches!(cut, Cut::AsItIs(..));
@@ -143,26 +155,39 @@ impl Oversize {
                 alone: whole,
             },
             whole,
-            tell: !may_cut,
+            tell: (!may_cut && len > told).then_some(told),
             segmenter,
-            limit,
         }))
     }
 
     /// The way to the peer of a packet, and the longest that a packet may be on it; `None` if
     /// no MTU is known of it.
-    fn way(&self, ip: &[u8], table: &Table, buckets: u8) -> Option<(Way, usize)> {
+    fn way(&mut self, ip: &[u8], table: &Table, buckets: u8) -> Option<(Way, usize)> {
         let packet = IpPacket::new(ip).ok()?;
         let encap::Found { id, to, header } = encap::find_peer(table, &packet).ok()?;
-        let mtu = self.paths.get(to.ip(), self.now)?;
-        let limit = inner_limit(header.wire(), to.ip(), mtu);
-        let limit = match packet {
-            IpPacket::V4(_) => limit,
-            // No IPv6 sender goes below that, whatever it is told (RFC 8201 section 4).
-            IpPacket::V6(_) => limit.max(usize::from(pmtu::MIN_V6)),
+        let known = self.paths.look(to.ip(), self.now)?;
+        let mtu = match &mut self.probe {
+            Some((probe, mtu)) if known.is_due => {
+                let longest = header.wire().header_len() + *mtu;
+                probe.ask_again(to, longest, known.mtu)?
+            }
+            _ => known.mtu,
         };
+        let limit = inner_limit(header.wire(), to.ip(), mtu);
         let key = encap::train_key(id, &packet, &header, buckets);
         Some((Way { key, to, header }, limit))
+    }
+
+    /// What to tell the sender of `ip` where packets of `limit` bytes fit: no less than the
+    /// least that its kernel believes. No IPv6 sender goes below that (RFC 8201 section 4); one
+    /// of IPv4 clears DF, which would do only harm where IP may fragment outer packets anyway,
+    /// and is the one way through where it must not.
+    fn told(&self, ip: &[u8], limit: usize) -> usize {
+        match ipv4::Packet::header_only(ip) {
+            Ok(_) if self.outer_df => limit,
+            Ok(_) => limit.max(usize::from(pmtu::MIN_V4)),
+            Err(_) => limit.max(usize::from(pmtu::MIN_V6)),
+        }
     }
 }
 

@@ -33,6 +33,27 @@ fn the_latest_lesson_counts_whether_smaller_or_larger() {
 }
 
 #[test]
+fn one_at_a_time_is_to_ask_whether_a_lesson_holds() {
+    let paths = PathMtus::new();
+    paths.learn(v4(1), 1400, 0);
+    let known = |now, is_due| {
+        let known = Some(Known { mtu: 1400, is_due });
+        assert_eq!(paths.look(v4(1), now), known, "{now} ms");
+    };
+    known(ASK_EVERY_MS - 1, false);
+    known(ASK_EVERY_MS, true);
+    known(ASK_EVERY_MS, false);
+    known(2 * ASK_EVERY_MS, true);
+    paths.learn(v4(1), 1400, 3 * ASK_EVERY_MS);
+    known(4 * ASK_EVERY_MS - 1, false);
+    known(3 * ASK_EVERY_MS + LIFETIME_MS - 1, true);
+    paths.forget(v4(1), 4 * ASK_EVERY_MS);
+    assert_eq!(paths.look(v4(1), 4 * ASK_EVERY_MS), None);
+    paths.learn(v4(1), 1300, 5 * ASK_EVERY_MS);
+    assert_eq!(paths.get(v4(1), 5 * ASK_EVERY_MS), Some(1300));
+}
+
+#[test]
 fn mtus_below_the_least_are_not_believed() {
     let paths = PathMtus::new();
     let v6 = "fd00::1".parse().unwrap();

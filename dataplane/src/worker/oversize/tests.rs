@@ -371,11 +371,34 @@ fn ipv4_without_df_is_fragmented_silently() {
 fn ipv6_is_never_told_less_than_1280() {
     let mut bench = Bench::new(1280, true);
     let spec = Spec::udp6(1280 - 48);
-    assert!(!bench.single(&spec).taken, "it must get through somehow");
+    let outcome = bench.single(&spec);
+    assert_eq!(outcome.inner, [spec.build()], "it must get through somehow");
+    assert!(outcome.replies.is_empty());
     let spec = Spec::udp6(1281 - 48);
     assert_tells(&bench.single(&spec).replies[0], 1280, &spec.build());
     let spec = Spec::udp4(1231 - 28);
     assert_tells(&bench.single(&spec).replies[0], 1230, &spec.build());
+}
+
+#[test]
+fn without_df_outside_ipv4_is_never_told_less_than_552() {
+    let mut bench = Bench::new(552, false);
+    let spec = Spec::udp4(1000);
+    assert_tells(&bench.single(&spec).replies[0], 552, &spec.build());
+    // It goes as it is, alone, for IP to fragment; its sender can do nothing about it.
+    let spec = Spec::udp4(552 - 28);
+    let outcome = bench.single(&spec);
+    assert_eq!(outcome.inner, [spec.build()]);
+    assert!(outcome.replies.is_empty());
+    // TCP is cut so that it fits, whatever its sender believes.
+    let spec = Spec::tcp4(9_000);
+    let outcome = bench.super_packet(&spec, 552 - spec.header_len() as u16);
+    assert!(outcome.inner.iter().all(|segment| segment.len() <= 502));
+    assert!(outcome.replies.is_empty());
+    // With DF outside, less than senders believe makes them clear theirs: all that gets through.
+    let mut bench = Bench::new(552, true);
+    let spec = Spec::udp4(1000);
+    assert_tells(&bench.single(&spec).replies[0], 502, &spec.build());
 }
 
 #[test]
