@@ -315,7 +315,8 @@ impl Segmenter {
     }
 
     /// The flags of the segment whose payload runs from the cursor to `end`: FIN and PSH
-    /// close the last one only, CWR answers once and so opens the first one only.
+    /// close the last one only, CWR answers once and so opens the first one only. URG stays in
+    /// all, with its pointer, as with the kernel, whose TCP makes no super-packets of urgent data.
     #[inline]
     fn flags_until(&self, end: usize) -> u16 {
         let mut flags = self.flags;

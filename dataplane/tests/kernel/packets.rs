@@ -179,7 +179,13 @@ impl Spec {
         header.extend(((words as u16) << 12 | self.tcp_flags).to_be_bytes());
         header.extend(0x2000u16.to_be_bytes());
         header.extend(seed);
-        header.extend([0, 0]);
+        // Behind the first segment of those that have several.
+        let urgent: u16 = if self.tcp_flags & tcp::URG != 0 {
+            1_500
+        } else {
+            0
+        };
+        header.extend(urgent.to_be_bytes());
         header.extend(&self.tcp_options);
         header
     }

@@ -101,6 +101,8 @@ fn tcp_segments_are_the_kernels_for_every_size() {
     }
 }
 
+/// The kernel leaves URG and the urgent pointer in every segment as they are, and so do we: only
+/// senders that know better, which send nothing urgent in super-packets, could do more.
 #[test]
 fn tcp_flags_fall_on_the_kernels_segments() {
     if skips_test() {
