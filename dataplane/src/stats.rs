@@ -121,7 +121,7 @@ counted! {
         MergesRefused => "merges_refused",
         /// Times that a path's MTU was learned, from a refused send or by the prober.
         PathMtusLearned => "path_mtus_learned",
-        /// Times that a smaller MTU of this node's own pods was learned.
+        /// Times that the MTU of one of this node's own pods was learned.
         PodMtusLearned => "pod_mtus_learned",
         /// Fragments made of packets longer than the path to their peer.
         FragmentsMade => "fragments_made",

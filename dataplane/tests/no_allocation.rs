@@ -11,7 +11,7 @@ use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trus
 use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
-use weft_dataplane::route::pod_mtu::PodMtu;
+use weft_dataplane::route::pod_mtu::PodMtus;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::HEADROOM;
@@ -83,7 +83,7 @@ fn encap_and_decap_allocate_nothing() {
     let receiver = table(THEM, "10.244.1.0/24", US);
     let mut plan = SendPlan::new(8, 64 << 10, 128);
     let mut coalescer = Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap();
-    let mut egress = Egress::new(8, None, Clock::start(), Arc::new(PodMtu::new(1450)));
+    let mut egress = Egress::new(8, None, Clock::start(), Arc::new(PodMtus::new(1450)));
     let template = super_packet(60_000);
     let ip_len = template.len() - HEADROOM;
     let mut tun = One(template.clone());

@@ -5,6 +5,9 @@ use crate::cluster::{Cluster, ENGINES, NEWS};
 use crate::dual_stack::{self, BOTH};
 use crate::errors;
 use crate::traffic::tcp;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr};
+use weft_benches::lab::topology::ping;
 use weft_benches::lab::{Node, Pod, Regime, netns, skips_test};
 
 /// Packets that node `number` has not forwarded because a link was too small for them.
@@ -91,5 +94,64 @@ fn pods_of_both_families_take_the_smaller_mtu_from_the_start() {
             assert_eq!(refused(&cluster, number), 0, "{engine}");
             assert_eq!(cluster.counter(number, "pod_mtus_learned"), 0, "{engine}");
         }
+    }
+}
+
+/// A "fragmentation needed" from `source`: packets from pod `far` to pod `near` may have 600
+/// bytes. `flaw` is added to its checksum.
+fn error(source: Ipv4Addr, far: Ipv4Addr, near: Ipv4Addr, flaw: u16) -> Vec<u8> {
+    let header = |protocol: u8, len: u16, src: Ipv4Addr, dst: Ipv4Addr| {
+        let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+        bytes[2..4].copy_from_slice(&len.to_be_bytes());
+        bytes.extend(src.octets());
+        bytes.extend(dst.octets());
+        bytes
+    };
+    let mut message = vec![3, 4, 0, 0, 0, 0, 2, 88];
+    message.extend(header(6, 1_450, far, near));
+    message.extend([20, 0x51, 0x9c, 0x40, 0, 0, 0, 1]);
+    let words = message
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    message[2..4].copy_from_slice(&sum.wrapping_add(flaw).to_be_bytes());
+    let mut packet = header(1, 20 + message.len() as u16, source, far);
+    packet.extend(message);
+    packet
+}
+
+#[test]
+fn pods_cannot_say_that_others_are_smaller() {
+    if skips_test() {
+        return;
+    }
+    for engine in ENGINES {
+        let mut cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        let subnet = cluster.lab.node(2).subnet.unwrap();
+        let mtu = 1_450;
+        let forger = cluster.lab.attach_pod(2, subnet, mtu).unwrap();
+        let (far, near) = (cluster.pod(1).address, cluster.pod(2).address);
+        let forged = [
+            error(forger.address, far, near, 0),
+            error(near, far, near, 0),
+            error(near, far, forger.address, 1),
+            // The kernel itself takes that from no pod.
+            error(subnet.network(), far, near, 0),
+        ];
+        let before = cluster.counter(2, "tun_reads");
+        let sent = forger.ns.enter(|| {
+            let raw = Protocol::from(255);
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(raw)).unwrap();
+            let to = SocketAddr::from((far, 0)).into();
+            for packet in forged.iter().cycle().take(5 * forged.len()) {
+                socket.send_to(packet, &to).unwrap();
+            }
+        });
+        sent.unwrap();
+        let passed = netns::wait_until(NEWS, || cluster.counter(2, "tun_reads") >= before + 15);
+        assert!(passed, "{engine}: the forged errors do not reach the TUN");
+        ping(&forger.ns, far, 3, 56, false).unwrap();
+        assert_eq!(cluster.counter(2, "pod_mtus_learned"), 0, "{engine}");
     }
 }

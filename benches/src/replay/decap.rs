@@ -1,16 +1,18 @@
 //! From received trains to the writes.
 
 use super::{FAR, MTU, NEAR, Replay, coalescer, subnet, table};
+use std::sync::Arc;
 use weft_dataplane::offload::coalesce::Coalescer;
-use weft_dataplane::route::pod_mtu::PodMtu;
+use weft_dataplane::route::pod_mtu::PodMtus;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{Count, WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
+use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::cmsg::Received;
 use weft_dataplane::sys::engine::{Datagram, DecapIo, EngineError};
 use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 use weft_dataplane::wire::ip::IpPacket;
-use weft_dataplane::worker::decap;
+use weft_dataplane::worker::decap::{self, Inside};
 
 /// One datagram or train as the receive socket gives it.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ impl Arrival {
 /// Decapsulates one batch.
 pub struct Decap {
     io: Arrivals,
-    pods: PodMtu,
+    inside: Inside,
     table: Table,
     stats: WorkerStats,
 }
@@ -49,7 +51,11 @@ impl Decap {
         subnets.dedup();
         Decap {
             io: Arrivals::new(arrivals),
-            pods: PodMtu::new(MTU),
+            inside: Inside {
+                mtu: MTU,
+                pods: Arc::new(PodMtus::new(MTU)),
+                clock: Clock::start(),
+            },
             table: table(FAR, NEAR, &subnets),
             stats: WorkerStats::default(),
         }
@@ -79,7 +85,7 @@ impl Replay for Decap {
     }
 
     fn run(&mut self) {
-        let done = decap::batch(&mut self.io, &self.table, &self.stats, MTU, &self.pods);
+        let done = decap::batch(&mut self.io, &self.table, &self.stats, &self.inside);
         assert!(done.is_ok(), "nothing can fail without a kernel");
         self.io.finish();
     }

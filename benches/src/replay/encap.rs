@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weft_dataplane::offload::plan::{MAX_FRAMES, SendPlan, Source};
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
 use weft_dataplane::route::pmtu::PathMtus;
-use weft_dataplane::route::pod_mtu::PodMtu;
+use weft_dataplane::route::pod_mtu::PodMtus;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
@@ -62,7 +62,7 @@ impl Encap {
         subnets.dedup();
         let encap = Encap {
             io: Reads::new(batch),
-            egress: Egress::new(BUCKETS, None, Clock::start(), Arc::new(PodMtu::new(MTU))),
+            egress: Egress::new(BUCKETS, None, Clock::start(), Arc::new(PodMtus::new(MTU))),
             oversize: Oversize::new(Arc::new(PathMtus::new()), false),
             table: table(NEAR, FAR, &subnets),
             stats: WorkerStats::default(),

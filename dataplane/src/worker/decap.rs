@@ -4,35 +4,61 @@ use crate::offload::coalesce::{Packet, PushError, Trust};
 use crate::offload::ecn;
 use crate::offload::train::{self, Shape};
 use crate::route::admit::{self, Sender};
-use crate::route::pod_mtu::PodMtu;
+use crate::route::pod_mtu::PodMtus;
 use crate::route::table::Table;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::sys::clock::Clock;
 use crate::sys::engine::{Datagram, DecapIo, EngineError};
+use crate::wire::ip::IpPacket;
+use std::sync::Arc;
+
+/// What a decap worker knows of the packets that the TUN and what is behind it take.
+#[derive(Clone)]
+pub struct Inside {
+    /// MTU of the TUN in bytes.
+    pub mtu: usize,
+    /// MTUs of the pods.
+    pub pods: Arc<PodMtus>,
+    /// Tells how old what was learned of them is.
+    pub clock: Clock,
+}
+
+impl Inside {
+    /// The time in milliseconds, while anything learned is believed.
+    fn now(&self) -> Option<u64> {
+        if self.pods.is_empty() {
+            return None;
+        }
+        Some(self.clock.now_ms()).filter(|&now| self.pods.any(now))
+    }
+}
 
 /// Take the datagrams of one batch and hand their packets to the coalescer. The last ones
-/// are left for the engine to write with the end of the batch. `mtu` is the TUN's, `pods` what
-/// is behind it.
+/// are left for the engine to write with the end of the batch.
 pub fn batch(
     io: &mut impl DecapIo,
     table: &Table,
     stats: &WorkerStats,
-    mtu: usize,
-    pods: &PodMtu,
+    inside: &Inside,
 ) -> Result<(), EngineError> {
-    io.parts().0.set_pod_mtu(pods.get());
+    io.parts().0.set_pod_mtu(inside.pods.most());
+    let learned = inside.now().map(|now| (&*inside.pods, now));
     while let Some(datagram) = io.take()? {
         stats.add(Count::Receives, 1);
-        decap(io, &datagram, table, stats, mtu)?;
+        decap(io, &datagram, table, stats, (inside.mtu, learned))?;
     }
     Ok(())
 }
+
+/// MTUs of single pods and the time, while any are believed.
+type Learned<'a> = Option<(&'a PodMtus, u64)>;
 
 fn decap(
     io: &mut impl DecapIo,
     datagram: &Datagram,
     table: &Table,
     stats: &WorkerStats,
-    mtu: usize,
+    (mtu, learned): (usize, Learned<'_>),
 ) -> Result<(), EngineError> {
     let end = datagram.offset + datagram.len;
     let payload = io
@@ -64,7 +90,7 @@ fn decap(
     for frame in frames {
         let frame = (datagram.offset + frame.start, frame.len());
         loop {
-            match push(io, datagram, frame, shape, &sender, table) {
+            match push(io, datagram, frame, shape, (&sender, table), learned) {
                 Ok(()) => break,
                 Err(PushError::Full) => io.flush()?,
                 Err(PushError::Drop(reason)) => {
@@ -93,8 +119,8 @@ fn push(
     datagram: &Datagram,
     (offset, len): (usize, usize),
     shape: Shape,
-    sender: &Sender,
-    table: &Table,
+    (sender, table): (&Sender, &Table),
+    learned: Learned<'_>,
 ) -> Result<(), PushError> {
     let (coalescer, buffers) = io.parts();
     let frame = buffers
@@ -104,6 +130,11 @@ fn push(
     let inner = sender.frame(table, frame).map_err(PushError::Drop)?;
     let ip = &mut frame[inner.ip_offset..inner.ip_offset + inner.ip_len];
     ecn::decap(datagram.received.ecn, ip).map_err(PushError::Drop)?;
+    if let Some((pods, now)) = learned
+        && let Ok(packet) = IpPacket::new(ip)
+    {
+        coalescer.set_pod_mtu(pods.get(packet.dst(), now));
+    }
     let packet = Packet {
         buffer: datagram.buffer,
         room: inner.ip_offset as u16,

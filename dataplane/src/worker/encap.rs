@@ -10,8 +10,8 @@ use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
 use crate::offload::tunnel::{self, Outer};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
-use crate::route::pod_mtu::{self, PodMtu};
-use crate::route::table::{Peer, PeerId, Table};
+use crate::route::pod_mtu::{self, PodMtus};
+use crate::route::table::{Overlay, Peer, PeerId, Table};
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::clock::Clock;
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
@@ -35,7 +35,7 @@ pub struct Egress {
     /// ICMP errors.
     pub(super) replies: Replies,
     /// What this node's own ICMP errors say of its pods.
-    pods: Arc<PodMtu>,
+    pods: Arc<PodMtus>,
     /// Times that they said something new in this batch.
     learned: u64,
 }
@@ -47,7 +47,7 @@ impl Egress {
         buckets: u8,
         tunnel: Option<Arc<TunnelWay>>,
         clock: Clock,
-        pods: Arc<PodMtu>,
+        pods: Arc<PodMtus>,
     ) -> Egress {
         Egress {
             buckets,
@@ -61,9 +61,10 @@ impl Egress {
 
     /// Learn from an ICMP error of this node what its pods take.
     #[cold]
-    fn learn_pod_mtu(&mut self, error: &[u8]) {
-        if pod_mtu::told(error).is_some_and(|mtu| self.pods.learn(mtu)) {
-            self.learned += 1;
+    fn learn_pod_mtu(&mut self, error: &[u8], overlay: &Overlay) {
+        if let Some(told) = pod_mtu::told(error, overlay) {
+            let is_news = self.pods.learn(told, self.replies.now());
+            self.learned += u64::from(is_news);
         }
     }
 
@@ -190,10 +191,11 @@ pub fn plan_packet(
             header,
         }));
     }
-    if matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6) {
-        egress.learn_pod_mtu(ip);
-    }
+    let is_icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
     segment::finish_checksum(&offload, ip).map_err(|_| Reason::BadOffload)?;
+    if is_icmp {
+        egress.learn_pod_mtu(ip, table.overlay());
+    }
     let start = HEADROOM - header.wire().header_len();
     header.write(&mut head[start..]);
     let frame_len = HEADROOM - start + ip_len;

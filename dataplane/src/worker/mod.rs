@@ -19,7 +19,7 @@ use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::{MAX_FRAMES, SendPlan};
 use crate::offload::vnet_hdr::Layout;
 use crate::route::pmtu::PathMtus;
-use crate::route::pod_mtu::PodMtu;
+use crate::route::pod_mtu::PodMtus;
 use crate::route::publish::Publisher;
 use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
@@ -87,7 +87,7 @@ pub struct Config {
     pub port: u16,
     /// MTU of the TUN in bytes.
     pub mtu: usize,
-    /// MTU that pods are given, in bytes; smaller ones are learned.
+    /// MTU that pods are given, in bytes; smaller ones are learned for each.
     pub pod_mtu: usize,
     /// Sockets to send from, each with its own source port (1 to 255).
     pub tx_sockets: u8,
@@ -174,7 +174,7 @@ impl Dataplane {
         let short_send_buffer = senders.iter().find_map(udp::short_send_buffer);
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
-        let pods = Arc::new(PodMtu::new(config.pod_mtu.min(config.mtu)));
+        let pods = Arc::new(PodMtus::new(config.pod_mtu.min(config.mtu)));
         let losses = Arc::new(PeerLosses::default());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
         let tunnel = tunnel_way(&config, tap, &senders);
@@ -324,7 +324,7 @@ struct Lane {
     losses: Arc<PeerLosses>,
     oversize: Oversize,
     /// Shared by all lanes.
-    pods: Arc<PodMtu>,
+    pods: Arc<PodMtus>,
     clock: Clock,
     config: Config,
 }

@@ -1,11 +1,12 @@
 //! Workers over plain system calls.
 
+use super::decap::Inside;
 use super::encap::Egress;
 use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::tunnel::TunnelWay;
 use super::{Config, Lane, decap, encap};
-use crate::route::pod_mtu::PodMtu;
+use crate::route::pod_mtu::PodMtus;
 use crate::route::publish::Publisher;
 use crate::stats::losses::PeerLosses;
 use crate::sys::clock::Clock;
@@ -51,7 +52,11 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     let decap = DecapParts {
         queue,
         receiver,
-        pods,
+        inside: Inside {
+            mtu: config.mtu,
+            pods,
+            clock,
+        },
         config,
     };
     if !spin.is_zero() {
@@ -82,7 +87,7 @@ struct EncapParts {
     probe: PathProbe,
     losses: Arc<PeerLosses>,
     oversize: Oversize,
-    pods: Arc<PodMtu>,
+    pods: Arc<PodMtus>,
     clock: Clock,
     config: Config,
 }
@@ -90,7 +95,7 @@ struct EncapParts {
 struct DecapParts {
     queue: Arc<TunQueue>,
     receiver: Socket,
-    pods: Arc<PodMtu>,
+    inside: Inside,
     config: Config,
 }
 
@@ -104,8 +109,7 @@ struct Encap {
 
 struct Decap {
     io: DecapPoll,
-    mtu: usize,
-    pods: Arc<PodMtu>,
+    inside: Inside,
 }
 
 impl EncapParts {
@@ -129,8 +133,7 @@ impl DecapParts {
         let coalescer = self.config.coalescer()?;
         Ok(Decap {
             io: DecapPoll::new(self.receiver, self.queue, waiter, coalescer, stats)?,
-            mtu: self.config.mtu,
-            pods: self.pods,
+            inside: self.inside,
         })
     }
 }
@@ -147,8 +150,8 @@ fn run(
     let stats = &*common.stats;
     while !waiter.stopped() {
         let mut drained = true;
-        if let Some(Decap { io, mtu, pods }) = &mut decap {
-            decap::batch(io, reader.table(), stats, *mtu, pods)?;
+        if let Some(Decap { io, inside }) = &mut decap {
+            decap::batch(io, reader.table(), stats, inside)?;
             drained &= io.end_batch()?;
         }
         if let Some(encap) = &mut encap {

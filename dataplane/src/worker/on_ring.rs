@@ -1,10 +1,10 @@
 //! Workers over io_uring: one thread and one ring for each direction.
 
+use super::decap::Inside;
 use super::encap::Egress;
 use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::{Lane, decap, encap};
-use crate::route::pod_mtu::PodMtu;
 use crate::route::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
 use crate::sys::clock::Clock;
@@ -32,7 +32,12 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     } = lane;
     let tun = queue.clone();
     let tap = tunnel.as_ref().map(|way| way.tap());
-    let egress = Egress::new(config.buckets(), tunnel, clock, pods.clone());
+    let inside = Inside {
+        mtu: config.mtu,
+        pods: pods.clone(),
+        clock,
+    };
+    let egress = Egress::new(config.buckets(), tunnel, clock, pods);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let refusals = Refusals::new(probe, losses, clock, common.stats.clone());
         let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), refusals)?;
@@ -48,7 +53,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
             let stats = &*common.stats;
-            run_decap(io, reader, stats, &common.stop, config.mtu, &pods)
+            run_decap(io, reader, stats, &common.stop, &inside)
         })
     })
 }
@@ -71,17 +76,16 @@ fn run_encap(
     Ok(())
 }
 
-/// Decapsulate until the stop event is raised or the ring fails. `mtu` is the TUN's.
+/// Decapsulate until the stop event is raised or the ring fails.
 fn run_decap(
     mut io: DecapRing,
     mut reader: Reader,
     stats: &WorkerStats,
     stop: &StopEvent,
-    mtu: usize,
-    pods: &PodMtu,
+    inside: &Inside,
 ) -> Result<(), EngineError> {
     while !io.stopped() && !stop.is_raised() {
-        decap::batch(&mut io, reader.table(), stats, mtu, pods)?;
+        decap::batch(&mut io, reader.table(), stats, inside)?;
         reader.wait(|| io.next_batch())?;
     }
     Ok(())

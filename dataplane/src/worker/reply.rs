@@ -31,6 +31,11 @@ impl Replies {
         }
     }
 
+    /// The time in milliseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Send what `build` makes of the IP packet, unless too many were sent of late.
     ///
     /// `build` gets [`icmp::v6::MAX_LEN`] bytes to write to and the offender, and returns the
@@ -42,7 +47,7 @@ impl Replies {
         stats: &WorkerStats,
         build: impl FnOnce(&mut [u8], &[u8]) -> Result<usize, Refused>,
     ) {
-        let now = self.clock.now_ms();
+        let now = self.now();
         if !self.tokens.has_one(now) {
             stats.add(Count::IcmpLimited, 1);
             return;

@@ -6,6 +6,7 @@ use crate::offload::plan::Source;
 use crate::offload::segment::{MAX_HEADER_LEN, Segmenter};
 use crate::offload::testing::{Spec, super_packets};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
+use crate::route::pod_mtu;
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
@@ -51,8 +52,18 @@ impl Desk {
 
     /// As [`Desk::run`], for pods of this MTU.
     fn run_for(&mut self, mtu: usize) -> Vec<(String, u64)> {
+        self.run_with(PodMtus::new(mtu))
+    }
+
+    /// As [`Desk::run`], with what is known of pods.
+    fn run_with(&mut self, pods: PodMtus) -> Vec<(String, u64)> {
         let stats = WorkerStats::default();
-        batch(self, &table(), &stats, MTU, &PodMtu::new(mtu)).unwrap();
+        let inside = Inside {
+            mtu: MTU,
+            pods: Arc::new(pods),
+            clock: Clock::start(),
+        };
+        batch(self, &table(), &stats, &inside).unwrap();
         self.flush().unwrap();
         let mut counters = crate::stats::summary(std::iter::once(&stats));
         counters.retain(|(name, _)| name.starts_with("drop_"));
@@ -198,6 +209,24 @@ fn super_packets_of_lost_size_are_cut_to_what_pods_take() {
         assert_eq!(lens().max(), Some(longest), "pods of {pods}");
         let header = spec.header_len();
         assert_eq!(lens().map(|len| len - header).sum::<usize>(), 20_000);
+    }
+}
+
+#[test]
+fn a_smaller_pod_costs_the_others_nothing() {
+    let whole = Spec::tcp4(20_000).build_partial();
+    let pod = IpPacket::new(&whole).unwrap().dst();
+    let another = [10, 244, 2, 10].into();
+    for (smaller, longest) in [(pod, 1300), (another, MTU)] {
+        let pods = PodMtus::new(MTU);
+        let told = pod_mtu::Told {
+            pod: smaller,
+            mtu: 1300,
+        };
+        assert!(pods.learn(told, 0));
+        let mut desk = Desk::new(vec![(whole.clone(), None)], 16);
+        assert_eq!(desk.run_with(pods), []);
+        assert_eq!(desk.delivered.iter().map(Vec::len).max(), Some(longest));
     }
 }
 

@@ -5,6 +5,7 @@ use crate::route::table::{NewPeer, Overlay, Route};
 use crate::stats::Drop as Reason;
 use crate::wire::frame::{FRAME_OVERHEAD, Wire};
 use crate::wire::{icmp, ipv4};
+use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
 const BUFFER: u16 = 5;
@@ -40,7 +41,7 @@ fn table_of(wire: Wire) -> Table {
 
 /// Through `buckets` sockets alone.
 fn egress(buckets: u8) -> Egress {
-    let pods = Arc::new(PodMtu::new(1450));
+    let pods = Arc::new(PodMtus::new(1450));
     Egress::new(buckets, None, Clock::start(), pods)
 }
 
@@ -236,27 +237,28 @@ fn fragments_of_one_packet_share_a_bucket() {
 
 #[test]
 fn smaller_pods_are_learned_from_what_passes() {
-    let pods = Arc::new(PodMtu::new(1450));
+    let pods = Arc::new(PodMtus::new(1450));
     let mut egress = Egress::new(1, None, Clock::start(), pods.clone());
-    let (mut error, offender) = (vec![0; icmp::v4::MAX_LEN], Spec::tcp4(100).build());
+    // What the peer sent to a pod of this node, and what this node says of it.
+    let offender = Spec::tcp4(1420).build();
     let offender = ipv4::Packet::new(&offender[..]).unwrap();
-    let (from, code) = ([10, 0, 0, 1].into(), icmp::v4::FRAGMENTATION_NEEDED);
+    let own = Ipv4Net::new(offender.dst(), 24).unwrap().trunc();
+    let overlay = Overlay {
+        own_v4: Some(own),
+        ..table().overlay().clone()
+    };
+    let routes = [route("0.0.0.0/1", "192.0.2.2:8472")];
+    let table = Table::build(overlay, &routes).unwrap();
+    let (mut error, from) = (vec![0; icmp::v4::MAX_LEN], own.network());
+    let code = icmp::v4::FRAGMENTATION_NEEDED;
     let len = icmp::v4::unreachable(&mut error, from, code, 1400, &offender).unwrap();
     for ip in [&error[..len], &Spec::udp4(500).build(), &error[..len]] {
         let mut bytes = buffer(&VnetHdr::default(), ip);
         let mut plan = SendPlan::new(1, 0, 1);
-        plan_packet(
-            BUFFER,
-            &mut bytes,
-            ip.len(),
-            &table(),
-            &mut egress,
-            &mut plan,
-        )
-        .unwrap();
+        plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan).unwrap();
         assert_eq!(plan.sends().len(), 1, "it goes on all the same");
     }
-    assert_eq!(pods.get(), 1400);
+    assert_eq!(pods.get(offender.dst().into(), 0), 1400);
     assert_eq!(egress.learned, 1);
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::offload::testing::{Spec, assert_valid};
-use crate::route::pod_mtu::PodMtu;
+use crate::route::pod_mtu::PodMtus;
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::Clock;
@@ -94,7 +94,7 @@ impl Bench {
         paths.learn(PEER, mtu, 0);
         Bench {
             oversize: Oversize::new(paths.clone(), outer_df),
-            egress: Egress::new(8, None, Clock::start(), Arc::new(PodMtu::new(1450))),
+            egress: Egress::new(8, None, Clock::start(), Arc::new(PodMtus::new(1450))),
             paths,
             table: table(),
             stats: WorkerStats::default(),
