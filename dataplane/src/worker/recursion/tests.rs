@@ -40,7 +40,7 @@ fn packet(src: &str, dst: &str, port: u16, offset: Option<u16>) -> Vec<u8> {
     match (src.parse().unwrap(), dst.parse().unwrap()) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let mut bytes = vec![0x45, 0, 0, 36, 0, 1, 0, 0, 64, protocol::UDP, 0, 0];
-            let field = offset.map_or(0, |offset| offset / 8 | 0x2000);
+            let field = offset.map_or(0, |offset| (offset / 8) | 0x2000);
             bytes[6..8].copy_from_slice(&field.to_be_bytes());
             bytes.extend(src.octets());
             bytes.extend(dst.octets());
