@@ -2,11 +2,11 @@
 
 use crate::cluster::{CONFIG, Cluster, NEWS, lines_with};
 use rustix::process::Signal;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Lab, LabOptions, Regime, netns, skips_test, slow};
+use weft_benches::lab::{Agent, Lab, LabOptions, Namespace, Regime, netns, skips_test, slow};
 
 /// What the link to the slow peer lets through, and what it keeps.
 const SLOW: [&str; 2] = ["20mbit", "20000000"];
@@ -54,19 +54,16 @@ fn receiver(cluster: &Cluster) -> UdpSocket {
 }
 
 /// Do `during` while pod 1 floods pod 3 and the queue of the link overflows.
-fn while_flooded(cluster: &Cluster, during: impl FnOnce()) {
+fn while_flooded(cluster: &Cluster, agent: &mut Agent, during: impl FnOnce(&mut Agent)) {
     let to = receiver(cluster);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| flood(cluster, &to, &done));
         // Whatever happens, the flood has to end.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let lost = || cluster.counter(1, "drop_queue_full");
-            assert!(
-                netns::wait_until(NEWS, || lost() > 0),
-                "no queue overflowed"
-            );
-            during();
+            let lost = || agent.counters().unwrap().contains_key("drop_queue_full");
+            assert!(netns::wait_until(NEWS, lost), "no queue overflowed");
+            during(agent);
         }));
         done.store(true, Ordering::SeqCst);
         if let Err(panic) = outcome {
@@ -75,31 +72,36 @@ fn while_flooded(cluster: &Cluster, during: impl FnOnce()) {
     });
 }
 
-/// The healthy peer is reached, the losses are those of the slow one, and the agent ends.
+/// The healthy peer is reached, the losses are those of the slow one, and the agent ends while
+/// all of that goes on.
 fn costs_nobody_else(mut cluster: Cluster) {
     let slow = cluster.lab.node(3).underlay;
-    while_flooded(&cluster, || {
-        ping(&cluster.pod(1).ns, cluster.pod(2).address, 40, 56, false).unwrap();
-        ping(&cluster.pod(2).ns, cluster.pod(1).address, 40, 56, false).unwrap();
-    });
-    let counters = cluster.agents[&1].counters().unwrap();
-    let of_peers: Vec<_> = counters
-        .iter()
-        .filter(|(name, _)| name.starts_with("lost_to"))
-        .collect();
-    assert_eq!(
-        of_peers,
-        [(&format!("lost_to[{slow}]"), &counters["drop_queue_full"])]
-    );
-    let log = cluster.agents[&1].log_file();
-    let told = || !lines_with(&log, &["WARN", "could not leave", &format!("{slow} (")]).is_empty();
-    assert!(netns::wait_until(NEWS, told), "nobody is told");
+    let mut agent = cluster.agents.remove(&1).unwrap();
+    while_flooded(&cluster, &mut agent, |agent| {
+        for (from, to) in [(1, 2), (2, 1)] {
+            let (from, to) = (cluster.pod(from), cluster.pod(to));
+            assert_reached(&from.ns, to.address);
+        }
+        let counters = agent.counters().unwrap();
+        let lost = counters.keys().filter(|name| name.starts_with("lost_to"));
+        assert_eq!(lost.collect::<Vec<_>>(), [&format!("lost_to[{slow}]")]);
+        let log = agent.log_file();
+        let words = ["WARN", "could not leave", &format!("{slow} (")];
+        let told = || !lines_with(&log, &words).is_empty();
+        assert!(netns::wait_until(NEWS, told), "nobody is told");
 
-    let start = Instant::now();
-    let agent = cluster.agents.get_mut(&1).unwrap();
-    agent.signal(Signal::TERM).unwrap();
-    let status = agent.wait(END).unwrap();
-    assert!(status.success(), "{status}, {:?}", start.elapsed());
+        agent.signal(Signal::TERM).unwrap();
+        let status = agent.wait(END).unwrap();
+        assert!(status.success(), "{status}");
+    });
+}
+
+/// Expect nearly all of a series of pings to be answered: one or two may meet a full queue
+/// before the agent if the machine has no core for it.
+fn assert_reached(from: &Namespace, to: Ipv4Addr) {
+    let reached = || ping(from, to, 1, 56, false).is_ok();
+    let answered = (0..40).filter(|_| reached()).count();
+    assert!(answered >= 38, "{answered} of 40 pings answered");
 }
 
 /// The config of the udp backend.
@@ -167,13 +169,16 @@ fn nor_does_a_pod_that_takes_nothing() {
         std::thread::scope(|scope| {
             scope.spawn(|| slow::flood(cluster.pod(1), to, 1400, &done).unwrap());
             let overflowed = netns::wait_until(NEWS, dropped);
-            let reached = ping(&cluster.pod(1).ns, healthy.address, 40, 56, false);
+            let from = &cluster.pod(1).ns;
+            let reached = std::panic::catch_unwind(|| assert_reached(from, healthy.address));
             done.store(true, Ordering::SeqCst);
             assert!(
                 overflowed,
                 "{engine}: the queue of the pod did not overflow"
             );
-            reached.unwrap();
+            if let Err(panic) = reached {
+                std::panic::resume_unwind(panic);
+            }
         });
     }
 }

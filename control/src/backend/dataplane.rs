@@ -213,6 +213,10 @@ impl Dataplane {
         for (peer, frames) in losses.iter().take(LOSSES_NAMED) {
             line.push_str(&format!(" lost_to[{peer}]={frames}"));
         }
+        match self.workers.losses().of_others() {
+            0 => {}
+            frames => line.push_str(&format!(" lost_to[others]={frames}")),
+        }
         line
     }
 

@@ -36,12 +36,15 @@ impl LossTeller {
             return None;
         }
         losses.sort_by_key(|&(peer, frames)| (std::cmp::Reverse(frames), peer));
+        // The others have their turn in the next line.
+        losses.truncate(NAMED);
         self.last = Some(now);
         for &(peer, frames) in &losses {
             self.told.insert(peer, (now, frames));
         }
-        let peers = losses.iter().take(NAMED);
-        let peers = peers.map(|(peer, frames)| format!("{peer} ({frames})"));
+        let peers = losses
+            .iter()
+            .map(|(peer, frames)| format!("{peer} ({frames})"));
         Some(peers.collect::<Vec<_>>().join(", "))
     }
 }
@@ -72,7 +75,16 @@ mod tests {
     #[test]
     fn a_line_names_few_peers() {
         let losses: Vec<(IpAddr, u64)> = (0..200).map(|n| ([10, 0, 0, n].into(), 1)).collect();
-        let line = LossTeller::default().take(losses, Instant::now()).unwrap();
-        assert_eq!(line.split(", ").count(), NAMED);
+        let (mut teller, start) = (LossTeller::default(), Instant::now());
+        let mut named: Vec<String> = Vec::new();
+        for minute in 0..3 {
+            let now = start + minute * LINE_EVERY;
+            let line = teller.take(losses.clone(), now).unwrap();
+            assert_eq!(line.split(", ").count(), NAMED);
+            named.extend(line.split(", ").map(str::to_owned));
+        }
+        named.sort();
+        named.dedup();
+        assert_eq!(named.len(), 3 * NAMED, "a line repeats what another said");
     }
 }

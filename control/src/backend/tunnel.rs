@@ -359,6 +359,8 @@ impl Tunnel {
         self.index = configure(host, &self.plan, &self.place).await?;
         let dataplane = Dataplane::start(tun, host, &self.plan, &self.publisher).await?;
         self.dataplane = Some(dataplane);
+        // Counts begin anew.
+        self.losses = LossTeller::default();
         Ok(())
     }
 

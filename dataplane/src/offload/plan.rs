@@ -79,9 +79,6 @@ pub struct Send {
     pub frames: u16,
     /// Total payload in bytes.
     pub bytes: u32,
-    /// Index in the plan of the send before this one that may carry the same flow. Until the
-    /// kernel has taken or refused that one, this one must not leave.
-    pub after: Option<u16>,
     /// A shorter frame ended the train.
     sealed: bool,
     piece_count: u16,
@@ -101,7 +98,6 @@ impl Send {
             stride: 0,
             frames: 0,
             bytes: 0,
-            after: None,
             sealed: false,
             piece_count: 0,
             pieces: [Piece::EMPTY; MAX_SEND_PIECES],
@@ -113,14 +109,13 @@ impl Send {
         &self.pieces[..usize::from(self.piece_count)]
     }
 
-    fn start(&mut self, key: TrainKey, to: SocketAddr, stride: u16, after: Option<u16>) {
+    fn start(&mut self, key: TrainKey, to: SocketAddr, stride: u16) {
         self.way = Way::Socket;
         self.key = key;
         self.to = to;
         self.stride = stride;
         self.frames = 0;
         self.bytes = 0;
-        self.after = after;
         self.sealed = false;
         self.piece_count = 0;
     }
@@ -236,23 +231,19 @@ impl SendPlan {
         frame_len: usize,
         pieces: &[Piece],
     ) -> Result<(), Full> {
-        let latest = self.latest(key);
-        if let Some(index) = latest {
-            let send = &mut self.sends[usize::from(index)];
-            if send.can_append(key.ecn, frame_len, pieces.len(), self.max_frames) {
-                send.append(frame_len, pieces);
-                return Ok(());
-            }
+        let max_frames = self.max_frames;
+        let latest = self.sends[..self.send_count]
+            .iter_mut()
+            .rev()
+            .find(|send| send.key.peer == key.peer && send.key.bucket == key.bucket);
+        if let Some(send) = latest
+            && send.can_append(key.ecn, frame_len, pieces.len(), max_frames)
+        {
+            send.append(frame_len, pieces);
+            return Ok(());
         }
-        self.open(key, to, frame_len, pieces, latest)?;
+        self.open(key, to, frame_len, pieces)?;
         Ok(())
-    }
-
-    /// Index of the latest send of this peer and bucket.
-    fn latest(&self, key: TrainKey) -> Option<u16> {
-        let same = |send: &Send| send.key.peer == key.peer && send.key.bucket == key.bucket;
-        let index = self.sends().iter().rposition(same)?;
-        Some(index as u16)
     }
 
     /// Append one frame that is too long for its path as a send of its own, which stays one:
@@ -264,8 +255,7 @@ impl SendPlan {
         frame_len: usize,
         pieces: &[Piece],
     ) -> Result<(), Full> {
-        let latest = self.latest(key);
-        self.open(key, to, frame_len, pieces, latest)?.sealed = true;
+        self.open(key, to, frame_len, pieces)?.sealed = true;
         Ok(())
     }
 
@@ -275,10 +265,9 @@ impl SendPlan {
         to: SocketAddr,
         frame_len: usize,
         pieces: &[Piece],
-        after: Option<u16>,
     ) -> Result<&mut Send, Full> {
         let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
-        send.start(key, to, frame_len as u16, after);
+        send.start(key, to, frame_len as u16);
         send.append(frame_len, pieces);
         self.send_count += 1;
         Ok(send)
@@ -295,9 +284,8 @@ impl SendPlan {
         frames: u16,
         piece: Piece,
     ) -> Result<(), Full> {
-        let latest = self.latest(key);
         let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
-        send.start(key, to, 0, latest);
+        send.start(key, to, 0);
         send.append(piece.len as usize, &[piece]);
         send.way = Way::Tunnel;
         send.frames = frames;
@@ -378,22 +366,6 @@ mod tests {
             plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
             [3, 3]
         );
-    }
-
-    #[test]
-    fn every_send_knows_the_one_before_it_of_its_flow() {
-        let mut plan = SendPlan::new(8, 0, 1);
-        let other = TrainKey { bucket: 2, ..KEY };
-        push(&mut plan, KEY, 100);
-        push(&mut plan, other, 100);
-        push(&mut plan, KEY, 100);
-        plan.push_tunnel(KEY, to(), 40, piece(60_000)[0]).unwrap();
-        plan.push_alone(KEY, to(), 100, &piece(100)).unwrap();
-        let after: Vec<_> = plan.sends().iter().map(|send| send.after).collect();
-        assert_eq!(after, [None, None, Some(0), Some(2), Some(3)]);
-        plan.clear();
-        push(&mut plan, KEY, 100);
-        assert_eq!(plan.sends()[0].after, None);
     }
 
     #[test]

@@ -30,9 +30,12 @@ struct Slot {
 impl Slot {
     /// Whether this is the slot of `key`, which takes it if it is free.
     fn is_of(&self, key: u128) -> bool {
-        let taken = self
-            .state
-            .compare_exchange(FREE, TAKING, Ordering::Acquire, Ordering::Acquire);
+        let taken = match self.state.load(Ordering::Acquire) {
+            FREE => self
+                .state
+                .compare_exchange(FREE, TAKING, Ordering::Acquire, Ordering::Acquire),
+            state => Err(state),
+        };
         match taken {
             Ok(_) => {
                 self.high.store((key >> 64) as u64, Ordering::Relaxed);

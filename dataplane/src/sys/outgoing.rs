@@ -3,9 +3,8 @@
 
 use super::buffers::Buffers;
 use super::cmsg::{self, SEND_SPACE};
-use super::tap::Tap;
 use crate::offload::plan::{Piece, Send, Source, Way};
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, WorkerStats};
 use socket2::SockAddr;
 
 pub(super) const EMPTY_IOVEC: libc::iovec = libc::iovec {
@@ -108,16 +107,6 @@ pub(super) fn whole(send: &Send, buffers: &Buffers) -> Option<(*const u8, u32)> 
     let (offset, len) = (piece.offset as usize, piece.len as usize);
     let start = buffers.address(id, offset, len)?;
     Some((start.cast_const(), piece.len))
-}
-
-/// A super-packet did not leave through the TAP: count it, and if the kernel would refuse
-/// others too, let none follow.
-pub(super) fn note_refused_whole(send: &Send, errno: i32, tap: Option<&Tap>, stats: &WorkerStats) {
-    debug_assert_eq!(send.way, Way::Tunnel);
-    stats.count_drops(Reason::SendFailed, u64::from(send.frames));
-    if let Some(tap) = tap {
-        tap.note_refusal(errno);
-    }
 }
 
 /// Count `frames` frames that left in one send.

@@ -1,28 +1,22 @@
-//! What is done about sends that the kernel refuses.
-//!
-//! | the kernel says | why | what becomes of the send |
-//! |---|---|---|
-//! | `EAGAIN`, `ENOBUFS` | socket or queue of the device is full | dropped, for its peer alone |
-//! | `EMSGSIZE` | longer than the path's MTU | the MTU is learned; frames of a train go singly, since IP fragments single datagrams only |
-//! | `EIO` for a train | no checksum offload for it on the way | its frames go singly, and so do that peer's trains for a while |
-//! | `EINVAL` for a train | UDP GSO unknown, 64 segments at most (before Linux 6.9), or `EMSGSIZE` on older kernels | the same |
-//! | what ICMP makes of a socket | a router or peer complained of an earlier send | sent again |
-//! | anything else | | dropped |
+//! What is done about sends that the kernel refuses; docs/packet.md has it as a table.
 
 use super::clock::Clock;
 use super::path::PathProbe;
-use crate::offload::plan::{Send, SendPlan};
+use crate::offload::plan::{Send, SendPlan, Way};
 use crate::stats::losses::PeerLosses;
 use crate::stats::{Count, Drop as Reason, WorkerStats};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// For how long the trains of a peer go frame by frame after one was refused. What refused it
-/// may be gone: a route changes, a device is replaced.
+/// For how long the trains of a peer go frame by frame after one was refused, at first. What
+/// refused it may be gone: a route changes, a device is replaced.
 const SINGLY_MS: u64 = 60_000;
 
-/// Peers whose trains go frame by frame at a time; of more, the oldest is tried again early.
-const SINGLY_PEERS: usize = 16;
+/// The same in the end: it doubles with each refusal.
+const SINGLY_MAX_MS: u64 = 64 * SINGLY_MS;
+
+/// Peers that are told apart. If more of them refuse trains, it is hardly the peers' doing.
+const SINGLY_PEERS: usize = 64;
 
 /// How often one send is tried again. An error that ICMP left at the socket is gone once it has
 /// been told, but another may have come.
@@ -40,38 +34,58 @@ pub(super) enum Verdict {
 }
 
 /// Peers whose trains go frame by frame.
-#[derive(Default)]
 struct NoTrains {
-    peers: [Option<(IpAddr, u64)>; SINGLY_PEERS],
-    /// When the last of them may have trains again, in milliseconds.
+    peers: [Option<NoTrain>; SINGLY_PEERS],
+    /// All peers' trains do until then.
+    all_until: u64,
+    /// When the last peer may have trains again, in milliseconds; 0 if none was ever refused.
     until: u64,
 }
 
+#[derive(Clone, Copy)]
+struct NoTrain {
+    peer: IpAddr,
+    until: u64,
+    time: u64,
+}
+
 impl NoTrains {
+    fn new() -> NoTrains {
+        NoTrains {
+            peers: [None; SINGLY_PEERS],
+            all_until: 0,
+            until: 0,
+        }
+    }
+
     fn has(&self, peer: IpAddr, now: impl FnOnce() -> u64) -> bool {
         if self.until == 0 {
             return false;
         }
         let now = now();
         let mut peers = self.peers.iter().flatten();
-        now < self.until && peers.any(|&(other, until)| other == peer && now < until)
+        let of_peer = |entry: &NoTrain| entry.peer == peer && now < entry.until;
+        now < self.until && (now < self.all_until || peers.any(of_peer))
     }
 
-    /// Note a peer; `false` if it was noted already.
+    /// Note that a train to a peer was refused; whether it was allowed any.
     fn note(&mut self, peer: IpAddr, now: u64) -> bool {
-        self.until = now + SINGLY_MS;
-        let entry = (peer, self.until);
-        let known = self.peers.iter_mut().flatten().find(|(p, _)| *p == peer);
-        if let Some(known) = known {
-            let news = known.1 <= now;
-            *known = entry;
-            return news;
-        }
-        let oldest = self.peers.iter_mut();
-        if let Some(slot) = oldest.min_by_key(|slot| slot.map_or(0, |(_, until)| until)) {
-            *slot = Some(entry);
-        }
-        true
+        let free = |slot: &&mut Option<NoTrain>| slot.is_none_or(|old| old.peer == peer);
+        let Some(slot) = self.peers.iter_mut().find(free) else {
+            self.peers = [None; SINGLY_PEERS];
+            self.all_until = now + SINGLY_MS;
+            self.until = self.until.max(self.all_until);
+            return true;
+        };
+        let (news, time) = match slot {
+            Some(old) if now < old.until => (false, old.time),
+            Some(old) => (true, (old.time * 2).min(SINGLY_MAX_MS)),
+            None => (true, SINGLY_MS),
+        };
+        let until = now + time;
+        *slot = Some(NoTrain { peer, until, time });
+        self.until = self.until.max(until);
+        news
     }
 }
 
@@ -95,7 +109,7 @@ impl Refusals {
         Refusals {
             paths,
             losses,
-            no_trains: NoTrains::default(),
+            no_trains: NoTrains::new(),
             clock,
             stats,
         }
@@ -103,51 +117,56 @@ impl Refusals {
 
     /// Whether the frames of this train must go one by one.
     pub(super) fn goes_singly(&self, send: &Send) -> bool {
+        debug_assert_eq!(send.way, Way::Socket);
         send.frames > 1 && self.no_trains.has(send.to.ip(), || self.clock.now_ms())
     }
 
-    /// Draw the lesson from send `index` of `plan`, which the kernel refused with `errno` after
-    /// `tries` other refusals of it.
-    pub(super) fn judge(
-        &mut self,
-        plan: &mut SendPlan,
-        index: usize,
-        errno: i32,
-        tries: u8,
-    ) -> Verdict {
-        let send = &plan.sends()[index];
-        let (frames, stride) = (send.frames, usize::from(send.stride));
-        let may_be_long = errno == libc::EMSGSIZE || errno == libc::EINVAL && frames > 1;
-        let too_long = may_be_long && self.paths.is_too_long(send.to, stride, &self.stats);
-        // With DF on outer packets ICMP leaves this, too.
-        let of_another = errno == libc::EMSGSIZE && !too_long && frames == 1 && tries < TRIES;
-        if of_another || self.passes(errno, tries) {
+    /// What to do about a send that the kernel refused with `errno` after `tries` other refusals
+    /// of it.
+    pub(super) fn judge(&mut self, send: &Send, errno: i32, tries: u8) -> Verdict {
+        if send.frames == 1 {
+            return self.judge_frame(send, errno, tries);
+        }
+        if passes(errno, tries) {
             return Verdict::Again;
         }
-        if frames == 1 || !matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
-            self.lost(send, frames, errno);
-            return Verdict::Dropped;
+        if matches!(errno, libc::EIO | libc::EINVAL | libc::EMSGSIZE) {
+            return Verdict::Singly;
         }
-        if errno != libc::EMSGSIZE && !too_long {
-            self.refused_train(plan, index, errno);
-        }
-        Verdict::Singly
+        self.lost(send, send.frames, errno);
+        Verdict::Dropped
     }
 
-    /// Whether a send that was refused with `errno`, and `tries` times before, may fare better
-    /// at once.
-    pub(super) fn passes(&self, errno: i32, tries: u8) -> bool {
-        tries < TRIES && (errno == libc::EINTR || is_of_icmp(errno))
+    /// The same for a frame that is sent alone.
+    pub(super) fn judge_frame(&mut self, send: &Send, errno: i32, tries: u8) -> Verdict {
+        // ICMP leaves this at a socket, too: then it is about another peer.
+        let of_another = errno == libc::EMSGSIZE && !self.is_too_long(send) && tries < TRIES;
+        if of_another || passes(errno, tries) {
+            return Verdict::Again;
+        }
+        self.lost(send, 1, errno);
+        Verdict::Dropped
     }
 
-    /// A train was refused for being one.
-    fn refused_train(&mut self, plan: &mut SendPlan, index: usize, errno: i32) {
+    fn is_too_long(&mut self, send: &Send) -> bool {
+        let longest = usize::from(send.stride);
+        self.paths.is_too_long(send.to, longest, &self.stats)
+    }
+
+    /// Draw the lesson from train `index` of `plan`, which the kernel refused with `errno`, while
+    /// it took its frames one by one.
+    pub(super) fn note_train(&mut self, plan: &mut SendPlan, index: usize, errno: i32) {
         let send = &plan.sends()[index];
+        let may_be_long = matches!(errno, libc::EMSGSIZE | libc::EINVAL);
+        if may_be_long && self.is_too_long(send) || errno == libc::EMSGSIZE {
+            return;
+        }
+        let (peer, too_many) = (send.to.ip(), errno == libc::EINVAL && send.frames > 64);
         // Says the kernel before Linux 6.9, whoever the train is for.
-        if errno == libc::EINVAL && send.frames > 64 {
+        if too_many {
             plan.limit_frames(64);
-            self.stats.add(Count::Downgrades, 1);
-        } else if self.no_trains.note(send.to.ip(), self.clock.now_ms()) {
+        }
+        if too_many || self.no_trains.note(peer, self.clock.now_ms()) {
             self.stats.add(Count::Downgrades, 1);
         }
     }
@@ -161,6 +180,12 @@ impl Refusals {
         self.stats.count_drops(reason, u64::from(frames));
         self.losses.count(send.to.ip(), u64::from(frames));
     }
+}
+
+/// Whether a send that was refused with `errno`, and `tries` times before, may fare better at
+/// once.
+fn passes(errno: i32, tries: u8) -> bool {
+    tries < TRIES && (errno == libc::EINTR || is_of_icmp(errno))
 }
 
 /// Whether a socket fails with this because of an ICMP message about an earlier datagram,

@@ -172,6 +172,18 @@ pub fn senders(source: SocketAddr, count: usize, df: bool) -> Result<Vec<Socket>
     (0..count).map(|_| sender(source, df)).collect()
 }
 
+/// Bytes that were sent by `socket` and have left no device yet, with what the kernel adds to
+/// each; 0 if it does not say.
+pub(super) fn waiting(socket: &Socket) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int to `bytes`.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    match asked {
+        0 => usize::try_from(bytes).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// The send buffer of `socket` in bytes, if it is smaller than it should be: whoever may not
 /// go past `net.core.wmem_max` gets that.
 pub fn short_send_buffer(socket: &Socket) -> Option<usize> {

@@ -16,6 +16,7 @@ use crate::sys::poll::Waiter;
 use crate::sys::poll::decap::DecapPoll;
 use crate::sys::poll::encap::EncapPoll;
 use crate::sys::refusals::Refusals;
+use crate::sys::sender::Sender;
 use crate::sys::tun::TunQueue;
 use socket2::Socket;
 use std::io;
@@ -116,10 +117,11 @@ impl EncapParts {
     fn open(self, waiter: &Waiter, common: &Common) -> Result<Encap, EngineError> {
         let tap = self.tunnel.as_ref().map(|way| way.tap());
         let stats = common.stats.clone();
-        let refusals = Refusals::new(self.probe, self.losses, self.clock, stats);
+        let refusals = Refusals::new(self.probe, self.losses, self.clock, stats.clone());
+        let sender = Sender::new(self.senders, tap, refusals);
         let plan = self.config.plan();
         Ok(Encap {
-            io: EncapPoll::new(self.queue, self.senders, tap, waiter, plan, refusals)?,
+            io: EncapPoll::new(self.queue, sender, waiter, plan, stats)?,
             egress: Egress::new(self.config.buckets(), self.tunnel, self.clock, self.pods),
             oversize: self.oversize,
             clock: self.clock,

@@ -13,6 +13,7 @@ use crate::sys::event::StopEvent;
 use crate::sys::refusals::Refusals;
 use crate::sys::ring::decap::DecapRing;
 use crate::sys::ring::encap::EncapRing;
+use crate::sys::sender::Sender;
 use std::io;
 
 /// Start the two workers of a lane.
@@ -39,8 +40,10 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     };
     let egress = Egress::new(config.buckets(), tunnel, clock, pods);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
-        let refusals = Refusals::new(probe, losses, clock, common.stats.clone());
-        let io = EncapRing::new(tun, senders, tap, &common.stop, config.plan(), refusals)?;
+        let stats = common.stats.clone();
+        let refusals = Refusals::new(probe, losses, clock, stats.clone());
+        let sender = Sender::new(senders, tap, refusals);
+        let io = EncapRing::new(tun, sender, &common.stop, config.plan(), stats)?;
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
             let stats = &*common.stats;

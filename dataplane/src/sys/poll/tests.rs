@@ -10,6 +10,7 @@ use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{DECAP_BATCH_BYTES, DecapIo, EncapIo, HEADROOM};
 use crate::sys::event::StopEvent;
 use crate::sys::refusals::tests::refusals;
+use crate::sys::sender::Sender;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use crate::sys::udp;
 use socket2::Socket;
@@ -40,7 +41,8 @@ fn encap(sockets: Vec<Socket>) -> Encap {
     let stats = Arc::new(WorkerStats::default());
     let plan = SendPlan::new(64, 4096, 128);
     let sockets = sockets.into();
-    let io = EncapPoll::new(queue, sockets, None, &waiter, plan, refusals(&stats)).unwrap();
+    let sender = Sender::new(sockets, None, refusals(&stats));
+    let io = EncapPoll::new(queue, sender, &waiter, plan, stats.clone()).unwrap();
     Encap {
         io,
         waiter,

@@ -31,7 +31,7 @@ fn planned(frames: u16) -> SendPlan {
 /// What becomes of a send of `frames` frames that was refused `tries` times before.
 fn verdict(frames: u16, errno: i32, tries: u8) -> (Verdict, Arc<WorkerStats>) {
     let stats = Arc::default();
-    let verdict = refusals(&stats).judge(&mut planned(frames), 0, errno, tries);
+    let verdict = refusals(&stats).judge(&planned(frames).sends()[0], errno, tries);
     (verdict, stats)
 }
 
@@ -40,7 +40,7 @@ fn a_full_queue_costs_the_peer_its_frames() {
     for errno in [libc::EAGAIN, libc::ENOBUFS] {
         let stats = Arc::default();
         let mut refusals = refusals(&stats);
-        let verdict = refusals.judge(&mut planned(5), 0, errno, 0);
+        let verdict = refusals.judge(&planned(5).sends()[0], errno, 0);
         assert_eq!(verdict, Verdict::Dropped);
         assert_eq!(stats.drops(Reason::QueueFull), 5);
         assert_eq!(refusals.losses.by_peer(), [(PEER, 5)]);
@@ -72,20 +72,23 @@ fn what_the_kernel_has_no_memory_for_is_lost() {
 
 #[test]
 fn a_refused_train_goes_singly_and_its_peer_has_none_for_a_while() {
-    for errno in [libc::EIO, libc::EINVAL] {
+    for errno in [libc::EIO, libc::EINVAL, libc::EMSGSIZE] {
         let stats = Arc::default();
         let mut refusals = refusals(&stats);
         let mut plan = planned(5);
         assert!(!refusals.goes_singly(&plan.sends()[0]));
         for _ in 0..3 {
-            let verdict = refusals.judge(&mut plan, 0, errno, 0);
+            let verdict = refusals.judge(&plan.sends()[0], errno, 0);
             assert_eq!(verdict, Verdict::Singly);
+            refusals.note_train(&mut plan, 0, errno);
         }
-        assert!(refusals.goes_singly(&plan.sends()[0]));
-        assert_eq!(stats.get(Count::Downgrades), 1);
+        // What is too long for one train is not for another.
+        let for_being_one = errno != libc::EMSGSIZE;
+        assert_eq!(refusals.goes_singly(&plan.sends()[0]), for_being_one);
+        assert_eq!(stats.get(Count::Downgrades), u64::from(for_being_one));
         assert!(!refusals.goes_singly(&planned(1).sends()[0]));
-        assert_eq!(verdict(1, errno, 0).0, Verdict::Dropped);
     }
+    assert_eq!(verdict(1, libc::EIO, 0).0, Verdict::Dropped);
 }
 
 #[test]
@@ -93,8 +96,7 @@ fn before_linux_6_9_trains_are_shorter_for_everybody() {
     let stats = Arc::default();
     let mut refusals = refusals(&stats);
     let mut plan = planned(100);
-    let verdict = refusals.judge(&mut plan, 0, libc::EINVAL, 0);
-    assert_eq!(verdict, Verdict::Singly);
+    refusals.note_train(&mut plan, 0, libc::EINVAL);
     assert!(!refusals.goes_singly(&plan.sends()[0]));
     plan.clear();
     let key = TrainKey {
@@ -109,21 +111,37 @@ fn before_linux_6_9_trains_are_shorter_for_everybody() {
     assert_eq!(frames, [64, 36]);
 }
 
+fn peer(n: u8) -> IpAddr {
+    [10, 0, 0, n].into()
+}
+
 #[test]
-fn trains_of_a_peer_are_tried_again_and_no_other_peer_pays() {
-    let mut refused = NoTrains::default();
-    let peer = |n: u8| IpAddr::from([10, 0, 0, n]);
+fn trains_of_a_peer_are_tried_again_ever_later_and_no_other_peer_pays() {
+    let mut refused = NoTrains::new();
     assert!(!refused.has(peer(1), || 0));
-    assert!(refused.note(peer(1), 1000));
-    assert!(!refused.note(peer(1), 2000), "no news");
-    assert!(refused.has(peer(1), || 2000 + SINGLY_MS - 1));
-    assert!(!refused.has(peer(2), || 2000));
-    assert!(!refused.has(peer(1), || 2000 + SINGLY_MS));
-    assert!(refused.note(peer(1), 2000 + SINGLY_MS), "refused once more");
-    // More than there is room for: the oldest goes.
-    for n in 2..=SINGLY_PEERS as u8 + 1 {
-        assert!(refused.note(peer(n), 70_000 + u64::from(n)));
+    let mut now = 1000;
+    let mut waits = SINGLY_MS;
+    for _ in 0..8 {
+        assert!(refused.note(peer(1), now));
+        assert!(!refused.note(peer(1), now + 1), "no news");
+        assert!(refused.has(peer(1), || now + waits));
+        assert!(!refused.has(peer(2), || now));
+        now += 1 + waits;
+        assert!(!refused.has(peer(1), || now));
+        waits = (2 * waits).min(SINGLY_MAX_MS);
     }
-    assert!(!refused.has(peer(1), || 71_000));
-    assert!(refused.has(peer(2), || 71_000));
+}
+
+#[test]
+fn more_peers_that_refuse_than_can_be_told_apart_are_all_peers() {
+    let mut refused = NoTrains::new();
+    for n in 0..SINGLY_PEERS as u8 {
+        assert!(refused.note(peer(n), 1000));
+    }
+    assert!(!refused.has(peer(200), || 1000));
+    assert!(refused.note(peer(200), 1000));
+    for n in [1, 200, 201] {
+        assert!(refused.has(peer(n), || 1000 + SINGLY_MS - 1));
+        assert!(!refused.has(peer(n), || 1000 + SINGLY_MS));
+    }
 }

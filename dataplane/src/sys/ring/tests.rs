@@ -11,6 +11,7 @@ use crate::stats::{Count, Drop as Reason, WorkerStats};
 use crate::sys::engine::{DecapIo, EncapIo, HEADROOM};
 use crate::sys::event::StopEvent;
 use crate::sys::refusals::tests::refusals;
+use crate::sys::sender::Sender;
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use crate::sys::udp;
 use socket2::Socket;
@@ -66,7 +67,8 @@ fn encap_over(queue: Arc<TunQueue>, sockets: Vec<Socket>) -> Encap {
     let stop = StopEvent::new().unwrap();
     let stats = Arc::new(WorkerStats::default());
     let plan = SendPlan::new(64, 4096, 128);
-    let io = EncapRing::new(queue, sockets, None, &stop, plan, refusals(&stats)).unwrap();
+    let sender = Sender::new(sockets, None, refusals(&stats));
+    let io = EncapRing::new(queue, sender, &stop, plan, stats.clone()).unwrap();
     Encap {
         io,
         tun,

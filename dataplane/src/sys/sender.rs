@@ -1,0 +1,272 @@
+//! The way out that both engines share: planned sends leave one after the other, in order,
+//! whatever the kernel refuses.
+//!
+//! Plain system calls, also beside io_uring: these never wait, so there is nothing to do
+//! meanwhile, and a call for each run of sends by one socket costs next to nothing beside what
+//! it carries. Requests of a ring would all be under way before the first refusal is known, and
+//! whatever is sent again then comes late.
+#![allow(unsafe_code)]
+
+use super::buffers::Buffers;
+use super::outgoing::{self, EMPTY_IOVEC, Envelope};
+use super::refusals::{Refusals, Verdict};
+use super::tap::Tap;
+use super::udp;
+use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Piece, Send, SendPlan, Way};
+use socket2::Socket;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+/// Gather entries of one system call.
+const IOVECS: usize = 2048;
+
+const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
+
+/// Bytes that may wait below a socket, in queues of devices, for trains to be sent by it.
+///
+/// Queues count packets, and a train is one: a thousand of them would hold back everybody who
+/// shares the queue for thirty times as long as a thousand frames do. So trains leave only
+/// while devices keep up with them, and single frames otherwise, which fill a queue as those of
+/// the kernel's VXLAN do. One batch is as long.
+const TRAINS_WAITING: usize = 256 << 10;
+
+/// Sends what workers plan.
+pub struct Sender {
+    sockets: Arc<[Socket]>,
+    tap: Option<Arc<Tap>>,
+    messages: Messages,
+    refusals: Refusals,
+}
+
+impl Sender {
+    /// `sockets` are the send pool, indexed by
+    /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers; `tap`
+    /// takes super-packets that leave whole; `refusals` hears of sends that are refused.
+    pub fn new(sockets: Arc<[Socket]>, tap: Option<Arc<Tap>>, refusals: Refusals) -> Sender {
+        Sender {
+            sockets,
+            tap,
+            messages: Messages::new(),
+            refusals,
+        }
+    }
+
+    /// Send all of `plan`, whose pieces lie in its arena and in `buffers`, and clear it. What
+    /// cannot leave is counted.
+    pub(super) fn send(&mut self, plan: &mut SendPlan, buffers: &Buffers) {
+        let mut next = 0;
+        while let Some(send) = plan.sends().get(next) {
+            next = match send.way {
+                Way::Socket => self.send_run(plan, next, buffers),
+                Way::Tunnel => {
+                    self.send_whole(send, buffers);
+                    next + 1
+                }
+            };
+        }
+        plan.clear();
+    }
+
+    /// Send those from index `next` on that share its socket, as far as the kernel takes them
+    /// in one call; the index of the next to send.
+    fn send_run(&mut self, plan: &mut SendPlan, next: usize, buffers: &Buffers) -> usize {
+        let count = self.address_run(plan, next, buffers);
+        if count == 0 {
+            self.send_frames(plan, next, buffers);
+            return next + 1;
+        }
+        let socket = socket(&self.sockets, &plan.sends()[next]);
+        match self.messages.send(0..count, socket) {
+            Ok(sent) => {
+                for send in &plan.sends()[next..next + sent] {
+                    outgoing::count_left(&self.refusals.stats, send);
+                }
+                next + sent
+            }
+            Err(error) => {
+                self.resend(plan, next, errno(&error), buffers);
+                next + 1
+            }
+        }
+    }
+
+    /// Make messages of those from index `next` on that share its socket and can go as they are
+    /// planned; how many there are.
+    fn address_run(&mut self, plan: &SendPlan, next: usize, buffers: &Buffers) -> usize {
+        let first = &plan.sends()[next];
+        let mut room = None;
+        self.messages.clear();
+        for send in &plan.sends()[next..] {
+            if send.way != Way::Socket || send.key.bucket != first.key.bucket {
+                break;
+            }
+            if send.frames > 1 {
+                let room = room.get_or_insert_with(|| {
+                    TRAINS_WAITING.saturating_sub(udp::waiting(socket(&self.sockets, first)))
+                });
+                if *room == 0 || self.refusals.goes_singly(send) {
+                    break;
+                }
+                *room = room.saturating_sub(send.bytes as usize);
+            }
+            let stride = (send.frames > 1).then_some(send.stride);
+            if !self
+                .messages
+                .add(send, send.pieces(), stride, plan, buffers)
+            {
+                break;
+            }
+        }
+        self.messages.len
+    }
+
+    /// Deal with send `index` of `plan`, which the kernel refused with `errno`: when this
+    /// returns, it has left or its loss is counted.
+    fn resend(&mut self, plan: &mut SendPlan, index: usize, refusal: i32, buffers: &Buffers) {
+        let (mut refusal, mut tries) = (refusal, 0);
+        loop {
+            let send = &plan.sends()[index];
+            match self.refusals.judge(send, refusal, tries) {
+                Verdict::Dropped => return,
+                Verdict::Singly => {
+                    // If its frames cannot leave either, that it is a train was not the reason.
+                    if self.send_frames(plan, index, buffers) > 0 {
+                        self.refusals.note_train(plan, index, refusal);
+                    }
+                    return;
+                }
+                Verdict::Again => tries += 1,
+            }
+            let stride = (send.frames > 1).then_some(send.stride);
+            self.messages.clear();
+            self.messages
+                .add(send, send.pieces(), stride, plan, buffers);
+            match self.messages.send(0..1, socket(&self.sockets, send)) {
+                Ok(_) => return outgoing::count_left(&self.refusals.stats, send),
+                Err(error) => refusal = errno(&error),
+            }
+        }
+    }
+
+    /// Send each frame of a train as a datagram of its own; how many left.
+    fn send_frames(&mut self, plan: &SendPlan, index: usize, buffers: &Buffers) -> usize {
+        let send = &plan.sends()[index];
+        debug_assert_eq!(send.way, Way::Socket);
+        self.messages.clear();
+        for frame in outgoing::frames(send) {
+            // A train has no more frames and pieces than there is room for.
+            self.messages.add(send, frame, None, plan, buffers);
+        }
+        let (count, socket) = (self.messages.len, socket(&self.sockets, send));
+        let (mut next, mut tries, mut left) = (0, 0, 0);
+        while next < count {
+            match self.messages.send(next..count, socket) {
+                Ok(sent) => {
+                    (0..sent).for_each(|_| outgoing::count_sent(&self.refusals.stats, 1));
+                    (next, tries, left) = (next + sent, 0, left + sent);
+                }
+                Err(error) => match self.refusals.judge_frame(send, errno(&error), tries) {
+                    Verdict::Again => tries += 1,
+                    _ => (next, tries) = (next + 1, 0),
+                },
+            }
+        }
+        left
+    }
+
+    /// Write a whole super-packet to the TAP.
+    fn send_whole(&self, send: &Send, buffers: &Buffers) {
+        let stats = &self.refusals.stats;
+        let target = self.tap.as_deref().zip(outgoing::whole(send, buffers));
+        let Some((tap, (start, len))) = target else {
+            self.refusals.lost(send, send.frames, libc::EINVAL);
+            return;
+        };
+        let fd = tap.as_fd().as_raw_fd();
+        // SAFETY: `len` bytes from `start` lie in a filled buffer of `buffers`.
+        if unsafe { libc::write(fd, start.cast(), len as usize) } >= 0 {
+            outgoing::count_left(stats, send);
+        } else {
+            let errno = errno(&io::Error::last_os_error());
+            self.refusals.lost(send, send.frames, errno);
+            tap.note_refusal(errno);
+        }
+    }
+}
+
+/// The socket of the pool by which a send leaves.
+fn socket<'a>(sockets: &'a [Socket], send: &Send) -> &'a Socket {
+    &sockets[usize::from(send.key.bucket) % sockets.len()]
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
+}
+
+/// Arguments of one `sendmmsg`.
+struct Messages {
+    headers: Box<[libc::mmsghdr]>,
+    envelopes: Box<[Envelope]>,
+    iovecs: Box<[libc::iovec]>,
+    len: usize,
+    /// Gather entries in use.
+    used: usize,
+}
+
+impl Messages {
+    fn new() -> Messages {
+        let header = libc::mmsghdr {
+            msg_hdr: outgoing::empty_header(),
+            msg_len: 0,
+        };
+        Messages {
+            headers: vec![header; MAX_FRAMES].into_boxed_slice(),
+            envelopes: (0..MAX_FRAMES).map(|_| Envelope::new()).collect(),
+            iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
+            len: 0,
+            used: 0,
+        }
+    }
+
+    fn clear(&mut self) {
+        (self.len, self.used) = (0, 0);
+    }
+
+    /// Add one datagram, or train of `stride`, of `pieces` of a send; `false` if it does not
+    /// fit.
+    fn add(
+        &mut self,
+        send: &Send,
+        pieces: &[Piece],
+        stride: Option<u16>,
+        plan: &SendPlan,
+        buffers: &Buffers,
+    ) -> bool {
+        let iovecs = self.iovecs.get_mut(self.used..self.used + pieces.len());
+        let (Some(iovecs), Some(header)) = (iovecs, self.headers.get_mut(self.len)) else {
+            return false;
+        };
+        outgoing::gather(iovecs, pieces, plan.arena(), buffers);
+        self.envelopes[self.len].address(&mut header.msg_hdr, iovecs, send, stride);
+        self.used += pieces.len();
+        self.len += 1;
+        true
+    }
+
+    /// Send these messages in one call as far as the kernel takes them: how many it took, or
+    /// why it did not take the first.
+    fn send(&mut self, range: Range<usize>, socket: &Socket) -> io::Result<usize> {
+        let headers = &mut self.headers[range];
+        // SAFETY: `add` has filled the headers; they point into envelopes and iovecs of `self`
+        // and on into an arena and buffers that the caller has borrowed since, and the kernel
+        // only reads through them.
+        let sent = unsafe {
+            let count = headers.len() as u32;
+            let flags = libc::MSG_DONTWAIT;
+            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, flags)
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
