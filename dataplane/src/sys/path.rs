@@ -3,9 +3,8 @@
 //! The kernel keeps what routers report for every destination (RFC 1191, RFC 8201), believes
 //! it for ten minutes, and holds every send against it. So the refusal of a send says that
 //! there is something to learn; while it is of use the kernel is asked again every few seconds,
-//! as nothing is refused when a path has become better. Nobody has to read the error queue of a socket. Worse, with
-//! `IP_RECVERR` on, each report would make the next send on that socket fail, whoever it is
-//! for, and the sockets are shared by all peers.
+//! as nothing is refused when a path has become better. Nobody has to read the error queue of a
+//! socket.
 #![allow(unsafe_code)]
 
 use super::clock::Clock;

@@ -7,8 +7,9 @@
 //! between calls are the multishot request with the buffers it owns, and the poll on the
 //! stop event.
 //!
-//! Sends on UDP sockets and writes to a TUN complete while they are submitted, so this
-//! costs no waiting: one `io_uring_enter` submits a batch, reaps it and waits for the next.
+//! Writes to a TUN complete while they are submitted, so this costs no waiting: one
+//! `io_uring_enter` submits a batch, reaps it and waits for the next. What is sent leaves by
+//! [`Sender`](super::sender::Sender), as with the other engine.
 #![allow(unsafe_code)]
 
 pub mod decap;
