@@ -8,13 +8,11 @@
 
 use super::dataplane::RELEASE_GRACE;
 use crate::flags::AgentOptions;
+use crate::host::link::{self, MARK};
 use crate::host::netlink::{Link, Netlink, NetlinkError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
-
-/// What all marks begin with.
-const MARK: &str = "weft ";
 
 /// The longest alias in bytes (`IFALIASZ`, less the end).
 const ALIAS_MAX: usize = 255;
@@ -47,7 +45,7 @@ pub(super) fn is_marked(link: &Link) -> bool {
 /// Mark `link` as this agent's, unless somebody has given it an alias of another kind.
 pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
     let alias = link.alias.as_deref();
-    let may_be_marked = alias.is_none_or(|alias| alias.starts_with(MARK));
+    let may_be_marked = alias.is_none() || link::is_marked(link);
     if alias != Some(mark)
         && may_be_marked
         && let Err(error) = netlink.set_alias(link, mark).await

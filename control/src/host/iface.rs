@@ -6,13 +6,16 @@
 
 mod error;
 mod local;
+mod overlay;
 mod underlay;
 
 use super::netlink::{Address, Link, Netlink, Route};
 use crate::flags::InterfaceOptions;
 pub use error::{IfaceError, Unfit};
 pub use local::{Local, first_local};
+use overlay::is_overlay;
 use regex::Regex;
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{info, warn};
@@ -37,6 +40,7 @@ pub async fn choose(
         options,
         wanted,
     };
+    host.check_public()?;
     let chosen = match options.names_none() {
         true => host.by_default()?,
         false => host.by_name(netlink).await?,
@@ -50,6 +54,14 @@ impl InterfaceOptions {
         let mut values = self.iface.iter().chain(&self.iface_regex);
         values.all(String::is_empty) && self.can_reach.is_none()
     }
+
+    /// The addresses to advertise, each with its flag, IPv4 first.
+    fn advertised(&self) -> impl Iterator<Item = (&'static str, IpAddr)> {
+        let v4 = self.public_ip.map(|addr| ("-public-ip", IpAddr::V4(addr)));
+        let v6 = self.public_ipv6;
+        let v6 = v6.map(|addr| ("-public-ipv6", IpAddr::V6(addr)));
+        v4.into_iter().chain(v6)
+    }
 }
 
 /// What the choice is made from.
@@ -62,6 +74,18 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
+    /// Refuse to advertise an address of an overlay device: packets to it would need the tunnel.
+    fn check_public(&self) -> Result<(), IfaceError> {
+        for (flag, addr) in self.options.advertised() {
+            let link = self.link_with(addr).filter(|_| self.wanted.contain(addr));
+            if let Some(overlay) = link.filter(|link| is_overlay(link)) {
+                let name = overlay.name.clone();
+                return Err(IfaceError::PublicIpOfOverlay(flag, addr, name));
+            }
+        }
+        Ok(())
+    }
+
     /// The first usable one of those that the user named.
     async fn by_name(&self, netlink: &Netlink) -> Result<Underlay, IfaceError> {
         let mut refusals = Vec::new();
@@ -114,13 +138,13 @@ impl Host<'_> {
 
     fn by_regex(&self, pattern: &str) -> Result<Underlay, Unfit> {
         let regex = Regex::new(pattern).map_err(|_| Unfit::Pattern)?;
-        let links = || self.links.iter().filter(|link| !is_tunnel(link));
-        let by_address = links().filter_map(|link| {
+        let by_address = self.links.iter().filter_map(|link| {
             let mut matching = self.usable(link);
             matching.retain(|addr| self.wanted.contain(*addr) && regex.is_match(&addr.to_string()));
             (!matching.is_empty()).then_some((link, matching))
         });
-        let by_name = links().filter(|link| regex.is_match(&link.name));
+        let by_name = self.links.iter();
+        let by_name = by_name.filter(|link| regex.is_match(&link.name));
         let candidates = by_address.chain(by_name.map(|link| (link, Vec::new())));
         let mut first = Unfit::NoMatch;
         for (link, addrs) in candidates {
@@ -139,19 +163,35 @@ impl Host<'_> {
             return self.underlay(link, &[addr]);
         }
         let route = route.ok_or(Unfit::NoRoute)?;
+        let route = match self.overlay_of(&route) {
+            Some(overlay) => {
+                warn!("{addr} is reached {}", ignored(overlay));
+                self.route_beside_overlays(addr).ok_or(Unfit::NoRoute)?
+            }
+            None => &route,
+        };
         let link = route.index.and_then(|index| self.link(index));
         let source: Vec<IpAddr> = route.source.into_iter().collect();
         self.underlay(link.ok_or(Unfit::NoRoute)?, &source)
     }
 
+    /// The route to `addr` that the main table has if no overlay counts.
+    fn route_beside_overlays(&self, addr: IpAddr) -> Option<&Route> {
+        let routes = self.routes.iter().filter(|route| {
+            route.destination.contains(&addr)
+                && !route.blackhole
+                && self.overlay_of(route).is_none()
+        });
+        routes.min_by_key(|route| (Reverse(route.destination.prefix_len()), route.metric))
+    }
+
+    /// The overlay device that a route leads into, if it does.
+    fn overlay_of(&self, route: &Route) -> Option<&Link> {
+        self.link(route.index?).filter(|link| is_overlay(link))
+    }
+
     fn by_default(&self) -> Result<Underlay, IfaceError> {
-        let public = [
-            ("-public-ip", self.options.public_ip.map(IpAddr::V4)),
-            ("-public-ipv6", self.options.public_ipv6.map(IpAddr::V6)),
-        ];
-        let public = public
-            .into_iter()
-            .filter_map(|(flag, addr)| Some((flag, addr?)));
+        let public = self.options.advertised();
         let mut public = public.filter(|(_, addr)| self.wanted.contain(*addr));
         let Some((flag, addr)) = public.next() else {
             return self.by_default_routes();
@@ -207,6 +247,13 @@ impl Host<'_> {
             to.prefix_len() == 0 && to.addr().is_ipv6() == v6 && !route.blackhole
         });
         routes.sort_by_key(|route| route.metric);
+        routes.retain(|route| match self.overlay_of(route) {
+            Some(overlay) => {
+                warn!("an {family} default route leads {}", ignored(overlay));
+                false
+            }
+            None => true,
+        });
         if routes.is_empty() {
             return Err(self.no_default_route(v6));
         }
@@ -220,7 +267,7 @@ impl Host<'_> {
 
     fn no_default_route(&self, v6: bool) -> IfaceError {
         let has = |link: &&Link| self.usable(link).iter().any(|addr| addr.is_ipv6() == v6);
-        let links = self.links.iter().filter(|link| !is_tunnel(link));
+        let links = self.links.iter().filter(|link| !is_overlay(link));
         let names: Vec<&str> = links.filter(has).map(|link| link.name.as_str()).collect();
         let names = match names.is_empty() {
             true => "there is none".to_owned(),
@@ -252,12 +299,11 @@ impl Host<'_> {
     /// The link with an address of each family: the advertised one if it is one of this host,
     /// as other nodes take packets from no other, else one of `named`, else the best.
     fn underlay(&self, link: &Link, named: &[IpAddr]) -> Result<Underlay, Unfit> {
-        let public = [
-            self.options.public_ip.map(IpAddr::V4),
-            self.options.public_ipv6.map(IpAddr::V6),
-        ];
+        if is_overlay(link) {
+            return Err(Unfit::Overlay(link.name.clone()));
+        }
         let usable = self.usable(link);
-        let public = public.into_iter().flatten();
+        let public = self.options.advertised().map(|(_, addr)| addr);
         let local = public.filter(|addr| match is_link_local(*addr) {
             true => usable.contains(addr),
             false => self.link_with(*addr).is_some(),
@@ -329,9 +375,12 @@ fn same(told: [String; 2], link: &Link, other: &Link) -> Result<(), IfaceError> 
     Err(IfaceError::TwoInterfaces(one, link, two, other))
 }
 
-/// Whether this is a tunnel device of flannel's or weft's, which can carry no outer packets.
-fn is_tunnel(link: &Link) -> bool {
-    link.name.starts_with("flannel") && matches!(link.kind.as_deref(), Some("tun" | "vxlan"))
+/// That a route into an overlay device does not count.
+fn ignored(overlay: &Link) -> String {
+    format!(
+        "through {}, which is of the pods' network: looking for another interface; does something ask for addresses there, such as a DHCP client?",
+        overlay.name
+    )
 }
 
 fn is_link_local(addr: IpAddr) -> bool {

@@ -9,6 +9,15 @@ use std::net::IpAddr;
 /// (500) overflows when a few senders hand over full bursts at once.
 pub const TXQUEUELEN: u32 = 1000;
 
+/// What the aliases of all devices that agents make begin with.
+pub const MARK: &str = "weft ";
+
+/// Whether an agent of this host, not necessarily this one, has made `link`.
+pub fn is_marked(link: &Link) -> bool {
+    let alias = link.alias.as_deref();
+    alias.is_some_and(|alias| alias.starts_with(MARK))
+}
+
 /// A device called like ours that is not ours to use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} exists and is not a TUN device ({kind}); remove it: ip link del {name}")]

@@ -14,6 +14,11 @@ pub enum IfaceError {
         "{0} {1} is on no interface of this host; if it is translated by a NAT, say with -iface which interface to use"
     )]
     PublicIpNotLocal(&'static str, IpAddr),
+    /// The advertised address is one that only the tunnel leads to.
+    #[error(
+        "{0} {1} is an address of {2}, which is of the pods' network; advertise one of the underlay"
+    )]
+    PublicIpOfOverlay(&'static str, IpAddr, String),
     /// The two families would use different interfaces.
     #[error(
         "{0} is on {1}, {2} on {3}: IPv4 and IPv6 need the same interface; name it with -iface"
@@ -47,6 +52,9 @@ pub enum Unfit {
     /// The flags let only patterns through that compile; other callers may not.
     #[error("is no regular expression")]
     Pattern,
+    /// A device that flannel, weft or a container runtime makes for pods.
+    #[error("{0} is of the pods' network: outer packets through it would go back into the tunnel")]
+    Overlay(String),
     /// An address of the family is missing.
     #[error("interface {0} has no usable {1} address")]
     NoAddress(String, &'static str),

@@ -1,5 +1,6 @@
 //! Which interface has an address that others know this host by.
 
+use super::overlay::is_overlay;
 use crate::host::netlink::{Netlink, NetlinkError};
 use std::net::IpAddr;
 
@@ -23,7 +24,8 @@ pub async fn first_local(
     let (links, present) = (netlink.links().await?, netlink.addresses().await?);
     let local = addrs.into_iter().find_map(|addr| {
         let index = present.iter().find(|other| other.addr == addr)?.index;
-        let name = &links.iter().find(|link| link.index == index)?.name;
+        let link = links.iter().find(|link| link.index == index)?;
+        let name = Some(&link.name).filter(|_| !is_overlay(link))?;
         let mut others = present.iter().filter(|other| other.index == index);
         let alone =
             others.all(|other| other.addr == addr || other.addr.is_ipv4() != addr.is_ipv4());

@@ -1,5 +1,6 @@
 //! Every way to choose, in a namespace of its own with real links, addresses and routes.
 
+mod overlay;
 mod public_ip;
 
 use super::*;
@@ -317,16 +318,6 @@ fn addresses_are_taken_best_first() {
             error.contains("dummy0 has no usable IPv4 address"),
             "{error}"
         );
-    });
-}
-
-#[test]
-fn the_tunnel_never_carries_itself() {
-    on_host(async |netlink| {
-        run("tuntap add flannel.1 mode tun");
-        run("address add 10.5.9.0/32 dev flannel.1");
-        let error = chosen(&netlink, &regex(&[r"^10\.5\."]), V4).await;
-        assert!(error.contains("matches nothing"), "{error}");
     });
 }
 
