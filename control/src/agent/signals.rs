@@ -1,11 +1,19 @@
 //! Signals: the first SIGINT or SIGTERM asks for a clean stop, a second one kills, and
-//! SIGUSR1 asks for the counters.
+//! SIGUSR1 asks for the counters. What flanneld survives this agent survives, too.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGINT, SIGIO, SIGPROF, SIGTERM, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals that would end a process and mean nothing here. SIGPIPE is ignored since `main`; of
+/// SIGHUP and SIGQUIT a process dies, as flanneld does.
+const IGNORED: [i32; 7] = [
+    SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ,
+];
 
 /// The handlers of one agent.
 pub(super) struct Signals {
@@ -25,6 +33,10 @@ impl Signals {
             let flag = || Arc::clone(&stopping);
             signal_hook::flag::register_conditional_default(number, flag())?;
             signal_hook::flag::register(number, flag())?;
+        }
+        for number in IGNORED {
+            // A handler and not SIG_IGN, which iptables and others would inherit.
+            signal_hook::flag::register(number, Arc::default())?;
         }
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -131,6 +143,12 @@ mod tests {
             assert!(seen.any(|seen| seen == line), "no line {line:?}");
         };
         expect("installed");
+        kill(pid, Number::SIGUSR1).unwrap();
+        expect("Counters");
+        for number in IGNORED {
+            kill(pid, Number::try_from(number).unwrap()).unwrap();
+        }
+        kill(pid, Number::SIGPIPE).unwrap();
         kill(pid, Number::SIGUSR1).unwrap();
         expect("Counters");
         kill(pid, Number::SIGINT).unwrap();
