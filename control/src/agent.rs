@@ -91,7 +91,7 @@ pub enum AgentError {
 fn after(end: &LeaseEnd, subnets: &str) -> String {
     match end {
         LeaseEnd::Changed { .. } => "start again to use it".to_owned(),
-        LeaseEnd::Revoked | LeaseEnd::Taken { .. } => {
+        LeaseEnd::Revoked | LeaseEnd::Taken { .. } | LeaseEnd::Overlapped { .. } => {
             format!("{subnets} is no longer this node's; start again to take a new lease")
         }
     }

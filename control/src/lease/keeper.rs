@@ -1,5 +1,6 @@
 //! When the own lease is to be renewed, and when it is over.
 
+use super::SubnetKey;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -20,6 +21,11 @@ pub enum Seen {
     Taken {
         /// That node's public address.
         by: IpAddr,
+    },
+    /// The key is gone, and one whose value cannot be read has some of its addresses.
+    Overlapped {
+        /// That key.
+        by: SubnetKey,
     },
 }
 
@@ -61,6 +67,12 @@ pub enum LeaseEnd {
     Taken {
         /// That node's public address.
         by: IpAddr,
+    },
+    /// A lease that cannot be read has some of its addresses.
+    #[error("the lease {by}, whose value cannot be read, overlaps the subnet")]
+    Overlapped {
+        /// Its key.
+        by: SubnetKey,
     },
 }
 

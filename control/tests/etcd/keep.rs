@@ -256,6 +256,21 @@ async fn s85_after_an_outage_longer_than_the_ttl_another_nodes_lease_is_not_over
 }
 
 #[tokio::test]
+async fn a_lost_lease_is_not_taken_again_beneath_one_that_cannot_be_read() {
+    let etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let wish = crate::previously("10.1.6.0/24");
+    let lease = subnets.acquire(&config(), &node(1), &wish).await.unwrap();
+    let key = format!("subnets/{}", lease.key());
+    etcd.put("subnets/10.1.4.0-22", "junk").await;
+    let others = etcd.delete(&key);
+    let (end, ()) = tokio::join!(soon("end", subnets.keep(lease.clone(), MARGIN)), others);
+    let by = "10.1.4.0-22".parse().unwrap();
+    assert_eq!(end, LeaseEnd::Overlapped { by });
+    assert_eq!(etcd.get(&key).await, None);
+}
+
+#[tokio::test]
 async fn s85_after_an_outage_longer_than_the_ttl_a_free_subnet_is_taken_again() {
     let etcd = Etcd::start().await;
     let log = Log::start();

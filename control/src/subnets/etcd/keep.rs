@@ -72,6 +72,7 @@ async fn renew_when_due(
                 }
             }
             Ok(Seen::Taken { by }) => return LeaseEnd::Taken { by },
+            Ok(Seen::Overlapped { by }) => return LeaseEnd::Overlapped { by },
             // Gone once more: what the watch tells next, or the time, leads back to here.
             Ok(Seen::Absent) => keeper.failed(Instant::now()),
             Err(failure) => {
@@ -134,9 +135,9 @@ async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result
     if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
         return judge(store, lease, entry).await;
     }
-    let overlapping = entries.iter().filter(|entry| entry.key.overlaps(&key));
-    if let Some(taken) = overlapping.filter_map(|entry| taken(lease, entry)).next() {
-        return Ok(taken);
+    let mut overlapping = entries.iter().filter(|entry| entry.key.overlaps(&key));
+    if let Some(blocked) = overlapping.find_map(|entry| blocked(lease, entry)) {
+        return Ok(blocked);
     }
     let grant = store.grant().await?;
     let written = store.put_if(&key, 0, &lease.attrs, grant);
@@ -148,13 +149,22 @@ async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result
     let (_, entries) = store.list().await?;
     let own = entries.iter().find(|entry| entry.key == key);
     let rival = own.and_then(|own| rival(own, &entries));
-    if let Some(taken) = rival.and_then(|rival| taken(lease, rival)) {
-        return Ok(taken);
+    if let Some(blocked) = rival.and_then(|rival| blocked(lease, rival)) {
+        return Ok(blocked);
     }
     Ok(Seen::Own {
         expires: grant.expires,
         intact: true,
     })
+}
+
+/// `Some` if a lease under another key keeps this node from its addresses. One that cannot be
+/// read does, as when a lease is taken for the first time: somebody may have them.
+fn blocked(lease: &Lease, entry: &Entry) -> Option<Seen> {
+    match entry.attrs {
+        Ok(_) => taken(lease, entry),
+        Err(_) => Some(Seen::Overlapped { by: entry.key }),
+    }
 }
 
 /// `Some` if a key holds another node's lease. A value that cannot be read is nobody's.
