@@ -7,7 +7,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_dataplane::wire::ethernet::MacAddr;
 
-/// How peers reach a node. Serialises byte for byte as flannel's `LeaseAttrs`.
+/// How peers reach a node. Serialises byte for byte as flannel's `LeaseAttrs`, but for the
+/// `PublicIP` of a node without IPv4: see [`LeaseAttrs::to_json`].
 #[derive(Clone, Debug, Serialize)]
 pub struct LeaseAttrs {
     /// The advertised IPv4 address; 0.0.0.0 if there is none.
@@ -26,6 +27,11 @@ pub struct LeaseAttrs {
     #[serde(rename = "BackendV6Data", skip_serializing_if = "Option::is_none")]
     pub backend_v6_data: Option<Box<RawValue>>,
 }
+
+/// What is stored as `PublicIP` of a node without IPv4: the dummy address of RFC 7600, which no
+/// node has. flanneld, whose only mark of a node is `PublicIP`, takes the first lease of
+/// 0.0.0.0 for its own in a network of IPv6 alone, whoever it belongs to.
+const NO_PUBLIC_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// Whether an address can be that of a node, by its form.
 pub fn is_host(addr: IpAddr) -> bool {
@@ -128,7 +134,8 @@ impl LeaseAttrs {
     }
 
     /// Read a value by Go's rules: case of keys does not matter, unknown keys are ignored, and
-    /// a missing PublicIP is 0.0.0.0. One of the two addresses must be there.
+    /// a missing PublicIP is 0.0.0.0, as is 192.0.0.8 beside a PublicIPv6. One of the two
+    /// addresses must be there.
     pub fn parse(text: &str) -> Result<LeaseAttrs, BadAttrs> {
         let keys = Object::parse(text).map_err(BadAttrs::Json)?;
         let public_ip: Option<Ipv4Addr> = get(&keys, "PublicIP", "an IPv4 address")?;
@@ -136,6 +143,7 @@ impl LeaseAttrs {
         if public_ip.is_none() && public_ipv6.is_none() {
             return Err(BadAttrs::Missing("PublicIP"));
         }
+        let public_ip = public_ip.filter(|ip| *ip != NO_PUBLIC_IP || public_ipv6.is_none());
         Ok(LeaseAttrs {
             public_ip: public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
             public_ipv6,
@@ -145,16 +153,38 @@ impl LeaseAttrs {
         })
     }
 
-    /// The value as it is stored.
+    /// The value as it is stored. A node without IPv4 has the PublicIP 192.0.0.8 there, so that
+    /// no flanneld takes its lease.
     pub fn to_json(&self) -> String {
+        let mut stored = self.clone();
+        if stored.public_ip.is_unspecified() && stored.public_ipv6.is_some() {
+            stored.public_ip = NO_PUBLIC_IP;
+        }
         // Addresses, strings and JSON that was parsed before: nothing that could fail.
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_string(&stored).unwrap_or_default()
     }
 
     /// `BackendData` read as a vxlan node's.
     pub fn vxlan_data(&self) -> Result<VxlanData, BadAttrs> {
         let data = self.backend_data.as_deref();
         VxlanData::parse(data.ok_or(BadAttrs::Missing("BackendData"))?.get())
+    }
+
+    /// The MACs that frames for a vxlan node are sent to, of IPv4 and of IPv6.
+    pub fn macs(&self) -> [Option<[u8; 6]>; 2] {
+        let mac = |data: Result<VxlanData, _>| data.ok().map(|data| data.vtep_mac);
+        [self.vxlan_data(), self.vxlan_v6_data()].map(mac)
+    }
+
+    /// A MAC that two vxlan nodes have in common in one family, so that each takes the other's
+    /// frames for its own; none if both are one node's.
+    pub fn shared_mac(&self, other: &LeaseAttrs) -> Option<[u8; 6]> {
+        let are_vxlan = [self, other].iter().all(|a| a.backend_type == "vxlan");
+        if !are_vxlan || self.same_node(other) {
+            return None;
+        }
+        let mut pairs = self.macs().into_iter().zip(other.macs());
+        pairs.find_map(|(mac, others)| mac.filter(|_| mac == others))
     }
 
     /// `BackendV6Data` read as a vxlan node's.
@@ -248,7 +278,7 @@ mod tests {
             ),
             (
                 LeaseAttrs::vxlan(None, Some((V6, DATA))),
-                r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
+                r#"{"PublicIP":"192.0.0.8","PublicIPv6":"fd00::3","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#,
             ),
         ] {
             assert_eq!(attrs.to_json(), text);
@@ -283,6 +313,71 @@ mod tests {
         ];
         for (a, b) in others {
             assert!(!a.same_node(b) && !b.same_node(a), "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn without_ipv4_no_public_ip_is_one_that_flanneld_takes_for_its_own() {
+        for (text, public_ip) in [
+            (r#"{"PublicIP":"192.0.0.8","PublicIPv6":"fd00::3"}"#, None),
+            // Of flanneld, and of nodes that write none.
+            (r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::3"}"#, None),
+            (r#"{"PublicIPv6":"fd00::3"}"#, None),
+            (
+                r#"{"PublicIP":"192.0.2.1","PublicIPv6":"fd00::3"}"#,
+                Some("192.0.2.1"),
+            ),
+            (r#"{"PublicIP":"192.0.0.8"}"#, Some("192.0.0.8")),
+        ] {
+            let attrs = LeaseAttrs::parse(text).unwrap();
+            let wanted: Option<Ipv4Addr> = public_ip.map(|ip| ip.parse().unwrap());
+            assert_eq!(attrs.public_ip, wanted.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            let stored = attrs.to_json();
+            let shown = public_ip.unwrap_or("192.0.0.8");
+            assert!(
+                stored.starts_with(&format!(r#"{{"PublicIP":"{shown}""#)),
+                "{stored}"
+            );
+            assert_eq!(LeaseAttrs::parse(&stored), Ok(attrs));
+        }
+    }
+
+    #[test]
+    fn macs_are_shared_by_nodes_of_one_family() {
+        let other = |mac| VxlanData {
+            vni: 1,
+            vtep_mac: mac,
+        };
+        let (mine, another) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let v4 = |ip: u8, mac| Some((Ipv4Addr::new(192, 0, 2, ip), other(mac)));
+        let v6 = |ip: u16, mac| Some((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, ip), other(mac)));
+        let own = LeaseAttrs::vxlan(v4(1, mine), v6(1, another));
+        for (theirs, shared) in [
+            (LeaseAttrs::vxlan(v4(2, mine), None), Some(mine)),
+            (LeaseAttrs::vxlan(v4(2, mine), v6(2, another)), Some(mine)),
+            (
+                LeaseAttrs::vxlan(v4(2, [2; 6]), v6(2, another)),
+                Some(another),
+            ),
+            (LeaseAttrs::vxlan(None, v6(2, another)), Some(another)),
+            // Each device knows its own only.
+            (LeaseAttrs::vxlan(v4(2, another), v6(2, mine)), None),
+            // This node itself, and nodes without MACs.
+            (LeaseAttrs::vxlan(v4(1, mine), v6(1, another)), None),
+            (
+                LeaseAttrs::host_gw(v4(2, mine).map(|(ip, _)| ip), None),
+                None,
+            ),
+            (
+                LeaseAttrs {
+                    backend_type: "host-gw".into(),
+                    ..LeaseAttrs::vxlan(v4(2, mine), None)
+                },
+                None,
+            ),
+        ] {
+            assert_eq!(own.shared_mac(&theirs), shared, "{theirs:?}");
+            assert_eq!(theirs.shared_mac(&own), shared, "{theirs:?}");
         }
     }
 

@@ -199,3 +199,34 @@ async fn a_lease_of_ipv6_alone_is_renewed_and_taken_again() {
     let end = soon("end", subnets.keep(lease, margin)).await;
     assert_eq!(end.to_string(), "the subnet is leased by 2001:db8::2");
 }
+
+/// What flanneld does at its start in a network of IPv6 alone: it looks for a lease of its own
+/// PublicIP, which is 0.0.0.0, and writes over the first that it finds.
+async fn flanneld_would_take(etcd: &Etcd) -> Vec<String> {
+    let is_its_own = |value: &str| {
+        let value: serde_json::Value = serde_json::from_str(value).unwrap();
+        value["PublicIP"] == "0.0.0.0"
+    };
+    let leases = etcd.leases().await.into_iter();
+    let taken = leases.filter(|(_, value)| is_its_own(value));
+    taken.map(|(key, _)| key).collect()
+}
+
+#[tokio::test]
+async fn no_flanneld_of_ipv6_alone_takes_a_lease_of_ours() {
+    let etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    // Of flanneld, and of this node as flanneld would have written it.
+    let values = [9, 1].map(|n| v6_node(n).to_json().replace("192.0.0.8", "0.0.0.0"));
+    let keys = ["0.0.0.0-0&fd00:0:0:9::-64", "0.0.0.0-0&fd00:0:0:7::-64"];
+    for (key, value) in keys.iter().zip(&values) {
+        etcd.put(&format!("subnets/{key}"), value).await;
+    }
+    assert_eq!(flanneld_would_take(&etcd).await.len(), 2);
+    for n in [1, 2] {
+        let lease = subnets.acquire(&v6_only(), &v6_node(n), &FRESH).await;
+        let lease = lease.unwrap();
+        assert_eq!(lease.key().to_string() == keys[1], n == 1, "the same lease");
+    }
+    assert_eq!(flanneld_would_take(&etcd).await, [keys[0]]);
+}
