@@ -11,6 +11,7 @@
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
 
+mod grant;
 mod rules;
 mod signals;
 
@@ -142,7 +143,14 @@ async fn run_node(
     };
     // The rest takes seconds at most and is not broken off: a kernel device that has made room
     // must go or come back.
-    let mut node = granted.start(options).await?;
+    let (lease, previous) = (granted.lease.clone(), granted.previous.clone());
+    let mut node = match granted.start(options).await {
+        Ok(node) => node,
+        Err(error) => {
+            grant::give_back(manager, &lease, &previous).await;
+            return Err(error);
+        }
+    };
     let result = node.serve(options, manager, signals, readiness).await;
     notify::notify(State::Stopping);
     node.stop();
@@ -182,14 +190,17 @@ impl Granted {
         // All that can fail by itself comes before the lease: a node that cannot run takes none.
         let host = host(options, &config).await?;
         rules::check(&options.firewall, &config).await?;
-        let prepared = Prepared::new(host, &config).await?;
+        let mut prepared = Prepared::new(host, &config).await?;
         let previous = Previous::read(&options.subnet_file);
-        let lease = manager
-            .acquire(&config, prepared.attrs(), &previous)
-            .await?;
-        info!("this node's subnet is {lease}");
+        let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
         let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
-        let firewall = Firewall::install(flavour, &plan).await?;
+        let firewall = match Firewall::install(flavour, &plan).await {
+            Ok(firewall) => firewall,
+            Err(error) => {
+                grant::give_back(manager, &lease, &previous).await;
+                return Err(error.into());
+            }
+        };
         Ok(Granted {
             config,
             prepared,

@@ -22,6 +22,7 @@ mod family;
 mod host_gw;
 mod leftovers;
 mod losses;
+mod macs;
 mod mtu;
 mod peers;
 mod recursion;
@@ -44,6 +45,7 @@ use direct::{DirectRoutes, Which};
 pub use error::BackendError;
 pub use family::Family;
 use ipnet::IpNet;
+use macs::Twins;
 use peers::{PeerKind, Peers};
 use recursion::Recursion;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -160,6 +162,7 @@ impl Prepared {
             host: self.host,
             mtu: self.mtu,
             carriers,
+            twins: Twins::new(lease.attrs.clone()),
             listed: false,
             underlay: UnderlayWatch::default(),
         };
@@ -239,6 +242,7 @@ pub struct Backend {
     host: Host,
     mtu: u32,
     carriers: Vec<Carrier>,
+    twins: Twins,
     /// Whether all peers are known, so that what the kernel has of others is stale.
     listed: bool,
     underlay: UnderlayWatch,
@@ -318,7 +322,8 @@ impl Backend {
                 debug!("peers: {}", carrier.peers.len());
             }
         }
-        for line in peers::news(self.carriers.iter_mut().map(|c| &mut c.peers)) {
+        let news = peers::news(self.carriers.iter_mut().map(|c| &mut c.peers));
+        for line in news.into_iter().chain(self.twins.take_in(batch)) {
             warn!("{line}");
         }
         batch.clear();

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
+use weft_dataplane::wire::ethernet::MacAddr;
 
 /// What happened to other nodes' leases.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,16 @@ pub enum SubnetError {
     /// The network config is another than the one that a lease was asked for.
     #[error("the network config has changed meanwhile")]
     ConfigChanged,
+    /// Another node has this node's MAC. With another one a lease can be had.
+    #[error("MAC {mac} is in the lease {key} of {by}, too")]
+    MacTaken {
+        /// The MAC of both.
+        mac: MacAddr,
+        /// The other's public address.
+        by: IpAddr,
+        /// The other's lease.
+        key: SubnetKey,
+    },
     /// Other nodes were faster each time.
     #[error("lost {0} races for a subnet to other nodes; start again")]
     LostRaces(usize),
@@ -76,13 +87,25 @@ pub trait SubnetManager: Send + Sync {
 
     /// Take a lease: the one this node (its public address) already has, else the `previous`
     /// subnets, else free ones. [`SubnetError::ConfigChanged`] if the stored config differs
-    /// from `config` by then.
+    /// from `config` by then, [`SubnetError::MacTaken`] if a MAC of `attrs` is another node's.
     fn acquire(
         &self,
         config: &NetworkConfig,
         attrs: &LeaseAttrs,
         previous: &Previous,
     ) -> impl Future<Output = Result<Lease, SubnetError>> + Send;
+
+    /// What the store says of the node with the addresses of `attrs`, if it says a MAC: what its
+    /// peers know it by.
+    fn known(&self, _attrs: &LeaseAttrs) -> impl Future<Output = Option<LeaseAttrs>> + Send {
+        std::future::ready(None)
+    }
+
+    /// Give back a lease that was taken for the first time a moment ago and is of no use. One
+    /// that this node had before stays.
+    fn release(&self, _lease: &Lease) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Renew the lease `margin` before each end, and take it again if it is lost and still
     /// free, until it is no longer this node's.

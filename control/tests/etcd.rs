@@ -7,6 +7,8 @@
 mod acquire;
 #[path = "etcd/changes.rs"]
 mod changes;
+#[path = "etcd/clones.rs"]
+mod clones;
 #[path = "etcd/dual.rs"]
 mod dual;
 #[path = "etcd/impostor.rs"]

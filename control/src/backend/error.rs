@@ -3,8 +3,8 @@
 use super::{Family, mtu};
 use crate::config::ConfigError;
 use crate::host::link::DeviceConflict;
-use crate::host::mac_store::MacStoreError;
 use crate::host::netlink::NetlinkError;
+use crate::text::shown;
 use ipnet::IpNet;
 use weft_dataplane::route::table::BuildError;
 use weft_dataplane::sys::tun::OpenError;
@@ -29,9 +29,6 @@ pub enum BackendError {
     /// The lease lacks a subnet.
     #[error("the lease has no {0} subnet although the network has {0}")]
     NoSubnet(Family),
-    /// No place for the MAC.
-    #[error(transparent)]
-    MacStore(#[from] MacStoreError),
     /// The MTU leaves no room for packets.
     #[error(transparent)]
     Mtu(#[from] mtu::MtuError),
@@ -54,6 +51,22 @@ pub enum BackendError {
         other: String,
         /// The port of both.
         port: u16,
+    },
+    /// Another agent of this host has a network of the same VNI.
+    #[error(
+        "{device} is in use by another agent of this host, whose network has VNI {vni}, too (alias {}): give one of the two networks another Backend.VNI{}",
+        shown(.alias),
+        .port.map_or(String::new(), |port| format!(" and, as UDP port {port} cannot be shared, another Backend.Port"))
+    )]
+    VniTaken {
+        /// The device of both.
+        device: String,
+        /// What the other has marked it with.
+        alias: String,
+        /// The VNI of both.
+        vni: u32,
+        /// The port, if somebody has it, too.
+        port: Option<u16>,
     },
     /// The device cannot be had.
     #[error(transparent)]

@@ -7,12 +7,15 @@
 //! devices only; and none that a process holds.
 
 use super::dataplane::RELEASE_GRACE;
+use super::tunnel::Plan;
+use super::{BackendError, Host};
 use crate::flags::AgentOptions;
 use crate::host::link::{self, MARK};
 use crate::host::netlink::{Link, Netlink, NetlinkError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
+use weft_dataplane::sys::udp;
 
 /// The longest alias in bytes (`IFALIASZ`, less the end).
 const ALIAS_MAX: usize = 255;
@@ -51,6 +54,39 @@ pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
         && let Err(error) = netlink.set_alias(link, mark).await
     {
         warn!("{error}; a later run will not know the device as its own");
+    }
+}
+
+/// See whether another agent of this host has the device of `plan`, and so its VNI.
+pub(super) async fn check_vni(host: &Host, plan: &Plan) -> Result<(), BackendError> {
+    let own = mark(&host.options);
+    match other_holder(&host.netlink, &plan.device, own.as_deref()).await? {
+        None => Ok(()),
+        Some(alias) => Err(BackendError::VniTaken {
+            device: plan.device.clone(),
+            alias,
+            vni: plan.vni,
+            port: udp::is_taken(plan.local, plan.port).then_some(plan.port),
+        }),
+    }
+}
+
+/// The mark of the agent that holds the device `name`, unless it is `own`; waited for as long as
+/// an agent that has just ended may hold it.
+async fn other_holder(
+    netlink: &Netlink,
+    name: &str,
+    own: Option<&str>,
+) -> Result<Option<String>, NetlinkError> {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        let held = netlink.link(name).await?.filter(|link| link.carrier);
+        let others = held.filter(|link| link::is_marked(link) && link.alias.as_deref() != own);
+        match others {
+            None => return Ok(None),
+            Some(link) if Instant::now() >= deadline => return Ok(link.alias),
+            Some(_) => tokio::time::sleep(HELD_POLL).await,
+        }
     }
 }
 

@@ -8,10 +8,11 @@ use super::trouble::Trouble;
 use super::tunnel_gso::TunnelGsoLog;
 use super::{BackendError, Host, leftovers};
 use crate::host::link::{self, Existing};
-use crate::host::mac_store;
+use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
 use crate::host::route::{self, default_metric};
 use crate::host::sysctl;
+use crate::lease::VxlanData;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -50,7 +51,7 @@ pub(super) struct Plan {
 /// A tunnel that needs only a lease.
 pub(super) struct Prepared {
     plan: Plan,
-    mac: [u8; 6],
+    mac: VtepMac,
     device: Device,
 }
 
@@ -72,20 +73,21 @@ impl Prepared {
             (Some(Existing::KernelVxlan(mac)), Some(kernel)) => {
                 tun::check(&plan.device)?;
                 takeover::check(host, &kernel, &plan).await?;
-                let mac = mac_store::adopt(state_dir, &plan.device, mac)?;
+                let mac = mac_store::adopt(state_dir, &plan.device, mac);
                 (mac, Device::Kernel(kernel))
             }
             _ => {
                 if plan.wire == Wire::Vxlan {
                     takeover::clear(host, &plan).await;
+                    leftovers::check_vni(host, &plan).await?;
                 }
                 dataplane::await_port(plan.local, plan.port).await?;
                 let tun = dataplane::open_device(&plan.device, &host.options)?;
                 // At once: if the config changes before the lease, nobody uses the device.
                 claim(host, &plan.device).await?;
                 let mac = match plan.wire {
-                    Wire::Vxlan => mac_store::load_or_create(state_dir, &plan.device)?,
-                    Wire::Ip => [0; 6],
+                    Wire::Vxlan => mac_store::load_or_create(state_dir, &plan.device),
+                    Wire::Ip => VtepMac::none(),
                 };
                 (mac, Device::Ours(tun))
             }
@@ -95,7 +97,32 @@ impl Prepared {
 
     /// The VtepMAC of this node; zero without VXLAN.
     pub(super) fn mac(&self) -> [u8; 6] {
-        self.mac
+        self.mac.mac
+    }
+
+    /// VNI and VtepMAC, for the lease; none without VXLAN.
+    pub(super) fn vxlan_data(&self) -> Option<VxlanData> {
+        (self.plan.wire == Wire::Vxlan).then_some(VxlanData {
+            vni: self.plan.vni,
+            vtep_mac: self.mac.mac,
+        })
+    }
+
+    /// The MAC and whether it is kept.
+    pub(super) fn kept_mac(&self) -> &VtepMac {
+        &self.mac
+    }
+
+    /// Have the MAC that peers know this node by, in place of one that could not be kept.
+    pub(super) fn take_mac(&mut self, known: [u8; 6]) {
+        self.mac.take(known);
+    }
+
+    /// Have a new MAC; what is to be said of it.
+    pub(super) fn renew_mac(&mut self, host: &Host) -> String {
+        let device = &self.plan.device;
+        self.mac = mac_store::renew(&host.options.state_dir, device);
+        format!("{device} has {}", self.mac)
     }
 
     /// The device beside it through which encapsulated super-packets will be forwarded, if any.

@@ -6,7 +6,7 @@ use super::peers::PeerKind;
 use super::tunnel::{self, Plan};
 use super::{BackendError, Family, Host, Prepared, PreparedCarrier, mtu};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
-use crate::lease::{LeaseAttrs, VxlanData};
+use crate::lease::LeaseAttrs;
 use weft_dataplane::wire::frame::Wire;
 
 /// The `BackendType` of vxlan leases.
@@ -18,9 +18,7 @@ const NAME_MAX: usize = 15;
 /// Devices, ports and MACs for all families of the network.
 pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
     let options = VxlanOptions::parse(&config.backend)?;
-    let (v4, v6) = host.public_addresses();
     let mut carriers = Vec::new();
-    let (mut data_v4, mut data_v6) = (None, None);
     let mut plans = Vec::new();
     for family in Family::of(config) {
         plans.push((family, plan(&host, &options, family)?));
@@ -31,14 +29,6 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     for (family, plan) in plans {
         let plan = Plan { pod_mtu, ..plan };
         let tunnel = tunnel::Prepared::new(plan, &host).await?;
-        let data = VxlanData {
-            vni: options.vni,
-            vtep_mac: tunnel.mac(),
-        };
-        match family {
-            Family::V4 => data_v4 = v4.map(|addr| (addr, data)),
-            Family::V6 => data_v6 = v6.map(|addr| (addr, data)),
-        }
         carriers.push(PreparedCarrier {
             peers: PeerKind {
                 family,
@@ -53,11 +43,21 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
         });
     }
     Ok(Prepared {
-        attrs: LeaseAttrs::vxlan(data_v4, data_v6),
+        attrs: attrs(&host, &carriers),
         mtu: pod_mtu,
         carriers,
         host,
     })
+}
+
+/// What the lease tells the peers of these tunnels.
+pub(super) fn attrs(host: &Host, carriers: &[PreparedCarrier]) -> LeaseAttrs {
+    let data = |family| {
+        let carrier = carriers.iter().find(|c| c.peers.family == family)?;
+        carrier.tunnel.as_ref()?.vxlan_data()
+    };
+    let (v4, v6) = host.public_addresses();
+    LeaseAttrs::vxlan(v4.zip(data(Family::V4)), v6.zip(data(Family::V6)))
 }
 
 fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, BackendError> {

@@ -4,7 +4,7 @@
 //! node that comes back with another one is a black hole for that long.
 
 use super::atomic_file;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,62 +16,106 @@ pub struct MacStoreError {
     source: io::Error,
 }
 
+/// The MAC of a VTEP.
+#[derive(Debug)]
+pub struct VtepMac {
+    /// The address.
+    pub mac: [u8; 6],
+    /// The file that keeps it.
+    path: PathBuf,
+    /// Why the next start will not find it there, if so.
+    pub unkept: Option<MacStoreError>,
+}
+
+impl VtepMac {
+    /// That of a device that has none.
+    pub fn none() -> VtepMac {
+        VtepMac {
+            mac: [0; 6],
+            path: PathBuf::new(),
+            unkept: None,
+        }
+    }
+
+    /// Be the one that peers `known` this node by, unless this one is kept.
+    pub fn take(&mut self, known: [u8; 6]) {
+        if self.unkept.is_some() && is_usable(known) {
+            self.mac = known;
+        }
+    }
+}
+
+impl fmt::Display for VtepMac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mac = format_mac(self.mac);
+        match &self.unkept {
+            None => write!(f, "{mac} from here on, kept in {}", self.path.display()),
+            Some(error) => write!(f, "{mac} in this run; {error}"),
+        }
+    }
+}
+
 /// The MAC of `device` kept in `state_dir`, or a new random one which is then kept.
 ///
 /// A file that does not hold a local unicast MAC is replaced, with one warning.
-pub fn load_or_create(state_dir: &Path, device: &str) -> Result<[u8; 6], MacStoreError> {
+pub fn load_or_create(state_dir: &Path, device: &str) -> VtepMac {
     let path = file(state_dir, device);
-    let failed = |source| MacStoreError {
-        path: path.clone(),
-        source,
-    };
     match std::fs::read(&path) {
         Ok(content) => match parse(&content) {
-            Some(mac) => return Ok(mac),
+            Some(mac) => {
+                return VtepMac {
+                    mac,
+                    path,
+                    unkept: None,
+                };
+            }
             None => tracing::warn!(
                 "{} holds no local unicast MAC address; replacing it with a new one",
                 path.display()
             ),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Err(source) => {
+            return VtepMac {
+                mac: random(),
+                path: path.clone(),
+                unkept: Some(MacStoreError { path, source }),
+            };
+        }
     }
-    let mac = random();
-    store(&path, mac)?;
-    Ok(mac)
+    renew(state_dir, device)
+}
+
+/// A new random MAC for `device` in place of the one before.
+pub fn renew(state_dir: &Path, device: &str) -> VtepMac {
+    store(file(state_dir, device), random())
+}
+
+/// Keep `mac` as that of `device`: peers know this node by it. One that is not local unicast
+/// is no VTEP's; then the MAC is that of [`load_or_create`].
+pub fn adopt(state_dir: &Path, device: &str, mac: Option<[u8; 6]>) -> VtepMac {
+    match mac.filter(|mac| is_usable(*mac)) {
+        None => load_or_create(state_dir, device),
+        Some(mac) => store(file(state_dir, device), mac),
+    }
 }
 
 fn file(state_dir: &Path, device: &str) -> PathBuf {
     state_dir.join(format!("{device}.mac"))
 }
 
-fn store(path: &Path, mac: [u8; 6]) -> Result<(), MacStoreError> {
+fn store(path: PathBuf, mac: [u8; 6]) -> VtepMac {
     let line = format!("{}\n", format_mac(mac));
-    let written = atomic_file::write(path, line.as_bytes(), 0o644);
-    written.map_err(|source| MacStoreError {
-        path: path.to_owned(),
+    let written = atomic_file::write(&path, line.as_bytes(), 0o644);
+    let unkept = written.err().map(|source| MacStoreError {
+        path: path.clone(),
         source,
-    })
+    });
+    VtepMac { mac, path, unkept }
 }
 
 fn is_usable(mac: [u8; 6]) -> bool {
     mac[0] & 0x03 == 0x02
-}
-
-/// Keep `mac` as that of `device`: peers know this node by it. One that is not local unicast
-/// is no VTEP's; then the MAC is that of [`load_or_create`].
-pub fn adopt(
-    state_dir: &Path,
-    device: &str,
-    mac: Option<[u8; 6]>,
-) -> Result<[u8; 6], MacStoreError> {
-    match mac.filter(|mac| is_usable(*mac)) {
-        None => load_or_create(state_dir, device),
-        Some(mac) => {
-            store(&file(state_dir, device), mac)?;
-            Ok(mac)
-        }
-    }
 }
 
 /// A random MAC, locally administered and unicast.
@@ -118,28 +162,37 @@ mod tests {
         assert_ne!(random(), random());
     }
 
+    /// The MAC, which must be kept.
+    fn kept(mac: VtepMac) -> [u8; 6] {
+        assert!(mac.unkept.is_none(), "{mac:?}");
+        mac.mac
+    }
+
     #[test]
     fn kept_per_device_across_restarts() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        let first = load_or_create(&state, "flannel.1").unwrap();
-        assert_eq!(load_or_create(&state, "flannel.1").unwrap(), first);
-        assert_ne!(load_or_create(&state, "flannel.2").unwrap(), first);
-        let kept = fs::read_to_string(state.join("flannel.1.mac")).unwrap();
-        assert_eq!(kept, format!("{}\n", format_mac(first)));
+        let first = kept(load_or_create(&state, "flannel.1"));
+        assert_eq!(kept(load_or_create(&state, "flannel.1")), first);
+        assert_ne!(kept(load_or_create(&state, "flannel.2")), first);
+        let text = fs::read_to_string(state.join("flannel.1.mac")).unwrap();
+        assert_eq!(text, format!("{}\n", format_mac(first)));
+        let second = kept(renew(&state, "flannel.1"));
+        assert_ne!(second, first);
+        assert_eq!(kept(load_or_create(&state, "flannel.1")), second);
     }
 
     #[test]
     fn an_adopted_mac_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        let own = load_or_create(&state, "flannel.1").unwrap();
+        let own = kept(load_or_create(&state, "flannel.1"));
         for unusable in [None, Some([0; 6]), Some([3, 0, 0, 0, 0, 1])] {
-            assert_eq!(adopt(&state, "flannel.1", unusable).unwrap(), own);
+            assert_eq!(kept(adopt(&state, "flannel.1", unusable)), own);
         }
         let mac = [0x0e, 1, 2, 3, 4, 5];
-        assert_eq!(adopt(&state, "flannel.1", Some(mac)).unwrap(), mac);
-        assert_eq!(load_or_create(&state, "flannel.1").unwrap(), mac);
+        assert_eq!(kept(adopt(&state, "flannel.1", Some(mac))), mac);
+        assert_eq!(kept(load_or_create(&state, "flannel.1")), mac);
     }
 
     #[test]
@@ -158,18 +211,28 @@ mod tests {
         ];
         for content in corrupt {
             fs::write(&path, content).unwrap();
-            let mac = load_or_create(dir.path(), "flannel.1").unwrap();
+            let mac = kept(load_or_create(dir.path(), "flannel.1"));
             assert_eq!(parse(&fs::read(&path).unwrap()), Some(mac));
         }
     }
 
     #[test]
-    fn an_unusable_directory_is_named() {
+    fn an_unusable_directory_is_named_and_costs_only_the_keeping() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = load_or_create(&file, "flannel.1").unwrap_err().to_string();
-        assert!(error.contains("file/flannel.1.mac"), "{error}");
-        assert!(error.contains("--state-dir"), "{error}");
+        let kernels = [0x0e, 1, 2, 3, 4, 5];
+        let adopted = adopt(&file, "flannel.1", Some(kernels));
+        assert_eq!(adopted.mac, kernels);
+        for mac in [
+            load_or_create(&file, "flannel.1"),
+            renew(&file, "flannel.1"),
+            adopted,
+        ] {
+            assert!(is_usable(mac.mac));
+            let error = mac.unkept.unwrap().to_string();
+            assert!(error.contains("file/flannel.1.mac"), "{error}");
+            assert!(error.contains("--state-dir"), "{error}");
+        }
     }
 }

@@ -96,6 +96,15 @@ impl SubnetManager for EtcdSubnets {
         acquire::acquire(&self.store, config, attrs, previous).await
     }
 
+    async fn known(&self, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
+        acquire::known(&self.store, attrs).await
+    }
+
+    async fn release(&self, lease: &Lease) {
+        // A failure does no harm: the lease times out, and a start from the same address finds it.
+        let _ = acquire::release(&self.store, lease).await;
+    }
+
     async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
         keep::keep(&self.store, &lease, margin).await
     }

@@ -141,6 +141,11 @@ impl SubnetManager for FixedSubnets {
         }
     }
 
+    async fn known(&self, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
+        let peers = self.state.borrow().peers.clone()?;
+        peers.lease_of(attrs).map(|lease| lease.attrs.clone())
+    }
+
     async fn keep(&self, lease: Lease, _margin: Duration) -> LeaseEnd {
         let mut follow = Follow(self.state.clone());
         loop {

@@ -2,7 +2,7 @@
 
 use super::SubnetError;
 use super::connection::{Failure, Retry};
-use super::plan::{Plan, Wanted, plan, rival};
+use super::plan::{self, Plan, Wanted, mac_taken, plan, rival};
 use super::store::{Entry, Grant, RESERVATION, Store};
 use crate::config::NetworkConfig;
 use crate::host::subnet_env::Previous;
@@ -63,6 +63,9 @@ async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure>
         return Ok(Try::Refused(SubnetError::ConfigChanged));
     }
     let (_, entries) = store.list().await?;
+    if let Some(error) = mac_taken(wanted.attrs, &entries, i64::MAX) {
+        return Ok(Try::Refused(error));
+    }
     let plan = plan(wanted, &entries, &mut rand::rng());
     match plan {
         Err(error) => Ok(Try::Refused(error)),
@@ -90,13 +93,18 @@ async fn reuse(store: &Store, wanted: &Wanted<'_>, entry: &Entry) -> Result<Try,
     info!("using the {what} {key} again");
     let grant = grant(store, entry.is_reservation()).await?;
     let written = store.put_if(&key, entry.mod_revision, wanted.attrs, grant);
-    match written.await? {
-        None => Ok(Try::LostRace(key)),
-        Some(revision) => {
-            store.give_back(entry.lease_id).await;
-            Ok(Try::Done(lease(wanted, key, grant, revision)))
+    let Some(revision) = written.await? else {
+        return Ok(Try::LostRace(key));
+    };
+    store.give_back(entry.lease_id).await;
+    let same_macs = |stored: &LeaseAttrs| stored.macs() == wanted.attrs.macs();
+    if !entry.attrs.as_ref().is_ok_and(same_macs) {
+        let (_, entries) = store.list().await?;
+        if let Some(error) = mac_taken(wanted.attrs, &entries, revision) {
+            return Ok(Try::Refused(error));
         }
     }
+    Ok(Try::Done(lease(wanted, key, grant, revision)))
 }
 
 /// Write a new lease in place of `old` ones. What takes the place of a reservation is one.
@@ -118,10 +126,40 @@ async fn take(
     // Whoever wrote before us is in this list; whoever wrote after us finds us in theirs.
     let (_, entries) = store.list().await?;
     let own = entries.iter().find(|entry| entry.key == key);
-    match own.and_then(|own| rival(own, &entries)) {
-        None => Ok(Try::Done(lease(wanted, key, grant, revision))),
-        Some(_) => Ok(Try::LostRace(key)),
+    if own.and_then(|own| rival(own, &entries)).is_some() {
+        return Ok(Try::LostRace(key));
     }
+    Ok(match mac_taken(wanted.attrs, &entries, revision) {
+        Some(error) => Try::Refused(error),
+        None => Try::Done(lease(wanted, key, grant, revision)),
+    })
+}
+
+/// What this node's lease says of it; waits for etcd.
+pub(super) async fn known(store: &Store, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
+    let mut retry = Retry::new(store.timing());
+    loop {
+        match store.list().await {
+            Ok((_, entries)) => return plan::known(attrs, &entries).cloned(),
+            Err(failure) => retry.pause(failure).await,
+        }
+    }
+}
+
+/// Delete a lease if it is as it was written when its key was new.
+pub(super) async fn release(store: &Store, lease: &Lease) -> Result<(), Failure> {
+    let (_, entry) = store.get(&lease.key()).await?;
+    let is_new = |entry: &Entry| {
+        let revisions = [entry.create_revision, entry.mod_revision];
+        revisions == [lease.revision; 2] && !entry.is_reservation()
+    };
+    if let Some(entry) = entry.filter(is_new)
+        && store.remove(&entry).await?
+    {
+        info!("the lease {} is given back", entry.key);
+        store.give_back(entry.lease_id).await;
+    }
+    Ok(())
 }
 
 async fn grant(store: &Store, reservation: bool) -> Result<Grant, Failure> {

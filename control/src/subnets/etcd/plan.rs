@@ -10,6 +10,7 @@ use rand::Rng;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use tracing::{info, warn};
+use weft_dataplane::wire::ethernet::MacAddr;
 
 /// What a node asks for.
 pub(super) struct Wanted<'a> {
@@ -111,6 +112,35 @@ pub(super) fn rival<'a>(entry: &Entry, entries: &'a [Entry]) -> Option<&'a Entry
             && other.create_revision < entry.create_revision
             && !entry.attrs.as_ref().is_ok_and(|attrs| other.is_of(attrs))
     })
+}
+
+/// That another node has a MAC of `attrs`, by a lease written before `revision`. Both run from
+/// copies of one disk. Of two that write at the same moment each looks again after it has
+/// written, and so exactly one of them finds the other: the later one.
+pub(super) fn mac_taken(
+    attrs: &LeaseAttrs,
+    entries: &[Entry],
+    revision: i64,
+) -> Option<SubnetError> {
+    let mut earlier = entries.iter().filter(|e| e.mod_revision < revision);
+    earlier.find_map(|entry| {
+        let other = entry.attrs.as_ref().ok()?;
+        Some(SubnetError::MacTaken {
+            mac: MacAddr(attrs.shared_mac(other)?),
+            by: other.identity(),
+            key: entry.key,
+        })
+    })
+}
+
+/// What the node with the addresses of `attrs` was known by, by the lease that it would use.
+pub(super) fn known<'a>(attrs: &LeaseAttrs, entries: &'a [Entry]) -> Option<&'a LeaseAttrs> {
+    let own = entries.iter().filter(|entry| entry.is_of(attrs));
+    let known = own.filter(|entry| {
+        let stored = entry.attrs.as_ref();
+        stored.is_ok_and(|stored| stored.macs().iter().any(Option::is_some))
+    });
+    known.min_by_key(|entry| rank(entry))?.attrs.as_ref().ok()
 }
 
 /// Which of its own leases a node uses first.

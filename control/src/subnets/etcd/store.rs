@@ -185,6 +185,19 @@ impl Store {
         self.write(when, deletes, key, attrs, grant).await
     }
 
+    /// Delete a lease; whether it was still as in `entry`.
+    pub(super) async fn remove(&self, entry: &Entry) -> Result<bool, Failure> {
+        let when = [self.unchanged(&entry.key, entry.mod_revision)];
+        let delete = TxnOp::delete(self.path(&entry.key), None);
+        let txn = Txn::new().when(when).and_then([delete]);
+        let remove = |client: etcd_client::Client| {
+            let txn = txn.clone();
+            async move { client.kv_client().txn(txn).await }
+        };
+        let response = self.connection.call("delete a lease", remove).await?;
+        Ok(response.succeeded())
+    }
+
     fn unchanged(&self, key: &SubnetKey, mod_revision: i64) -> Compare {
         Compare::mod_revision(self.path(key), CompareOp::Equal, mod_revision)
     }
