@@ -4,6 +4,7 @@
 //! Needs root and the programs etcd, etcdctl and ip.
 #![allow(clippy::unwrap_used)]
 
+mod identity;
 mod node;
 #[path = "../../control/tests/support/place.rs"]
 mod place;
