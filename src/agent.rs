@@ -1,12 +1,9 @@
-//! `weft agent`: the command line, the log, and the way out.
+//! `weft agent`: the command line, and the way out.
 
-use crate::version;
+use crate::{log, version};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use tracing::Level;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
 use weft_control::agent;
 use weft_control::flags::{self, AgentOptions, Command, FlagError};
 
@@ -42,7 +39,7 @@ fn status(written: io::Result<()>) -> ExitCode {
 }
 
 fn start(options: &AgentOptions, given: &[String], warnings: &[String]) -> ExitCode {
-    start_log(options.log_level());
+    log::start(options.log_level());
     tracing::info!("{} starting with {}", version::TEXT, settings(given));
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -62,23 +59,4 @@ fn settings(given: &[String]) -> String {
         [] => "all settings at their defaults".to_owned(),
         given => given.join(" "),
     }
-}
-
-/// Log to stderr: weft's own lines from `level` on, warnings of everything below it.
-fn start_log(level: Level) {
-    let own = LevelFilter::from_level(level);
-    let targets = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("weft", own)
-        .with_target("weft_control", own)
-        .with_target("weft_dataplane", own);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        // They would go to stderr, too: with a full disk behind it, to a panic.
-        .log_internal_errors(false)
-        .with_target(level > Level::INFO);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(targets))
-        .init();
 }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use weft_control::subnets::etcd::admin::{Admin, Life, News, Record, Reserved};
-use weft_control::text::escaped;
+use weft_control::text::{line, shown};
 
 /// Act on the words after `weft leases`.
 pub(crate) fn run(words: &[OsString]) -> ExitCode {
@@ -24,7 +24,7 @@ pub(crate) fn run(words: &[OsString]) -> ExitCode {
     match act(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => {
-            eprintln!("weft leases: {complaint}");
+            eprintln!("weft leases: {}", line(&complaint));
             ExitCode::FAILURE
         }
     }
@@ -50,7 +50,7 @@ fn list(admin: &Admin, json: bool) -> Result<(), String> {
     }
     print(&table::list(&listing.records));
     if let Err(reason) = listing.config {
-        print(&format!("{reason}\n"));
+        print(&format!("{}\n", line(&reason)));
     }
     Ok(())
 }
@@ -95,7 +95,7 @@ fn reserve(admin: &Admin, wanted: &args::Wanted) -> Result<(), String> {
 fn release(admin: &Admin, what: &str, yes: bool) -> Result<(), String> {
     let listing = admin.list().map_err(|error| error.to_string())?;
     let record = the_one(&listing.records, what)?;
-    let key = escaped(&record.key);
+    let key = shown(&record.key);
     let node = record
         .attrs
         .as_ref()
@@ -131,7 +131,7 @@ fn the_one<'a>(records: &'a [Record], what: &str) -> Result<&'a Record, String> 
             Err(reason) => format!("there is no lease {what}: {reason}"),
         }),
         (None, several) => {
-            let keys: Vec<&str> = several.iter().map(|record| record.key.as_str()).collect();
+            let keys: Vec<String> = several.iter().map(|record| shown(&record.key)).collect();
             let keys = keys.join(" and ");
             Err(format!("{what} is in {keys}: name one by its key"))
         }

@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod install_conf;
 mod leases;
+mod log;
 mod mk_docker_opts;
 mod progress;
 mod version;

@@ -17,6 +17,9 @@ const VALUE_MAX: usize = 100;
 /// The longest reason.
 const REASON_MAX: usize = 400;
 
+/// The longest line.
+const LINE_MAX: usize = 4000;
+
 /// A value as part of a message: on one line, and not endless.
 pub fn shown(value: &str) -> String {
     fit(value, VALUE_MAX)
@@ -32,7 +35,13 @@ pub fn escaped(text: &str) -> String {
     fit(text, usize::MAX)
 }
 
-/// The text with control characters escaped, cut after `max` characters.
+/// A line of the log or a complaint as it is printed, whatever is in it.
+pub fn line(text: &str) -> String {
+    fit(text, LINE_MAX)
+}
+
+/// The text with control characters and others that nobody sees escaped, cut after `max`
+/// characters.
 fn fit(text: &str, max: usize) -> String {
     let mut fitted = String::new();
     for (i, c) in text.chars().enumerate() {
@@ -41,11 +50,25 @@ fn fit(text: &str, max: usize) -> String {
                 fitted.push_str("...");
                 break;
             }
-            c if c.is_control() => fitted.extend(c.escape_default()),
+            c if c.is_control() || is_unseen(c) => fitted.extend(c.escape_default()),
             c => fitted.push(c),
         }
     }
     fitted
+}
+
+/// Whether a character ends a line for some readers, turns the direction of what follows, or has
+/// no width.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
 }
 
 #[cfg(test)]
@@ -76,6 +99,8 @@ mod tests {
     fn foreign_text_fits_one_line() {
         assert_eq!(shown("10.5.0.0/16 \u{e9}"), "10.5.0.0/16 \u{e9}");
         assert_eq!(one_line("a\n\u{1b}[2J"), r"a\n\u{1b}[2J");
+        assert_eq!(shown("a\u{202e}b\u{2028}c"), r"a\u{202e}b\u{2028}c");
+        assert_eq!(line(&"x".repeat(5000)).len(), LINE_MAX + 3);
         assert_eq!(shown(&"x".repeat(5000)).len(), VALUE_MAX + 3);
         assert_eq!(one_line(&"x".repeat(5000)).len(), REASON_MAX + 3);
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::time::Duration;
 use weft_control::subnets::etcd::admin::{Life, News, Record};
-use weft_control::text::{escaped, shown};
+use weft_control::text::{escaped, line, shown};
 
 /// What stands for nothing.
 const NONE: &str = "-";
@@ -23,7 +23,7 @@ pub(crate) fn list(records: &[Record]) -> String {
     let mut text = aligned(&rows);
     for record in records {
         for conflict in &record.conflicts {
-            text += &format!("CONFLICT {}: {}\n", shown(&record.key), escaped(conflict));
+            text += &format!("CONFLICT {}: {}\n", shown(&record.key), line(conflict));
         }
     }
     let reserved = records
@@ -174,7 +174,7 @@ pub(crate) fn details(record: &Record) -> String {
             "public IPv6",
             or_none(attrs.and_then(|attrs| attrs.public_ipv6)),
         ),
-        ("backend", escaped(record.backend().unwrap_or(NONE))),
+        ("backend", shown(record.backend().unwrap_or(NONE))),
         ("MAC", or_none(mac)),
         ("MAC for IPv6", or_none(mac_v6)),
         ("state", state(record).to_owned()),
@@ -186,9 +186,9 @@ pub(crate) fn details(record: &Record) -> String {
         ("value", escaped(&record.value)),
     ];
     let conflicts = record.conflicts.iter();
-    rows.extend(conflicts.map(|conflict| ("conflict", escaped(conflict))));
-    let line = |(name, value): (&str, String)| format!("{name:<14}{value}\n");
-    rows.into_iter().map(line).collect()
+    rows.extend(conflicts.map(|conflict| ("conflict", line(conflict))));
+    let row = |(name, value): (&str, String)| format!("{name:<14}{value}\n");
+    rows.into_iter().map(row).collect()
 }
 
 /// The word for what happened.
@@ -210,10 +210,10 @@ pub(crate) fn news(news: &News) -> String {
         let News::Interrupted(reason) = news else {
             return word.to_owned();
         };
-        return format!("{word}: {}; retrying", escaped(reason));
+        return format!("{word}: {}; retrying", line(reason));
     };
     let what = match &record.attrs {
-        Err(reason) => format!("unreadable: {}", escaped(reason)),
+        Err(reason) => format!("unreadable: {}", line(reason)),
         Ok(attrs) => {
             let [mac, mac_v6] = record.macs();
             let mut parts = vec![attrs.identity().to_string()];

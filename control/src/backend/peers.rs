@@ -8,6 +8,7 @@
 use super::Family;
 use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed, is_host};
 use crate::subnets::LeaseEvent;
+use crate::text::shown;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -203,7 +204,7 @@ impl Peers {
         } = self.kind;
         if attrs.backend_type != backend {
             return Err(Complaint::OtherBackend {
-                found: attrs.backend_type.clone(),
+                found: shown(&attrs.backend_type),
                 own: backend,
             });
         }

@@ -139,3 +139,18 @@ fn the_leases_of_one_node_may_lie_inside_each_other() {
     peers.take_in(&[put(lease(8, 8)), put(of(8, "10.5.8.0-24&fd00:5:0:8::-64"))]);
     assert_eq!(told(&mut peers), [""; 0]);
 }
+
+#[test]
+fn a_backend_type_of_any_content_is_part_of_one_short_line() {
+    let mut peers = peers_of(Family::V4, "vxlan");
+    let mut lease = of(2, "10.5.2.0-24");
+    for found in ["x\n2026-01-01T00:00:00Z ERROR forged", &"x".repeat(1 << 20)] {
+        lease.attrs.backend_type = found.to_owned();
+        let lines = said_of(&mut peers, &lease);
+        assert_eq!(lines.len(), 1, "{}", lines.len());
+        assert!(
+            lines[0].len() < 300 && !lines[0].contains('\n'),
+            "{lines:.300?}"
+        );
+    }
+}

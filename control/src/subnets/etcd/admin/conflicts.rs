@@ -3,6 +3,7 @@
 use super::record::{Life, Record};
 use crate::config::NetworkConfig;
 use crate::lease::{choose, enclosed};
+use crate::text::shown;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -64,16 +65,17 @@ fn alone(record: &Record, config: Option<&NetworkConfig>) -> Vec<String> {
 /// A reservation that its node has not used yet names no backend.
 fn unlike_backend(record: &Record, config: &NetworkConfig) -> Option<String> {
     record.attrs.as_ref().ok()?;
-    let wanted = config.backend.kind.as_str();
-    let untyped = matches!(wanted, "udp" | "alloc");
+    let wanted = shown(&config.backend.kind);
+    let untyped = matches!(wanted.as_str(), "udp" | "alloc");
     match record.backend() {
         None if untyped || record.life == Life::Reserved => None,
         None => Some(format!(
             "the value names no backend, the network config {wanted}"
         )),
-        Some(kind) if kind == wanted => None,
+        Some(kind) if kind == config.backend.kind => None,
         Some(kind) => Some(format!(
-            "its backend is {kind}, that of the network config {wanted}"
+            "its backend is {}, that of the network config {wanted}",
+            shown(kind)
         )),
     }
 }
@@ -122,7 +124,7 @@ fn overlaps(records: &[Record]) -> Vec<(usize, usize)> {
 /// Say `line` of both records, each with the other's key.
 fn both(records: &mut [Record], a: usize, b: usize, line: &str) {
     for (this, other) in [(a, b), (b, a)] {
-        let line = format!("{line} {}", records[other].key);
+        let line = format!("{line} {}", shown(&records[other].key));
         records[this].conflicts.push(line);
     }
 }
