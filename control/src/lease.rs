@@ -3,12 +3,14 @@
 //! Nothing here touches a clock or a store: time and randomness are passed in.
 
 mod attrs;
+mod backoff;
 pub mod choose;
 mod keeper;
 mod key;
 mod overlap;
 
 pub use attrs::{BadAttrs, LeaseAttrs, VxlanData, is_host};
+pub use backoff::Backoff;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use keeper::{Keeper, LeaseEnd, Loss, Seen};
 pub use key::{BadKey, SubnetKey};

@@ -11,6 +11,8 @@ mod changes;
 mod clones;
 #[path = "etcd/dual.rs"]
 mod dual;
+#[path = "etcd/foreign.rs"]
+mod foreign;
 #[path = "etcd/impostor.rs"]
 mod impostor;
 #[path = "etcd/keep.rs"]
@@ -21,6 +23,8 @@ mod lab;
 mod leader;
 #[path = "etcd/log.rs"]
 mod log;
+#[path = "etcd/no_space.rs"]
+mod no_space;
 #[path = "etcd/outage.rs"]
 mod outage;
 #[path = "support/pki.rs"]
@@ -29,6 +33,10 @@ mod pki;
 mod place;
 #[path = "etcd/refused.rs"]
 mod refused;
+#[path = "etcd/restore.rs"]
+mod restore;
+#[path = "etcd/slow.rs"]
+mod slow;
 #[path = "etcd/swap.rs"]
 mod swap;
 #[path = "etcd/tls.rs"]

@@ -118,3 +118,42 @@ fn each_interruption_is_told_and_a_store_put_back_from_a_backup_is_listed_again(
     lab.cluster.put("subnets/10.5.10.0-24", &value(10));
     watch.expect("new      10.5.10.0-24 192.0.2.10");
 }
+
+#[test]
+fn a_store_that_is_put_back_and_goes_on_for_longer_is_listed_again() {
+    let mut lab = Lab::new();
+    lab.lease("10.5.7.0-24", 7);
+    let watch = Watch::start(&lab);
+    let data = lab.cluster.data(0);
+    let backup = data.with_extension("backup");
+    lab.cluster.stop(0);
+    copy(&data, &backup);
+    lab.cluster.resume(0);
+    watch.expect("resumed");
+    lab.cluster
+        .ctl(&["del", &format!("{PREFIX}/subnets/10.5.7.0-24")]);
+    watch.expect("deleted  10.5.7.0-24");
+    lab.cluster.put("subnets/10.5.9.0-24", &value(9));
+    watch.expect("new      10.5.9.0-24 192.0.2.9");
+
+    // The watch sleeps while all this happens.
+    let watching = Pid::from_raw(watch.process.id() as i32);
+    kill(watching, Signal::SIGSTOP).unwrap();
+    lab.cluster.stop(0);
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&backup, &data);
+    lab.cluster.resume(0);
+    for n in 0..10 {
+        lab.cluster.put("subnets/10.5.10.0-24", &value(10 + n));
+    }
+    kill(watching, Signal::SIGCONT).unwrap();
+    let lines = watch.expect("new      10.5.10.0-24 192.0.2.19");
+    for words in ["new      10.5.7.0-24", "deleted  10.5.9.0-24"] {
+        assert!(
+            lines.iter().any(|line| line.contains(words)),
+            "{words}: {lines:?}"
+        );
+    }
+    lab.cluster.put("subnets/10.5.11.0-24", &value(11));
+    watch.expect("new      10.5.11.0-24 192.0.2.11");
+}

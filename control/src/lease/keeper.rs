@@ -1,6 +1,6 @@
 //! When the own lease is to be renewed, and when it is over.
 
-use super::SubnetKey;
+use super::{Backoff, SubnetKey};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -80,14 +80,20 @@ pub enum LeaseEnd {
 /// `retry`, for ever, since only the store can say that a lease is over. A value that someone
 /// else wrote is written back at once, but at most every `retry`: two nodes that share an
 /// address by mistake would else never stop.
+///
+/// A lease that is lost or past its end cuts the node off: it is tried for like the first one,
+/// by `backoff`.
 #[derive(Clone, Debug)]
 pub struct Keeper {
     margin: Duration,
     retry: Duration,
+    backoff: Backoff,
     expires: Option<Instant>,
     due: Option<Instant>,
     /// When this node last wrote the lease.
     written: Instant,
+    /// How the lease got lost; `None` while the node has it.
+    lost: Option<Loss>,
 }
 
 impl Keeper {
@@ -96,14 +102,17 @@ impl Keeper {
         expires: Option<Instant>,
         margin: Duration,
         retry: Duration,
+        backoff: Backoff,
         now: Instant,
     ) -> Keeper {
         let mut keeper = Keeper {
             margin,
             retry,
+            backoff,
             expires: None,
             due: None,
             written: now,
+            lost: None,
         };
         keeper.extended(expires, now);
         keeper
@@ -115,7 +124,7 @@ impl Keeper {
     }
 
     /// The lease's end has moved.
-    pub fn extended(&mut self, expires: Option<Instant>, now: Instant) {
+    fn extended(&mut self, expires: Option<Instant>, now: Instant) {
         self.expires = expires;
         self.due = expires.map(|expires| {
             let left = expires.saturating_duration_since(now);
@@ -130,9 +139,13 @@ impl Keeper {
         self.written = now;
     }
 
-    /// A write did not reach the store.
-    pub fn failed(&mut self, now: Instant) {
-        self.due = Some(now + self.retry);
+    /// A write did not reach the store. `scatter`, from 0 to 1, is for [`Backoff::pause`].
+    pub fn failed(&mut self, now: Instant, scatter: f64) {
+        let lives = self.lost.is_none() && self.expires.is_none_or(|expires| expires > now);
+        self.due = Some(match lives {
+            true => now + self.retry,
+            false => now + self.backoff.pause(scatter),
+        });
     }
 
     /// Time went by that the clock of `now` does not show: the machine was suspended.
@@ -143,22 +156,30 @@ impl Keeper {
         self.due = self.due.map(earlier);
     }
 
-    /// Take in that the key holds this node's lease, which ends at `expires`.
-    pub fn observe(&mut self, expires: Option<Instant>, intact: bool, now: Instant) {
+    /// Take in that the key holds this node's lease, which ends at `expires`. How it had been
+    /// lost, if it had.
+    pub fn observe(
+        &mut self,
+        expires: Option<Instant>,
+        intact: bool,
+        now: Instant,
+    ) -> Option<Loss> {
         self.extended(expires, now);
+        self.backoff.reset();
         if !intact {
             let soonest = now.max(self.written + self.retry);
             self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
         }
+        self.lost.take()
     }
 
-    /// What has become of a lease whose key is gone.
-    pub fn loss(&self, now: Instant) -> Loss {
-        match self.expires {
+    /// Take in that the key is gone.
+    pub fn lost(&mut self, now: Instant) {
+        self.lost.get_or_insert(match self.expires {
             None => Loss::ReservationDeleted,
             Some(expires) if expires <= now => Loss::Expired,
             Some(_) => Loss::Deleted,
-        }
+        });
     }
 }
 
@@ -169,8 +190,30 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const MINUTE: Duration = Duration::from_secs(60);
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn keeper(now: Instant) -> Keeper {
-        Keeper::new(Some(now + 24 * HOUR), HOUR, MINUTE, now)
+        with(Some(24 * HOUR), HOUR, now)
+    }
+
+    fn with(life: Option<Duration>, margin: Duration, now: Instant) -> Keeper {
+        let backoff = Backoff::new(SECOND / 10, 5 * SECOND);
+        Keeper::new(life.map(|life| now + life), margin, MINUTE, backoff, now)
+    }
+
+    fn how_lost(keeper: &mut Keeper) -> Option<Loss> {
+        keeper.observe(None, true, Instant::now())
+    }
+
+    /// How long after each of so many failures in a row it is tried again.
+    fn pauses(keeper: &mut Keeper, mut now: Instant, failures: usize) -> Vec<Duration> {
+        let mut pause = || {
+            keeper.failed(now, 0.0);
+            let pause = keeper.due().unwrap() - now;
+            now += pause;
+            pause
+        };
+        (0..failures).map(|_| pause()).collect()
     }
 
     #[test]
@@ -182,48 +225,73 @@ mod tests {
     #[test]
     fn the_widest_margin_renews_every_minute() {
         let now = Instant::now();
-        let keeper = Keeper::new(Some(now + 24 * HOUR), 1439 * MINUTE, MINUTE, now);
+        let keeper = with(Some(24 * HOUR), 1439 * MINUTE, now);
         assert_eq!(keeper.due(), Some(now + MINUTE));
     }
 
     #[test]
-    fn failures_are_retried_each_minute_even_past_the_end() {
+    fn a_lease_that_lives_is_retried_each_minute_and_one_past_its_end_as_at_a_start() {
         let now = Instant::now();
         let mut keeper = keeper(now);
-        for hours in [23, 24, 48] {
-            keeper.failed(now + hours * HOUR);
-            assert_eq!(keeper.due(), Some(now + hours * HOUR + MINUTE));
+        assert_eq!(pauses(&mut keeper, now + 23 * HOUR, 3), [MINUTE; 3]);
+        for hours in [24, 48] {
+            let pauses = pauses(&mut keeper, now + hours * HOUR, 9);
+            assert_eq!(pauses[8], 5 * SECOND);
         }
         keeper.observe(Some(now + 72 * HOUR), true, now + 48 * HOUR);
         assert_eq!(keeper.due(), Some(now + 71 * HOUR));
+        assert_eq!(pauses(&mut keeper, now + 71 * HOUR, 2), [MINUTE; 2]);
+    }
+
+    #[test]
+    fn a_lost_lease_is_tried_for_as_at_a_start() {
+        let now = Instant::now();
+        let expires = Some(now + 24 * HOUR);
+        let mut keeper = keeper(now);
+        for _ in 0..2 {
+            keeper.lost(now);
+            let pauses = pauses(&mut keeper, now, 8);
+            let tenths = [1, 2, 4, 8, 16, 32, 50, 50].map(|tenths| tenths * SECOND / 10);
+            assert_eq!(pauses, tenths);
+            assert_eq!(keeper.observe(expires, true, now), Some(Loss::Deleted));
+        }
+        keeper.lost(now);
+        keeper.failed(now, 1.0);
+        assert_eq!(keeper.due(), Some(now + 3 * SECOND / 40));
+        // Back again, and only a renewal fails.
+        keeper.observe(expires, true, now);
+        assert_eq!(pauses(&mut keeper, now, 2), [MINUTE; 2]);
     }
 
     #[test]
     fn a_lease_shorter_than_the_margin_is_renewed_with_pauses() {
         let now = Instant::now();
-        let keeper = Keeper::new(Some(now + MINUTE), HOUR, MINUTE, now);
-        assert_eq!(keeper.due(), Some(now + Duration::from_secs(20)));
+        let keeper = with(Some(MINUTE), HOUR, now);
+        assert_eq!(keeper.due(), Some(now + 20 * SECOND));
     }
 
     #[test]
     fn a_reservation_is_never_renewed() {
         let now = Instant::now();
-        let mut keeper = Keeper::new(None, HOUR, MINUTE, now);
+        let mut keeper = with(None, HOUR, now);
         assert_eq!(keeper.due(), None);
         keeper.observe(None, true, now + 100 * HOUR);
         assert_eq!(keeper.due(), None);
-        assert_eq!(keeper.loss(now), Loss::ReservationDeleted);
         // To take it again is tried until it works.
-        keeper.failed(now);
-        assert_eq!(keeper.due(), Some(now + MINUTE));
+        keeper.lost(now);
+        assert_eq!(pauses(&mut keeper, now, 9)[8], 5 * SECOND);
+        let loss = keeper.observe(Some(now + HOUR), true, now);
+        assert_eq!(loss, Some(Loss::ReservationDeleted));
     }
 
     #[test]
     fn a_lost_lease_was_deleted_before_its_end_and_expired_after() {
         let now = Instant::now();
-        let keeper = keeper(now);
-        assert_eq!(keeper.loss(now + HOUR), Loss::Deleted);
-        assert_eq!(keeper.loss(now + 24 * HOUR), Loss::Expired);
+        for (hours, loss) in [(1, Loss::Deleted), (24, Loss::Expired)] {
+            let mut keeper = keeper(now);
+            keeper.lost(now + hours * HOUR);
+            assert_eq!(how_lost(&mut keeper), Some(loss));
+        }
     }
 
     #[test]
@@ -249,10 +317,10 @@ mod tests {
         let mut keeper = keeper(now);
         keeper.slept(10 * HOUR, now + HOUR);
         assert_eq!(keeper.due(), Some(now + 13 * HOUR));
-        assert_eq!(keeper.loss(now + HOUR), Loss::Deleted);
         keeper.slept(20 * HOUR, now + 2 * HOUR);
         assert!(keeper.due() < Some(now + 2 * HOUR));
-        assert_eq!(keeper.loss(now + 2 * HOUR), Loss::Expired);
+        keeper.lost(now + 2 * HOUR);
+        assert_eq!(how_lost(&mut keeper.clone()), Some(Loss::Expired));
         // Longer than the clock has run.
         keeper.slept(Duration::MAX, now + 2 * HOUR);
         assert!(keeper.due() < Some(now + 2 * HOUR));

@@ -7,10 +7,15 @@
 mod acquire;
 pub mod admin;
 mod connection;
+mod feed;
 mod keep;
+mod list;
+mod once;
 mod options;
 mod plan;
+mod progress;
 mod refusal;
+mod retry;
 mod server;
 mod store;
 mod tls;
@@ -21,7 +26,7 @@ use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
 use crate::flags::EtcdOptions;
 use crate::host::subnet_env::Previous;
-use crate::lease::{Lease, LeaseAttrs, LeaseEnd};
+use crate::lease::{Backoff, Lease, LeaseAttrs, LeaseEnd};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::mpsc;
@@ -31,9 +36,9 @@ use tokio::sync::mpsc;
 pub struct Timing {
     /// How long a lease lives without renewal, in whole seconds.
     pub lease_ttl: Duration,
-    /// Pause after a renewal that failed.
+    /// Pause after a renewal that failed, while the lease lives.
     pub renew_retry: Duration,
-    /// How long one server may take to answer.
+    /// How long a server that is asked may be silent; an answer may take longer.
     pub request_timeout: Duration,
     /// Silence after which a server in use is asked for a sign of life; it is given half as
     /// long to answer. etcd closes connections that ask more often than each 5 s.
@@ -54,6 +59,13 @@ impl Default for Timing {
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
         }
+    }
+}
+
+impl Timing {
+    /// The pauses while something cannot be done without.
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.backoff_min, self.backoff_max)
     }
 }
 

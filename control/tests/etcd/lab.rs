@@ -1,11 +1,11 @@
 //! A real etcd on loopback, and a way to cut it off.
 
 use crate::place::{CLIENT_PORT, PEER_PORT, memory_dir, own_address};
-use etcd_client::Client;
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, Txn, TxnOp};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -64,6 +64,49 @@ impl Etcd {
         self.stop();
         self.data = memory_dir();
         self.resume().await;
+    }
+
+    /// A snapshot of what it holds, as operators make one.
+    pub(crate) fn save(&self) -> PathBuf {
+        let file = self.data.path().join("snapshot");
+        let endpoint = self.endpoint();
+        etcdctl(&["--endpoints", &endpoint, "snapshot", "save"], &file);
+        file
+    }
+
+    /// Stop it and put it back from a snapshot, with the ids that it had.
+    pub(crate) fn restore(&mut self, snapshot: &Path) {
+        self.stop();
+        let data = self.data.path().join("data");
+        std::fs::remove_dir_all(&data).unwrap();
+        let peer = format!("http://{}:{PEER_PORT}", self.address);
+        let cluster = format!("default={peer}");
+        let args = [
+            "snapshot",
+            "restore",
+            "--data-dir",
+            data.to_str().unwrap(),
+            "--initial-cluster",
+            &cluster,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ];
+        etcdctl(&args, snapshot);
+    }
+
+    /// Raise or take away the alarm that lets nobody write.
+    pub(crate) async fn set_no_space(&self, raised: bool) {
+        let mut client = self.client().await;
+        let now = client.get("x", None).await.unwrap();
+        let member = now.header().unwrap().member_id();
+        let action = match raised {
+            true => AlarmAction::Activate,
+            false => AlarmAction::Deactivate,
+        };
+        let mut options = AlarmOptions::new();
+        options.with_member(member);
+        let alarm = client.alarm(action, AlarmType::Nospace, Some(options));
+        alarm.await.unwrap();
     }
 
     fn launch(&mut self) {
@@ -179,12 +222,30 @@ impl Etcd {
         lines.filter_map(count).collect()
     }
 
+    /// Leases of nodes on 10.N.0.0/16 to 10.N+9.0.0/16, 100 of each.
+    pub(crate) async fn thousand_leases(&self, first: u8) {
+        let mut client = self.client().await;
+        for high in first..first + 10 {
+            let put = |low: u8| {
+                let key = format!("{PREFIX}/subnets/10.{high}.{low}.0-24");
+                // None of them the watching node.
+                TxnOp::put(key, crate::node(100 + low).to_json(), None)
+            };
+            let puts: Vec<_> = (0..100).map(put).collect();
+            client.txn(Txn::new().and_then(puts)).await.unwrap();
+        }
+    }
+
+    /// How many writes it has seen.
+    pub(crate) async fn revision(&self) -> i64 {
+        let now = self.client().await.get("x", None).await.unwrap();
+        now.header().unwrap().revision()
+    }
+
     /// Drop all history.
     pub(crate) async fn compact(&self) {
-        let mut client = self.client().await;
-        let now = client.get("x", None).await.unwrap();
-        let revision = now.header().unwrap().revision();
-        client.compact(revision, None).await.unwrap();
+        let revision = self.revision().await;
+        self.client().await.compact(revision, None).await.unwrap();
     }
 }
 
@@ -192,6 +253,21 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Run etcdctl, or etcdutl for what newer versions leave to it.
+fn etcdctl(args: &[&str], file: &Path) {
+    let run = |program| {
+        let mut command = Command::new(program);
+        command.args(args).arg(file).env("ETCDCTL_API", "3");
+        command.output()
+    };
+    let output = match args.contains(&"restore") {
+        true => run("etcdutl").or_else(|_| run("etcdctl")),
+        false => run("etcdctl"),
+    };
+    let output = output.expect("etcdctl: apt-get install etcd-client");
+    assert!(output.status.success(), "{args:?}: {output:?}");
 }
 
 /// Intervals short enough for tests, and long enough for a busy machine.
@@ -227,6 +303,8 @@ pub(crate) enum Mode {
     Cut,
     /// Leave them open and move no byte, as when a machine vanishes.
     Hang,
+    /// Pass answers on at this many bytes each second.
+    Slow(u32),
     /// Pass on until a lease has been written; close that connection instead of passing the
     /// answer back, then go on as `Pass`.
     LoseWrite,
@@ -277,7 +355,7 @@ async fn pass(client: TcpStream, server: Ipv4Addr, mode: watch::Sender<Mode>) {
     match at {
         Mode::Cut => return,
         Mode::Hang => return std::future::pending().await,
-        Mode::Pass | Mode::LoseWrite => {}
+        Mode::Pass | Mode::Slow(_) | Mode::LoseWrite => {}
     }
     let Ok(server) = TcpStream::connect((server, CLIENT_PORT)).await else {
         return;
@@ -320,6 +398,11 @@ async fn copy(
             read = server.read(&mut answer) => {
                 let answer = &answer[..read?];
                 client.write_all(answer).await?;
+                let now = *mode.borrow();
+                if let Mode::Slow(rate) = now {
+                    let time = Duration::from_secs(answer.len() as u64) / rate;
+                    tokio::time::sleep(time).await;
+                }
                 if answer.is_empty() {
                     return Ok(());
                 }

@@ -202,12 +202,13 @@ async fn another_endpoint_takes_over() {
         () = async {
             soon("list", events.recv()).await;
             one.set(Mode::Cut);
-            etcd.put("subnets/10.1.9.0-24", &node(2).to_json()).await;
+            let other = etcd.subnets().await;
+            let peer = other.acquire(&config(), &node(2), &FRESH).await.unwrap();
             let put = soon("put", events.recv()).await;
             assert!(matches!(&put, Some(LeaseEvent::Put(_))), "{put:?}");
             one.set(Mode::Pass);
             two.set(Mode::Hang);
-            etcd.delete("subnets/10.1.9.0-24").await;
+            etcd.delete(&format!("subnets/{}", peer.key())).await;
             let delete = soon("delete", events.recv()).await;
             assert!(matches!(&delete, Some(LeaseEvent::Delete(_))), "{delete:?}");
         } => {}

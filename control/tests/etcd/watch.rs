@@ -9,13 +9,13 @@ use weft_control::subnets::etcd::{EtcdSubnets, Timing};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
 
 /// What one node sees of the others.
-struct Watcher {
+pub(crate) struct Watcher {
     events: mpsc::Receiver<LeaseEvent>,
     task: JoinHandle<()>,
 }
 
 impl Watcher {
-    fn start(subnets: EtcdSubnets, own: &Lease) -> Watcher {
+    pub(crate) fn start(subnets: EtcdSubnets, own: &Lease) -> Watcher {
         Watcher::with_room(subnets, own, 16)
     }
 
@@ -26,12 +26,12 @@ impl Watcher {
         Watcher { events, task }
     }
 
-    async fn next(&mut self) -> LeaseEvent {
+    pub(crate) async fn next(&mut self) -> LeaseEvent {
         soon("event", self.events.recv()).await.unwrap()
     }
 
     /// The keys of the next event, which must be a snapshot.
-    async fn snapshot(&mut self) -> Vec<String> {
+    pub(crate) async fn snapshot(&mut self) -> Vec<String> {
         match self.next().await {
             LeaseEvent::Snapshot(leases) => leases.iter().map(|l| l.key().to_string()).collect(),
             other => panic!("{other:?}"),
@@ -39,26 +39,26 @@ impl Watcher {
     }
 
     /// Key and public address of the next event, which must be a put.
-    async fn put(&mut self) -> (String, String) {
+    pub(crate) async fn put(&mut self) -> (String, String) {
         match self.next().await {
             LeaseEvent::Put(lease) => (lease.key().to_string(), lease.attrs.public_ip.to_string()),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn quiet(&mut self) {
+    pub(crate) async fn quiet(&mut self) {
         if let Ok(event) = timeout(QUIET, self.events.recv()).await {
             panic!("{event:?}");
         }
     }
 }
 
-fn deleted(key: &str) -> LeaseEvent {
+pub(crate) fn deleted(key: &str) -> LeaseEvent {
     LeaseEvent::Delete(key.parse::<SubnetKey>().unwrap())
 }
 
 /// A lease for node `n` on a subnet of its own.
-async fn lease(subnets: &EtcdSubnets, n: u8) -> Lease {
+pub(crate) async fn lease(subnets: &EtcdSubnets, n: u8) -> Lease {
     let wish = previously(&format!("10.1.{n}.0/24"));
     subnets.acquire(&config(), &node(n), &wish).await.unwrap()
 }
@@ -264,28 +264,12 @@ async fn malformed_keys_and_values_are_skipped_and_remove_nobody() {
     assert_eq!(watcher.next().await, deleted("10.1.6.0-24"));
 }
 
-/// Leases of nodes on 10.N.0.0/16 to 10.N+9.0.0/16, 100 of each.
-async fn thousand_leases(etcd: &Etcd, first: u8) {
-    let mut client = etcd.client().await;
-    for high in first..first + 10 {
-        let puts: Vec<_> = (0..100_u8)
-            .map(|low| {
-                let key = format!("{}/subnets/10.{high}.{low}.0-24", crate::lab::PREFIX);
-                // None of them the watching node.
-                etcd_client::TxnOp::put(key, node(100 + low).to_json(), None)
-            })
-            .collect();
-        let txn = etcd_client::Txn::new().and_then(puts);
-        client.txn(txn).await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn lists_of_five_thousand_leases_cost_a_handful_of_requests() {
     let etcd = Etcd::start().await;
     let own = lease(&etcd.subnets().await, 5).await;
     for first in [10, 20, 30, 40, 50] {
-        thousand_leases(&etcd, first).await;
+        etcd.thousand_leases(first).await;
     }
     let before = etcd.requests().await;
     assert!(before["Txn"] >= 50, "{before:?}");
@@ -294,12 +278,12 @@ async fn lists_of_five_thousand_leases_cost_a_handful_of_requests() {
     assert_eq!(watcher.snapshot().await.len(), 5000);
     // A list anew, after the history since the interruption is gone.
     proxy.set(Mode::Cut);
-    thousand_leases(&etcd, 60).await;
+    etcd.thousand_leases(60).await;
     etcd.compact().await;
     proxy.set(Mode::Pass);
     assert_eq!(watcher.snapshot().await.len(), 6000);
     // Changes of a thousand leases, in the order in which they were made.
-    thousand_leases(&etcd, 70).await;
+    etcd.thousand_leases(70).await;
     for n in 0..1000 {
         let key = format!("10.{}.{}.0-24", 70 + n / 100, n % 100);
         assert_eq!(watcher.put().await.0, key);

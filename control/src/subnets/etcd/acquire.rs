@@ -1,8 +1,9 @@
 //! Taking a lease.
 
 use super::SubnetError;
-use super::connection::{Failure, Retry};
+use super::connection::Failure;
 use super::plan::{self, Plan, Wanted, mac_taken, plan, rival};
+use super::retry::Retry;
 use super::store::{Entry, Grant, RESERVATION, Store};
 use crate::config::NetworkConfig;
 use crate::host::subnet_env::Previous;
@@ -62,7 +63,7 @@ async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure>
     if is_outdated(wanted.config, store.config().await) {
         return Ok(Try::Refused(SubnetError::ConfigChanged));
     }
-    let (_, entries) = store.list().await?;
+    let entries = store.list().await?;
     if let Some(error) = mac_taken(wanted.attrs, &entries, i64::MAX) {
         return Ok(Try::Refused(error));
     }
@@ -99,7 +100,7 @@ async fn reuse(store: &Store, wanted: &Wanted<'_>, entry: &Entry) -> Result<Try,
     store.give_back(entry.lease_id).await;
     let same_macs = |stored: &LeaseAttrs| stored.macs() == wanted.attrs.macs();
     if !entry.attrs.as_ref().is_ok_and(same_macs) {
-        let (_, entries) = store.list().await?;
+        let entries = store.list().await?;
         if let Some(error) = mac_taken(wanted.attrs, &entries, revision) {
             return Ok(Try::Refused(error));
         }
@@ -124,7 +125,7 @@ async fn take(
         store.give_back(entry.lease_id).await;
     }
     // Whoever wrote before us is in this list; whoever wrote after us finds us in theirs.
-    let (_, entries) = store.list().await?;
+    let entries = store.list().await?;
     let own = entries.iter().find(|entry| entry.key == key);
     if own.and_then(|own| rival(own, &entries)).is_some() {
         return Ok(Try::LostRace(key));
@@ -140,7 +141,7 @@ pub(super) async fn known(store: &Store, attrs: &LeaseAttrs) -> Option<LeaseAttr
     let mut retry = Retry::new(store.timing());
     loop {
         match store.list().await {
-            Ok((_, entries)) => return plan::known(attrs, &entries).cloned(),
+            Ok(entries) => return plan::known(attrs, &entries).cloned(),
             Err(failure) => retry.pause(failure).await,
         }
     }

@@ -12,14 +12,12 @@ pub use record::{Life, Listing, Record};
 pub use reserve::{Reservation, Reserved};
 
 use super::connection::{Connection, Failure};
-use super::store::{MESSAGE_MAX, Position, normalised, position};
+use super::list;
+use super::store::normalised;
 use super::{SubnetError, Timing};
 use crate::config::NetworkConfig;
 use crate::flags::EtcdOptions;
-use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, LeaseTimeToLiveResponse, Txn,
-    TxnOp,
-};
+use etcd_client::{Client, Compare, CompareOp, KeyValue, LeaseTimeToLiveResponse, Txn, TxnOp};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::io;
 use std::ops::ControlFlow;
@@ -135,36 +133,22 @@ impl Keys {
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
         let outcome = self.connection.call(what, request).await;
-        outcome.map_err(|failure| match failure {
+        outcome.map_err(|failure| self.error(failure))
+    }
+
+    fn error(&self, failure: Failure) -> AdminError {
+        match failure {
             Failure::Refused(reason) => AdminError::Refused(reason),
             Failure::Unreachable => AdminError::Unreachable(self.connection.outage()),
-        })
+            Failure::Broken(reason) => AdminError::Unreachable(reason),
+        }
     }
 
-    /// All keys as they are, and where in etcd's history that was.
-    async fn read(&self) -> Result<(Vec<KeyValue>, Position), AdminError> {
-        let (mut response, position) = self.range(GetOptions::new()).await?;
-        Ok((response.take_kvs(), position))
-    }
-
-    /// Where etcd's history stands.
-    async fn position(&self) -> Result<Position, AdminError> {
-        let (_, position) = self.range(GetOptions::new().with_count_only()).await?;
-        Ok(position)
-    }
-
-    async fn range(&self, options: GetOptions) -> Result<(GetResponse, Position), AdminError> {
-        let prefix = self.path("");
-        let read = |client: Client| {
-            let (prefix, options) = (prefix.clone(), options.clone().with_prefix());
-            async move {
-                let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
-                let response = kv.get(prefix, Some(options)).await?;
-                let position = position(response.header())?;
-                Ok((response, position))
-            }
-        };
-        self.call("list leases", read).await
+    /// All leases as they are; what is wrong with them together is not yet put down.
+    async fn read(&self) -> Result<Vec<Record>, AdminError> {
+        let listed = list::list(&self.connection, &self.path("")).await;
+        let (_, keys) = listed.map_err(|failure| self.error(failure))?;
+        Ok(self.records(&keys))
     }
 
     async fn config(&self) -> Result<Result<NetworkConfig, String>, AdminError> {
@@ -184,8 +168,7 @@ impl Keys {
 
     async fn list(&self) -> Result<Listing, AdminError> {
         let config = self.config().await?;
-        let (kvs, _) = self.read().await?;
-        let mut records = self.records(&kvs);
+        let mut records = self.read().await?;
         conflicts::mark(&mut records, config.as_ref().ok());
         records.sort_by_key(|record| (record.subnets.is_none(), record.subnets));
         Ok(Listing { config, records })
@@ -207,11 +190,15 @@ impl Keys {
         Ok(life(&answer))
     }
 
-    /// Change a key as long as it is as `record` shows it; whether it was.
+    /// Change a key as long as it is as `record` shows it; whether it was. Its etcd lease counts,
+    /// too: a store put back from a snapshot gives revisions out a second time.
     async fn change_if(&self, record: &Record, change: TxnOp) -> Result<bool, AdminError> {
         let path = self.path(&record.key);
-        let unchanged = Compare::mod_revision(path, CompareOp::Equal, record.revision);
-        let txn = Txn::new().when([unchanged]).and_then([change]);
+        let unchanged = [
+            Compare::mod_revision(path.clone(), CompareOp::Equal, record.revision),
+            Compare::lease(path, CompareOp::Equal, record.etcd_lease),
+        ];
+        let txn = Txn::new().when(unchanged).and_then([change]);
         let write = |client: Client| {
             let txn = txn.clone();
             async move { Ok(client.kv_client().txn(txn).await?.succeeded()) }

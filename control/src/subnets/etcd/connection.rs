@@ -1,17 +1,17 @@
 //! Requests to whichever etcd server answers, and what is said when none does.
 
+use super::progress::{self, unless_silent};
 use super::refusal::{self, Asker};
+use super::retry::Retry;
 use super::server::Server;
 use super::tls::Tls;
 use super::{SubnetError, Timing};
 use crate::flags::EtcdOptions;
-use etcd_client::{Channel, Client, ConnectOptions, Error};
+use etcd_client::{Client, ConnectOptions, Error};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Unreachable,
     /// A server answered with a refusal.
     Refused(String),
+    /// What a server had begun to tell has ended; why.
+    Broken(String),
 }
 
 /// A set of etcd servers, of which one is used as long as it answers.
@@ -242,11 +244,11 @@ impl Connection {
     }
 
     async fn within_limit<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
-        match timeout(self.timing.request_timeout, request).await {
-            Ok(Ok(value)) => Outcome::Done(value),
-            Ok(Err(error)) if refusal::is_answer(&error) => Outcome::Refused(error),
-            Ok(Err(error)) => Outcome::NoAnswer(error),
-            Err(_) => Outcome::Late,
+        match unless_silent(self.timing.request_timeout, request).await {
+            Some(Ok(value)) => Outcome::Done(value),
+            Some(Err(error)) if refusal::is_answer(&error) => Outcome::Refused(error),
+            Some(Err(error)) => Outcome::NoAnswer(error),
+            None => Outcome::Late,
         }
     }
 
@@ -257,7 +259,7 @@ impl Connection {
             tls.refresh(true);
         }
         let endpoint = self.endpoint(&self.servers[server])?;
-        let channel = || Channel::Tonic(endpoint.connect_lazy());
+        let channel = || progress::channel(&endpoint);
         match Client::from_channel(channel(), Some(self.login.clone())).await {
             Err(error) if refusal::wants_no_user(&error) => {
                 if !std::mem::replace(&mut self.state().said_no_user, true) {
@@ -364,50 +366,6 @@ enum Outcome<T> {
     Refused(Error),
     /// The server could not be reached, or could not answer.
     NoAnswer(Error),
-    /// Nothing came in time.
+    /// The server has been silent for too long.
     Late,
-}
-
-/// Pauses between tries: doubling, with some scatter so that the nodes of a cluster do not
-/// all come back at once. Logs each refusal once.
-pub(super) struct Retry {
-    pause: Duration,
-    min: Duration,
-    max: Duration,
-    refusal: Option<String>,
-}
-
-impl Retry {
-    pub(super) fn new(timing: &Timing) -> Retry {
-        Retry {
-            pause: timing.backoff_min,
-            min: timing.backoff_min,
-            max: timing.backoff_max,
-            refusal: None,
-        }
-    }
-
-    /// Start from the shortest pause again.
-    pub(super) fn reset(&mut self) {
-        self.pause = self.min;
-        self.refusal = None;
-    }
-
-    /// Wait before the next try.
-    pub(super) async fn pause(&mut self, failure: Failure) {
-        self.note(failure);
-        let scatter = rand::rng().random_range(0.75..1.0);
-        sleep(self.pause.mul_f64(scatter)).await;
-        self.pause = (self.pause * 2).min(self.max);
-    }
-
-    /// Log a refusal unless it is the one logged last.
-    pub(super) fn note(&mut self, failure: Failure) {
-        if let Failure::Refused(reason) = failure
-            && self.refusal.as_ref() != Some(&reason)
-        {
-            warn!("{reason}; retrying");
-            self.refusal = Some(reason);
-        }
-    }
 }

@@ -1,13 +1,14 @@
 //! Keeping the own lease: renewal by the clock, and an eye on its key. A lease that was deleted,
 //! or that expired while etcd was out of reach, is taken again if nobody else has it.
 
-use super::connection::{Failure, Retry};
+use super::connection::Failure;
 use super::plan::rival;
+use super::retry::Retry;
 use super::store::{Entry, RESERVATION, Store};
 use crate::host::suspend::SuspendWatch;
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
 use crate::text::shown;
-use etcd_client::{EventType, WatchResponse};
+use etcd_client::{Event, EventType};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -37,14 +38,14 @@ async fn renew_when_due(
     margin: Duration,
     watched: &mut mpsc::Receiver<Seen>,
 ) -> LeaseEnd {
-    let retry_pause = store.timing().renew_retry;
-    let mut keeper = Keeper::new(lease.expires, margin, retry_pause, Instant::now());
+    let timing = store.timing();
+    let (pause, backoff) = (timing.renew_retry, timing.backoff());
+    let mut keeper = Keeper::new(lease.expires, margin, pause, backoff, Instant::now());
     let mut suspends = SuspendWatch::start();
     // Not a sleep in each round, which events on the key would put off.
     let mut suspend_check = tokio::time::interval(SUSPEND_CHECK);
     suspend_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut retry = Retry::new(store.timing());
-    let mut lost = None;
+    let mut retry = Retry::new(timing);
     loop {
         let outcome = tokio::select! {
             Some(seen) = watched.recv() => Ok(seen),
@@ -56,7 +57,7 @@ async fn renew_when_due(
         };
         let outcome = match outcome {
             Ok(Seen::Absent) => {
-                lost.get_or_insert(keeper.loss(Instant::now()));
+                keeper.lost(Instant::now());
                 take_again(store, lease, &mut keeper).await
             }
             outcome => outcome,
@@ -64,9 +65,8 @@ async fn renew_when_due(
         match outcome {
             Ok(Seen::Own { expires, intact }) => {
                 retry.reset();
-                keeper.observe(expires, intact, Instant::now());
                 // Said here, since the answer to the write may have got lost.
-                if let Some(loss) = lost.take() {
+                if let Some(loss) = keeper.observe(expires, intact, Instant::now()) {
                     let key = lease.key();
                     warn!("the lease {key} {loss}; it was still free and is this node's again");
                 }
@@ -74,10 +74,10 @@ async fn renew_when_due(
             Ok(Seen::Taken { by }) => return LeaseEnd::Taken { by },
             Ok(Seen::Overlapped { by }) => return LeaseEnd::Overlapped { by },
             // Gone once more: what the watch tells next, or the time, leads back to here.
-            Ok(Seen::Absent) => keeper.failed(Instant::now()),
+            Ok(Seen::Absent) => keeper.failed(Instant::now(), rand::random()),
             Err(failure) => {
                 retry.note(failure);
-                keeper.failed(Instant::now());
+                keeper.failed(Instant::now(), rand::random());
             }
         }
     }
@@ -131,7 +131,7 @@ async fn renew(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result<Seen
 /// Take a lease whose key is gone again, unless another node has any of its addresses by now.
 async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result<Seen, Failure> {
     let key = lease.key();
-    let (_, entries) = store.list().await?;
+    let entries = store.list().await?;
     if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
         return judge(store, lease, entry).await;
     }
@@ -146,7 +146,7 @@ async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result
     }
     keeper.written(Instant::now());
     // As when a lease is taken for the first time: see `acquire`.
-    let (_, entries) = store.list().await?;
+    let entries = store.list().await?;
     let own = entries.iter().find(|entry| entry.key == key);
     let rival = own.and_then(|own| rival(own, &entries));
     if let Some(blocked) = rival.and_then(|rival| blocked(lease, rival)) {
@@ -219,35 +219,33 @@ struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// Read the key, then tell its changes until the watch ends.
+    /// Read the key, then tell its changes until the watch ends. The watch stands before the
+    /// key is read: a store that is put back from a backup in between ends it.
     async fn follow(&mut self, retry: &mut Retry) -> Result<(), Failure> {
         let key = self.lease.key();
+        let mut stream = self.store.watch(&key).await?;
         let (position, entry) = self.store.get(&key).await?;
         self.report(entry.as_ref()).await?;
-        let from = position.revision + 1;
-        let (mut stream, mut response) = self.store.watch(Some(&key), from).await?;
+        retry.reset();
         loop {
-            if response.canceled() {
-                return Ok(());
-            }
-            retry.reset();
-            self.report_events(&response).await?;
-            match stream.message().await {
-                Ok(Some(next)) => response = next,
-                Ok(None) | Err(_) => return Ok(()),
+            let response = match stream.message().await {
+                Ok(Some(response)) if !response.canceled() => response,
+                Ok(_) | Err(_) => return Ok(()),
+            };
+            let revision = |event: &Event| event.kv().map_or(0, |kv| kv.mod_revision());
+            let events = response.events().iter();
+            for event in events.filter(|event| revision(event) > position.revision) {
+                self.report_event(event).await?;
             }
         }
     }
 
-    async fn report_events(&mut self, response: &WatchResponse) -> Result<(), Failure> {
-        for event in response.events() {
-            let entry = match event.event_type() {
-                EventType::Put => event.kv().and_then(|kv| self.store.entry(kv)),
-                EventType::Delete => None,
-            };
-            self.report(entry.as_ref()).await?;
-        }
-        Ok(())
+    async fn report_event(&mut self, event: &Event) -> Result<(), Failure> {
+        let entry = match event.event_type() {
+            EventType::Put => event.kv().and_then(|kv| self.store.entry(kv)),
+            EventType::Delete => None,
+        };
+        self.report(entry.as_ref()).await
     }
 
     /// Tell what the key holds.

@@ -1,6 +1,7 @@
 //! Errors of etcd in one line, with what to do about them.
 
 use crate::flags::EtcdOptions;
+use crate::text::one_line;
 use etcd_client::Error;
 use rustls::{AlertDescription, CertificateError};
 use std::error::Error as StdError;
@@ -18,6 +19,9 @@ const STALE_TOKEN: [&str; 3] = [
 
 /// What etcd says to somebody who authenticates although nobody needs to.
 const NOT_ENABLED: &str = "authentication is not enabled";
+
+/// What etcd says to every write when its quota is used up.
+const NO_SPACE: &str = "database space exceeded";
 
 /// What tokio-rustls says when a server hangs up instead of answering in TLS.
 const HANDSHAKE_EOF: &str = "tls handshake eof";
@@ -74,6 +78,17 @@ pub(super) fn is_about_identity(error: &Error) -> bool {
     ) || STALE_TOKEN.iter().any(stale)
 }
 
+/// Whether a server does not have the revision that it is asked for: it is too old, or of
+/// another history.
+pub(super) fn is_about_revision(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.code() == Code::OutOfRange)
+}
+
+/// Whether it is too old.
+pub(super) fn is_of_compacted(error: &Error) -> bool {
+    is_about_revision(error) && error.to_string().contains("compacted")
+}
+
 /// Whether a server wants no password from anybody.
 pub(super) fn wants_no_user(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().contains(NOT_ENABLED))
@@ -89,6 +104,11 @@ pub(super) fn of_cancelled_watch(reason: &str) -> Option<Error> {
         _ => return None,
     };
     Some(Error::GRpcStatus(Status::new(code, reason)))
+}
+
+/// A cancelled watch's reason, for people.
+pub(super) fn cancelled(reason: &str) -> String {
+    format!("etcd ended the watch: {}", one_line(reason))
 }
 
 /// Who asks, for what is said of refusals.
@@ -133,6 +153,12 @@ impl Asker {
                 "etcd refused to let {who} in: {reason}; check -etcd-username and -etcd-password"
             );
         }
+        if reason.contains(NO_SPACE) {
+            return format!(
+                "etcd refused to {what}: {reason}; it takes no writes until it has room: compact \
+                 and defragment it, then etcdctl alarm disarm"
+            );
+        }
         if self.user.is_none() && is_about_identity(error) {
             return format!(
                 "etcd refused to {what}: {reason}; it wants to know who asks: give \
@@ -146,17 +172,21 @@ impl Asker {
 /// An error in one line: what etcd says, what is wrong with a certificate, or the innermost
 /// cause.
 pub(super) fn describe(error: &Error) -> String {
+    one_line(&cause(error))
+}
+
+fn cause(error: &Error) -> String {
     let Error::GRpcStatus(status) = error else {
         return error.to_string();
     };
     let mut innermost = None;
-    let mut cause = StdError::source(status);
-    while let Some(error) = cause {
+    let mut source = StdError::source(status);
+    while let Some(error) = source {
         if let Some(tls) = tls_error(error) {
             return describe_tls(tls);
         }
         innermost = Some(error.to_string());
-        cause = error.source();
+        source = error.source();
     }
     match innermost {
         Some(text) if text == HANDSHAKE_EOF => {

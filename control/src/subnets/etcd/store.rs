@@ -1,22 +1,27 @@
 //! What is read from and written to etcd, in terms of leases.
 
 use super::connection::{Connection, Failure};
-use super::{SubnetError, Timing, refusal};
+use super::feed::{self, Feed, Keys, Since};
+use super::once::Warned;
+use super::{SubnetError, Timing, list};
 use crate::flags::EtcdOptions;
 use crate::lease::{LeaseAttrs, SubnetKey};
+use crate::text::shown;
 use etcd_client::{
-    Compare, CompareOp, Error, GetOptions, KeyValue, LeaseTimeToLiveOptions, PutOptions,
-    ResponseHeader, Txn, TxnOp, WatchOptions, WatchResponse, WatchStream,
+    Compare, CompareOp, Error, KeyValue, LeaseTimeToLiveOptions, PutOptions, ResponseHeader, Txn,
+    TxnOp, WatchStream,
 };
 use std::time::{Duration, Instant};
 
-/// Longest message taken from etcd, in bytes: a list of 65,536 leases is about 16 MB.
+/// Longest message taken from etcd, in bytes.
 pub(super) const MESSAGE_MAX: usize = 256 << 20;
 
 /// The keys of one network in etcd.
 pub(super) struct Store {
     connection: Connection,
     prefix: String,
+    /// Keys that cannot be used.
+    warned: Warned,
 }
 
 /// A point in the history of an etcd cluster.
@@ -73,6 +78,7 @@ impl Store {
         Ok(Store {
             connection: Connection::new(options, &prefix, timing)?,
             prefix,
+            warned: Warned::default(),
         })
     }
 
@@ -105,35 +111,15 @@ impl Store {
         Some(kv.value().to_vec())
     }
 
-    /// Where etcd's history stands; waits for etcd.
-    pub(super) async fn position(&self) -> Position {
-        let key = self.config_key();
-        let read = |client: etcd_client::Client| {
-            let key = key.clone();
-            async move {
-                let options = GetOptions::new().with_count_only();
-                let response = client.kv_client().get(key, Some(options)).await?;
-                position(response.header())
-            }
-        };
-        self.connection.insist("tell its revision", read).await
+    /// All leases, sorted by key. Malformed keys are left out with a warning.
+    pub(super) async fn list(&self) -> Result<Vec<Entry>, Failure> {
+        let (_, keys) = list::list(&self.connection, &self.path_of_leases()).await?;
+        Ok(keys.iter().filter_map(|kv| self.entry(kv)).collect())
     }
 
-    /// All leases, sorted by key. Malformed keys are left out with a warning.
-    pub(super) async fn list(&self) -> Result<(Position, Vec<Entry>), Failure> {
-        let prefix = format!("{}subnets/", self.prefix);
-        let read = |client: etcd_client::Client| {
-            let prefix = prefix.clone();
-            async move {
-                let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
-                let options = GetOptions::new().with_prefix();
-                let response = kv.get(prefix, Some(options)).await?;
-                Ok((position(response.header())?, response))
-            }
-        };
-        let (position, response) = self.connection.call("list leases", read).await?;
-        let entries = response.kvs().iter().filter_map(|kv| self.entry(kv));
-        Ok((position, entries.collect()))
+    /// All keys of leases, and what happens to them.
+    pub(super) fn feed(&self) -> Feed<'_> {
+        Feed::new(&self.connection, self.path_of_leases())
     }
 
     /// One lease.
@@ -294,34 +280,9 @@ impl Store {
         Ok(Some(asked + left))
     }
 
-    /// Follow all leases (`None`) or one from a revision on. The first response is part of
-    /// the opening: it is the server's word that the watch stands.
-    pub(super) async fn watch(
-        &self,
-        key: Option<&SubnetKey>,
-        from: i64,
-    ) -> Result<(WatchStream, WatchResponse), Failure> {
-        let options = WatchOptions::new().with_start_revision(from);
-        let (path, options) = match key {
-            Some(key) => (self.path(key), options),
-            None => (format!("{}subnets/", self.prefix), options.with_prefix()),
-        };
-        let open = |client: etcd_client::Client| {
-            let (path, options) = (path.clone(), options.clone());
-            async move {
-                let mut watch = client.watch_client().max_decoding_message_size(MESSAGE_MAX);
-                let mut stream = watch.watch(path, Some(options)).await?;
-                match stream.message().await? {
-                    Some(first) if first.canceled() => {
-                        let refusal = refusal::of_cancelled_watch(first.cancel_reason());
-                        refusal.map_or(Ok((stream, first)), Err)
-                    }
-                    Some(first) => Ok((stream, first)),
-                    None => Err(Error::WatchError("the stream ended at once".into())),
-                }
-            }
-        };
-        self.connection.call("watch leases", open).await
+    /// Follow one lease from now on.
+    pub(super) async fn watch(&self, key: &SubnetKey) -> Result<WatchStream, Failure> {
+        feed::watch(&self.connection, &self.path(key), Keys::One, Since::Now).await
     }
 
     /// A key with its value; `None`, with a warning, if the key is no lease's.
@@ -340,9 +301,20 @@ impl Store {
         let path = String::from_utf8_lossy(kv.key());
         let key = path.parse().ok().filter(|key| self.path(key) == path);
         if key.is_none() {
-            tracing::warn!("ignoring etcd key {path:?}: it names no subnet");
+            let ignored = || format!("ignoring etcd key \"{}\": it names no subnet", shown(&path));
+            self.warned.warn(&path, ignored);
         }
         key
+    }
+
+    /// Warn of a lease whose value cannot be read.
+    pub(super) fn warn_of_value(&self, key: &SubnetKey, reason: &str) {
+        let ignored = || format!("ignoring the value of lease {key} in etcd: {reason}");
+        self.warned.warn(&self.path(key), ignored);
+    }
+
+    fn path_of_leases(&self) -> String {
+        format!("{}subnets/", self.prefix)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Following all other nodes' leases.
 
-use super::connection::{Failure, Retry};
-use super::store::{Entry, Position, Store};
+use super::feed::News;
+use super::retry::Retry;
+use super::store::{Entry, Store};
 use crate::lease::{Lease, SubnetKey};
 use crate::subnets::LeaseEvent;
-use etcd_client::{EventType, WatchResponse};
+use etcd_client::{Event, EventType};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc::{Sender, error::SendError};
-use tracing::{debug, info, warn};
 
 /// Nobody listens any more.
 struct Closed;
@@ -18,135 +18,79 @@ impl From<SendError<LeaseEvent>> for Closed {
     }
 }
 
-/// Why a watch ended.
-enum Ended {
-    /// The connection broke or the server ended it: go on where it stopped.
-    Broken(Failure),
-    /// The revisions since are gone: list again.
-    Compacted,
-}
-
-/// List, send the list, follow the changes; from the top again when history is lost.
+/// Send all leases, then the changes, until nobody listens.
 pub(super) async fn watch(store: &Store, own: &Lease, events: &Sender<LeaseEvent>) {
-    let mut peers = Peers {
-        own: own.clone(),
-        leases: BTreeMap::new(),
-    };
+    let mut peers = Peers::new(own);
+    let mut feed = store.feed();
     let mut retry = Retry::new(store.timing());
     loop {
-        let (position, entries) = match store.list().await {
-            Ok(listing) => listing,
+        let told = match feed.next().await {
+            Ok(News::All(keys)) => {
+                let entries = keys.iter().filter_map(|kv| store.entry(kv));
+                peers.replace(store, entries).into_iter().collect()
+            }
+            Ok(News::Changes(changes)) => {
+                // Not after a list: a watch that breaks each time would bring one after another.
+                retry.reset();
+                peers.changes(store, &changes)
+            }
             Err(failure) => {
                 retry.pause(failure).await;
                 continue;
             }
         };
-        retry.reset();
-        let snapshot = LeaseEvent::Snapshot(peers.replace(entries));
-        if events.send(snapshot).await.is_err() {
-            return;
-        }
-        if let Err(Closed) = follow(store, &mut peers, position, events).await {
+        if let Err(Closed) = send(events, told).await {
             return;
         }
     }
 }
 
-/// Follow the changes after `position`; `Ok` when a new list is needed.
-async fn follow(
-    store: &Store,
-    peers: &mut Peers,
-    mut position: Position,
-    events: &Sender<LeaseEvent>,
-) -> Result<(), Closed> {
-    let mut retry = Retry::new(store.timing());
-    loop {
-        match stream(store, peers, &mut position, events, &mut retry).await? {
-            Ended::Compacted => {
-                info!("etcd has compacted its history: listing all leases again");
-                return Ok(());
-            }
-            Ended::Broken(failure) => retry.pause(failure).await,
-        }
-        // A store put back from a backup or replaced by an empty one has another history.
-        // Waiting for our revision to come up in it could take for ever.
-        let now = store.position().await;
-        if now.cluster != position.cluster || now.revision < position.revision {
-            warn!("etcd's history is another than before: listing all leases again");
-            return Ok(());
-        }
+async fn send(events: &Sender<LeaseEvent>, told: Vec<LeaseEvent>) -> Result<(), Closed> {
+    for event in told {
+        events.send(event).await?;
     }
-}
-
-/// Open one watch and take in its events until it ends. `position` is kept at the last
-/// change that has been passed on.
-async fn stream(
-    store: &Store,
-    peers: &mut Peers,
-    position: &mut Position,
-    events: &Sender<LeaseEvent>,
-    retry: &mut Retry,
-) -> Result<Ended, Closed> {
-    let (mut stream, mut response) = match store.watch(None, position.revision + 1).await {
-        Ok(opened) => opened,
-        Err(failure) => return Ok(Ended::Broken(failure)),
-    };
-    loop {
-        if response.compact_revision() > 0 {
-            return Ok(Ended::Compacted);
-        }
-        if response.canceled() {
-            debug!("etcd cancelled the watch: {}", response.cancel_reason());
-            return Ok(Ended::Broken(Failure::Unreachable));
-        }
-        retry.reset();
-        for event in peers.changes(store, &response) {
-            events.send(event).await?;
-        }
-        position.revision = last_revision(&response).max(position.revision);
-        response = match stream.message().await {
-            Ok(Some(next)) => next,
-            Ok(None) => return Ok(Ended::Broken(Failure::Unreachable)),
-            Err(error) => {
-                debug!("the watch broke: {}", super::refusal::describe(&error));
-                return Ok(Ended::Broken(Failure::Unreachable));
-            }
-        };
-    }
-}
-
-/// The revision of the last event. The header's may be ahead of it.
-fn last_revision(response: &WatchResponse) -> i64 {
-    let revisions = response.events().iter().filter_map(|event| event.kv());
-    revisions.map(|kv| kv.mod_revision()).max().unwrap_or(0)
+    Ok(())
 }
 
 /// The leases that the receiver knows, without the own one. Remembered so that a value that
 /// has become unreadable does not remove its node.
 struct Peers {
     own: Lease,
-    leases: BTreeMap<SubnetKey, Lease>,
+    /// `None` before the first list.
+    leases: Option<BTreeMap<SubnetKey, Lease>>,
 }
 
 impl Peers {
-    /// Take a new list in place of everything before.
-    fn replace(&mut self, entries: Vec<Entry>) -> Vec<Lease> {
-        let mut before = std::mem::take(&mut self.leases);
-        for entry in entries
-            .into_iter()
-            .filter(|entry| !is_own(&self.own, entry))
-        {
-            let key = entry.key;
-            if let Some(lease) = lease(entry).or_else(|| before.remove(&key)) {
-                self.leases.insert(key, lease);
-            }
-        }
-        self.leases.values().cloned().collect()
+    fn new(own: &Lease) -> Peers {
+        let own = own.clone();
+        Peers { own, leases: None }
     }
 
-    /// Take in the changes of one response.
-    fn changes(&mut self, store: &Store, response: &WatchResponse) -> Vec<LeaseEvent> {
-        let change = |event: &etcd_client::Event| {
+    /// Take a new list in place of everything before; `None` if it says the same.
+    fn replace(
+        &mut self,
+        store: &Store,
+        entries: impl Iterator<Item = Entry>,
+    ) -> Option<LeaseEvent> {
+        let mut leases = BTreeMap::new();
+        for entry in entries.filter(|entry| !is_own(&self.own, entry)) {
+            let key = entry.key;
+            let before = || self.leases.as_ref()?.get(&key).cloned();
+            if let Some(lease) = lease(store, entry).or_else(before) {
+                leases.insert(key, lease);
+            }
+        }
+        if self.leases.as_ref() == Some(&leases) {
+            return None;
+        }
+        let all = leases.values().cloned().collect();
+        self.leases = Some(leases);
+        Some(LeaseEvent::Snapshot(all))
+    }
+
+    /// Take in changes.
+    fn changes(&mut self, store: &Store, changes: &[Event]) -> Vec<LeaseEvent> {
+        let change = |event: &Event| {
             let kv = event.kv()?;
             match event.event_type() {
                 EventType::Put => {
@@ -154,19 +98,21 @@ impl Peers {
                     if is_own(&self.own, &entry) {
                         return self.remove(entry.key);
                     }
-                    let lease = lease(entry)?;
-                    self.leases.insert(lease.key(), lease.clone());
+                    let lease = lease(store, entry)?;
+                    self.leases
+                        .get_or_insert_default()
+                        .insert(lease.key(), lease.clone());
                     Some(LeaseEvent::Put(lease))
                 }
                 EventType::Delete => self.remove(store.key(kv)?),
             }
         };
-        response.events().iter().filter_map(change).collect()
+        changes.iter().filter_map(change).collect()
     }
 
     /// Forget a peer; `None` if there was none.
     fn remove(&mut self, key: SubnetKey) -> Option<LeaseEvent> {
-        self.leases.remove(&key)?;
+        self.leases.as_mut()?.remove(&key)?;
         Some(LeaseEvent::Delete(key))
     }
 }
@@ -181,7 +127,7 @@ fn is_own(own: &Lease, entry: &Entry) -> bool {
 }
 
 /// A peer's lease; `None`, with a warning, for an unreadable value.
-fn lease(entry: Entry) -> Option<Lease> {
+fn lease(store: &Store, entry: Entry) -> Option<Lease> {
     match entry.attrs {
         Ok(attrs) => Some(Lease {
             subnet: entry.key.v4,
@@ -191,8 +137,7 @@ fn lease(entry: Entry) -> Option<Lease> {
             revision: entry.mod_revision,
         }),
         Err(reason) => {
-            let key = entry.key;
-            warn!("ignoring the value of lease {key} in etcd: {reason}");
+            store.warn_of_value(&entry.key, &reason);
             None
         }
     }

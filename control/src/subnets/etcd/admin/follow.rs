@@ -2,10 +2,10 @@
 
 use super::record::Record;
 use super::{AdminError, Keys};
-use crate::subnets::etcd::connection::{Failure, Retry};
-use crate::subnets::etcd::refusal;
-use crate::subnets::etcd::store::{MESSAGE_MAX, Position};
-use etcd_client::{Client, Error, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
+use crate::subnets::etcd::connection::Failure;
+use crate::subnets::etcd::feed::{self, Feed};
+use crate::subnets::etcd::retry::Retry;
+use etcd_client::{Event, EventType};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -26,132 +26,69 @@ pub enum News {
     Resumed,
 }
 
-/// What is known of the keys, and up to where in etcd's history.
-struct Known {
-    records: BTreeMap<String, Record>,
-    position: Position,
-    /// Whether it has been told that changes cannot be seen.
-    interrupted: bool,
-}
-
 /// Tell all changes. The first failure is an error; later ones are waited for.
 pub(super) async fn follow(
     keys: &Keys,
     mut tell: impl FnMut(News) -> ControlFlow<()>,
 ) -> Result<(), AdminError> {
-    let (kvs, position) = keys.read().await?;
-    let mut known = Known {
-        records: by_key(keys.records(&kvs)),
-        position,
-        interrupted: false,
+    let mut feed = Feed::new(&keys.connection, keys.path(""));
+    let mut known = match feed.next().await.map_err(|failure| keys.error(failure))? {
+        feed::News::All(all) => Known(by_key(keys.records(&all))),
+        feed::News::Changes(_) => Known(BTreeMap::new()),
     };
     let mut retry = Retry::new(keys.connection.timing());
+    let mut interrupted = false;
     loop {
-        let interruption = match stream(keys, &mut known, &mut tell, &mut retry).await {
-            Ok(ControlFlow::Break(())) => return Ok(()),
-            Ok(ControlFlow::Continue(())) => continue,
-            Err(interruption) => interruption,
+        let (before, after) = match feed.next().await {
+            Ok(feed::News::All(all)) => (known.replace(keys.records(&all)), Vec::new()),
+            Ok(feed::News::Changes(changes)) => {
+                retry.reset();
+                (Vec::new(), known.take_in(keys, &changes))
+            }
+            Err(failure) => {
+                // A server that is stopped ends its watches; the next one has the rest.
+                let passing = matches!(failure, Failure::Broken(_));
+                let reason = keys.error(failure).to_string();
+                if !passing
+                    && !std::mem::replace(&mut interrupted, true)
+                    && tell(News::Interrupted(reason)).is_break()
+                {
+                    return Ok(());
+                }
+                retry.pause(Failure::Unreachable).await;
+                continue;
+            }
         };
-        let told = std::mem::replace(&mut known.interrupted, true);
-        if !told && tell(News::Interrupted(interruption.to_string())).is_break() {
+        let resumed = std::mem::take(&mut interrupted).then_some(News::Resumed);
+        let mut news = before.into_iter().chain(resumed).chain(after);
+        if news.try_for_each(&mut tell).is_break() {
             return Ok(());
         }
-        retry.pause(Failure::Unreachable).await;
     }
 }
 
-/// Open one watch and tell its events until it ends.
-async fn stream(
-    keys: &Keys,
-    known: &mut Known,
-    tell: &mut impl FnMut(News) -> ControlFlow<()>,
-    retry: &mut Retry,
-) -> Result<ControlFlow<()>, AdminError> {
-    // A store put back from a backup or replaced by another has another history. Waiting for
-    // our revision to come up in it could take for ever.
-    let now = keys.position().await?;
-    if now.cluster != known.position.cluster || now.revision < known.position.revision {
-        return list_again(keys, known, tell).await;
-    }
-    let (mut stream, mut response) = open(keys, known.position.revision + 1).await?;
-    loop {
-        if response.compact_revision() > 0 {
-            return list_again(keys, known, tell).await;
-        }
-        if response.canceled() {
-            return Err(AdminError::Refused(format!(
-                "etcd ended the watch: {}",
-                response.cancel_reason()
-            )));
-        }
-        retry.reset();
-        if std::mem::take(&mut known.interrupted) && tell(News::Resumed).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-        for event in response.events() {
-            let Some(kv) = event.kv() else { continue };
-            let news = known.take(keys, kv, event.event_type());
-            if tell(news).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        response = match stream.message().await {
-            Ok(Some(next)) => next,
-            // A server that is stopped ends its watches; the next one has the rest.
-            Ok(None) => return Ok(ControlFlow::Continue(())),
-            Err(error) => return Err(AdminError::Unreachable(refusal::describe(&error))),
-        };
-    }
-}
-
-/// Tell what has changed while nobody could see it.
-async fn list_again(
-    keys: &Keys,
-    known: &mut Known,
-    tell: &mut impl FnMut(News) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, AdminError> {
-    let (kvs, position) = keys.read().await?;
-    let news = known.replace(keys.records(&kvs), position);
-    Ok(news.into_iter().try_for_each(tell))
-}
-
-async fn open(keys: &Keys, from: i64) -> Result<(WatchStream, WatchResponse), AdminError> {
-    let path = keys.path("");
-    let open = |client: Client| {
-        let path = path.clone();
-        async move {
-            let options = WatchOptions::new().with_prefix().with_start_revision(from);
-            let mut watch = client.watch_client().max_decoding_message_size(MESSAGE_MAX);
-            let mut stream = watch.watch(path, Some(options)).await?;
-            match stream.message().await? {
-                Some(first) => match refusal::of_cancelled_watch(first.cancel_reason()) {
-                    Some(refusal) => Err(refusal),
-                    None => Ok((stream, first)),
-                },
-                None => Err(Error::WatchError("the stream ended at once".into())),
-            }
-        }
-    };
-    keys.call("watch leases", open).await
-}
+/// The keys as they were last seen.
+struct Known(BTreeMap<String, Record>);
 
 impl Known {
-    /// Take in one event.
-    fn take(&mut self, keys: &Keys, kv: &KeyValue, event: EventType) -> News {
-        let revision = &mut self.position.revision;
-        *revision = kv.mod_revision().max(*revision);
-        let record = Record::of(kv, &keys.path(""));
-        match event {
-            EventType::Delete => {
-                let last = self.records.remove(&record.key);
-                News::Deleted(last.unwrap_or(record))
-            }
-            EventType::Put => self.put(record),
-        }
+    /// Take in changes.
+    fn take_in(&mut self, keys: &Keys, changes: &[Event]) -> Vec<News> {
+        let prefix = keys.path("");
+        let news = |event: &Event| {
+            let record = Record::of(event.kv()?, &prefix);
+            Some(match event.event_type() {
+                EventType::Delete => {
+                    let last = self.0.remove(&record.key);
+                    News::Deleted(last.unwrap_or(record))
+                }
+                EventType::Put => self.put(record),
+            })
+        };
+        changes.iter().filter_map(news).collect()
     }
 
     fn put(&mut self, record: Record) -> News {
-        let before = self.records.insert(record.key.clone(), record.clone());
+        let before = self.0.insert(record.key.clone(), record.clone());
         match before {
             None => News::New(record),
             Some(before) if before.value == record.value => News::Renewed(record),
@@ -160,22 +97,17 @@ impl Known {
     }
 
     /// Take a new list in place of everything before; what has changed.
-    fn replace(&mut self, records: Vec<Record>, position: Position) -> Vec<News> {
-        // Another history has other revisions, which say nothing about what is the same.
-        let one_history = self.position.cluster == position.cluster
-            && self.position.revision <= position.revision;
-        self.position = position;
+    fn replace(&mut self, records: Vec<Record>) -> Vec<News> {
         let now = by_key(records);
-        let gone = self.records.extract_if(.., |key, _| !now.contains_key(key));
+        let gone = self.0.extract_if(.., |key, _| !now.contains_key(key));
         let mut news: Vec<News> = gone.map(|(_, record)| News::Deleted(record)).collect();
         for (key, record) in now {
-            let before = self.records.get(&key);
-            let same = before.is_some_and(|before| match one_history {
-                true => before.revision == record.revision,
-                false => before.value == record.value,
+            // In another history a revision may be a former one, and is no renewal.
+            let same = self.0.get(&key).is_some_and(|before| {
+                before.value == record.value && before.revision >= record.revision
             });
             match same {
-                true => _ = self.records.insert(key, record),
+                true => _ = self.0.insert(key, record),
                 false => news.push(self.put(record)),
             }
         }

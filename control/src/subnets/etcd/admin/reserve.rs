@@ -34,8 +34,7 @@ pub(super) async fn reserve(keys: &Keys, wanted: &Reservation) -> Result<Reserve
     let attrs = LeaseAttrs::alloc(wanted.public_ip, wanted.public_ipv6);
     let config = keys.config().await?.map_err(AdminError::Refused)?;
     allowed(&config, wanted).map_err(AdminError::Refused)?;
-    let (kvs, _) = keys.read().await?;
-    let records = keys.records(&kvs);
+    let records = keys.read().await?;
     let present = against(&records, wanted, &attrs).map_err(AdminError::Refused)?;
     let key = wanted.subnets.to_string();
     let (present, value, outcome) = match present {
@@ -61,8 +60,7 @@ async fn confirm(
     attrs: &LeaseAttrs,
     outcome: Reserved,
 ) -> Result<Reserved, AdminError> {
-    let (kvs, _) = keys.read().await?;
-    let records = keys.records(&kvs);
+    let records = keys.read().await?;
     let Err(reason) = against(&records, wanted, attrs) else {
         return Ok(outcome);
     };
