@@ -81,8 +81,8 @@ pub enum LeaseEnd {
 /// else wrote is written back at once, but at most every `retry`: two nodes that share an
 /// address by mistake would else never stop.
 ///
-/// A lease that is lost or past its end cuts the node off: it is tried for like the first one,
-/// by `backoff`.
+/// A lease that is lost, past its end or written over cuts the node off: what fails then is
+/// tried again like the first lease, by `backoff`.
 #[derive(Clone, Debug)]
 pub struct Keeper {
     margin: Duration,
@@ -94,6 +94,8 @@ pub struct Keeper {
     written: Instant,
     /// How the lease got lost; `None` while the node has it.
     lost: Option<Loss>,
+    /// Whether the value is the one that this node wrote.
+    intact: bool,
 }
 
 impl Keeper {
@@ -113,6 +115,7 @@ impl Keeper {
             due: None,
             written: now,
             lost: None,
+            intact: true,
         };
         keeper.extended(expires, now);
         keeper
@@ -141,7 +144,8 @@ impl Keeper {
 
     /// A write did not reach the store. `scatter`, from 0 to 1, is for [`Backoff::pause`].
     pub fn failed(&mut self, now: Instant, scatter: f64) {
-        let lives = self.lost.is_none() && self.expires.is_none_or(|expires| expires > now);
+        let lives =
+            self.lost.is_none() && self.intact && self.expires.is_none_or(|expires| expires > now);
         self.due = Some(match lives {
             true => now + self.retry,
             false => now + self.backoff.pause(scatter),
@@ -165,8 +169,10 @@ impl Keeper {
         now: Instant,
     ) -> Option<Loss> {
         self.extended(expires, now);
-        self.backoff.reset();
-        if !intact {
+        self.intact = intact;
+        if intact {
+            self.backoff.reset();
+        } else {
             let soonest = now.max(self.written + self.retry);
             self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
         }
@@ -306,6 +312,11 @@ mod tests {
         assert_eq!(keeper.due(), Some(now + 23 * HOUR));
         keeper.observe(expires, false, now + HOUR);
         assert_eq!(keeper.due(), Some(now + HOUR + MINUTE));
+        // Peers may not find the node by it, so a failure is not left for a minute.
+        assert_eq!(
+            pauses(&mut keeper, now + HOUR, 2),
+            [SECOND / 10, SECOND / 5]
+        );
         // A reservation has no other reason to be written.
         keeper.observe(None, false, now + 2 * HOUR);
         assert_eq!(keeper.due(), Some(now + 2 * HOUR));
