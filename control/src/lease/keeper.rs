@@ -92,7 +92,9 @@ pub struct Keeper {
     due: Option<Instant>,
     /// When this node last wrote the lease.
     written: Instant,
-    /// How the lease got lost; `None` while the node has it.
+    /// Whether the key was last heard to be gone, which may be old news.
+    absent: bool,
+    /// How the lease got lost, since it is sure that it did; `None` while the node has it.
     lost: Option<Loss>,
     /// Whether the value is the one that this node wrote.
     intact: bool,
@@ -114,6 +116,7 @@ impl Keeper {
             expires: None,
             due: None,
             written: now,
+            absent: false,
             lost: None,
             intact: true,
         };
@@ -144,8 +147,7 @@ impl Keeper {
 
     /// A write did not reach the store. `scatter`, from 0 to 1, is for [`Backoff::pause`].
     pub fn failed(&mut self, now: Instant, scatter: f64) {
-        let lives =
-            self.lost.is_none() && self.intact && self.expires.is_none_or(|expires| expires > now);
+        let lives = !self.absent && self.intact && self.expires.is_none_or(|expires| expires > now);
         self.due = Some(match lives {
             true => now + self.retry,
             false => now + self.backoff.pause(scatter),
@@ -169,6 +171,7 @@ impl Keeper {
         now: Instant,
     ) -> Option<Loss> {
         self.extended(expires, now);
+        self.absent = false;
         self.intact = intact;
         if intact {
             self.backoff.reset();
@@ -179,8 +182,14 @@ impl Keeper {
         self.lost.take()
     }
 
+    /// Take in that the key is said to be gone.
+    pub fn absent(&mut self) {
+        self.absent = true;
+    }
+
     /// Take in that the key is gone.
     pub fn lost(&mut self, now: Instant) {
+        self.absent = true;
         self.lost.get_or_insert(match self.expires {
             None => Loss::ReservationDeleted,
             Some(expires) if expires <= now => Loss::Expired,
@@ -264,6 +273,11 @@ mod tests {
         keeper.lost(now);
         keeper.failed(now, 1.0);
         assert_eq!(keeper.due(), Some(now + 3 * SECOND / 40));
+        // What was said of it was old news.
+        keeper.observe(expires, true, now);
+        keeper.absent();
+        assert_eq!(pauses(&mut keeper, now, 1), [SECOND / 10]);
+        assert_eq!(keeper.observe(expires, true, now), None);
         // Back again, and only a renewal fails.
         keeper.observe(expires, true, now);
         assert_eq!(pauses(&mut keeper, now, 2), [MINUTE; 2]);

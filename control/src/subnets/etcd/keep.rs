@@ -57,7 +57,7 @@ async fn renew_when_due(
         };
         let outcome = match outcome {
             Ok(Seen::Absent) => {
-                keeper.lost(Instant::now());
+                keeper.absent();
                 take_again(store, lease, &mut keeper).await
             }
             outcome => outcome,
@@ -135,6 +135,7 @@ async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result
     if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
         return judge(store, lease, entry).await;
     }
+    keeper.lost(Instant::now());
     let mut overlapping = entries.iter().filter(|entry| entry.key.overlaps(&key));
     if let Some(blocked) = overlapping.find_map(|entry| blocked(lease, entry)) {
         return Ok(blocked);
