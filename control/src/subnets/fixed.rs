@@ -36,13 +36,17 @@ use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
 use file::Format;
 use peers::Peers;
-use poll::{Poller, State};
+use poll::State;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
+
+/// The most changes that are told one by one: each further one may cost the receiver a new
+/// table, where a snapshot costs one.
+const CHANGES_MAX: usize = 256;
 
 /// The subnet manager on a file.
 pub struct FixedSubnets {
@@ -51,18 +55,16 @@ pub struct FixedSubnets {
 }
 
 impl FixedSubnets {
-    /// A manager for the file at `path`, which need not be there yet. Reads it for the first
-    /// time and follows it until the manager is dropped; must be called inside a tokio
-    /// runtime.
+    /// A manager for the file at `path`, which need not be there yet. Reads it in the background
+    /// and follows it until the manager is dropped; must be called inside a tokio runtime.
     pub fn new(path: PathBuf) -> Result<FixedSubnets, SubnetError> {
         let format = Format::of(&path).ok_or_else(|| {
             let path = path.display();
             let rule = "the name of a subnets file must end in .toml or .json";
             SubnetError::Settings(format!("{path}: {rule}"))
         })?;
-        let poller = Poller::new(path.clone(), format);
-        let (sender, state) = watch::channel(poller.state().clone());
-        tokio::spawn(poll::run(poller, sender));
+        let (sender, state) = watch::channel(State::default());
+        tokio::spawn(poll::run(path.clone(), format, sender));
         Ok(FixedSubnets { path, state })
     }
 }
@@ -102,10 +104,15 @@ impl Follow {
 
 impl SubnetManager for FixedSubnets {
     async fn network_config(&self) -> Result<String, SubnetError> {
-        let state = self.state.borrow().clone();
-        match state.peers {
-            Some(peers) => Ok(peers.text.clone()),
-            None => Err(SubnetError::File(state.problem.unwrap_or_default())),
+        let mut follow = Follow(self.state.clone());
+        loop {
+            let state = follow.0.borrow_and_update().clone();
+            match (state.peers, state.problem) {
+                (Some(peers), _) => return Ok(peers.text.clone()),
+                (None, Some(problem)) => return Err(SubnetError::File(problem)),
+                // The first look is not over.
+                (None, None) => follow.change().await,
+            }
         }
     }
 
@@ -206,7 +213,11 @@ fn changes(
         .iter()
         .filter(|(key, lease)| before.get(key) != Some(lease));
     let new = new.map(|(_, lease)| LeaseEvent::Put(lease.clone()));
-    gone.chain(new).collect()
+    let changes: Vec<LeaseEvent> = gone.chain(new).collect();
+    match changes.len() > CHANGES_MAX {
+        true => vec![LeaseEvent::Snapshot(after.values().cloned().collect())],
+        false => changes,
+    }
 }
 
 #[cfg(test)]

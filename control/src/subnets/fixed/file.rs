@@ -57,11 +57,12 @@ struct Json<'a> {
 
 fn json(text: &str) -> Result<Document, String> {
     let read: Json<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let part = |value: &RawValue| {
+    let mut lines = Lines::of(text);
+    let mut part = |value: &RawValue| {
         // Borrowed from the text: its place is the distance of the pointers.
         let at = value.get().as_ptr().addr() - text.as_ptr().addr();
         Part {
-            line: line_of(text, at),
+            line: lines.of_byte(at),
             json: value.get().to_owned(),
         }
     };
@@ -83,12 +84,16 @@ fn toml(text: &str) -> Result<Document, String> {
     let read: Toml = toml::from_str(text).map_err(|error| {
         let reason = error.message();
         match error.span() {
-            Some(span) => format!("line {}: {reason}", line_of(text, span.start)),
+            Some(span) => {
+                let line = Lines::of(text).of_byte(span.start);
+                format!("line {line}: {reason}")
+            }
             None => reason.to_owned(),
         }
     })?;
-    let part = |table: Spanned<toml::Table>| {
-        let line = line_of(text, table.span().start);
+    let mut lines = Lines::of(text);
+    let mut part = |table: Spanned<toml::Table>| {
+        let line = lines.of_byte(table.span().start);
         match serde_json::to_string(table.get_ref()) {
             Ok(json) => Ok(Part { line, json }),
             Err(error) => Err(format!("line {line}: {error}")),
@@ -104,10 +109,34 @@ fn toml(text: &str) -> Result<Document, String> {
     })
 }
 
-/// The line of the byte at `at`, from 1.
-fn line_of(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().iter().take(at);
-    1 + before.filter(|&&byte| byte == b'\n').count()
+/// The lines of bytes that are asked for mostly in the order of the text, so that all of them
+/// together cost one walk through it.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn of(text: &str) -> Lines<'_> {
+        let (at, line) = (0, 1);
+        Lines {
+            text: text.as_bytes(),
+            at,
+            line,
+        }
+    }
+
+    /// The line of the byte at `at`, from 1.
+    fn of_byte(&mut self, at: usize) -> usize {
+        if at < self.at {
+            (self.at, self.line) = (0, 1);
+        }
+        let between = self.text.iter().take(at).skip(self.at);
+        self.line += between.filter(|&&byte| byte == b'\n').count();
+        self.at = at;
+        self.line
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +170,14 @@ mod tests {
                 .collect()
         };
         assert_eq!(texts(&toml), texts(&json));
+    }
+
+    #[test]
+    fn a_config_behind_the_leases_has_its_line() {
+        let json = "{\"leases\":[\n{\"a\":1},\n\n{\"a\":2}],\n\"config\":{}}";
+        assert_eq!(lines(&Format::Json.read(json).unwrap()), [5, 2, 4]);
+        let toml = "[[leases]]\na = 1\n\n[[leases]]\na = 2\n[config]\n";
+        assert_eq!(lines(&Format::Toml.read(toml).unwrap()), [6, 1, 4]);
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(super) const PERIOD: Duration = Duration::from_millis(400);
 /// Larger files are refused: some 60,000 leases.
 const SIZE_MAX: u64 = 16 << 20;
 
-/// What is known of the file.
-#[derive(Clone, Debug)]
+/// What is known of the file: neither before the first look, and at least one after it.
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     /// The last good content.
     pub(super) peers: Option<Arc<Peers>>,
@@ -52,10 +52,7 @@ impl Poller {
             format,
             judged: content.clone(),
             seen: content,
-            state: State {
-                peers: None,
-                problem: None,
-            },
+            state: State::default(),
         };
         poller.judge();
         poller
@@ -81,15 +78,12 @@ impl Poller {
     }
 
     fn judge(&mut self) -> bool {
-        let text = |content: &Content| match content {
-            Ok(bytes) => match String::from_utf8(bytes.clone()) {
-                Ok(text) => Ok(text),
-                Err(_) => Err("is not UTF-8 text".to_owned()),
-            },
+        let path = self.path.display();
+        let peers = match self.judged.as_deref().map(std::str::from_utf8) {
+            Ok(Ok(text)) => Peers::parse(text, self.format),
+            Ok(Err(_)) => Err("is not UTF-8 text".to_owned()),
             Err(reason) => Err(reason.clone()),
         };
-        let path = self.path.display();
-        let peers = text(&self.judged).and_then(|text| Peers::parse(&text, self.format));
         let before = self.state.clone();
         match peers {
             Ok(peers) => {
@@ -137,8 +131,14 @@ fn same(a: &State, b: &State) -> bool {
     }
 }
 
-/// Look every [`PERIOD`] until nobody wants to know.
-pub(super) async fn run(mut poller: Poller, sender: watch::Sender<State>) {
+/// Look at once, and then every [`PERIOD`], until nobody wants to know.
+pub(super) async fn run(path: PathBuf, format: Format, sender: watch::Sender<State>) {
+    // A large file takes its time, and a file system that hangs must not hang the agent.
+    let first = tokio::task::spawn_blocking(move || Poller::new(path, format));
+    let Ok(mut poller) = first.await else {
+        return;
+    };
+    sender.send_replace(poller.state().clone());
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -146,7 +146,6 @@ pub(super) async fn run(mut poller: Poller, sender: watch::Sender<State>) {
             () = sender.closed() => return,
             _ = period.tick() => {}
         }
-        // A file system that hangs must not hang the agent.
         let look = move || {
             let changed = poller.look();
             (poller, changed)

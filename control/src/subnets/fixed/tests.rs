@@ -3,6 +3,7 @@
 mod store;
 
 use super::peers::derived_mac;
+use super::poll::Poller;
 use super::*;
 use proptest::prelude::*;
 use std::fs;
@@ -46,6 +47,51 @@ fn json_and_toml_hold_the_same_leases() {
         r#"{"PublicIP":"192.0.2.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":7,"VtepMAC":"0e:00:c0:00:02:02"}}"#,
         "what is left out is filled in"
     );
+}
+
+/// A file with that many leases, as it takes 170 bytes for each.
+fn large(leases: u32) -> String {
+    let lease = |n: u32| {
+        let subnet = std::net::Ipv4Addr::from(0x0a00_0000 + (n << 8));
+        let public = std::net::Ipv4Addr::from(0xc000_0000 + n);
+        let end = if n == leases { "" } else { "," };
+        format!("{{\"Subnet\": \"{subnet}/24\",\n \"PublicIP\": \"{public}\"}}{end}\n")
+    };
+    let leases: String = (1..=leases).map(lease).collect();
+    let config = r#"{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+    format!("{{\"config\": {config},\n\"leases\": [\n{leases}]}}\n")
+}
+
+#[test]
+fn the_time_for_a_file_grows_with_its_length_alone() {
+    let time = |leases| {
+        let text = large(leases);
+        let took = || {
+            let begun = std::time::Instant::now();
+            let peers = Peers::parse(&text, Format::Json).unwrap();
+            assert_eq!(peers.leases().len(), leases as usize);
+            begun.elapsed()
+        };
+        // The best of several: others use this machine, too.
+        (0..3).map(|_| took()).min().unwrap()
+    };
+    let (short, long) = (time(1_000), time(16_000));
+    assert!(long < 64 * short, "16 times as long: {short:?}, {long:?}");
+}
+
+#[test]
+fn many_changes_are_told_at_once() {
+    let peers = |leases| -> BTreeMap<SubnetKey, Lease> {
+        let peers = Peers::parse(&large(leases), Format::Json).unwrap();
+        let leases = peers.leases().iter();
+        leases.map(|lease| (lease.key(), lease.clone())).collect()
+    };
+    let (few, many) = (peers(10), peers(1_000));
+    assert_eq!(changes(&peers(7), &few).len(), 3);
+    match &changes(&few, &many)[..] {
+        [LeaseEvent::Snapshot(all)] => assert_eq!(all.len(), 1_000),
+        other => panic!("{} events", other.len()),
+    }
 }
 
 #[test]
