@@ -4,7 +4,7 @@
 
 use super::{BackendError, Family, Host};
 use crate::config::NetworkConfig;
-use crate::host::netlink::{Netlink, PROTOCOL_KERNEL};
+use crate::host::netlink::{Netlink, PROTOCOL_KERNEL, RouteFilter};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -33,10 +33,14 @@ async fn find(
     let network = network.trunc();
     let inside = local.iter().any(|addr| network.contains(addr));
     let links = netlink.links().await?;
-    for route in netlink.routes().await? {
+    let kernels = RouteFilter {
+        protocol: Some(PROTOCOL_KERNEL),
+        ..RouteFilter::default()
+    };
+    for route in netlink.routes_like(kernels).await? {
         let connected = route.destination;
         let hidden = connected == network || (inside && connected.contains(&network));
-        if route.protocol != PROTOCOL_KERNEL || connected.prefix_len() == 0 || !hidden {
+        if connected.prefix_len() == 0 || !hidden {
             continue;
         }
         let device = links.iter().find(|link| Some(link.index) == route.index);

@@ -10,7 +10,7 @@
 use super::Host;
 use super::peers::Peer;
 use crate::host::netlink::{
-    Link, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, PROTOCOL_WEFT, Route,
+    Link, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, PROTOCOL_WEFT, Route, RouteFilter,
 };
 use crate::host::route::default_metric;
 use ipnet::IpNet;
@@ -105,7 +105,8 @@ impl DirectRoutes {
                 return Ok(0);
             }
         };
-        let present = host.netlink.routes().await?;
+        let index = underlay.map(|underlay| underlay.index);
+        let present = self.present(host, index, peers.clone()).await?;
         let kernels = |there: &&Route| there.protocol == PROTOCOL_KERNEL;
         for Route { destination, .. } in present.iter().filter(kernels) {
             if let Some(route) = wanted.remove(destination) {
@@ -117,11 +118,38 @@ impl DirectRoutes {
             }
         }
         self.program(host, &present, &wanted, &mut complaints).await;
-        let index = underlay.map(|underlay| underlay.index);
         self.sweep(host, &present, &wanted, index, peers, &mut complaints)
             .await;
         self.complain(complaints);
         Ok(self.programmed)
+    }
+
+    /// The kernel's routes that may be ours, or in the way of ours: of all routes of the host,
+    /// which may be many, few. `underlay` is the index of the device, if up.
+    async fn present(
+        &self,
+        host: &Host,
+        underlay: Option<u32>,
+        mut peers: impl Iterator<Item = &Peer>,
+    ) -> Result<Vec<Route>, NetlinkError> {
+        let by = |protocol| RouteFilter {
+            protocol: Some(protocol),
+            ..RouteFilter::default()
+        };
+        let mut present = host.netlink.routes_like(by(PROTOCOL_WEFT)).await?;
+        present.extend(host.netlink.routes_like(by(PROTOCOL_KERNEL)).await?);
+        let flannels = match self.which {
+            Which::None => peers.any(|peer| !self.freed.contains(&peer.subnet)),
+            Which::OnLink | Which::All => !self.taken_over,
+        };
+        if flannels && underlay.is_some() {
+            let flannels = RouteFilter {
+                index: underlay,
+                ..by(PROTOCOL_BOOT)
+            };
+            present.extend(host.netlink.routes_like(flannels).await?);
+        }
+        Ok(present)
     }
 
     /// Set what is wanted and not there yet.
@@ -133,8 +161,9 @@ impl DirectRoutes {
         complaints: &mut Complaints,
     ) {
         let mut refused = 0;
+        let there: BTreeSet<_> = present.iter().map(identity).collect();
         for route in wanted.values() {
-            if present.iter().any(|there| same(there, route)) {
+            if there.contains(&identity(route)) {
                 continue;
             }
             match host.netlink.replace_route(route).await {
@@ -299,9 +328,15 @@ fn leads_as(a: &Route, b: &Route) -> bool {
     key(a) == key(b)
 }
 
-/// Whether both lead the same way and are marked as the same one's.
-fn same(a: &Route, b: &Route) -> bool {
-    leads_as(a, b) && a.protocol == b.protocol
+/// Where it leads, and whose it is.
+fn identity(route: &Route) -> (IpNet, Option<IpAddr>, Option<u32>, u32, u8) {
+    (
+        route.destination,
+        route.gateway,
+        route.index,
+        route.metric,
+        route.protocol,
+    )
 }
 
 fn describe(route: &Route) -> String {

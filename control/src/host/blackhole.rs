@@ -1,7 +1,7 @@
 //! The route that drops what goes to the own subnet and to no pod, so that it does not leave
 //! the node by its default route (`-ip-blackhole-route`).
 
-use super::netlink::{Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route};
+use super::netlink::{Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route, RouteFilter};
 use super::route::default_metric;
 use ipnet::IpNet;
 use tracing::{info, warn};
@@ -9,11 +9,17 @@ use tracing::{info, warn};
 /// The least preferred metric: the local bridge's route to the same prefix must win.
 const METRIC_LAST: u32 = u32::MAX;
 
+const BLACKHOLES: RouteFilter = RouteFilter {
+    index: None,
+    protocol: None,
+    blackhole: Some(true),
+};
+
 /// Drop what goes to `subnet` and has no longer or better route. Returns whether the route
 /// was missing. One that somebody else has set is left as it is.
 pub async fn ensure(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkError> {
     let destination = subnet.trunc();
-    let present = netlink.routes().await?;
+    let present = netlink.routes_like(BLACKHOLES).await?;
     let there = |route: &Route| route.blackhole && route.destination == destination;
     if present.iter().any(there) {
         return Ok(false);
@@ -38,7 +44,7 @@ pub async fn ensure(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkErr
 /// which hides the bridge's route when the bridge is made anew. What cannot be removed is only
 /// logged.
 pub async fn remove_stale(netlink: &Netlink, (network, subnet_len): (IpNet, u8), own: &[IpNet]) {
-    let present = netlink.routes().await;
+    let present = netlink.routes_like(BLACKHOLES).await;
     let present = present.unwrap_or_else(|error| {
         warn!("{error}; blackhole routes of an earlier lease may be left");
         Vec::new()

@@ -4,10 +4,12 @@
 //! defined here.
 
 mod aside;
+mod filter;
 mod message;
 mod vxlan;
 
 pub use aside::Aside;
+pub use filter::RouteFilter;
 use futures::{Stream, TryStreamExt};
 use ipnet::IpNet;
 use message::{address_from, link_from, parse_route, route_from, route_message};
@@ -15,12 +17,12 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{
-    RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec};
 use rustix::io::Errno;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::pin;
 pub use vxlan::Port;
 
@@ -129,17 +131,28 @@ pub const PROTOCOL_WEFT: u8 = 119;
 #[derive(Clone)]
 pub struct Netlink {
     handle: Handle,
+    /// For listings of which the kernel leaves out what is not asked for (Linux 4.20); before,
+    /// it lists everything here, too.
+    strict: Handle,
 }
 
 impl Netlink {
-    /// Open the socket and drive it on the current tokio runtime.
+    /// Open the sockets and drive them on the current tokio runtime.
     pub fn connect() -> Result<Self, NetlinkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(|source| {
+        let failed = |source| {
             let action = "open a netlink socket".to_owned();
             NetlinkError { action, source }
-        })?;
+        };
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        let strict = match rtnetlink::new_connection_with_strict_check() {
+            Ok((connection, strict, _)) => {
+                tokio::spawn(connection);
+                strict
+            }
+            Err(_) => handle.clone(),
+        };
+        Ok(Self { handle, strict })
     }
 
     /// Every link.
@@ -250,29 +263,15 @@ impl Netlink {
     }
 
     /// Routes of the main table, IPv4 before IPv6, each in the kernel's order of preference.
+    /// There may be hundreds of thousands: [`Netlink::routes_like`] names those of interest.
     pub async fn routes(&self) -> Result<Vec<Route>, NetlinkError> {
-        let filters = [
-            RouteMessageBuilder::<Ipv4Addr>::new().build(),
-            RouteMessageBuilder::<Ipv6Addr>::new().build(),
-        ];
-        let mut routes = Vec::new();
-        for filter in filters {
-            let family = filter.header.address_family;
-            let messages = collect(self.handle.route().get(filter).execute()).await;
-            let messages = messages.map_err(|e| failed("list the routes", e))?;
-            // A kernel without IPv6 answers with what it has.
-            let asked = messages
-                .iter()
-                .filter(|m| m.header.address_family == family);
-            routes.extend(asked.filter_map(route_from));
-        }
-        Ok(routes)
+        self.routes_like(RouteFilter::default()).await
     }
 
     /// The route that a packet to `addr` takes, whatever the table; `None` if there is none,
     /// or if it is another kind than unicast, such as that to an address of this host.
     pub async fn route_to(&self, addr: IpAddr) -> Result<Option<Route>, NetlinkError> {
-        self.look_up(None, addr).await
+        self.unicast_route(None, addr).await
     }
 
     /// As [`Netlink::route_to`], of a packet from `local`, an address of this host.
@@ -281,16 +280,35 @@ impl Netlink {
         local: IpAddr,
         addr: IpAddr,
     ) -> Result<Option<Route>, NetlinkError> {
-        self.look_up(Some(local), addr).await
+        self.unicast_route(Some(local), addr).await
+    }
+
+    async fn unicast_route(
+        &self,
+        from: Option<IpAddr>,
+        addr: IpAddr,
+    ) -> Result<Option<Route>, NetlinkError> {
+        let found = self.look_up(from, addr, RouteFlags::empty()).await?;
+        let found = found.filter(|message| message.header.kind == RouteType::Unicast);
+        Ok(found.and_then(|message| Some(parse_route(&message)?.1)))
+    }
+
+    /// The entry of the main table that a packet to `addr` is routed by, as [`Netlink::routes`]
+    /// lists it; `None` if it is in another table.
+    pub async fn entry_for(&self, addr: IpAddr) -> Result<Option<Route>, NetlinkError> {
+        let found = self.look_up(None, addr, RouteFlags::FibMatch).await?;
+        Ok(found.as_ref().and_then(route_from))
     }
 
     async fn look_up(
         &self,
         from: Option<IpAddr>,
         addr: IpAddr,
-    ) -> Result<Option<Route>, NetlinkError> {
+        flags: RouteFlags,
+    ) -> Result<Option<RouteMessage>, NetlinkError> {
         let mut request = RouteMessage::default();
         request.header.address_family = family(addr);
+        request.header.flags = flags;
         let len = if addr.is_ipv4() { 32 } else { 128 };
         request.header.destination_prefix_length = len;
         let to = RouteAttribute::Destination(addr.into());
@@ -300,10 +318,7 @@ impl Netlink {
             request.attributes.push(RouteAttribute::Source(from.into()));
         }
         match collect(self.handle.route().get(request).execute()).await {
-            Ok(messages) => Ok(messages
-                .first()
-                .filter(|message| message.header.kind == RouteType::Unicast)
-                .and_then(|message| Some(parse_route(message)?.1))),
+            Ok(mut messages) => Ok(messages.drain(..).next()),
             Err(error) => match to_io(error) {
                 error if is_one_of(&error, UNREACHABLE) => Ok(None),
                 source => Err(NetlinkError {

@@ -1,7 +1,7 @@
 //! The route that does not depend on peers: the whole Network through the tunnel device.
 
 use super::netlink::{
-    Link, METRIC_V6, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, Route,
+    Link, METRIC_V6, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, Route, RouteFilter,
 };
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -30,8 +30,17 @@ pub async fn ensure(
         protocol: PROTOCOL_BOOT,
         blackhole: false,
     };
-    let present = netlink.routes().await?;
+    let through = RouteFilter {
+        index: wanted.index,
+        ..RouteFilter::default()
+    };
+    let present = netlink.routes_like(through).await?;
     let missing = !present.contains(&wanted);
+    // All routes of the host may be many.
+    let present = match missing || !is_preferred(netlink, &wanted).await? {
+        true => netlink.routes().await?,
+        false => present,
+    };
     let elsewhere =
         |route: &Route| route.destination == wanted.destination && route.index != wanted.index;
     let before: Vec<&Route> = present
@@ -67,6 +76,24 @@ pub async fn ensure(
         netlink.delete_route(route).await?;
     }
     Ok(())
+}
+
+/// Whether no other route to the same network comes before `ours`, as far as that can be seen by
+/// what becomes of a few addresses of it. Longer routes may hide them.
+async fn is_preferred(netlink: &Netlink, ours: &Route) -> Result<bool, NetlinkError> {
+    let network = ours.destination;
+    let mut halves = match network.subnets(network.prefix_len() + 1) {
+        Ok(halves) => halves.map(|half| half.broadcast()).collect(),
+        Err(_) => Vec::new(),
+    };
+    halves.push(network.addr());
+    for addr in halves {
+        let entry = netlink.entry_for(addr).await?;
+        if let Some(entry) = entry.filter(|entry| entry.destination == network) {
+            return Ok(entry.index == ours.index);
+        }
+    }
+    Ok(false)
 }
 
 /// The metric of a route to `network` that is added without one.
