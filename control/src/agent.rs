@@ -69,7 +69,7 @@ pub enum AgentError {
     /// The kernel cannot be asked.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// Masquerading cannot be had.
+    /// Nothing can be masqueraded on this host.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
     /// Packets cannot be carried.
@@ -194,13 +194,7 @@ impl Granted {
         let previous = Previous::read(&options.subnet_file);
         let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
         let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
-        let firewall = match Firewall::install(flavour, &plan).await {
-            Ok(firewall) => firewall,
-            Err(error) => {
-                grant::give_back(manager, &lease, &previous).await;
-                return Err(error.into());
-            }
-        };
+        let firewall = Firewall::install(flavour, &plan).await;
         Ok(Granted {
             config,
             prepared,

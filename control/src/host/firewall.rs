@@ -4,7 +4,9 @@
 //!
 //! [`Firewall::install`] removes those of the other flavour and of the other variant of
 //! iptables, and writes its own, each table in one transaction. [`Firewall::keep`] looks after
-//! them from then on. They stay when the process ends, so that connections of pods live on.
+//! them from then on, and goes on with what could not be done at the start: a node without
+//! rules still carries packets. They stay when the process ends, so that connections of pods
+//! live on.
 //!
 //! Rules of others are never touched. A rule that was there already under our name is
 //! replaced at the start; later on only ours are, so that two daemons for two networks can
@@ -26,6 +28,13 @@ use tracing::{debug, info, warn};
 
 /// The shortest pause between two checks.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest pause before what could not be done is tried again.
+const RETRY_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long a start waits for its rules. It takes a fraction of a second unless somebody else
+/// holds the lock of the iptables programs.
+const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// The tool that rules are written with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,101 +154,186 @@ impl Default for Programs {
 /// The rules in force, and what is needed to check them. None by default.
 #[derive(Debug, Default)]
 pub struct Firewall {
+    /// Whose rules are to go.
+    others: Option<Others>,
     tables: Vec<Table>,
+}
+
+/// Rules of the other flavour, and of the other variant of iptables, that may still be there.
+#[derive(Debug)]
+struct Others {
+    programs: Programs,
+    flavour: Flavour,
+    /// What kept them from being removed.
+    logged: Option<String>,
 }
 
 impl Firewall {
     /// Remove the rules of the other flavour and variant, and write those of `plan`.
     ///
-    /// What keeps masquerading from working is an error. What keeps forward rules from being
-    /// written is logged, and [`Firewall::check`] tries again.
-    pub async fn install(flavour: Flavour, plan: &Plan) -> Result<Firewall, FirewallError> {
-        Firewall::install_with(&Programs::default(), flavour, plan).await
+    /// What cannot be done, or not within a few seconds, is logged, and [`Firewall::check`]
+    /// tries again.
+    pub async fn install(flavour: Flavour, plan: &Plan) -> Firewall {
+        let programs = Programs::default();
+        Firewall::install_within(START_LIMIT, &programs, flavour, plan).await
     }
 
-    async fn install_with(
+    async fn install_within(
+        limit: Duration,
         programs: &Programs,
         flavour: Flavour,
         plan: &Plan,
-    ) -> Result<Firewall, FirewallError> {
-        remove_other(programs, flavour).await;
-        let mut tables = match flavour {
-            Flavour::Iptables => iptables_tables(programs, plan).await?,
+    ) -> Firewall {
+        let tables = match flavour {
+            Flavour::Iptables => iptables_tables(programs, plan).await,
             Flavour::Nftables => nftables_tables(programs, plan).await,
         };
-        for table in &mut tables {
-            table.install().await?;
+        let others = Others {
+            programs: programs.clone(),
+            flavour,
+            logged: None,
+        };
+        let mut firewall = Firewall {
+            others: Some(others),
+            tables,
+        };
+        if tokio::time::timeout(limit, firewall.check()).await.is_err() {
+            warn!(
+                "the firewall rules are not written after {} s (does another program hold the lock of iptables?): going on without them, and trying again",
+                limit.as_secs()
+            );
         }
-        Ok(Firewall { tables })
+        firewall
     }
 
     /// Look whether all rules are there, once and in order; put right what is not, and say
     /// so in one line. A fault or an error that comes again in the next check is not logged
-    /// again.
+    /// again. Can be dropped at any await.
     ///
-    /// Costs one process for each table that is right.
+    /// Costs one process for each table that is right, or one for each chain.
     pub async fn check(&mut self) {
+        if let Some(others) = &mut self.others
+            && others.remove().await
+        {
+            self.others = None;
+        }
         for table in &mut self.tables {
             table.check().await;
         }
     }
 
+    /// Remove the rules of both flavours and of all variants of iptables, or (`wefts_alone`) those
+    /// that flanneld does not have; what was removed, and why something could not be.
+    pub async fn remove(wefts_alone: bool) -> (Vec<String>, Vec<String>) {
+        let Programs { nft, leftovers, .. } = Programs::default();
+        let mut removals = Vec::new();
+        if !wefts_alone {
+            removals.push(("tables", nft.clone(), nftables::remove(&nft).await));
+        }
+        let chains = match wefts_alone {
+            true => iptables::WEFTS_CHAINS,
+            false => &iptables::CHAINS,
+        };
+        for program in iptables::other_variants(&[], &leftovers).await {
+            let removed = iptables::remove(&program, chains).await;
+            removals.push(("chains", program, removed));
+        }
+        let (mut done, mut failures) = (Vec::new(), Vec::new());
+        for (kind, program, removed) in removals {
+            match removed {
+                Ok(names) if names.is_empty() => {}
+                Ok(names) => {
+                    let names = names.join(", ");
+                    done.push(format!("the firewall {kind} {names} ({program})"));
+                }
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        (done, failures)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.others.is_none() && self.tables.iter().all(Table::is_installed)
+    }
+
     /// [`Firewall::check`] each `period`, for ever. Can be dropped at any await.
     pub async fn keep(mut self, period: Duration) -> Infallible {
         loop {
-            tokio::time::sleep(period.max(MIN_PERIOD)).await;
+            let pause = match self.is_complete() {
+                true => period,
+                false => period.min(RETRY_PERIOD),
+            };
+            tokio::time::sleep(pause.max(MIN_PERIOD)).await;
             self.check().await;
         }
     }
 }
 
-/// Remove the rules of the other flavour, and those of the other variant of iptables: both
-/// variants' are in force. Leftovers are no reason not to start: they are logged.
-async fn remove_other(programs: &Programs, flavour: Flavour) {
-    let leftovers = &programs.leftovers;
-    let others = match flavour {
-        Flavour::Iptables => {
-            let removed = nftables::remove_all(&programs.nft).await;
-            report_removal("nftables", &programs.nft, removed);
-            iptables::other_variants(&programs.iptables, leftovers).await
+impl Others {
+    /// Remove the rules of the other flavour, and those of the other variant of iptables: both
+    /// variants' are in force. Whether nothing of them is left.
+    async fn remove(&mut self) -> bool {
+        let Programs {
+            iptables,
+            nft,
+            leftovers,
+        } = &self.programs;
+        let mut failed = Vec::new();
+        let programs = match self.flavour {
+            Flavour::Iptables => {
+                let removed = nftables::remove(nft).await;
+                failed.extend(failure("nftables", nft, removed));
+                iptables::other_variants(iptables, leftovers).await
+            }
+            Flavour::Nftables => leftovers.clone(),
+        };
+        for program in programs {
+            let removed = iptables::remove(&program, &iptables::CHAINS).await;
+            failed.extend(failure("iptables", &program, removed));
         }
-        Flavour::Nftables => leftovers.clone(),
-    };
-    for program in others {
-        let removed = iptables::remove_all(&program).await;
-        report_removal("iptables", &program, removed);
+        let failed = (!failed.is_empty()).then(|| failed.join("; "));
+        if let Some(reason) = failed.as_ref().filter(|_| failed != self.logged) {
+            warn!("{reason}; trying again");
+        }
+        self.logged = failed;
+        self.logged.is_none()
     }
 }
 
-fn report_removal(kind: &str, program: &str, removed: Result<bool, FirewallError>) {
+/// Log a removal; why there was none.
+fn failure(kind: &str, program: &str, removed: Result<Vec<&str>, FirewallError>) -> Option<String> {
     match removed {
-        Ok(true) => info!("removed the {kind} rules of an earlier start ({program})"),
-        Ok(false) => {}
-        Err(error) => warn!("cannot remove the {kind} rules of an earlier start: {error}"),
+        Ok(names) if names.is_empty() => {}
+        Ok(_) => info!("removed the {kind} rules of an earlier start ({program})"),
+        Err(error) => {
+            return Some(format!(
+                "cannot remove the {kind} rules of an earlier start: {error}"
+            ));
+        }
     }
+    None
 }
 
-async fn iptables_tables(programs: &Programs, plan: &Plan) -> Result<Vec<Table>, FirewallError> {
+async fn iptables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
     let mut tables = Vec::new();
     for (program, ends) in programs.iptables.iter().zip(plan.ends()) {
         let Some(ends) = ends.filter(|_| plan.masquerade || plan.forward) else {
             continue;
         };
-        let version = match iptables::Version::of(program).await {
+        // The rules wait for a missing program; all of today's versions are modern.
+        let (modern, by_chain) = match iptables::Version::of(program).await {
             Ok(version) => {
                 debug!("{}", version.text);
-                Some(version)
+                (version.modern, version.nft)
             }
-            Err(error) if plan.masquerade => return Err(error.for_masquerade()),
-            // The forward rules wait for it; all of today's versions are modern.
-            Err(_) => None,
+            Err(_) => (true, false),
         };
-        let modern = version.is_none_or(|version| version.modern);
         let table = |name, purpose, chains| {
             let tool = Tool::Iptables(iptables::Table {
                 program: program.clone(),
                 name,
                 waits: modern,
+                by_chain,
             });
             Table::new(tool, chains, purpose)
         };
@@ -259,7 +353,7 @@ async fn iptables_tables(programs: &Programs, plan: &Plan) -> Result<Vec<Table>,
             tables.push(table("filter", Purpose::Forward, chains));
         }
     }
-    Ok(tables)
+    tables
 }
 
 async fn nftables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {

@@ -1,8 +1,11 @@
 //! The iptables flavour: one chain of flannel's in `nat` and one in `filter`, and one of weft's
 //! in `filter`, each reached by a jump at the end of the kernel's own.
 //!
-//! A table is read with one `iptables-save` and changed with one `iptables-restore`, which
-//! the kernel takes in whole or not at all.
+//! A table is changed with one `iptables-restore`, which the kernel takes in whole or not at
+//! all. The variant for nf_tables is read chain by chain: to print all rules of others, such as
+//! the 20,000 that kube-proxy may have, takes it a hundred times as long. The legacy variant
+//! fetches the whole table for any question and takes a lock for all but `iptables-save`, with
+//! which it is read.
 
 use super::chain::{Chain, Jump, Listed, ListedRule};
 use super::process::{LOCK_WAIT, run};
@@ -11,12 +14,16 @@ use super::{FirewallError, rules};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 
-/// The chains that weft and flanneld use, in whatever table they are; the last is weft's alone.
-const CHAINS: [(&str, &str); 3] = [
+/// The chains that weft and flanneld use, in whatever table they are, and the kernel's before
+/// them.
+pub(super) const CHAINS: [(&str, &str); 3] = [
     ("POSTROUTING", "FLANNEL-POSTRTG"),
     ("FORWARD", "FLANNEL-FWD"),
     ("FORWARD", "WEFT-FWD"),
 ];
+
+/// Those that are weft's alone.
+pub(super) const WEFTS_CHAINS: &[(&str, &str)] = CHAINS.split_at(2).1;
 
 /// The first version whose MASQUERADE knows `--random-fully` and whose restore waits for
 /// the lock.
@@ -30,6 +37,8 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     /// Whether restore can wait for the lock.
     pub(super) waits: bool,
+    /// Whether a chain can be read without the rest of its table, and without a lock.
+    pub(super) by_chain: bool,
 }
 
 /// What a program says of itself.
@@ -38,6 +47,8 @@ pub(super) struct Version {
     /// As printed, such as `iptables v1.8.9 (nf_tables)`.
     pub(super) text: String,
     pub(super) modern: bool,
+    /// The variant for nf_tables.
+    pub(super) nft: bool,
 }
 
 impl Version {
@@ -54,6 +65,7 @@ impl Version {
         Version {
             text: text.to_owned(),
             modern: parts >= MODERN,
+            nft: text.ends_with("(nf_tables)"),
         }
     }
 }
@@ -127,17 +139,45 @@ fn spell(rule: &Rule, comment: &str) -> String {
 impl Table {
     /// What is there of `chains`, in their order.
     pub(super) async fn list(&self, chains: &[Chain]) -> Result<Vec<Listed>, FirewallError> {
+        let by_chain = match self.by_chain {
+            true => self.lines_by_chain(chains).await.ok(),
+            false => None,
+        };
+        let lines = match by_chain {
+            Some(lines) => lines,
+            // Or a chain is missing, of which there is no telling from one that cannot be shown.
+            None => self.saved_lines(chains).await?,
+        };
+        Ok(chains.iter().map(|chain| parse(&lines, chain)).collect())
+    }
+
+    /// What `iptables-save` says of `chains`.
+    async fn saved_lines(&self, chains: &[Chain]) -> Result<Vec<String>, FirewallError> {
         let save = format!("{}-save", self.program);
-        let keep =
-            |line: &str| is_incompatible(line) || chains.iter().any(|chain| concerns(line, chain));
+        let keep = |line: &str| is_incompatible(line) || concerns_any(line, chains);
         let lines = run(&save, &["-t", self.name], "", keep).await?;
-        if let Some(line) = lines.iter().find(|line| is_incompatible(line)) {
-            return Err(FirewallError::Failed {
+        match lines.iter().find(|line| is_incompatible(line)) {
+            None => Ok(lines),
+            Some(line) => Err(FirewallError::Failed {
                 command: format!("{save} -t {}", self.name),
                 reason: line.trim_start_matches("# ").to_owned(),
-            });
+            }),
         }
-        Ok(chains.iter().map(|chain| parse(&lines, chain)).collect())
+    }
+
+    /// What `iptables -S` says of `chains` and of those that they are reached from.
+    async fn lines_by_chain(&self, chains: &[Chain]) -> Result<Vec<String>, FirewallError> {
+        let from = chains.iter().filter_map(|chain| chain.jump.as_ref());
+        let mut names: Vec<&str> = from.map(|jump| jump.from).collect();
+        names.dedup();
+        names.extend(chains.iter().map(|chain| chain.name));
+        let mut lines = Vec::new();
+        for name in names {
+            let args = ["-t", self.name, "-S", name];
+            let keep = |line: &str| concerns_any(line, chains);
+            lines.extend(run(&self.program, &args, "", keep).await?);
+        }
+        Ok(lines)
     }
 
     /// What `iptables-restore` must read to put `chains` right. `fresh` ones lose all rules
@@ -191,7 +231,12 @@ async fn restore(program: &str, waits: bool, script: &str) -> Result<(), Firewal
     Ok(())
 }
 
-/// Whether a line of `iptables-save` is about `chain`.
+/// Whether a line of `iptables-save` or `iptables -S` is about one of `chains`.
+fn concerns_any(line: &str, chains: &[Chain]) -> bool {
+    chains.iter().any(|chain| concerns(line, chain))
+}
+
+/// Whether such a line is about `chain`.
 fn concerns(line: &str, chain: &Chain) -> bool {
     declared(line) == Some(chain.name)
         || appended(line).is_some_and(|(to, rule)| {
@@ -200,7 +245,7 @@ fn concerns(line: &str, chain: &Chain) -> bool {
         })
 }
 
-/// What lines of `iptables-save` show of `chain`.
+/// What such lines show of `chain`.
 fn parse(lines: &[String], chain: &Chain) -> Listed {
     let mut listed = Listed::default();
     for line in lines.iter().filter(|line| concerns(line, chain)) {
@@ -223,16 +268,19 @@ pub(super) fn read_any(lines: &[String], chain: &Chain) {
     if chain.fault(&listed).is_none() {
         assert_eq!(chain.own(&listed).count(), chain.rules.len());
     }
-    for line in removal(lines).lines() {
+    for line in removal(lines, &CHAINS).lines() {
         let ours = CHAINS.iter().any(|chain| line.contains(chain.1));
         assert!(ours || line.starts_with('*') || line == "COMMIT", "{line}");
     }
     Version::parse(&lines.concat());
 }
 
-/// The name in a `:NAME POLICY [packets:bytes]` line.
+/// The name in a `:NAME POLICY [packets:bytes]` line, or one `-N NAME`.
 fn declared(line: &str) -> Option<&str> {
-    line.strip_prefix(':')?.split(' ').next()
+    let name = line
+        .strip_prefix(':')
+        .or_else(|| line.strip_prefix("-N "))?;
+    name.split(' ').next()
 }
 
 /// The chain and the rule of an `-A` line.
@@ -250,13 +298,16 @@ fn is_incompatible(line: &str) -> bool {
     line.starts_with('#') && line.contains("is incompatible")
 }
 
-/// Remove our chains and the jumps to them from every table that is there, and say whether
-/// there was any. A chain that somebody else jumps to is only emptied. Where nothing can be
-/// read, such as for want of the program or of its part of the kernel, there is nothing.
-pub(super) async fn remove_all(program: &str) -> Result<bool, FirewallError> {
+/// Remove `chains` and the jumps to them from every table that is there, and say which there
+/// were. A chain that somebody else jumps to is only emptied. Where nothing can be read, such as
+/// for want of the program or of its part of the kernel, there is nothing.
+pub(super) async fn remove(
+    program: &str,
+    chains: &'static [(&'static str, &'static str)],
+) -> Result<Vec<&'static str>, FirewallError> {
     let ours = |line: &str| {
-        let declares = declared(line).is_some_and(|name| CHAINS.iter().any(|c| c.1 == name));
-        let leads = |rule| CHAINS.iter().any(|chain| leads_to(rule, chain.1));
+        let declares = declared(line).is_some_and(|name| chains.iter().any(|c| c.1 == name));
+        let leads = |rule| chains.iter().any(|chain| leads_to(rule, chain.1));
         line.starts_with('*') || declares || appended(line).is_some_and(|(_, rule)| leads(rule))
     };
     // Without a table's name no table is created by looking at it.
@@ -264,16 +315,17 @@ pub(super) async fn remove_all(program: &str) -> Result<bool, FirewallError> {
         Ok(lines) => lines,
         Err(error) => {
             tracing::debug!("no rules of an earlier start: {error}");
-            return Ok(false);
+            return Ok(Vec::new());
         }
     };
-    let script = removal(&lines);
-    if script.is_empty() {
-        return Ok(false);
+    let script = removal(&lines, chains);
+    if !script.is_empty() {
+        let waits = Version::of(program).await?.modern;
+        restore(program, waits, &script).await?;
     }
-    let waits = Version::of(program).await?.modern;
-    restore(program, waits, &script).await?;
-    Ok(true)
+    let there = |name| lines.iter().any(|line| declared(line) == Some(name));
+    let names = chains.iter().map(|(_, name)| *name);
+    Ok(names.filter(|name| there(name)).collect())
 }
 
 /// Those of `programs` that are there and another variant than the ones `in_use`.
@@ -298,7 +350,7 @@ pub(super) async fn other_variants(in_use: &[String], programs: &[String]) -> Ve
 }
 
 /// The script that removes what the lines of `iptables-save` show of our chains.
-fn removal(lines: &[String]) -> String {
+fn removal(lines: &[String], chains: &[(&str, &str)]) -> String {
     let mut script = String::new();
     let starts: Vec<usize> = (0..lines.len())
         .filter(|at| lines[*at].starts_with('*'))
@@ -307,7 +359,7 @@ fn removal(lines: &[String]) -> String {
         let end = starts.get(nth + 1).copied().unwrap_or(lines.len());
         let table = &lines[*start..end];
         let mut commands = Vec::new();
-        for (from, name) in CHAINS {
+        for &(from, name) in chains {
             if !table.iter().any(|line| declared(line) == Some(name)) {
                 continue;
             }

@@ -152,23 +152,25 @@ pub(super) async fn knows_fully_random(program: &str) -> bool {
     checked.is_ok()
 }
 
-/// Remove the tables of both families, and say whether there was any. Where nothing can be
-/// read, such as for want of the program or of its part of the kernel, there is nothing.
-pub(super) async fn remove_all(program: &str) -> Result<bool, FirewallError> {
+/// Remove the tables of both families, and say which there were. Where nothing can be read, such
+/// as for want of the program or of its part of the kernel, there is nothing.
+pub(super) async fn remove(program: &str) -> Result<Vec<&'static str>, FirewallError> {
     let spelt = TABLES.map(|(family, name)| format!("table {family} {name}"));
     let ours = |line: &str| spelt.iter().any(|table| table == line);
     let present = match run(program, &["list", "tables"], "", ours).await {
-        Ok(present) if present.is_empty() => return Ok(false),
+        Ok(present) if present.is_empty() => return Ok(Vec::new()),
         Ok(present) => present,
         Err(error) => {
             tracing::debug!("no rules of an earlier start: {error}");
-            return Ok(false);
+            return Ok(Vec::new());
         }
     };
     let deletions = present.iter().map(|table| format!("delete {table}\n"));
     let script: String = deletions.collect();
     run(program, &["-f", "-"], &script, |_| false).await?;
-    Ok(true)
+    let there = |name: &str| present.iter().any(|table| table.ends_with(name));
+    let names = TABLES.iter().map(|(_, name)| *name);
+    Ok(names.filter(|name| there(name)).collect())
 }
 
 /// The chain called `name` in the lines of `nft -a list table`.

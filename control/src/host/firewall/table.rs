@@ -2,7 +2,7 @@
 
 use super::chain::{Chain, Fault, Listed};
 use super::{FirewallError, iptables, nftables};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 /// How often a table is tried to be written at the start, while others change it as well.
 const ATTEMPTS: usize = 3;
@@ -13,6 +13,8 @@ pub(super) struct Table {
     tool: Tool,
     chains: Vec<Chain>,
     purpose: Purpose,
+    /// Whether the chains have been written anew since the start.
+    installed: bool,
     /// Whether the last writing was found as it was written. If not, our own rules may not
     /// be recognised, and the next writing empties the chains so that they cannot grow.
     pub(super) verified: bool,
@@ -42,13 +44,27 @@ impl Table {
             tool,
             chains,
             purpose,
+            installed: false,
             verified: true,
             logged: None,
         }
     }
 
-    /// Write the chains anew. An error is one that the agent must not start with.
-    pub(super) async fn install(&mut self) -> Result<(), FirewallError> {
+    /// Whether the chains have been written since the start.
+    pub(super) fn is_installed(&self) -> bool {
+        self.installed
+    }
+
+    /// Write the chains anew at the first time, and later repair what others have changed; each
+    /// fault is logged once.
+    pub(super) async fn check(&mut self) {
+        match self.installed {
+            true => self.look_after().await,
+            false => self.install().await,
+        }
+    }
+
+    async fn install(&mut self) {
         let mut result = self.write_fresh().await;
         for _ in 1..ATTEMPTS {
             match &result {
@@ -56,21 +72,31 @@ impl Table {
                 _ => break,
             }
         }
-        match (result, self.purpose) {
-            (Ok(()), Purpose::Nothing) => debug!("{} is there", self.name()),
-            (Ok(()), _) => info!("firewall rules are in place: {}", self.name()),
-            (Err(error @ FirewallError::NotAsWritten { .. }), _) => {
-                warn!("firewall: {error}");
-                self.logged = Some(error.to_string());
+        let wanting = match self.purpose {
+            Purpose::Masquerade => "what pods send out of the network is not masqueraded",
+            Purpose::Forward => "no rules that let packets of pods through FORWARD",
+            Purpose::Nothing => {
+                // Of no use to anybody: not worth a word, nor another try.
+                self.installed = true;
+                return;
             }
-            (Err(error), Purpose::Masquerade) => return Err(error.for_masquerade()),
-            (Err(error), Purpose::Forward) => {
-                error!("no rules that let packets of pods through FORWARD: {error}");
-                self.logged = Some(error.to_string());
+        };
+        self.installed = matches!(result, Ok(()) | Err(FirewallError::NotAsWritten { .. }));
+        let said = match result {
+            Ok(()) => {
+                info!("firewall rules are in place: {}", self.name());
+                self.logged = None;
+                return;
             }
-            (Err(error), Purpose::Nothing) => debug!("{error}"),
+            Err(error) => error.to_string(),
+        };
+        if self.logged.as_ref() != Some(&said) {
+            match self.installed {
+                true => warn!("firewall: {said}"),
+                false => error!("{wanting}: {said}; trying again"),
+            }
+            self.logged = Some(said);
         }
-        Ok(())
     }
 
     async fn write_fresh(&mut self) -> Result<(), FirewallError> {
@@ -79,8 +105,7 @@ impl Table {
         self.write(&listed).await
     }
 
-    /// Repair what others have changed; each fault is logged once.
-    pub(super) async fn check(&mut self) {
+    async fn look_after(&mut self) {
         if self.purpose == Purpose::Nothing {
             return;
         }

@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 
 const VARIANTS: [&str; 2] = ["legacy", "nft"];
 
+/// More than any machine needs.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// The iptables programs of one variant.
 fn variant(name: &str) -> Programs {
     Programs {
@@ -42,8 +45,7 @@ fn dual() -> Plan {
 }
 
 async fn install(programs: &Programs, flavour: Flavour, plan: &Plan) -> Firewall {
-    let installed = Firewall::install_with(programs, flavour, plan).await;
-    installed.unwrap()
+    Firewall::install_within(LIMIT, programs, flavour, plan).await
 }
 
 /// Run a test for both variants of iptables, each in a namespace of its own.
@@ -427,7 +429,11 @@ fn u22_a_check_of_complete_rules_changes_nothing() {
             let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
             calls(dir.path());
             firewall.check().await;
-            let expected = ["iptables-save", "iptables-save"];
+            let expected = match name {
+                // Each chain, and the one that leads to it.
+                "nft" => vec!["iptables"; 4],
+                _ => vec!["iptables-save"; 2],
+            };
             assert_eq!(calls(dir.path()), expected, "one look at each table");
             sh(&format!("iptables-{name} -w -t nat -F FLANNEL-POSTRTG"));
             firewall.check().await;
@@ -437,6 +443,36 @@ fn u22_a_check_of_complete_rules_changes_nothing() {
             assert_eq!(nat(&format!("iptables-{name}")), NAT_V4);
         });
     }
+}
+
+#[test]
+fn rules_of_others_are_not_listed() {
+    netns::run(async |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let listed = dir.path().join("listed");
+        for suffix in ["", "-save", "-restore"] {
+            let real = format!("iptables-nft{suffix} \"$@\" | tee -a {}", listed.display());
+            let real = format!("sh -c '{real}' --");
+            noting(dir.path(), &format!("iptables{suffix}"), &real);
+        }
+        let rules: String = (0..3000)
+            .map(|n| format!("-A KUBE-X -s 10.7.{}.{} -j RETURN\n", n / 256, n % 256))
+            .collect();
+        let foreign = dir.path().join("foreign");
+        fs::write(&foreign, format!("*nat\n:KUBE-X - [0:0]\n{rules}COMMIT\n")).unwrap();
+        sh(&format!(
+            "iptables-nft-restore --noflush {}",
+            foreign.display()
+        ));
+        let mut programs = variant("nft");
+        programs.iptables[0] = dir.path().join("iptables").display().to_string();
+        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        fs::remove_file(&listed).unwrap();
+        firewall.check().await;
+        assert!(firewall.tables.iter().all(|table| table.logged.is_none()));
+        let listed = fs::read_to_string(&listed).unwrap();
+        assert!(listed.contains("FLANNEL-POSTRTG") && !listed.contains("KUBE-X"));
+    });
 }
 
 #[test]
@@ -586,7 +622,12 @@ fn each_variant_of_iptables_removes_the_other() {
             let others = iptables::other_variants(&new.iptables, &new.leftovers).await;
             assert_eq!(others.len(), 2, "{others:?}");
             for program in &others {
-                assert!(!iptables::remove_all(program).await.unwrap());
+                assert!(
+                    iptables::remove(program, &iptables::CHAINS)
+                        .await
+                        .unwrap()
+                        .is_empty()
+                );
             }
         });
     }
@@ -634,8 +675,8 @@ fn no_programs() -> Programs {
 fn without_programs_only_the_flags_that_need_them_fail() {
     netns::run(async |_| {
         let refused = |flavour| async move {
-            let installed = Firewall::install_with(&no_programs(), flavour, &plan()).await;
-            installed.unwrap_err().to_string()
+            let checked = Firewall::check_with(&no_programs(), flavour, [true, false]).await;
+            checked.unwrap_err().for_masquerade().to_string()
         };
         assert_eq!(
             refused(Flavour::Iptables).await,
@@ -692,14 +733,71 @@ fn programs_that_come_later_are_used() {
     });
 }
 
+/// `iptables-legacy` with a lock of its own, for whoever is to hold it.
+fn locked_programs(dir: &Path) -> (Programs, fs::File) {
+    let path = dir.join("lock");
+    let lock = fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    for suffix in ["", "-save", "-restore"] {
+        let real = format!("iptables-legacy{suffix}");
+        let real = format!("env XTABLES_LOCKFILE={} {real}", path.display());
+        noting(dir, &format!("iptables{suffix}"), &real);
+    }
+    let mut programs = variant("legacy");
+    programs.iptables[0] = dir.join("iptables").display().to_string();
+    programs.leftovers.clear();
+    (programs, lock)
+}
+
+#[test]
+fn a_lock_that_another_holds_at_the_start_delays_the_rules_alone() {
+    netns::run(async |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let (programs, lock) = locked_programs(dir.path());
+        let checked = Firewall::check_with(&programs, Flavour::Iptables, [true, false]).await;
+        assert!(checked.is_ok(), "nothing is missing: {checked:?}");
+        let limit = Duration::from_millis(500);
+        let (flavour, plan) = (Flavour::Iptables, plan());
+        let mut firewall = Firewall::install_within(limit, &programs, flavour, &plan).await;
+        assert!(!firewall.is_complete());
+        drop(lock);
+        firewall.check().await;
+        assert!(firewall.is_complete());
+        assert_eq!(nat("iptables-legacy"), NAT_V4);
+    });
+}
+
+#[test]
+fn rules_that_are_refused_at_the_start_are_tried_again() {
+    netns::run(async |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let programs = Programs {
+            iptables: ["iptables", "ip6tables"]
+                .map(|name| dir.path().join(name).display().to_string()),
+            ..no_programs()
+        };
+        for suffix in ["", "-save"] {
+            let real = format!("iptables-nft{suffix}");
+            noting(dir.path(), &format!("iptables{suffix}"), &real);
+        }
+        noting(dir.path(), "iptables-restore", "false");
+        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let logged = firewall.tables[0].logged.clone().unwrap();
+        assert!(logged.contains("iptables-restore"), "{logged}");
+        noting(dir.path(), "iptables-restore", "iptables-nft-restore");
+        firewall.check().await;
+        assert!(firewall.is_complete() && firewall.tables[0].logged.is_none());
+        assert_eq!(nat("iptables-nft"), NAT_V4);
+    });
+}
+
 #[test]
 fn rules_in_another_spelling_do_not_pile_up() {
     netns::run(async |_| {
         let dir = tempfile::tempdir().unwrap();
-        noting(dir.path(), "iptables", "iptables-nft");
         noting(dir.path(), "iptables-restore", "iptables-nft-restore");
-        let save = "sh -c 'iptables-nft-save \"$@\" | sed s/RETURN/return/' --";
-        noting(dir.path(), "iptables-save", save);
+        let list = "sh -c 'iptables-nft \"$@\" | sed s/RETURN/return/' --";
+        noting(dir.path(), "iptables", list);
         let mut programs = variant("nft");
         programs.iptables[0] = dir.path().join("iptables").display().to_string();
         let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;

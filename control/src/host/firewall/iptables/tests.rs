@@ -35,6 +35,7 @@ fn script(table: &'static str, chain: &Chain, listed: &Listed, fresh: bool) -> S
         program: "iptables".into(),
         name: table,
         waits: true,
+        by_chain: false,
     };
     table.script(slice::from_ref(chain), slice::from_ref(listed), fresh)
 }
@@ -166,7 +167,7 @@ fn removal_spares_what_others_use() {
         "-A DOCKER-USER -j FLANNEL-FWD",
     ];
     assert_eq!(
-        removal(&lines.map(String::from)),
+        removal(&lines.map(String::from), &CHAINS),
         "*nat\n\
          :FLANNEL-POSTRTG - [0:0]\n\
          -D POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n\
@@ -179,5 +180,5 @@ fn removal_spares_what_others_use() {
          -D FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
          COMMIT\n"
     );
-    assert_eq!(removal(&["*nat", "*filter"].map(String::from)), "");
+    assert_eq!(removal(&["*nat", "*filter"].map(String::from), &CHAINS), "");
 }
