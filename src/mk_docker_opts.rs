@@ -107,9 +107,7 @@ impl Options {
             vars.extend(lines.map(|(key, value)| (key.to_owned(), value.to_owned())));
         }
         let output = self.render(&mut vars)?;
-        // Not by a rename: the path may be a pipe or /dev/stdout.
-        std::fs::write(&self.docker_env, output)
-            .map_err(|e| format!("cannot write {}: {e}", self.docker_env.display()))?;
+        self.write(&output)?;
 
         let own = vars.get("FLANNEL_SUBNET").and_then(|net| net.parse().ok());
         match own.and_then(|own| route_to(own, Path::new(ROUTES))) {
@@ -118,6 +116,17 @@ impl Options {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Not by a rename: the path may be a pipe or /dev/stdout. A file that could not be written
+    /// goes: Docker would give containers the addresses of an earlier subnet, or read half a line.
+    fn write(&self, output: &str) -> Result<(), String> {
+        let path = &self.docker_env;
+        std::fs::write(path, output).map_err(|error| {
+            let removed = path.is_file() && std::fs::remove_file(path).is_ok();
+            let removed = if removed { ", so it is removed" } else { "" };
+            format!("cannot write {}: {error}{removed}", path.display())
+        })
     }
 
     /// The lines of the output, in the order of the variables' names.

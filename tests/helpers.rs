@@ -178,6 +178,28 @@ fn usage_and_failures_end_with_1() {
 }
 
 #[test]
+fn options_that_cannot_be_written_leave_none_of_an_earlier_subnet() {
+    let files = Files::new(SUBNET_ENV);
+    fs::write(
+        files.path("docker.env"),
+        "DOCKER_OPTS=\"--bip=10.1.9.1/24\"\n",
+    )
+    .unwrap();
+    // No file may have a byte, as on a full disk.
+    let mut command = Command::new("bash");
+    command.args([
+        "-c",
+        "trap '' XFSZ; ulimit -f 0; exec bash \"$0\" \"$@\"",
+        SCRIPT,
+    ]);
+    let output = files.run(command, &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("docker.env: File too large"), "{said}");
+    assert!(!files.path("docker.env").exists());
+}
+
+#[test]
 fn the_script_prefers_the_weft_beside_it() {
     let files = Files::new(SUBNET_ENV);
     fs::create_dir(files.path("bin")).unwrap();

@@ -24,7 +24,7 @@ use crate::host::firewall::{Firewall, FirewallError};
 use crate::host::forwarding;
 use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
-use crate::host::subnet_env::{Previous, SubnetEnv};
+use crate::host::subnet_env::{self, KeptEnv, Previous, SubnetEnv};
 use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd};
 use crate::notify::{self, State};
@@ -35,7 +35,6 @@ use ipnet::IpNet;
 use signals::{Request, Signals};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -193,6 +192,7 @@ impl Granted {
         let mut prepared = Prepared::new(host, &config).await?;
         let previous = Previous::read(&options.subnet_file);
         let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
+        subnet_env::remove_stale(&options.subnet_file, &lease);
         let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
         let firewall = Firewall::install(flavour, &plan).await;
         Ok(Granted {
@@ -214,6 +214,12 @@ impl Granted {
             firewall,
         } = self;
         let backend = prepared.start(&config, &lease, &previous).await?;
+        let env = SubnetEnv {
+            v4: config.network.zip(lease.subnet),
+            v6: config.ipv6_network.zip(lease.subnet_v6),
+            mtu: backend.mtu(),
+            ip_masq: options.firewall.ip_masq,
+        };
         let mut node = Node {
             blackholes: match options.blackhole_route {
                 true => Family::subnets(&lease).map(|net| (net, None)).collect(),
@@ -222,18 +228,11 @@ impl Granted {
             lease,
             backend,
             firewall,
-            env_written: false,
+            env: KeptEnv::new(options.subnet_file.clone(), env),
         };
         node.clear_blackholes(&config, &previous).await;
         node.resync().await;
-        let lease = &node.lease;
-        let env = SubnetEnv {
-            v4: config.network.zip(lease.subnet),
-            v6: config.ipv6_network.zip(lease.subnet_v6),
-            mtu: node.backend.mtu(),
-            ip_masq: options.firewall.ip_masq,
-        };
-        node.env_written = write_subnet_env(&options.subnet_file, &env);
+        node.env.ensure();
         Ok(node)
     }
 }
@@ -245,8 +244,8 @@ struct Node {
     firewall: Firewall,
     /// Own subnets that a blackhole route is kept for, and what was last wrong with it.
     blackholes: BTreeMap<IpNet, Option<String>>,
-    /// Container runtimes can learn the subnet.
-    env_written: bool,
+    /// What container runtimes learn the subnet from.
+    env: KeptEnv,
 }
 
 impl Node {
@@ -319,6 +318,7 @@ impl Node {
                 _ = alive.tick() => self.backend.watch().await?,
                 _ = mend.tick() => {
                     self.backend.mend().await;
+                    self.env.ensure();
                     self.tell(&mut ready, readiness);
                 }
                 _ = resync.tick() => self.resync().await,
@@ -327,15 +327,16 @@ impl Node {
     }
 
     /// Tell who wants to know whether the node can be used. It is `ready` from when the peers
-    /// are in force for the first time; only the loss of an address interrupts that.
+    /// are in force and container runtimes can learn the subnet for the first time; only the
+    /// loss of an address or of `subnet.env` interrupts that.
     fn tell(&self, ready: &mut bool, readiness: &Readiness) {
-        if !*ready && self.backend.is_settled() {
+        if !*ready && self.backend.is_settled() && self.env.is_right() {
             *ready = true;
             let (ways, peers) = (self.backend.ways(), self.backend.peers());
             info!("ready: {} on {ways}, peers: {peers}", self.lease);
             notify::notify(State::Ready);
         }
-        readiness.set(*ready && self.env_written && self.backend.has_underlay());
+        readiness.set(*ready && self.env.is_right() && self.backend.has_underlay());
     }
 
     fn stop(self) {
@@ -377,20 +378,6 @@ async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, Ag
         underlay,
         options: options.clone(),
     })
-}
-
-/// Whether it could be written. A failure only costs the readers: packets flow without the
-/// file, but the node never counts as ready.
-fn write_subnet_env(path: &Path, env: &SubnetEnv) -> bool {
-    let written = env.write(path);
-    match &written {
-        Ok(()) => info!("wrote {}", path.display()),
-        Err(error) => warn!(
-            "cannot write {}: {error}; container runtimes will not learn the subnet",
-            path.display()
-        ),
-    }
-    written.is_ok()
 }
 
 #[cfg(test)]

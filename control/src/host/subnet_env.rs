@@ -1,9 +1,12 @@
 //! `subnet.env`: how container runtimes and CNI plugins learn this node's subnet, and how
 //! the next start finds it again.
 
+mod kept;
+
 use super::atomic_file;
 use crate::text::shown;
 use ipnet::{Ipv4Net, Ipv6Net};
+pub use kept::{KeptEnv, remove_stale};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -51,8 +54,8 @@ impl SubnetEnv {
 
     /// Replace the file at `path` atomically. Mode 0644 in a directory of mode 0755: the
     /// readers are other users.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        atomic_file::write(path, self.render().as_bytes(), 0o644)
+    fn write(&self, path: &Path) -> io::Result<()> {
+        atomic_file::write(path, self.render().as_bytes(), kept::MODE)
     }
 }
 

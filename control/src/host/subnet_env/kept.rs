@@ -1,0 +1,198 @@
+//! `subnet.env` while a node runs: looked at from time to time, and written until it is right.
+
+use super::{SubnetEnv, dotenv, read_regular, single};
+use crate::lease::Lease;
+use ipnet::IpNet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tracing::{info, warn};
+
+/// The permissions of the file: its readers are other users.
+pub(super) const MODE: u32 = 0o644;
+
+/// The file of a node that runs.
+#[derive(Debug)]
+pub struct KeptEnv {
+    path: PathBuf,
+    env: SubnetEnv,
+    right: bool,
+    /// What was last said to be wrong.
+    trouble: Option<String>,
+}
+
+impl KeptEnv {
+    /// A file that has not been looked at.
+    pub fn new(path: PathBuf, env: SubnetEnv) -> KeptEnv {
+        KeptEnv {
+            path,
+            env,
+            right: false,
+            trouble: None,
+        }
+    }
+
+    /// Whether the last look found the file as it should be, or could make it so.
+    pub fn is_right(&self) -> bool {
+        self.right
+    }
+
+    /// Look at the file, and write it if it is not right. One that cannot be written and names
+    /// another subnet is removed. Each reason why it is not right is logged once.
+    pub fn ensure(&mut self) {
+        if is_written(&self.path, self.env.render().as_bytes()) {
+            (self.right, self.trouble) = (true, None);
+            return;
+        }
+        let path = self.path.display();
+        if self.right {
+            warn!("{path} was changed or removed: writing it again");
+        }
+        match self.write() {
+            Ok(()) => {
+                info!("wrote {path}");
+                (self.right, self.trouble) = (true, None);
+            }
+            Err(reason) => {
+                if self.trouble.as_ref() != Some(&reason) {
+                    warn!("{reason}; trying again");
+                }
+                (self.right, self.trouble) = (false, Some(reason));
+            }
+        }
+    }
+
+    fn write(&self) -> Result<(), String> {
+        let Err(error) = self.env.write(&self.path) else {
+            return Ok(());
+        };
+        let path = self.path.display();
+        let v4 = self.env.v4.map(|(_, subnet)| subnet.into());
+        let v6 = self.env.v6.map(|(_, subnet)| subnet.into());
+        remove_if_another(&self.path, v4, v6)?;
+        Err(format!(
+            "cannot write {path}: {error}; container runtimes will not learn the subnet, and the node is not ready, until it is written"
+        ))
+    }
+}
+
+fn is_written(path: &Path, content: &[u8]) -> bool {
+    let mode = || fs::metadata(path).map(|file| file.permissions().mode() & 0o777);
+    read_regular(path).is_ok_and(|found| found == content) && mode().is_ok_and(|mode| mode == MODE)
+}
+
+/// Remove the file at `path` if it names a subnet that `lease` is not for: container runtimes
+/// would give pods addresses of another node. That needs no space, as writing does.
+pub fn remove_stale(path: &Path, lease: &Lease) {
+    let (v4, v6) = (lease.subnet, lease.subnet_v6);
+    if let Err(reason) = remove_if_another(path, v4.map(IpNet::V4), v6.map(IpNet::V6)) {
+        warn!("{reason}");
+    }
+}
+
+fn remove_if_another(path: &Path, v4: Option<IpNet>, v6: Option<IpNet>) -> Result<(), String> {
+    // What cannot be read tells nobody a subnet.
+    let Ok(content) = read_regular(path) else {
+        return Ok(());
+    };
+    if !names_another(&String::from_utf8_lossy(&content), v4, v6) {
+        return Ok(());
+    }
+    let path_shown = path.display();
+    match fs::remove_file(path) {
+        Ok(()) => info!("removed {path_shown}, which names another subnet than this node's"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(format!(
+                "cannot remove {path_shown}, which names another subnet than this node's: {error}; until it is gone, pods get addresses of another node"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file holds a subnet that is not this one, or no single subnet.
+fn names_another(text: &str, v4: Option<IpNet>, v6: Option<IpNet>) -> bool {
+    let values = dotenv(text);
+    let differs = |key: &str, own: Option<IpNet>| {
+        let value = values.get(key).filter(|value| !value.is_empty());
+        value.is_some_and(|value| single(value).map(|net: IpNet| net.trunc()) != own)
+    };
+    differs("FLANNEL_SUBNET", v4) || differs("FLANNEL_IPV6_SUBNET", v6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(subnet: &str) -> SubnetEnv {
+        SubnetEnv {
+            v4: Some(("10.5.0.0/16".parse().unwrap(), subnet.parse().unwrap())),
+            v6: None,
+            mtu: 1450,
+            ip_masq: false,
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_change_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/subnet.env");
+        let mut kept = KeptEnv::new(path.clone(), env("10.5.72.0/24"));
+        assert!(!kept.is_right());
+        let expected = env("10.5.72.0/24").render();
+        for harm in ["", "removed", "changed", "closed"] {
+            match harm {
+                "removed" => fs::remove_file(&path).unwrap(),
+                "changed" => fs::write(&path, "FLANNEL_SUBNET=10.5.9.1/24\n").unwrap(),
+                "closed" => {
+                    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+                }
+                _ => {}
+            }
+            kept.ensure();
+            assert!(kept.is_right(), "{harm}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{harm}");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, MODE, "{harm}");
+        }
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        kept.ensure();
+        let after = fs::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(before, after, "what is right is left alone");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("subnet.env");
+        fs::create_dir(&path).unwrap();
+        let mut kept = KeptEnv::new(path.clone(), env("10.5.72.0/24"));
+        kept.ensure();
+        assert!(!kept.is_right());
+        fs::remove_dir(&path).unwrap();
+        kept.ensure();
+        assert!(kept.is_right());
+    }
+
+    #[test]
+    fn another_subnet_is_known_in_every_form() {
+        let v4 = Some("10.5.72.0/24".parse().unwrap());
+        let v6 = Some("fd00:5:0:72::/64".parse().unwrap());
+        let own = "FLANNEL_SUBNET=10.5.72.1/24\nFLANNEL_IPV6_SUBNET=fd00:5:0:72::1/64\n";
+        for (text, of_v4, of_both) in [
+            (own, true, false),
+            ("FLANNEL_SUBNET=10.5.72.1/24\n", false, false),
+            ("FLANNEL_SUBNET=10.5.9.1/24\n", true, true),
+            ("FLANNEL_SUBNET=10.5.72.1/25\n", true, true),
+            ("FLANNEL_SUBNET=10.5.72.1/24,10.5.9.1/24\n", true, true),
+            ("FLANNEL_SUBNET=10.5.7\n", true, true),
+            ("FLANNEL_SUBNET=\nFLANNEL_MTU=1450\n", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(names_another(text, v4, None), of_v4, "{text:?}");
+            assert_eq!(names_another(text, v4, v6), of_both, "{text:?}");
+        }
+    }
+}
