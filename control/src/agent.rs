@@ -24,6 +24,7 @@ use crate::host::firewall::{Firewall, FirewallError};
 use crate::host::forwarding;
 use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
+use crate::host::open_files;
 use crate::host::subnet_env::{self, KeptEnv, Previous, SubnetEnv};
 use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd};
@@ -99,6 +100,7 @@ fn after(end: &LeaseEnd, subnets: &str) -> String {
 
 /// Run the agent until SIGINT or SIGTERM.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
+    open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod link;
 pub mod mac_store;
 pub mod netlink;
+pub mod open_files;
 pub mod route;
 pub mod subnet_env;
 pub mod suspend;

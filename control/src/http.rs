@@ -2,6 +2,7 @@
 //!
 //! Requests are answered on the agent's own thread: an agent that hangs does not answer.
 
+use crate::host::open_files;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,13 +19,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-/// Connections that are open at a time. For a further one the oldest is closed: who has
-/// asked for nothing since is not worth waiting for.
+/// Connections that are open at a time, where the limit on open files allows it. For a further
+/// one the oldest is closed: who has asked for nothing since is not worth waiting for.
 const CONNECTIONS: usize = 64;
+
+/// The part of the open files that connections may take; the rest is for packets, etcd and the
+/// programs of the firewall.
+const SHARE_OF_FILES: u64 = 4;
 
 /// How long a client may take for the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -133,34 +138,50 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 
 async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Receiver<()>) {
     let graceful = GracefulShutdown::new();
-    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
+    let most = connections(open_files::limit());
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(most);
     loop {
         let accepted = tokio::select! {
             _ = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
+        open.retain(|connection| !connection.is_finished());
         match accepted {
             Ok((stream, _)) => {
-                open.retain(|connection| !connection.is_finished());
-                if open.len() == CONNECTIONS
-                    && let Some(oldest) = open.pop_front()
-                {
-                    oldest.abort();
+                if open.len() == most {
+                    close_oldest(&mut open).await;
                 }
                 let served = graceful.watch(connection(stream, ready.clone()));
                 // A client that breaks off is its own concern.
-                let serving = tokio::spawn(async move { drop(served.await) });
-                open.push_back(serving.abort_handle());
+                open.push_back(tokio::spawn(async move { drop(served.await) }));
             }
             Err(error) => {
-                // Out of file descriptors, most likely: not worth spinning for.
+                // Out of file descriptors, most likely: each that is closed is one.
                 debug!("cannot accept a connection for /healthz: {error}");
-                sleep(Duration::from_millis(100)).await;
+                if !close_oldest(&mut open).await {
+                    sleep(Duration::from_millis(100)).await;
+                }
             }
         }
     }
     drop(listener);
     let _ = timeout(STOP_TIME, graceful.shutdown()).await;
+}
+
+/// How many connections may be open where the process may have `files` open files.
+fn connections(files: u64) -> usize {
+    let share = usize::try_from(files / SHARE_OF_FILES).unwrap_or(CONNECTIONS);
+    share.clamp(1, CONNECTIONS)
+}
+
+/// Close the oldest connection, and wait until it is; whether there was one.
+async fn close_oldest(open: &mut VecDeque<JoinHandle<()>>) -> bool {
+    let Some(oldest) = open.pop_front() else {
+        return false;
+    };
+    oldest.abort();
+    let _ = oldest.await;
+    true
 }
 
 fn connection(
@@ -316,6 +337,13 @@ mod tests {
         let oldest = idle[0].read(&mut byte).await;
         assert_eq!(oldest.unwrap(), 0, "closed");
         health.stop().await;
+    }
+
+    #[test]
+    fn connections_leave_most_open_files_to_others() {
+        for (files, most) in [(u64::MAX, 64), (1024, 64), (64, 16), (3, 1)] {
+            assert_eq!(connections(files), most, "{files}");
+        }
     }
 
     #[tokio::test]
