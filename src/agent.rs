@@ -44,7 +44,11 @@ fn start(options: &AgentOptions, given: &[String], warnings: &[String]) -> ExitC
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    match agent::run(options) {
+    let outcome = match options.remove {
+        true => agent::remove(options).map_err(|error| error.to_string()),
+        false => agent::run(options).map_err(|error| error.to_string()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -12,10 +12,11 @@
 //! stay, so that the next start finds the same subnet and peers keep their entries.
 
 mod grant;
+mod remove;
 mod rules;
 mod signals;
 
-use crate::backend::{Backend, BackendError, Family, Host, Prepared};
+use crate::backend::{Backend, BackendError, Family, Host, Prepared, leftovers};
 use crate::config::NetworkConfig;
 use crate::flags::AgentOptions;
 use crate::host::blackhole;
@@ -25,6 +26,7 @@ use crate::host::forwarding;
 use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::open_files;
+use crate::host::presence::Presence;
 use crate::host::subnet_env::{self, KeptEnv, Previous, SubnetEnv};
 use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd};
@@ -33,6 +35,7 @@ use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, SubnetError, SubnetManager};
 use ipnet::IpNet;
+pub use remove::{RemoveError, remove};
 use signals::{Request, Signals};
 use std::collections::BTreeMap;
 use std::io;
@@ -40,7 +43,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Lease events that may wait for the agent, and the most that go into one table build.
 const EVENT_QUEUE: usize = 1024;
@@ -101,6 +104,10 @@ fn after(end: &LeaseEnd, subnets: &str) -> String {
 /// Run the agent until SIGINT or SIGTERM.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     open_files::raise_limit();
+    // A second agent for the network fails by what it has in common with the first: its port, or
+    // its device.
+    let presence = Presence::claim(&leftovers::name(options));
+    let _presence = presence.inspect_err(|error| debug!("not to be seen by -remove: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

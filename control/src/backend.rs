@@ -20,7 +20,7 @@ mod direct;
 mod error;
 mod family;
 mod host_gw;
-mod leftovers;
+pub(crate) mod leftovers;
 mod losses;
 mod macs;
 mod mtu;

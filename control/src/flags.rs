@@ -106,6 +106,10 @@ fn check_together(options: &AgentOptions) -> Result<(), FlagError> {
         let rule = "flag -spin-us is for the poll engine: with it, -engine must be auto or poll";
         return Err(FlagError(rule.to_owned()));
     }
+    if options.remove_state && !options.remove {
+        let rule = "flag -remove-state says what -remove takes away: give both";
+        return Err(FlagError(rule.to_owned()));
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod link;
 pub mod mac_store;
 pub mod netlink;
 pub mod open_files;
+pub mod presence;
 pub mod route;
 pub mod subnet_env;
 pub mod suspend;

@@ -10,6 +10,7 @@ mod node;
 mod place;
 mod process;
 mod release;
+mod removed;
 mod start;
 mod unit;
 mod unwritable;

@@ -2,13 +2,16 @@
 //! statuses, signals and the environment.
 
 use super::node::*;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
 
 const HEALTHZ: &str = "127.0.0.1:8471";
@@ -61,9 +64,96 @@ fn s85_readyz_is_never_ready_without_subnet_env() {
         fs::create_dir(node.path("subnet.env")).unwrap();
         let mut agent = node.agent_with("log", &["-healthz-port=8471"]);
         agent.expect("container runtimes will not learn the subnet");
-        agent.expect("ready: ");
         expect("/healthz", 200, "flanneld is running");
         expect("/readyz", 503, "flanneld is not ready yet");
+        fs::remove_dir(node.path("subnet.env")).unwrap();
+        agent.expect("ready: ");
+        expect("/readyz", 200, "flanneld is ready");
+        let log = agent.log();
+        let place = |text| log.find(text).unwrap();
+        assert!(place("wrote ") < place("ready: "), "{log}");
+        // Somebody removes it: neither ready nor without the file for long.
+        fs::remove_file(node.path("subnet.env")).unwrap();
+        agent.expect("subnet.env was changed or removed: writing it again");
+        wait_for("the file", || node.path("subnet.env").exists());
+    });
+}
+
+/// A file system of a few pages at `path`, seen by this thread and its children alone.
+fn small_disk(path: &Path) {
+    fs::create_dir(path).unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    run("mount", &["--make-rprivate", "/"]);
+    let tmpfs = ["-t", "tmpfs", "-o", "size=64k", "none"];
+    run("mount", &[&tmpfs[..], &[path.to_str().unwrap()]].concat());
+}
+
+#[test]
+fn a_full_disk_leaves_no_file_of_another_subnet_and_no_ready_node() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let others = format!("{SUBNETS}10.5.9.0-24");
+        run("etcdctl", &["put", &others, r#"{"PublicIP":"192.0.2.99"}"#]);
+        let disk = node.path("run");
+        small_disk(&disk);
+        let env = disk.join("subnet.env");
+        fs::write(&env, "FLANNEL_SUBNET=10.5.9.1/24\n").unwrap();
+        // Its removal alone makes no room.
+        fs::hard_link(&env, disk.join("link")).unwrap();
+        let rest = disk.join("rest");
+        assert!(fs::write(&rest, [0; 64 << 10]).is_err(), "the disk is full");
+
+        let flag = format!("-subnet-file={}", env.display());
+        let mut agent = node.agent_with("log", &[&flag, "-healthz-port=8471"]);
+        agent.expect("this node's subnet is ");
+        wait_for("the removal", || !env.exists());
+        agent.expect("No space left on device");
+        expect("/readyz", 503, "flanneld is not ready yet");
+        fs::remove_file(&rest).unwrap();
+        agent.expect("ready: ");
+        let log = agent.log();
+        let place = |text| log.find(text).unwrap();
+        assert!(place("wrote ") < place("ready: "), "{log}");
+        let text = fs::read_to_string(&env).unwrap();
+        assert!(text.contains("FLANNEL_SUBNET=10.5."), "{text}");
+        assert!(!text.contains("10.5.9."), "{text}");
+        assert_eq!(agent.stop().0, Some(0));
+    });
+}
+
+/// The iptables programs of the legacy variant in `dir`, with a lock of their own.
+fn legacy_iptables(dir: &Path, lock: &Path) {
+    fs::create_dir(dir).unwrap();
+    for suffix in ["", "-save", "-restore"] {
+        let path = dir.join(format!("iptables{suffix}"));
+        let lock = lock.display();
+        let real = format!("exec env XTABLES_LOCKFILE={lock} iptables-legacy{suffix}");
+        fs::write(&path, format!("#!/bin/sh\n{real} \"$@\"\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn a_node_whose_firewall_is_locked_by_another_carries_packets_and_gets_its_rules_later() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let (programs, lock) = (node.path("bin"), node.path("lock"));
+        legacy_iptables(&programs, &lock);
+        let held = fs::File::create(&lock).unwrap();
+        held.lock().unwrap();
+        let mut command = node.command(&["-ip-masq", "-iptables-resync=1"]);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", programs.display()));
+        let mut agent = Process::spawn(command, node.path("log"));
+        agent.expect("the firewall rules are not written");
+        agent.expect("ready: ");
+        let rules = || run("iptables-legacy-save", &["-t", "nat"]);
+        assert!(!rules().contains("FLANNEL-POSTRTG"));
+        drop(held);
+        wait_for("the rules", || rules().contains("-A FLANNEL-POSTRTG"));
+        assert_eq!(agent.stop().0, Some(0));
     });
 }
 
@@ -119,6 +209,29 @@ fn s85_without_br_netfilter_it_starts_with_one_warning() {
             lines[0].contains("WARN") && lines[0].contains(missing),
             "{log}"
         );
+    });
+}
+
+#[test]
+fn idle_connections_leave_a_node_with_few_open_files_its_health_and_its_work() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        let mut command = Command::new("prlimit");
+        command.args(["--nofile=64:64", WEFT]);
+        command.args(
+            node.command(&["-healthz-port=8471", "-queues=1"])
+                .get_args(),
+        );
+        let mut agent = Process::spawn(command, node.path("log"));
+        wait_for_healthz();
+        let idle = || TcpStream::connect(HEALTHZ).unwrap();
+        let _idle: Vec<TcpStream> = (0..200).map(|_| idle()).collect();
+        expect("/healthz", 200, "flanneld is running");
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        agent.expect("ready: ");
+        assert!(!agent.log().contains("Too many open files"));
+        expect("/readyz", 200, "flanneld is ready");
+        assert_eq!(agent.stop().0, Some(0));
     });
 }
 

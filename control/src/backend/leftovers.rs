@@ -24,13 +24,18 @@ const ALIAS_MAX: usize = 255;
 const HELD_POLL: Duration = Duration::from_millis(50);
 
 /// The mark of this agent's devices; none if it would be too long, and then nothing is removed.
-pub(super) fn mark(options: &AgentOptions) -> Option<String> {
+pub(crate) fn mark(options: &AgentOptions) -> Option<String> {
+    let mark = format!("{MARK}{}", name(options));
+    (mark.len() <= ALIAS_MAX).then_some(mark)
+}
+
+/// What tells this agent from others on the host: its network, and the file of its subnet.
+pub(crate) fn name(options: &AgentOptions) -> String {
     let network = match &options.subnets_file {
         Some(file) => whole(file),
         None => options.etcd.prefix.clone(),
     };
-    let mark = format!("{MARK}{network} {}", whole(&options.subnet_file));
-    (mark.len() <= ALIAS_MAX).then_some(mark)
+    format!("{network} {}", whole(&options.subnet_file))
 }
 
 /// A path that is the same from wherever the agent is started.
@@ -43,6 +48,40 @@ fn whole(path: &Path) -> String {
 pub(super) fn is_marked(link: &Link) -> bool {
     let alias = link.alias.as_deref();
     alias.is_some_and(|alias| alias.starts_with(MARK))
+}
+
+/// The devices that weft made and whose mark is, or is not, this one.
+pub(crate) async fn marked(
+    netlink: &Netlink,
+    mark: &str,
+    own: bool,
+) -> Result<Vec<Link>, NetlinkError> {
+    let mut links = netlink.links().await?;
+    links.retain(|link| {
+        let ours = link.kind.as_deref() == Some("tun") && is_marked(link);
+        ours && (link.alias.as_deref() == Some(mark)) == own
+    });
+    Ok(links)
+}
+
+/// The devices with this mark when nobody holds them any more, or those that somebody still holds
+/// after the time that a killed agent needs.
+pub(crate) async fn released(
+    netlink: &Netlink,
+    mark: &str,
+) -> Result<Result<Vec<Link>, Vec<Link>>, NetlinkError> {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        let mut links = marked(netlink, mark, true).await?;
+        if !links.iter().any(|link| link.carrier) {
+            return Ok(Ok(links));
+        }
+        if Instant::now() >= deadline {
+            links.retain(|link| link.carrier);
+            return Ok(Err(links));
+        }
+        tokio::time::sleep(HELD_POLL).await;
+    }
 }
 
 /// Mark `link` as this agent's, unless somebody has given it an alias of another kind.
@@ -119,15 +158,10 @@ async fn remove_idle(
     mark: &str,
     used: &[&str],
 ) -> Result<Vec<String>, NetlinkError> {
-    let is_left_over = |link: &Link| {
-        link.kind.as_deref() == Some("tun")
-            && link.alias.as_deref() == Some(mark)
-            && !used.contains(&link.name.as_str())
-    };
-    let links = netlink.links().await?;
+    let links = marked(netlink, mark, true).await?;
     let (held, idle): (Vec<_>, Vec<_>) = links
         .iter()
-        .filter(|link| is_left_over(link))
+        .filter(|link| !used.contains(&link.name.as_str()))
         .partition(|link| link.carrier);
     for link in idle {
         netlink.delete_link(link).await?;

@@ -49,6 +49,8 @@ pub(super) fn defaults() -> AgentOptions {
         udp_gro: true,
         spin: Duration::ZERO,
         tunnel_gso: TunnelGso::default(),
+        remove: false,
+        remove_state: false,
     };
     for flag in TABLE.iter().filter(|flag| !flag.default.is_empty()) {
         // A default that breaks a rule would fail the first test of this module.
@@ -123,6 +125,8 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
                 _ => return Err("must be strict or loose".to_owned()),
             }
         }
+        "remove" => options.remove = on,
+        "remove-state" => options.remove_state = on,
         "outer-df" => options.outer_df = on,
         "tso" => options.tso = on,
         "uso" => options.uso = on,

@@ -52,6 +52,10 @@ pub struct AgentOptions {
     pub spin: Duration,
     /// When to send TCP super-packets whole.
     pub tunnel_gso: TunnelGso,
+    /// Take away what an agent with these settings has left, instead of running one.
+    pub remove: bool,
+    /// Take away what the next start would find its subnet and MAC by, too.
+    pub remove_state: bool,
 }
 
 impl AgentOptions {

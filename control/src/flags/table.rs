@@ -90,7 +90,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 45] = [
+pub(super) static TABLE: [Flag; 47] = [
     works(
         "etcd-endpoints",
         Text,
@@ -300,6 +300,18 @@ pub(super) static TABLE: [Flag; 45] = [
         Text,
         "auto",
         "send TCP super-packets whole (Linux 6.17): auto (where the underlay device takes them), on or off",
+    ),
+    works(
+        "remove",
+        Bool,
+        "false",
+        "take away what an agent with the same flags has left on this host, and exit",
+    ),
+    works(
+        "remove-state",
+        Bool,
+        "false",
+        "with -remove: -subnet-file and the MAC addresses in -state-dir, too",
     ),
     works("help", Bool, "false", "print this text and exit"),
 ];

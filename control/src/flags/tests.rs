@@ -80,6 +80,8 @@ fn defaults_are_flannelds() {
             udp_gro: true,
             spin: Duration::ZERO,
             tunnel_gso: TunnelGso::Auto,
+            remove: false,
+            remove_state: false,
         }
     );
     assert_eq!(options.log_level(), Level::INFO);
@@ -310,4 +312,12 @@ fn a_switch_takes_what_a_boolean_takes_and_auto() {
     ] {
         assert_eq!(options(args).udp_gso, wanted, "{args:?}");
     }
+}
+
+#[test]
+fn state_is_removed_only_with_the_rest() {
+    assert!(error(&["-remove-state"]).contains("give both"));
+    let both = options(&["-remove", "-remove-state"]);
+    assert!(both.remove && both.remove_state);
+    assert!(!options(&["-remove"]).remove_state);
 }

@@ -61,7 +61,14 @@ impl Netlink {
     /// Kernel VXLAN devices with this VNI and port that were set aside and then forgotten.
     pub async fn left_aside(&self, port: Port, vni: u32) -> Result<Vec<Link>, NetlinkError> {
         let mut links = self.vxlan_with(port, vni).await?;
-        links.retain(|link| !link.up && link.name.starts_with(NAMES));
+        links.retain(is_aside);
+        Ok(links)
+    }
+
+    /// All kernel VXLAN devices that were set aside.
+    pub async fn aside(&self) -> Result<Vec<Link>, NetlinkError> {
+        let mut links = self.links().await?;
+        links.retain(|link| link.kind.as_deref() == Some("vxlan") && is_aside(link));
         Ok(links)
     }
 
@@ -139,6 +146,10 @@ impl Netlink {
         }
         outcome
     }
+}
+
+fn is_aside(link: &Link) -> bool {
+    !link.up && link.name.starts_with(NAMES)
 }
 
 /// Whether a route through the link `index` was made by somebody else than the kernel.

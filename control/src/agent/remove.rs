@@ -1,0 +1,251 @@
+//! `-remove`: taking away what an agent has left on this host, so that it is as before the first
+//! start: devices with their addresses and routes, routes to other nodes, blackhole routes,
+//! firewall rules and, on request, the files. The lease stays in its store.
+
+use crate::backend::leftovers;
+use crate::flags::AgentOptions;
+use crate::host::firewall::Firewall;
+use crate::host::netlink::{
+    Link, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route, RouteFilter,
+};
+use crate::host::presence::Presence;
+use crate::host::subnet_env::Previous;
+use ipnet::IpNet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use tracing::{info, warn};
+
+/// Why something is left. One line.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// The runtime.
+    #[error("cannot set up the process: {0}")]
+    Process(#[from] io::Error),
+    /// The kernel cannot be asked.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// An agent is there.
+    #[error("nothing was removed: {0}; stop the agent first")]
+    Running(String),
+    /// Something could not be removed.
+    #[error("not everything could be removed: {0}")]
+    Left(String),
+}
+
+/// Remove what an agent with these options has left; nothing while one runs.
+pub fn remove(options: &AgentOptions) -> Result<(), RemoveError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(options))
+}
+
+pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
+    let netlink = Netlink::connect()?;
+    let mark = leftovers::mark(options).unwrap_or_default();
+    let name = leftovers::name(options);
+    // Held to the end: no agent is to start meanwhile.
+    let Some(_presence) = Presence::claim(&name)? else {
+        let running = format!("an agent for {name} runs on this host");
+        return Err(RemoveError::Running(running));
+    };
+    let devices = match leftovers::released(&netlink, &mark).await? {
+        Ok(devices) => devices,
+        Err(held) => {
+            let held = names(&held);
+            return Err(RemoveError::Running(format!("a process holds {held}")));
+        }
+    };
+    let mut removal = Removal {
+        others: others(&netlink, &mark, &name).await?,
+        flannelds: flannelds(&netlink.links().await?, &mark),
+        netlink,
+        left: Vec::new(),
+        removed: 0,
+    };
+    removal.routes(options, &devices).await?;
+    removal.devices(&devices).await?;
+    removal.rules().await;
+    if options.remove_state {
+        removal.files(options).await?;
+    }
+    removal.conclude()
+}
+
+/// The other agents that use this host, by their names or those of their devices.
+async fn others(netlink: &Netlink, mark: &str, name: &str) -> Result<Vec<String>, NetlinkError> {
+    let mut others = Presence::others(name);
+    let devices = leftovers::marked(netlink, mark, false).await?;
+    let held = devices.into_iter().filter(|device| device.carrier);
+    others.extend(held.map(|device| device.name));
+    Ok(others)
+}
+
+/// A device that shows that flanneld has come back, by its name.
+fn flannelds(links: &[Link], mark: &str) -> Option<String> {
+    let is_flannelds = |link: &&Link| {
+        let in_use = match link.kind.as_deref() {
+            Some("vxlan") => link.up,
+            Some("tun") => link.carrier && link.alias.as_deref() != Some(mark),
+            _ => false,
+        };
+        in_use && link.name.starts_with("flannel")
+    };
+    links
+        .iter()
+        .find(is_flannelds)
+        .map(|link| link.name.clone())
+}
+
+fn names(links: &[Link]) -> String {
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    names.join(" and ")
+}
+
+struct Removal {
+    netlink: Netlink,
+    /// Agents for other networks, which share firewall chains and protocol number with this one.
+    others: Vec<String>,
+    /// The device of a flanneld, which has the same rules and files.
+    flannelds: Option<String>,
+    /// What could not be removed, and why.
+    left: Vec<String>,
+    removed: usize,
+}
+
+impl Removal {
+    /// Count what was removed, or put down why it was not.
+    fn note(&mut self, what: &str, outcome: Result<(), impl ToString>) {
+        match outcome {
+            Ok(()) => {
+                info!("removed {what}");
+                self.removed += 1;
+            }
+            Err(error) => self.left.push(error.to_string()),
+        }
+    }
+
+    /// The networks that the agent was for: those in `subnet.env`, and those that its devices
+    /// lead to.
+    async fn networks(
+        &self,
+        options: &AgentOptions,
+        devices: &[Link],
+    ) -> Result<Vec<IpNet>, NetlinkError> {
+        let previous = Previous::read(&options.subnet_file);
+        let mut networks: Vec<IpNet> = previous.network.map(IpNet::V4).into_iter().collect();
+        networks.extend(previous.ipv6_network.map(IpNet::V6));
+        for device in devices {
+            let through = RouteFilter {
+                index: Some(device.index),
+                protocol: Some(PROTOCOL_BOOT),
+                blackhole: None,
+            };
+            let routes = self.netlink.routes_like(through).await?;
+            networks.extend(routes.iter().map(|route| route.destination));
+        }
+        Ok(networks)
+    }
+
+    /// Routes to other nodes, and blackhole routes: by their protocol number. Where agents for
+    /// other networks have such, too, those inside the networks of this one.
+    async fn routes(
+        &mut self,
+        options: &AgentOptions,
+        devices: &[Link],
+    ) -> Result<(), NetlinkError> {
+        let networks = self.networks(options, devices).await?;
+        let wefts = RouteFilter {
+            protocol: Some(PROTOCOL_WEFT),
+            ..RouteFilter::default()
+        };
+        let mut routes = self.netlink.routes_like(wefts).await?;
+        let alone = self.others.is_empty();
+        let inside = |net: &IpNet| networks.iter().any(|network| network.contains(net));
+        routes.retain(|route| alone || inside(&route.destination));
+        for route in &routes {
+            let outcome = self.netlink.delete_route(route).await;
+            self.note(&described(route), outcome);
+        }
+        Ok(())
+    }
+
+    /// The agent's devices, and flanneld's where an agent that was killed has left it aside.
+    async fn devices(&mut self, devices: &[Link]) -> Result<(), NetlinkError> {
+        let mut devices = devices.to_vec();
+        if self.others.is_empty() {
+            devices.extend(self.netlink.aside().await?);
+        }
+        for device in &devices {
+            let outcome = self.netlink.delete_link(device).await;
+            let what = format!("the device {}, with its addresses and routes", device.name);
+            self.note(&what, outcome);
+        }
+        Ok(())
+    }
+
+    /// Chains and tables, which have flannel's names: those of them that nobody else uses.
+    async fn rules(&mut self) {
+        if !self.others.is_empty() {
+            let others = self.others.join(" and ");
+            warn!("the firewall rules stay: the agent of {others} uses the same chains");
+            return;
+        }
+        if let Some(device) = &self.flannelds {
+            info!("the firewall rules that flanneld has, too, stay: {device} is in use");
+        }
+        let (names, failures) = Firewall::remove(self.flannelds.is_some()).await;
+        for name in names {
+            self.note(&name, Ok::<(), NetlinkError>(()));
+        }
+        self.left.extend(failures);
+    }
+
+    /// `subnet.env`, and the MAC addresses of devices that this host does not have any more.
+    async fn files(&mut self, options: &AgentOptions) -> Result<(), NetlinkError> {
+        if self.flannelds.is_none() {
+            self.file(&options.subnet_file);
+        }
+        let links = self.netlink.links().await?;
+        // A directory that is not there holds none.
+        let entries = fs::read_dir(&options.state_dir).into_iter().flatten();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let device = path.file_stem().unwrap_or_default();
+            let is_mac = path.extension().is_some_and(|extension| extension == "mac");
+            if is_mac && !links.iter().any(|link| device == link.name.as_str()) {
+                self.file(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            outcome => {
+                let path = path.display();
+                let outcome = outcome.map_err(|error| format!("cannot remove {path}: {error}"));
+                self.note(&path.to_string(), outcome);
+            }
+        }
+    }
+
+    fn conclude(self) -> Result<(), RemoveError> {
+        match (self.left.is_empty(), self.removed) {
+            (true, 0) => info!("there was nothing to remove"),
+            (true, _) => info!("all is removed"),
+            (false, _) => return Err(RemoveError::Left(self.left.join("; "))),
+        }
+        Ok(())
+    }
+}
+
+fn described(route: &Route) -> String {
+    let destination = route.destination;
+    match (route.blackhole, route.gateway) {
+        (true, _) => format!("the blackhole route to {destination}"),
+        (false, Some(gateway)) => format!("the route to {destination} via {gateway}"),
+        (false, None) => format!("the route to {destination}"),
+    }
+}

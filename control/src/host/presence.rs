@@ -1,0 +1,79 @@
+//! That an agent runs on this host: its name among the kernel's abstract sockets (unix(7)). Like
+//! devices and rules it is one of the network namespace, and it is free when the process is gone.
+
+use std::fs;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// What all names begin with.
+const PREFIX: &str = "weft-agent ";
+
+/// The longest name of an abstract socket in bytes (`sun_path`, less the zero before it).
+const NAME_MAX: usize = 107;
+
+/// Held for as long as the agent runs.
+#[derive(Debug)]
+pub struct Presence {
+    _socket: UnixDatagram,
+}
+
+impl Presence {
+    /// Be the one agent called `name`; `None` if there is one already.
+    pub fn claim(name: &str) -> io::Result<Option<Presence>> {
+        let address = SocketAddr::from_abstract_name(socket_name(name))?;
+        match UnixDatagram::bind_addr(&address) {
+            Ok(_socket) => Ok(Some(Presence { _socket })),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of the agents on this host but the one called `own`, long ones cut.
+    pub fn others(own: &str) -> Vec<String> {
+        let sockets = fs::read("/proc/thread-self/net/unix").unwrap_or_default();
+        let sockets = String::from_utf8_lossy(&sockets);
+        let own = socket_name(own);
+        let names = sockets.lines().filter_map(|line| {
+            let at = line.find('@')?;
+            let name = line[at + 1..].strip_prefix(PREFIX)?;
+            (line[at + 1..] != own).then(|| name.to_owned())
+        });
+        names.collect()
+    }
+}
+
+/// A name that is too long ends in a hash of all of it (FNV-1a).
+fn socket_name(name: &str) -> String {
+    let whole = format!("{PREFIX}{name}");
+    if whole.len() <= NAME_MAX {
+        return whole;
+    }
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = whole.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+    let end = whole.floor_char_boundary(NAME_MAX - 17);
+    format!("{} {hash:016x}", &whole[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::netns;
+
+    #[test]
+    fn one_at_a_time_has_a_name_and_others_are_seen() {
+        netns::run(async |_| {
+            let long = "x".repeat(300);
+            for name in ["/coreos.com/network /run/flannel/subnet.env", &long] {
+                let held = Presence::claim(name).unwrap();
+                assert!(held.is_some());
+                assert!(Presence::claim(name).unwrap().is_none());
+                assert!(Presence::claim(&format!("{name}y")).unwrap().is_some());
+                assert_eq!(Presence::others(name), [""; 0]);
+                assert_eq!(Presence::others("me").len(), 1);
+                drop(held);
+                assert!(Presence::claim(name).unwrap().is_some());
+            }
+        });
+    }
+}

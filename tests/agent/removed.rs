@@ -1,0 +1,201 @@
+//! `-remove`: the host is as it was before the first start.
+
+use super::node::*;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::process::Output;
+
+/// All that an agent may change in the kernel, in the words of the programs that show it.
+fn host() -> String {
+    let mut text = String::new();
+    for command in [
+        "ip -details link show",
+        "ip -oneline address show",
+        "ip route show table all",
+        "ip -6 route show table all",
+        "ip rule show",
+        "ip -6 rule show",
+        "iptables-save",
+        "ip6tables-save",
+        "iptables-legacy-save",
+        "ip6tables-legacy-save",
+        "nft --stateless list ruleset",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        text += &format!("== {command}\n");
+        // Without times, and the counters of chains.
+        for line in run(words[0], &words[1..])
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            text += line.split(" [").next().unwrap().trim_end();
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// What others have on the host, each beside something like it of weft's.
+fn foreign() {
+    ip("-6 address add 2001:db8::1/64 dev eth0 nodad");
+    ip("tuntap add flannel.9 mode tun multi_queue");
+    ip("route add 10.5.200.0/24 via 192.0.2.200 proto static");
+    ip("route add blackhole 10.5.201.0/24 proto static");
+    for program in ["iptables", "ip6tables"] {
+        for rule in ["-t nat -A POSTROUTING -o eth7", "-A FORWARD -i eth7"] {
+            let words = rule.split(' ').chain(["-j", "ACCEPT"]);
+            run(program, &words.collect::<Vec<_>>());
+        }
+    }
+    run("nft", &["add", "table", "ip", "foreign"]);
+    // What the kernel does by itself is over then.
+    wait_for("addresses that stay", || {
+        !ip("address show").contains("tentative")
+    });
+}
+
+fn remove(node: &Node, more: &[&str]) -> (Option<i32>, String) {
+    let flags = [&["-remove"], more].concat();
+    let Output { status, stderr, .. } = node.command(&flags).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// The life of an agent with this network config, and what becomes of it.
+fn comes_and_goes(config: &'static str, peer: &'static str, lines: &'static [&'static str]) {
+    on_node(move |node| {
+        foreign();
+        let before = host();
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, config]);
+        run("etcdctl", &["put", &format!("{SUBNETS}10.5.9.0-24"), peer]);
+        let flags = ["-ip-masq", "-ip-blackhole-route"];
+        let mut agent = node.agent_with("log", &flags);
+        agent.expect("ready: ");
+        let running = host();
+        assert!(running.contains("blackhole 10.5."), "{running}");
+
+        let (code, said) = remove(node, &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("stop the agent first"), "{said}");
+        assert_eq!(host(), running);
+
+        agent.signal(Signal::SIGKILL);
+        agent.wait();
+        let (code, said) = remove(node, &[]);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(host(), before, "{said}");
+        for line in lines {
+            let of_it: Vec<&str> = said.lines().filter(|l| l.contains(line)).collect();
+            assert_eq!(of_it.len(), 1, "{line}: {said}");
+        }
+        assert!(node.path("subnet.env").exists(), "the next start needs it");
+
+        let (code, said) = remove(node, &[]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("there was nothing to remove"), "{said}");
+        let (code, said) = remove(node, &["-remove-state"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!node.path("subnet.env").exists(), "{said}");
+        let state = fs::read_dir(node.path("state")).into_iter().flatten();
+        assert_eq!(state.count(), 0, "{said}");
+        assert_eq!(leases().len(), 2, "the lease stays");
+    });
+}
+
+const PEER: &str = r#"{"PublicIP":"192.0.2.9","BackendType":"host-gw"}"#;
+
+#[test]
+fn nothing_is_left_of_vxlan_in_both_families_and_iptables() {
+    comes_and_goes(
+        r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48",
+            "Backend":{"Type":"vxlan","VNI":7}}"#,
+        PEER,
+        &[
+            "removed the device flannel.7,",
+            "removed the device flannel-v6.7,",
+            "removed the blackhole route to 10.5.",
+            "removed the blackhole route to fd00:5:",
+            "removed the firewall chains FLANNEL-POSTRTG, FLANNEL-FWD, WEFT-FWD (iptables)",
+            "removed the firewall chains FLANNEL-POSTRTG, FLANNEL-FWD (ip6tables)",
+            "all is removed",
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_left_of_vxlan_and_nftables() {
+    comes_and_goes(
+        r#"{"Network":"10.5.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#,
+        PEER,
+        &[
+            "removed the device flannel.1,",
+            "removed the firewall tables flannel-ipv4, flannel-ipv6 (nft)",
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_left_of_udp() {
+    for config in [
+        r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#,
+        r#"{"Network":"10.5.0.0/16","EnableNFTables":true,"Backend":{"Type":"udp"}}"#,
+    ] {
+        comes_and_goes(config, PEER, &["removed the device flannel0,"]);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_host_gw() {
+    for config in [
+        r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#,
+        r#"{"Network":"10.5.0.0/16","EnableNFTables":true,"Backend":{"Type":"host-gw"}}"#,
+    ] {
+        comes_and_goes(
+            config,
+            PEER,
+            &["removed the route to 10.5.9.0/24 via 192.0.2.9"],
+        );
+    }
+}
+
+#[test]
+fn what_flanneld_and_other_agents_use_stays() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let other = r#"{"Network":"10.6.0.0/16","Backend":{"Type":"host-gw"}}"#;
+        run("etcdctl", &["put", "/other/config", other]);
+        run("etcdctl", &["put", "/other/subnets/10.6.9.0-24", PEER]);
+        let mut agent = node.agent_with("log", &["-ip-masq"]);
+        agent.expect("ready: ");
+        let env = format!("-subnet-file={}", node.path("other.env").display());
+        let mut neighbour = node.agent_with("other.log", &["-etcd-prefix=/other", &env]);
+        neighbour.expect("ready: ");
+        assert_eq!(agent.stop().0, Some(0));
+        let (code, said) = remove(node, &[]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains("the firewall rules stay: the agent of /other "),
+            "{said}"
+        );
+        assert!(
+            ip("route show").contains("10.6.9.0/24 via 192.0.2.9"),
+            "{said}"
+        );
+        assert!(!ip("link show").contains("flannel.1"), "{said}");
+        assert!(run("iptables-save", &[]).contains("FLANNEL-FWD"), "{said}");
+
+        // flanneld has begun already.
+        assert_eq!(neighbour.stop().0, Some(0));
+        ip("link add flannel.1 type vxlan id 1 dstport 8472 dev eth0");
+        ip("link set flannel.1 up");
+        let (code, said) = remove(node, &[]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(ip("link show").contains("flannel.1"), "{said}");
+        let rules = run("iptables-save", &[]);
+        assert!(
+            rules.contains("FLANNEL-FWD") && !rules.contains("WEFT-FWD"),
+            "{said}{rules}"
+        );
+    });
+}
