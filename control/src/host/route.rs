@@ -37,7 +37,7 @@ pub async fn ensure(
     let present = netlink.routes_like(through).await?;
     let missing = !present.contains(&wanted);
     // All routes of the host may be many.
-    let present = match missing || !is_preferred(netlink, &wanted).await? {
+    let present = match may_be_beaten(netlink, &wanted).await? {
         true => netlink.routes().await?,
         false => present,
     };
@@ -78,22 +78,22 @@ pub async fn ensure(
     Ok(())
 }
 
-/// Whether no other route to the same network comes before `ours`, as far as that can be seen by
-/// what becomes of a few addresses of it. Longer routes may hide them.
-async fn is_preferred(netlink: &Netlink, ours: &Route) -> Result<bool, NetlinkError> {
+/// Whether there may be another route to the same network that comes before `ours`, by what
+/// becomes of a few addresses of it. Longer routes may hide the answer.
+async fn may_be_beaten(netlink: &Netlink, ours: &Route) -> Result<bool, NetlinkError> {
     let network = ours.destination;
-    let mut halves = match network.subnets(network.prefix_len() + 1) {
-        Ok(halves) => halves.map(|half| half.broadcast()).collect(),
-        Err(_) => Vec::new(),
-    };
-    halves.push(network.addr());
-    for addr in halves {
-        let entry = netlink.entry_for(addr).await?;
-        if let Some(entry) = entry.filter(|entry| entry.destination == network) {
-            return Ok(entry.index == ours.index);
+    let mut addresses = vec![network.addr()];
+    let halves = network.subnets(network.prefix_len() + 1);
+    addresses.extend(halves.into_iter().flatten().map(|half| half.broadcast()));
+    for addr in addresses {
+        match netlink.entry_for(addr).await? {
+            Some(entry) if entry.destination == network => return Ok(entry.index != ours.index),
+            // The longest prefix wins: there is no route to the network at all.
+            Some(entry) if entry.destination.contains(&network) => return Ok(false),
+            _ => {}
         }
     }
-    Ok(false)
+    Ok(true)
 }
 
 /// The metric of a route to `network` that is added without one.
