@@ -119,6 +119,13 @@ fn a_full_disk_leaves_no_file_of_another_subnet_and_no_ready_node() {
         assert!(text.contains("FLANNEL_SUBNET=10.5."), "{text}");
         assert!(!text.contains("10.5.9."), "{text}");
         assert_eq!(agent.stop().0, Some(0));
+
+        // Full again, with the right file on it.
+        assert!(fs::write(&rest, [0; 64 << 10]).is_err(), "the disk is full");
+        let mut agent = node.agent_with("second.log", &[&flag]);
+        agent.expect("ready: ");
+        assert_eq!(fs::read_to_string(&env).unwrap(), text);
+        assert_eq!(agent.stop().0, Some(0));
     });
 }
 

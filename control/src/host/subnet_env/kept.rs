@@ -17,6 +17,8 @@ pub(super) const MODE: u32 = 0o644;
 pub struct KeptEnv {
     path: PathBuf,
     env: SubnetEnv,
+    /// Whether there has been a look already.
+    seen: bool,
     right: bool,
     /// What was last said to be wrong.
     trouble: Option<String>,
@@ -28,6 +30,7 @@ impl KeptEnv {
         KeptEnv {
             path,
             env,
+            seen: false,
             right: false,
             trouble: None,
         }
@@ -38,10 +41,12 @@ impl KeptEnv {
         self.right
     }
 
-    /// Look at the file, and write it if it is not right. One that cannot be written and names
+    /// Look at the file, and write it if it is not right, the first time in any case: who waits
+    /// for the agent may wait for the file to change. One that cannot be written and names
     /// another subnet is removed. Each reason why it is not right is logged once.
     pub fn ensure(&mut self) {
-        if is_written(&self.path, self.env.render().as_bytes()) {
+        let seen = std::mem::replace(&mut self.seen, true);
+        if seen && self.is_written() {
             (self.right, self.trouble) = (true, None);
             return;
         }
@@ -54,6 +59,8 @@ impl KeptEnv {
                 info!("wrote {path}");
                 (self.right, self.trouble) = (true, None);
             }
+            // An earlier start has written the same.
+            Err(_) if self.is_written() => (self.right, self.trouble) = (true, None),
             Err(reason) => {
                 if self.trouble.as_ref() != Some(&reason) {
                     warn!("{reason}; trying again");
@@ -61,6 +68,12 @@ impl KeptEnv {
                 (self.right, self.trouble) = (false, Some(reason));
             }
         }
+    }
+
+    fn is_written(&self) -> bool {
+        let mode = || fs::metadata(&self.path).map(|file| file.permissions().mode() & 0o777);
+        read_regular(&self.path).is_ok_and(|found| found == self.env.render().as_bytes())
+            && mode().is_ok_and(|mode| mode == MODE)
     }
 
     fn write(&self) -> Result<(), String> {
@@ -75,11 +88,6 @@ impl KeptEnv {
             "cannot write {path}: {error}; container runtimes will not learn the subnet, and the node is not ready, until it is written"
         ))
     }
-}
-
-fn is_written(path: &Path, content: &[u8]) -> bool {
-    let mode = || fs::metadata(path).map(|file| file.permissions().mode() & 0o777);
-    read_regular(path).is_ok_and(|found| found == content) && mode().is_ok_and(|mode| mode == MODE)
 }
 
 /// Remove the file at `path` if it names a subnet that `lease` is not for: container runtimes
