@@ -410,7 +410,7 @@ impl Carrier {
         let (Some(tunnel), Some(recursion)) = (&self.tunnel, &self.recursion) else {
             return Ok(());
         };
-        tunnel.publish(self.peers.iter(), |addr| recursion.leads_back(addr))
+        tunnel.publish(self.peers.iter(), recursion)
     }
 
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.

@@ -44,6 +44,21 @@ pub fn limit(lab: &Lab, near: usize, rate: &str, queue: &str) -> Result<()> {
 /// Send numbered datagrams of `len` bytes (8 at least) from a pod to `to`, several hundred
 /// Mbit/s of them, until `done`. The number is the first 8 bytes, the highest first.
 pub fn flood(from: &Pod, to: SocketAddr, len: usize, done: &AtomicBool) -> Result<()> {
+    send(from, to, len, (BURST, REST), done)
+}
+
+/// The same, some 10 Mbit/s of them: for floods of many flows.
+pub fn trickle(from: &Pod, to: SocketAddr, len: usize, done: &AtomicBool) -> Result<()> {
+    send(from, to, len, (8, 16 * REST), done)
+}
+
+fn send(
+    from: &Pod,
+    to: SocketAddr,
+    len: usize,
+    (burst, rest): (u64, Duration),
+    done: &AtomicBool,
+) -> Result<()> {
     let open = || UdpSocket::bind((from.address, 0)).and_then(|s| s.connect(to).map(|()| s));
     let socket = from.ns.enter(open)?;
     let socket = socket.map_err(|e| super::Error::because("cannot open a UDP socket", e))?;
@@ -52,8 +67,8 @@ pub fn flood(from: &Pod, to: SocketAddr, len: usize, done: &AtomicBool) -> Resul
         bytes[..8].copy_from_slice(&number.to_be_bytes());
         // Lost datagrams, and ICMP errors about earlier ones, are part of it.
         let _ = socket.send(&bytes);
-        if number % BURST == 0 {
-            std::thread::sleep(REST);
+        if number % burst == 0 {
+            std::thread::sleep(rest);
             if done.load(Ordering::SeqCst) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Peers whose own address leads back into a tunnel: what goes to them would come back, and
+//! Where the kernel routes packets to each peer, and peers whose own address leads back into a tunnel: what goes to them would come back, and
 //! leave again, for ever. Such a lease keeps its place in the table, so that nobody else gets
 //! its packets, but nothing is sent to it until the kernel routes its address elsewhere. The
 //! workers know packets that came back by themselves; this spares them those, and tells.
@@ -11,16 +11,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 use tracing::{debug, info, warn};
+use weft_dataplane::route::table::EXITS;
 
 /// Peers that one look asks for. A route look-up takes some ten microseconds.
 const LOOK_MAX: usize = 1_000;
+
+/// Where packets to an address leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    /// By the underlay device, or the kernel does not say.
+    Underlay,
+    /// By another device, of this index.
+    Device(u32),
+    /// Into the tunnel of this name.
+    Tunnel(String),
+}
 
 /// The ways to the peers of one tunnel.
 pub(super) struct Recursion {
     /// The address that packets to them leave from.
     local: IpAddr,
-    /// What the kernel said of each peer's address: the tunnel that it leads into.
-    ways: BTreeMap<IpAddr, Option<String>>,
+    /// What the kernel said of each peer's address.
+    ways: BTreeMap<IpAddr, Way>,
     /// The last address that was asked for again.
     asked: Option<IpAddr>,
     /// Leases whose trouble has been told.
@@ -40,7 +52,17 @@ impl Recursion {
 
     /// Whether what is sent to `addr` comes back, as far as is known.
     pub(super) fn leads_back(&self, addr: IpAddr) -> bool {
-        self.ways.get(&addr).is_some_and(Option::is_some)
+        matches!(self.ways.get(&addr), Some(Way::Tunnel(_)))
+    }
+
+    /// The group of send sockets for `addr`: peers that are reached by other devices than the
+    /// underlay's share none with those that are not, as one device's queue may be full and the
+    /// other's not.
+    pub(super) fn exit(&self, addr: IpAddr) -> u8 {
+        match self.ways.get(&addr) {
+            Some(Way::Device(index)) => 1 + (index % u32::from(EXITS - 1)) as u8,
+            _ => 0,
+        }
     }
 
     /// Ask the kernel for the ways to those of `peers` that are new, or with `again` to the
@@ -81,9 +103,8 @@ impl Recursion {
         let mut changed = false;
         for addr in turn {
             let way = self.way_to(host, addr, &mut devices).await?;
-            let was_back = self.leads_back(addr);
-            changed |= was_back != way.is_some();
-            self.ways.insert(addr, way);
+            let before = self.ways.insert(addr, way.clone());
+            changed |= before.unwrap_or(Way::Underlay) != way;
         }
         Ok(changed)
     }
@@ -97,31 +118,33 @@ impl Recursion {
         all.map(|(addr, _)| *addr).take(count).collect()
     }
 
-    /// The tunnel that packets to `addr` leave into, if it is one. `devices` is what is known of
-    /// devices by index, in this look.
+    /// Where packets to `addr` leave. `devices` is what is known of devices by index, in this
+    /// look.
     async fn way_to(
         &self,
         host: &Host,
         addr: IpAddr,
-        devices: &mut BTreeMap<u32, Option<String>>,
-    ) -> Result<Option<String>, NetlinkError> {
+        devices: &mut BTreeMap<u32, Way>,
+    ) -> Result<Way, NetlinkError> {
         // They leave by the device of the address that they are sent from.
         if matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local()) {
-            return Ok(None);
+            return Ok(Way::Underlay);
         }
         let route = host.netlink.route_between(self.local, addr).await?;
         let Some(index) = route.and_then(|route| route.index) else {
-            return Ok(None);
+            return Ok(Way::Underlay);
         };
         if let Some(known) = devices.get(&index) {
             return Ok(known.clone());
         }
-        let link = host.netlink.link_at(index).await?;
-        let tunnel = link
-            .filter(|link| is_tunnel(link, host))
-            .map(|link| link.name);
-        devices.insert(index, tunnel.clone());
-        Ok(tunnel)
+        let way = match host.netlink.link_at(index).await? {
+            Some(link) if link.name == host.underlay.name => Way::Underlay,
+            Some(link) if is_tunnel(&link, host) => Way::Tunnel(link.name),
+            Some(_) => Way::Device(index),
+            None => Way::Underlay,
+        };
+        devices.insert(index, way.clone());
+        Ok(way)
     }
 
     /// Say what has not been said.
@@ -129,7 +152,7 @@ impl Recursion {
         let mut told = BTreeSet::new();
         for (key, Peer { addr, .. }) in peers {
             let was_told = self.told.contains(key);
-            if let Some(Some(device)) = self.ways.get(addr) {
+            if let Some(Way::Tunnel(device)) = self.ways.get(addr) {
                 told.insert(*key);
                 if !was_told {
                     let underlay = &host.underlay.name;

@@ -3,6 +3,7 @@
 use super::dataplane::{self, Dataplane};
 use super::losses::LossTeller;
 use super::peers::Peer;
+use super::recursion::Recursion;
 use super::takeover::{self, Takeover};
 use super::trouble::Trouble;
 use super::tunnel_gso::TunnelGsoLog;
@@ -260,15 +261,15 @@ impl Tunnel {
         self.plan.local
     }
 
-    /// Send to `peers` from the workers' next batch on, but for those to whom the way
-    /// `leads_back`.
+    /// Send to `peers` from the workers' next batch on, but for those to whom the way leads
+    /// back, says `ways`.
     pub(super) fn publish<'a>(
         &self,
         peers: impl Iterator<Item = &'a Peer>,
-        leads_back: impl Fn(IpAddr) -> bool,
+        ways: &Recursion,
     ) -> Result<(), BackendError> {
         let route = |peer: &Peer| {
-            let port = match leads_back(peer.addr) {
+            let port = match ways.leads_back(peer.addr) {
                 true => table::CUT_OFF,
                 false => self.plan.port,
             };
@@ -282,6 +283,7 @@ impl Tunnel {
         };
         let routes: Vec<table::Route> = peers.map(route).collect();
         let table = Table::build(self.overlay.clone(), &routes)?;
+        let table = table.with_exits(|addr| ways.exit(addr));
         self.publisher.publish(table);
         Ok(())
     }

@@ -51,6 +51,9 @@ pub struct Overlay {
 /// are admitted as those of others are.
 pub const CUT_OFF: u16 = 0;
 
+/// Groups of peers that share no send socket with each other, see [`Table::with_exits`].
+pub const EXITS: u8 = 4;
+
 /// A peer as the control thread names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewPeer {
@@ -76,6 +79,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// The peer's VtepMAC.
     pub mac: [u8; 6],
+    /// Its group of send sockets, below [`EXITS`].
+    pub exit: u8,
     /// What a frame that carries IPv4 begins with.
     pub header_v4: FrameHeader,
     /// What a frame that carries IPv6 begins with.
@@ -176,6 +181,16 @@ impl Table {
         })
     }
 
+    /// With the group of send sockets that `exit` gives for each peer's address. What a queue
+    /// holds is charged to the socket that sent it, so peers that are reached through different
+    /// queues, those of different devices, are to have none in common.
+    pub fn with_exits(mut self, exit: impl Fn(IpAddr) -> u8) -> Table {
+        for peer in &mut self.peers {
+            peer.exit = exit(peer.addr.ip()) % EXITS;
+        }
+        self
+    }
+
     /// A table without peers: all lookups miss and a strict overlay admits nothing.
     pub fn empty(overlay: Overlay) -> Table {
         Table {
@@ -234,6 +249,7 @@ fn nobody() -> Peer {
     Peer {
         addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         mac: [0; 6],
+        exit: 0,
         header_v4: FrameHeader::Nothing,
         header_v6: FrameHeader::Nothing,
     }
@@ -256,6 +272,7 @@ fn number_peers(overlay: &Overlay, routes: &[Route]) -> Result<(Vec<Peer>, Vec<u
             peers.push(Peer {
                 addr,
                 mac,
+                exit: 0,
                 header_v4: header(overlay, mac, ETHERTYPE_IPV4),
                 header_v6: header(overlay, mac, ETHERTYPE_IPV6),
             });

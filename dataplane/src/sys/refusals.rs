@@ -70,8 +70,14 @@ impl NoTrains {
 
     /// Note that a train to a peer was refused; whether it was allowed any.
     fn note(&mut self, peer: IpAddr, now: u64) -> bool {
-        let free = |slot: &&mut Option<NoTrain>| slot.is_none_or(|old| old.peer == peer);
-        let Some(slot) = self.peers.iter_mut().find(free) else {
+        let own = |slot: &Option<NoTrain>| slot.is_some_and(|old| old.peer == peer);
+        let free = |slot: &Option<NoTrain>| slot.is_none_or(|old| old.until <= now);
+        let peers = &self.peers;
+        let found = peers
+            .iter()
+            .position(own)
+            .or_else(|| peers.iter().position(free));
+        let Some(slot) = found.map(|index| &mut self.peers[index]) else {
             self.peers = [None; SINGLY_PEERS];
             self.all_until = now + SINGLY_MS;
             self.until = self.until.max(self.all_until);
@@ -79,8 +85,8 @@ impl NoTrains {
         };
         let (news, time) = match slot {
             Some(old) if now < old.until => (false, old.time),
-            Some(old) => (true, (old.time * 2).min(SINGLY_MAX_MS)),
-            None => (true, SINGLY_MS),
+            Some(old) if old.peer == peer => (true, (old.time * 2).min(SINGLY_MAX_MS)),
+            _ => (true, SINGLY_MS),
         };
         let until = now + time;
         *slot = Some(NoTrain { peer, until, time });

@@ -24,7 +24,8 @@ const IOVECS: usize = 2048;
 
 const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
 
-/// Bytes that may wait below a socket, in queues of devices, for trains to be sent by it.
+/// Bytes that may wait below a socket, in queues of devices, for trains to be sent by it. Peers
+/// of one socket are reached by one device.
 ///
 /// Queues count packets, and a train is one: a thousand of them would hold back everybody who
 /// shares the queue for thirty times as long as a thousand frames do. So trains leave only
@@ -167,6 +168,12 @@ impl Sender {
                     (0..sent).for_each(|_| outgoing::count_sent(&self.refusals.stats, 1));
                     (next, tries, left) = (next + sent, 0, left + sent);
                 }
+                // What is full stays so for the rest: a call for each would tell nothing new.
+                Err(error) if is_full(&error) => {
+                    let rest = (count - next) as u16;
+                    self.refusals.lost(send, rest, errno(&error));
+                    break;
+                }
                 Err(error) => match self.refusals.judge_frame(send, errno(&error), tries) {
                     Verdict::Again => tries += 1,
                     _ => (next, tries) = (next + 1, 0),
@@ -199,6 +206,11 @@ impl Sender {
 /// The socket of the pool by which a send leaves.
 fn socket<'a>(sockets: &'a [Socket], send: &Send) -> &'a Socket {
     &sockets[usize::from(send.key.bucket) % sockets.len()]
+}
+
+/// Whether there was no room in the socket or in the queue of the device.
+fn is_full(error: &io::Error) -> bool {
+    matches!(errno(error), libc::EAGAIN | libc::ENOBUFS)
 }
 
 fn errno(error: &io::Error) -> i32 {

@@ -1,6 +1,6 @@
 //! TUN to underlay: packets become frames in the batch's send plan.
 
-use super::flow;
+use super::flow::SendPool;
 use super::oversize::Oversize;
 use super::recursion;
 use super::reply::{self, Replies};
@@ -27,7 +27,7 @@ pub const MAX_HEADER: usize = FRAME_OVERHEAD + segment::MAX_HEADER_LEN;
 /// The ways on which frames can leave, and the one back to who sent a packet.
 pub struct Egress {
     /// Send sockets to choose from by inner flow.
-    pub(super) buckets: u8,
+    pub(super) pool: SendPool,
     /// The way for super-packets that leave whole.
     tunnel: Option<Arc<TunnelWay>>,
     /// Outer IPv4 identification of the next frame that leaves by it.
@@ -41,7 +41,7 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Through `buckets` sockets, and where it is open through `tunnel`. ICMP errors are
+    /// Through `buckets` sockets for each group of peers, and where it is open through `tunnel`. ICMP errors are
     /// limited by `clock`; `pods` learns from those that pass.
     pub fn new(
         buckets: u8,
@@ -50,7 +50,7 @@ impl Egress {
         pods: Arc<PodMtus>,
     ) -> Egress {
         Egress {
-            buckets,
+            pool: SendPool::new(buckets),
             tunnel,
             ident: 0,
             replies: Replies::new(clock),
@@ -171,8 +171,9 @@ pub fn plan_packet(
         .ok_or(Reason::BadInner)?;
     let ip = rest.get_mut(..len).ok_or(Reason::BadInner)?;
     let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
-    let Found { id, to, header } = find_peer(table, &packet)?;
-    let key = train_key(id, &packet, &header, egress.buckets);
+    let found = find_peer(table, &packet)?;
+    let key = train_key(&found, &packet, egress.pool);
+    let Found { to, header, .. } = found;
     let ip_len = packet.total_len();
     let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
         .map_err(|_| Reason::BadOffload)?;
@@ -212,22 +213,19 @@ pub fn plan_packet(
 /// The peer of a packet.
 pub(super) struct Found {
     pub(super) id: u32,
+    /// Its group of send sockets.
+    pub(super) exit: u8,
     pub(super) to: SocketAddr,
     /// What the packet's frames begin with.
     pub(super) header: FrameHeader,
 }
 
-/// What the frames of `packet` share, which the peer of number `id` has.
-pub(super) fn train_key(
-    id: u32,
-    packet: &IpPacket<'_>,
-    header: &FrameHeader,
-    buckets: u8,
-) -> TrainKey {
+/// What the frames of `packet` to the peer that was found share.
+pub(super) fn train_key(found: &Found, packet: &IpPacket<'_>, pool: SendPool) -> TrainKey {
     TrainKey {
-        peer: id,
-        bucket: flow::bucket(packet, buckets),
-        ecn: match header.wire() {
+        peer: found.id,
+        bucket: pool.socket(packet, found.exit),
+        ecn: match found.header.wire() {
             Wire::Vxlan => ecn::encap(packet.ecn()),
             // The peer may be flannel's proxy, which does not look at the outer field, so
             // that routers must drop instead of mark (RFC 6040, section 4.1).
@@ -262,6 +260,7 @@ pub(super) fn find_peer(table: &Table, packet: &IpPacket<'_>) -> Result<Found, R
     }
     Ok(Found {
         id: id.0,
+        exit: peer.exit,
         to: peer.addr,
         header: match dst {
             IpAddr::V4(_) => peer.header_v4,

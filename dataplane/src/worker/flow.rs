@@ -1,6 +1,37 @@
 //! Which send socket an inner flow uses.
 
+use crate::route::table::EXITS;
 use crate::wire::ip::{IpPacket, protocol};
+
+/// The send sockets: as many for each group of peers, so that the outer source port can follow
+/// the inner flow.
+#[derive(Clone, Copy, Debug)]
+pub struct SendPool {
+    buckets: u8,
+    exits: u8,
+}
+
+impl SendPool {
+    /// `buckets` sockets for each group (at least 1), and as many groups as a byte can number, up
+    /// to [`EXITS`].
+    pub fn new(buckets: u8) -> SendPool {
+        let buckets = buckets.max(1);
+        SendPool {
+            buckets,
+            exits: EXITS.min(u8::MAX / buckets),
+        }
+    }
+
+    /// Sockets in all.
+    pub fn sockets(self) -> usize {
+        usize::from(self.buckets) * usize::from(self.exits)
+    }
+
+    /// Number of the socket for the flow that `ip` belongs to, among those of the group `exit`.
+    pub fn socket(self, ip: &IpPacket<'_>, exit: u8) -> u8 {
+        exit % self.exits * self.buckets + bucket(ip, self.buckets)
+    }
+}
 
 /// The send bucket, below `buckets`, of the flow that `ip` belongs to.
 ///
@@ -47,6 +78,31 @@ fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_of_peers_share_no_socket() {
+        for buckets in [0, 1, 8, 63, 64, 100, 255] {
+            let pool = SendPool::new(buckets);
+            assert!((1..=255).contains(&pool.sockets()));
+            let groups = (0..EXITS).map(|exit| {
+                let flows = (1..20_000).map(|port| tcp(port, false));
+                flows
+                    .map(|bytes| pool.socket(&IpPacket::new(&bytes).unwrap(), exit))
+                    .collect::<std::collections::BTreeSet<_>>()
+            });
+            let groups: Vec<_> = groups.collect();
+            let all: std::collections::BTreeSet<_> = groups.iter().flatten().collect();
+            assert!(
+                all.iter()
+                    .all(|&&socket| usize::from(socket) < pool.sockets())
+            );
+            assert_eq!(all.len(), pool.sockets(), "{buckets}");
+            if pool.exits == EXITS {
+                let sum: usize = groups.iter().map(|group| group.len()).sum();
+                assert_eq!(sum, all.len(), "{buckets}");
+            }
+        }
+    }
 
     fn tcp(src_port: u16, fragment: bool) -> Vec<u8> {
         let mut bytes = vec![0; 40];

@@ -29,6 +29,7 @@ use crate::sys::path::PathProbe;
 use crate::sys::ring;
 use crate::sys::tun::{Tun, TunQueue};
 use crate::sys::udp::{self, SocketError};
+use flow::SendPool;
 use oversize::Oversize;
 use socket2::Socket;
 use std::io;
@@ -89,7 +90,8 @@ pub struct Config {
     pub mtu: usize,
     /// MTU that pods are given, in bytes; smaller ones are learned for each.
     pub pod_mtu: usize,
-    /// Sockets to send from, each with its own source port (1 to 255).
+    /// Sockets to send from, each with its own source port (1 to 255), for each group of peers
+    /// (see [`Table::with_exits`](crate::route::table::Table::with_exits)).
     pub tx_sockets: u8,
     /// Set DF on outer packets, so that the MTU of the path is found out.
     pub outer_df: bool,
@@ -107,9 +109,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Send buckets: one for each send socket.
-    fn buckets(&self) -> u8 {
-        self.tx_sockets.max(1)
+    fn pool(&self) -> SendPool {
+        SendPool::new(self.tx_sockets)
     }
 
     fn plan(&self) -> SendPlan {
@@ -170,7 +171,7 @@ impl Dataplane {
         // must depend on the inner flow alone. With a pool each, a flow that moves to another
         // queue here moves to another worker there, whose writes move it again here, for ever.
         let senders: Arc<[Socket]> =
-            udp::senders(source, usize::from(config.buckets()), config.outer_df)?.into();
+            udp::senders(source, config.pool().sockets(), config.outer_df)?.into();
         let short_send_buffer = senders.iter().find_map(udp::short_send_buffer);
         let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
         let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());

@@ -122,7 +122,7 @@ impl EncapParts {
         let plan = self.config.plan();
         Ok(Encap {
             io: EncapPoll::new(self.queue, sender, waiter, plan, stats)?,
-            egress: Egress::new(self.config.buckets(), self.tunnel, self.clock, self.pods),
+            egress: Egress::new(self.config.tx_sockets, self.tunnel, self.clock, self.pods),
             oversize: self.oversize,
             clock: self.clock,
         })

@@ -38,7 +38,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         pods: pods.clone(),
         clock,
     };
-    let egress = Egress::new(config.buckets(), tunnel, clock, pods);
+    let egress = Egress::new(config.tx_sockets, tunnel, clock, pods);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
         let refusals = Refusals::new(probe, losses, clock, stats.clone());

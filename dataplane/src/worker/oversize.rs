@@ -10,6 +10,7 @@
 //! senders believe, so one who sends packets of that size has been told all there is.
 
 use super::encap::{self, Egress, MAX_HEADER};
+use super::flow::SendPool;
 use crate::offload::fragment::Fragmenter;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, MAX_HEADER_LEN, Segmenter};
@@ -89,7 +90,7 @@ impl Oversize {
         }
         let TunPacket { buffer, len } = packet;
         let bytes = io.parts().1.bytes_mut(buffer);
-        let mut found = match self.find(bytes, len, table, egress.buckets) {
+        let mut found = match self.find(bytes, len, table, egress.pool) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(false),
             Err(reason) => {
@@ -126,7 +127,7 @@ impl Oversize {
         bytes: &mut [u8],
         len: usize,
         table: &Table,
-        buckets: u8,
+        pool: SendPool,
     ) -> Result<Option<Found>, Reason> {
         let Some((head, ip)) = bytes
             .get_mut(..HEADROOM + len)
@@ -137,7 +138,7 @@ impl Oversize {
         let Ok(offload) = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy) else {
             return Ok(None);
         };
-        let Some((way, limit)) = self.way(ip, table, buckets) else {
+        let Some((way, limit)) = self.way(ip, table, pool) else {
             return Ok(None);
         };
         let Some(segmenter) = super_or_single(&offload, ip, limit) else {
@@ -162,9 +163,10 @@ impl Oversize {
 
     /// The way to the peer of a packet, and the longest that a packet may be on it; `None` if
     /// no MTU is known of it.
-    fn way(&mut self, ip: &[u8], table: &Table, buckets: u8) -> Option<(Way, usize)> {
+    fn way(&mut self, ip: &[u8], table: &Table, pool: SendPool) -> Option<(Way, usize)> {
         let packet = IpPacket::new(ip).ok()?;
-        let encap::Found { id, to, header } = encap::find_peer(table, &packet).ok()?;
+        let found = encap::find_peer(table, &packet).ok()?;
+        let (to, header) = (found.to, found.header);
         let known = self.paths.look(to.ip(), self.now)?;
         let mtu = match &mut self.probe {
             Some((probe, mtu)) if known.is_due => {
@@ -174,7 +176,7 @@ impl Oversize {
             _ => known.mtu,
         };
         let limit = inner_limit(header.wire(), to.ip(), mtu);
-        let key = encap::train_key(id, &packet, &header, buckets);
+        let key = encap::train_key(&found, &packet, pool);
         Some((Way { key, to, header }, limit))
     }
 

@@ -60,6 +60,30 @@ fn addr(text: &str) -> IpAddr {
 }
 
 #[test]
+fn peers_behind_another_device_have_sockets_of_their_own() {
+    netns::run(async |netlink| {
+        let host = host(netlink).await;
+        let eth1 = netns::link(&host.netlink, "eth1").await;
+        ip("link set eth1 up");
+        let mut recursion = Recursion::new(LOCAL.into());
+        let [near, far] = ["192.0.2.2", "198.51.100.7"].map(addr);
+        let peers = peers([near, far]);
+        let exits = |r: &Recursion| [near, far].map(|addr| r.exit(addr));
+        // Nothing leads to the second one yet.
+        assert!(!recursion.look(&host, peers.iter(), false).await);
+        assert_eq!(exits(&recursion), [0, 0]);
+        ip("route add 198.51.100.0/24 dev eth1");
+        assert!(recursion.look(&host, peers.iter(), true).await);
+        let other = 1 + (eth1.index % u32::from(EXITS - 1)) as u8;
+        assert_eq!(exits(&recursion), [0, other]);
+        assert!(!recursion.look(&host, peers.iter(), true).await);
+        ip("route del 198.51.100.0/24 dev eth1");
+        assert!(recursion.look(&host, peers.iter(), true).await);
+        assert_eq!(exits(&recursion), [0, 0]);
+    });
+}
+
+#[test]
 fn peers_inside_a_tunnel_are_cut_off_until_their_route_leads_out() {
     netns::run(async |netlink| {
         let host = host(netlink).await;
@@ -161,7 +185,13 @@ fn a_look_is_bounded_and_all_have_their_turn() {
         let mut left = Vec::new();
         for _ in 0..3 {
             assert!(recursion.look(&host, peers.iter(), true).await);
-            left.push(recursion.ways.values().flatten().count());
+            left.push(
+                recursion
+                    .ways
+                    .values()
+                    .filter(|way| matches!(way, Way::Tunnel(_)))
+                    .count(),
+            );
         }
         let count = count as usize;
         assert_eq!(left, [count - LOOK_MAX, count - 2 * LOOK_MAX, 0]);

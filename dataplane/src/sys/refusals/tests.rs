@@ -144,4 +144,10 @@ fn more_peers_that_refuse_than_can_be_told_apart_are_all_peers() {
         assert!(refused.has(peer(n), || 1000 + SINGLY_MS - 1));
         assert!(!refused.has(peer(n), || 1000 + SINGLY_MS));
     }
+    // Those of long ago make room for others.
+    let mut refused = NoTrains::new();
+    for n in 0..=SINGLY_PEERS as u8 {
+        assert!(refused.note(peer(n), u64::from(n) * SINGLY_MS));
+        assert!(!refused.has(peer(200), || u64::from(n) * SINGLY_MS));
+    }
 }
