@@ -63,8 +63,9 @@ pub(super) fn read_env(
 ) -> (Given, Vec<String>) {
     let mut values = Vec::new();
     let mut warnings = Vec::new();
-    // Whether to print version or help has been decided by then.
-    let asked = |flag: &Flag| !matches!(flag.name, "version" | "help");
+    // What to do at all is for the command line to say: a unit whose environment has it would do
+    // it at each start.
+    let asked = |flag: &Flag| !matches!(flag.name, "version" | "help" | "remove" | "remove-state");
     for flag in TABLE.iter().filter(|flag| asked(flag)) {
         if given.iter().any(|(other, _)| *other == flag) {
             continue;
