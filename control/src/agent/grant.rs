@@ -8,6 +8,7 @@ use crate::subnets::{SubnetError, SubnetManager};
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};
+use weft_dataplane::wire::ethernet::MacAddr;
 
 /// How long the end of a start that failed may be held up by a store that does not answer.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
@@ -20,17 +21,17 @@ pub(super) async fn take(
     prepared: &mut Prepared,
     previous: &Previous,
 ) -> Result<Lease, SubnetError> {
-    if let Some(error) = prepared.unkept_mac() {
-        let known = manager.known(prepared.attrs()).await;
-        let which = match known {
-            Some(_) => "that of its lease",
-            None => "a new one",
+    if let Some(error) = prepared.unkept_mac().and_then(|mac| mac.unkept.as_ref()) {
+        let error = error.to_string();
+        let is_known = take_known(manager, prepared, &[]).await;
+        let which = match prepared.unkept_mac() {
+            _ if is_known => "that of its lease",
+            Some(mac) if mac.is_new => "a new one",
+            _ => "that of the kernel's device",
         };
         warn!("{error}; in this run the node has {which}");
-        if let Some(known) = known {
-            prepared.take_macs(&known);
-        }
     }
+    let mut shared = Vec::new();
     loop {
         let error = match manager.acquire(config, prepared.attrs(), previous).await {
             Ok(lease) => {
@@ -42,11 +43,32 @@ pub(super) async fn take(
         let SubnetError::MacTaken { mac, .. } = error else {
             return Err(error);
         };
-        match prepared.replace_mac(mac) {
-            Some(line) => warn!("{error}, as if one disk were a copy of the other's: {line}"),
-            None => return Err(error),
+        let devices = prepared.replace_mac(mac);
+        if devices.is_empty() {
+            return Err(error);
         }
+        shared.push(mac);
+        take_known(manager, prepared, &shared).await;
+        let told = prepared.told_macs(&devices);
+        warn!("{error}, as if one disk were a copy of the other's: {told}");
     }
+}
+
+/// Have the MAC of the own lease in place of one that could not be kept, unless it is one of
+/// those `shared` with other nodes. Whether there is such a lease.
+async fn take_known(
+    manager: &impl SubnetManager,
+    prepared: &mut Prepared,
+    shared: &[MacAddr],
+) -> bool {
+    if prepared.unkept_mac().is_none() {
+        return false;
+    }
+    let known = manager.known(prepared.attrs()).await;
+    if let Some(known) = &known {
+        prepared.take_macs(known, shared);
+    }
+    known.is_some()
 }
 
 /// Give back a lease whose node cannot start. One that this start has not made stays, and so

@@ -2,7 +2,7 @@
 //! run from copies of one disk drop each other's packets as their own.
 
 use super::{Prepared, vxlan};
-use crate::host::mac_store::MacStoreError;
+use crate::host::mac_store::VtepMac;
 use crate::lease::{Lease, LeaseAttrs, SubnetKey};
 use crate::subnets::LeaseEvent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,35 +10,44 @@ use std::net::IpAddr;
 use weft_dataplane::wire::ethernet::MacAddr;
 
 impl Prepared {
-    /// Why the next start will not find the MACs, if so.
-    pub fn unkept_mac(&self) -> Option<&MacStoreError> {
+    /// One that the next start will not find, if there is one.
+    pub fn unkept_mac(&self) -> Option<&VtepMac> {
         let mut tunnels = self.carriers.iter().filter_map(|c| c.tunnel.as_ref());
-        tunnels.find_map(|tunnel| tunnel.kept_mac().unkept.as_ref())
+        tunnels.find_map(|tunnel| Some(tunnel.kept_mac()).filter(|mac| mac.unkept.is_some()))
     }
 
-    /// Have the MACs that peers know this node by, where those in hand could not be kept.
-    pub fn take_macs(&mut self, known: &LeaseAttrs) {
+    /// Have the MACs that peers know this node by, where those in hand could not be kept; none
+    /// of those that are `shared` with another node.
+    pub fn take_macs(&mut self, known: &LeaseAttrs, shared: &[MacAddr]) {
         for carrier in &mut self.carriers {
             let data = carrier.peers.family.vxlan_data(known);
-            if let (Some(tunnel), Ok(data)) = (&mut carrier.tunnel, data) {
+            if let (Some(tunnel), Ok(data)) = (&mut carrier.tunnel, data)
+                && !shared.contains(&MacAddr(data.vtep_mac))
+            {
                 tunnel.take_mac(data.vtep_mac);
             }
         }
         self.attrs = vxlan::attrs(&self.host, &self.carriers);
     }
 
-    /// Have a new MAC wherever this one was in use; what is to be said of it. `None` if it was
-    /// nowhere.
-    pub fn replace_mac(&mut self, shared: MacAddr) -> Option<String> {
+    /// Have a new MAC wherever this one was in use; the devices' names. None if it was nowhere.
+    pub fn replace_mac(&mut self, shared: MacAddr) -> Vec<String> {
         let host = &self.host;
         let tunnels = self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut());
         let affected = tunnels.filter(|t| t.vxlan_data().is_some() && t.mac() == shared.0);
-        let lines: Vec<String> = affected.map(|tunnel| tunnel.renew_mac(host)).collect();
-        if lines.is_empty() {
-            return None;
-        }
+        let devices = affected.map(|tunnel| tunnel.renew_mac(host)).collect();
         self.attrs = vxlan::attrs(&self.host, &self.carriers);
-        Some(lines.join("; "))
+        devices
+    }
+
+    /// What is to be said of the MACs of these devices.
+    pub fn told_macs(&self, devices: &[String]) -> String {
+        let tunnels = self.carriers.iter().filter_map(|c| c.tunnel.as_ref());
+        let told = tunnels.filter(|tunnel| devices.iter().any(|name| name == tunnel.device()));
+        let lines: Vec<String> = told
+            .map(|tunnel| format!("{} has {}", tunnel.device(), tunnel.kept_mac()))
+            .collect();
+        lines.join("; ")
     }
 }
 

@@ -109,6 +109,11 @@ impl Prepared {
         })
     }
 
+    /// The device's name.
+    pub(super) fn device(&self) -> &str {
+        &self.plan.device
+    }
+
     /// The MAC and whether it is kept.
     pub(super) fn kept_mac(&self) -> &VtepMac {
         &self.mac
@@ -119,11 +124,11 @@ impl Prepared {
         self.mac.take(known);
     }
 
-    /// Have a new MAC; what is to be said of it.
+    /// Have a new MAC; the device's name.
     pub(super) fn renew_mac(&mut self, host: &Host) -> String {
         let device = &self.plan.device;
         self.mac = mac_store::renew(&host.options.state_dir, device);
-        format!("{device} has {}", self.mac)
+        device.clone()
     }
 
     /// The device beside it through which encapsulated super-packets will be forwarded, if any.

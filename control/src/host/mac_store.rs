@@ -8,6 +8,9 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What the name of a file has behind the device's.
+const SUFFIX: &str = ".mac";
+
 /// The state file could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot keep the MAC address in {path}: {source}; choose another directory with --state-dir", path = path.display())]
@@ -23,6 +26,8 @@ pub struct VtepMac {
     pub mac: [u8; 6],
     /// The file that keeps it.
     path: PathBuf,
+    /// Whether nobody has had it before.
+    pub is_new: bool,
     /// Why the next start will not find it there, if so.
     pub unkept: Option<MacStoreError>,
 }
@@ -33,6 +38,7 @@ impl VtepMac {
         VtepMac {
             mac: [0; 6],
             path: PathBuf::new(),
+            is_new: false,
             unkept: None,
         }
     }
@@ -41,6 +47,7 @@ impl VtepMac {
     pub fn take(&mut self, known: [u8; 6]) {
         if self.unkept.is_some() && is_usable(known) {
             self.mac = known;
+            self.is_new = false;
         }
     }
 }
@@ -66,6 +73,7 @@ pub fn load_or_create(state_dir: &Path, device: &str) -> VtepMac {
                 return VtepMac {
                     mac,
                     path,
+                    is_new: false,
                     unkept: None,
                 };
             }
@@ -79,6 +87,7 @@ pub fn load_or_create(state_dir: &Path, device: &str) -> VtepMac {
             return VtepMac {
                 mac: random(),
                 path: path.clone(),
+                is_new: true,
                 unkept: Some(MacStoreError { path, source }),
             };
         }
@@ -88,7 +97,10 @@ pub fn load_or_create(state_dir: &Path, device: &str) -> VtepMac {
 
 /// A new random MAC for `device` in place of the one before.
 pub fn renew(state_dir: &Path, device: &str) -> VtepMac {
-    store(file(state_dir, device), random())
+    VtepMac {
+        is_new: true,
+        ..store(file(state_dir, device), random())
+    }
 }
 
 /// Keep `mac` as that of `device`: peers know this node by it. One that is not local unicast
@@ -100,8 +112,23 @@ pub fn adopt(state_dir: &Path, device: &str, mac: Option<[u8; 6]>) -> VtepMac {
     }
 }
 
+/// The files in `state_dir` that keep the MACs of devices, with the devices' names.
+pub fn kept(state_dir: &Path) -> Vec<(String, PathBuf)> {
+    // A directory that is not there holds none.
+    let entries = std::fs::read_dir(state_dir).into_iter().flatten();
+    let kept = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        let device = name.to_str()?.strip_suffix(SUFFIX)?;
+        let (family, vni) = device.split_once('.')?;
+        let is_ours = ["flannel", "flannel-v6"].contains(&family) && vni.parse::<u32>().is_ok();
+        let content = std::fs::read(entry.path()).ok().filter(|_| is_ours)?;
+        parse(&content).map(|_| (device.to_owned(), entry.path()))
+    });
+    kept.collect()
+}
+
 fn file(state_dir: &Path, device: &str) -> PathBuf {
-    state_dir.join(format!("{device}.mac"))
+    state_dir.join(format!("{device}{SUFFIX}"))
 }
 
 fn store(path: PathBuf, mac: [u8; 6]) -> VtepMac {
@@ -111,7 +138,12 @@ fn store(path: PathBuf, mac: [u8; 6]) -> VtepMac {
         path: path.clone(),
         source,
     });
-    VtepMac { mac, path, unkept }
+    VtepMac {
+        mac,
+        path,
+        is_new: false,
+        unkept,
+    }
 }
 
 fn is_usable(mac: [u8; 6]) -> bool {
@@ -183,6 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn only_files_of_our_devices_are_taken_for_such() {
+        let dir = tempfile::tempdir().unwrap();
+        for device in ["flannel.1", "flannel-v6.70"] {
+            kept(load_or_create(dir.path(), device));
+        }
+        for (name, content) in [
+            ("eth0.mac", "0e:00:00:00:00:01\n"),
+            ("flannel.mac", "0e:00:00:00:00:01\n"),
+            ("flannel.x.mac", "0e:00:00:00:00:01\n"),
+            ("flannel.2", "0e:00:00:00:00:01\n"),
+            ("flannel.3.mac", "of somebody else\n"),
+        ] {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        fs::create_dir(dir.path().join("flannel.4.mac")).unwrap();
+        let mut found = super::kept(dir.path());
+        found.sort();
+        let devices = ["flannel-v6.70", "flannel.1"];
+        let files = devices.map(|device| (device.to_owned(), file(dir.path(), device)));
+        assert_eq!(found, files);
+        assert_eq!(super::kept(&dir.path().join("nowhere")), []);
+    }
+
+    #[test]
     fn an_adopted_mac_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
@@ -223,7 +279,8 @@ mod tests {
         fs::write(&file, "").unwrap();
         let kernels = [0x0e, 1, 2, 3, 4, 5];
         let adopted = adopt(&file, "flannel.1", Some(kernels));
-        assert_eq!(adopted.mac, kernels);
+        assert_eq!((adopted.mac, adopted.is_new), (kernels, false));
+        assert!(renew(&file, "flannel.1").is_new && load_or_create(&file, "flannel.1").is_new);
         for mac in [
             load_or_create(&file, "flannel.1"),
             renew(&file, "flannel.1"),

@@ -1,8 +1,10 @@
 //! What a node is known by: its MAC, and the lease that it takes or gives back.
 
 use super::*;
+use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use weft_dataplane::wire::ethernet::MacAddr;
 
 /// Another node has a lease with this MAC, until this one has another.
@@ -127,6 +129,53 @@ fn without_a_place_for_it_the_mac_is_that_of_the_lease_or_a_new_one() {
         let node = Node::start(&options, &leases).await.unwrap();
         assert_ne!(node.lease.attrs, attrs);
         node.stop();
+    });
+}
+
+/// Have a directory that not even root can write to, in the mounts of this thread alone.
+fn make_read_only(dir: &std::path::Path) {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let dir = dir.display();
+    for line in [
+        "--make-rprivate /".to_owned(),
+        format!("--bind {dir} {dir}"),
+        format!("-o remount,bind,ro {dir}"),
+    ] {
+        let mount = Command::new("mount").args(line.split(' ')).status();
+        assert!(mount.unwrap().success(), "mount {line}");
+    }
+}
+
+#[test]
+fn a_copied_disk_that_cannot_be_written_has_the_mac_of_its_lease_at_each_start() {
+    netns::run(async |netlink| {
+        underlay(&netlink).await;
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir, &[]);
+        let mut leases = Shared::of("10.5.72.0/24");
+        Node::start(&options, &leases).await.unwrap().stop();
+        let copied = leases.asked_macs()[0];
+        leases.taken.lock().unwrap().push(copied);
+        make_read_only(&options.state_dir);
+        let start = async |leases: &Shared| {
+            let node = Node::start(&options, leases).await.unwrap();
+            let attrs = node.lease.attrs.clone();
+            node.stop();
+            attrs
+        };
+        let own = start(&leases).await;
+        leases.known = Some(own.clone());
+        for _ in 0..2 {
+            assert_eq!(start(&leases).await, own);
+        }
+        // Another node may have that, too, or the own lease the one that was copied.
+        leases.taken.lock().unwrap().extend(own.macs()[0]);
+        assert_ne!(start(&leases).await, own);
+        leases.known = Some(leases.leases.asked().remove(0).0);
+        assert_ne!(start(&leases).await.macs()[0], Some(copied));
+        let state = options.state_dir.display().to_string();
+        let unmounted = Command::new("umount").arg(state).status();
+        assert!(unmounted.unwrap().success());
     });
 }
 
