@@ -124,6 +124,20 @@ impl FirewallError {
         matches!(self, FirewallError::Missing { .. })
     }
 
+    /// Whether it shows that there are no rules, for want of the program or of its part of the
+    /// kernel: no nfnetlink, or no nf_tables in it.
+    fn shows_none(&self) -> bool {
+        let without = [
+            "Protocol not supported",
+            "Operation not supported",
+            "Invalid argument",
+        ];
+        match self {
+            FirewallError::Failed { reason, .. } => without.iter().any(|of| reason.contains(of)),
+            _ => self.is_missing(),
+        }
+    }
+
     fn for_masquerade(self) -> FirewallError {
         FirewallError::Masquerade(Box::new(self))
     }
@@ -148,6 +162,26 @@ impl Default for Programs {
             nft: "nft".into(),
             leftovers: variants.into_iter().flat_map(named).collect(),
         }
+    }
+}
+
+/// What rules that cannot be listed are to a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unreadable {
+    /// None: a node whose own rules are right is not to be kept waiting by another tool.
+    Nothing,
+    /// A reason to say that they may be left.
+    Failure,
+}
+
+impl Unreadable {
+    /// What a removal has done that met with this error.
+    fn removed(self, error: FirewallError) -> Result<Vec<&'static str>, FirewallError> {
+        if self == Unreadable::Failure && !error.shows_none() {
+            return Err(error);
+        }
+        debug!("no rules of an earlier start: {error}");
+        Ok(Vec::new())
     }
 }
 
@@ -225,17 +259,22 @@ impl Firewall {
     /// Remove the rules of both flavours and of all variants of iptables, or (`wefts_alone`) those
     /// that flanneld does not have; what was removed, and why something could not be.
     pub async fn remove(wefts_alone: bool) -> (Vec<String>, Vec<String>) {
-        let Programs { nft, leftovers, .. } = Programs::default();
+        Firewall::remove_by(&Programs::default(), wefts_alone).await
+    }
+
+    async fn remove_by(programs: &Programs, wefts_alone: bool) -> (Vec<String>, Vec<String>) {
+        let Programs { nft, leftovers, .. } = programs;
+        let failure = Unreadable::Failure;
         let mut removals = Vec::new();
         if !wefts_alone {
-            removals.push(("tables", nft.clone(), nftables::remove(&nft).await));
+            removals.push(("tables", nft.clone(), nftables::remove(nft, failure).await));
         }
         let chains = match wefts_alone {
             true => iptables::WEFTS_CHAINS,
             false => &iptables::CHAINS,
         };
-        for program in iptables::other_variants(&[], &leftovers).await {
-            let removed = iptables::remove(&program, chains).await;
+        for program in iptables::other_variants(&[], leftovers).await {
+            let removed = iptables::remove(&program, chains, failure).await;
             removals.push(("chains", program, removed));
         }
         let (mut done, mut failures) = (Vec::new(), Vec::new());
@@ -281,14 +320,15 @@ impl Others {
         let mut failed = Vec::new();
         let programs = match self.flavour {
             Flavour::Iptables => {
-                let removed = nftables::remove(nft).await;
+                let removed = nftables::remove(nft, Unreadable::Nothing).await;
                 failed.extend(failure("nftables", nft, removed));
                 iptables::other_variants(iptables, leftovers).await
             }
             Flavour::Nftables => leftovers.clone(),
         };
         for program in programs {
-            let removed = iptables::remove(&program, &iptables::CHAINS).await;
+            let chains = &iptables::CHAINS;
+            let removed = iptables::remove(&program, chains, Unreadable::Nothing).await;
             failed.extend(failure("iptables", &program, removed));
         }
         let failed = (!failed.is_empty()).then(|| failed.join("; "));

@@ -10,7 +10,7 @@
 use super::chain::{Chain, Jump, Listed, ListedRule};
 use super::process::{LOCK_WAIT, run};
 use super::rules::{Rule, Verdict, Within};
-use super::{FirewallError, rules};
+use super::{FirewallError, Unreadable, rules};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 
@@ -158,10 +158,7 @@ impl Table {
         let lines = run(&save, &["-t", self.name], "", keep).await?;
         match lines.iter().find(|line| is_incompatible(line)) {
             None => Ok(lines),
-            Some(line) => Err(FirewallError::Failed {
-                command: format!("{save} -t {}", self.name),
-                reason: line.trim_start_matches("# ").to_owned(),
-            }),
+            Some(line) => Err(incompatible(format!("{save} -t {}", self.name), line)),
         }
     }
 
@@ -298,26 +295,43 @@ fn is_incompatible(line: &str) -> bool {
     line.starts_with('#') && line.contains("is incompatible")
 }
 
+/// The same of a table that our chains may be in.
+fn hides_ours(line: &str) -> bool {
+    is_incompatible(line)
+        && ["`nat'", "`filter'"]
+            .iter()
+            .any(|table| line.contains(table))
+}
+
+fn incompatible(command: String, line: &str) -> FirewallError {
+    let reason = line.trim_start_matches("# ").to_owned();
+    FirewallError::Failed { command, reason }
+}
+
 /// Remove `chains` and the jumps to them from every table that is there, and say which there
-/// were. A chain that somebody else jumps to is only emptied. Where nothing can be read, such as
-/// for want of the program or of its part of the kernel, there is nothing.
+/// were. A chain that somebody else jumps to is only emptied.
 pub(super) async fn remove(
     program: &str,
     chains: &'static [(&'static str, &'static str)],
+    unreadable: Unreadable,
 ) -> Result<Vec<&'static str>, FirewallError> {
     let ours = |line: &str| {
         let declares = declared(line).is_some_and(|name| chains.iter().any(|c| c.1 == name));
         let leads = |rule| chains.iter().any(|chain| leads_to(rule, chain.1));
-        line.starts_with('*') || declares || appended(line).is_some_and(|(_, rule)| leads(rule))
+        let kept = line.starts_with('*') || declares || hides_ours(line);
+        kept || appended(line).is_some_and(|(_, rule)| leads(rule))
     };
     // Without a table's name no table is created by looking at it.
-    let lines = match run(&format!("{program}-save"), &[], "", ours).await {
+    let save = format!("{program}-save");
+    let lines = match run(&save, &[], "", ours).await {
         Ok(lines) => lines,
-        Err(error) => {
-            tracing::debug!("no rules of an earlier start: {error}");
-            return Ok(Vec::new());
-        }
+        Err(error) => return unreadable.removed(error),
     };
+    if unreadable == Unreadable::Failure
+        && let Some(line) = lines.iter().find(|line| hides_ours(line))
+    {
+        return Err(incompatible(save, line));
+    }
     let script = removal(&lines, chains);
     if !script.is_empty() {
         let waits = Version::of(program).await?.modern;

@@ -7,7 +7,7 @@
 use super::chain::{Chain, Listed, ListedRule};
 use super::process::run;
 use super::rules::{Rule, Verdict, Within};
-use super::{FirewallError, rules};
+use super::{FirewallError, Unreadable, rules};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 
@@ -152,18 +152,17 @@ pub(super) async fn knows_fully_random(program: &str) -> bool {
     checked.is_ok()
 }
 
-/// Remove the tables of both families, and say which there were. Where nothing can be read, such
-/// as for want of the program or of its part of the kernel, there is nothing.
-pub(super) async fn remove(program: &str) -> Result<Vec<&'static str>, FirewallError> {
+/// Remove the tables of both families, and say which there were.
+pub(super) async fn remove(
+    program: &str,
+    unreadable: Unreadable,
+) -> Result<Vec<&'static str>, FirewallError> {
     let spelt = TABLES.map(|(family, name)| format!("table {family} {name}"));
     let ours = |line: &str| spelt.iter().any(|table| table == line);
     let present = match run(program, &["list", "tables"], "", ours).await {
         Ok(present) if present.is_empty() => return Ok(Vec::new()),
         Ok(present) => present,
-        Err(error) => {
-            tracing::debug!("no rules of an earlier start: {error}");
-            return Ok(Vec::new());
-        }
+        Err(error) => return unreadable.removed(error),
     };
     let deletions = present.iter().map(|table| format!("delete {table}\n"));
     let script: String = deletions.collect();

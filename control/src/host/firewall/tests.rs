@@ -623,7 +623,7 @@ fn each_variant_of_iptables_removes_the_other() {
             assert_eq!(others.len(), 2, "{others:?}");
             for program in &others {
                 assert!(
-                    iptables::remove(program, &iptables::CHAINS)
+                    iptables::remove(program, &iptables::CHAINS, Unreadable::Failure)
                         .await
                         .unwrap()
                         .is_empty()
@@ -669,6 +669,58 @@ fn no_programs() -> Programs {
         nft: "/nowhere/nft".into(),
         leftovers: vec!["/nowhere/iptables".into()],
     }
+}
+
+#[test]
+fn what_cannot_be_read_does_not_count_as_removed() {
+    netns::run(async |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let script = |name: &str, text: &str| {
+            let text = format!("#!/bin/sh\n{text}\n");
+            fs::write(path(name), text).unwrap();
+            sh(&format!("chmod +x {}", path(name)));
+        };
+        let programs = Programs {
+            nft: path("nft"),
+            leftovers: vec![path("iptables")],
+            ..no_programs()
+        };
+        let nothing = (Vec::<String>::new(), Vec::<String>::new());
+        assert_eq!(Firewall::remove_by(&programs, false).await, nothing);
+        script("iptables", "echo 'iptables v1.8.9 (legacy)'");
+        for (reason, counts) in [
+            ("Another app is currently holding the xtables lock", true),
+            (
+                "Could not fetch rule set generation id: Invalid argument",
+                false,
+            ),
+            ("cache initialization failed: Protocol not supported", false),
+        ] {
+            for name in ["iptables-save", "nft"] {
+                script(name, &format!("echo '{reason}' >&2; exit 1"));
+            }
+            let (removed, failures) = Firewall::remove_by(&programs, false).await;
+            let told = failures.iter().filter(|line| line.ends_with(reason));
+            assert_eq!((removed.len(), told.count()), (0, 2 * usize::from(counts)));
+            assert_eq!(failures.len(), 2 * usize::from(counts), "{failures:?}");
+        }
+        // What nft has put into a table of iptables'.
+        script("nft", "");
+        for (table, failures) in [("nat", 1), ("mangle", 0)] {
+            let line = format!("# Table `{table}' is incompatible, use 'nft' tool.");
+            script(
+                "iptables-save",
+                &format!("echo \"{}\"", line.replace('`', "\\`")),
+            );
+            let outcome = Firewall::remove_by(&programs, false).await;
+            assert_eq!(
+                (outcome.0.len(), outcome.1.len()),
+                (0, failures),
+                "{outcome:?}"
+            );
+        }
+    });
 }
 
 #[test]
