@@ -2,11 +2,11 @@
 //! leases until it is told to stop.
 //!
 //! # Order
-//! Signal handlers, `/healthz`, network config (waited for), underlay interface, firewall
-//! programs, backend (device, port, MAC), lease (waited for), firewall rules, the device's
-//! address and route, workers, blackhole route, `subnet.env`, then lease renewal and the watch
-//! on the other nodes. The first peers come with the watch; only then the node is ready, for
-//! `/readyz` and the service manager.
+//! Signal handlers, `/healthz`, the name that `-remove` looks for, network config (waited for),
+//! underlay interface, firewall programs, backend (device, port, MAC), lease (waited for),
+//! firewall rules, the device's address and route, workers, blackhole route, `subnet.env`, then
+//! lease renewal and the watch on the other nodes. The first peers come with the watch; only
+//! then the node is ready, for `/readyz` and the service manager.
 //!
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
@@ -14,6 +14,7 @@
 mod grant;
 mod remove;
 mod rules;
+mod seen;
 mod signals;
 
 use crate::backend::{Backend, BackendError, Family, Host, Prepared, leftovers};
@@ -26,7 +27,6 @@ use crate::host::forwarding;
 use crate::host::iface::{self, Families, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::open_files;
-use crate::host::presence::Presence;
 use crate::host::subnet_env::{self, KeptEnv, Previous, SubnetEnv};
 use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd};
@@ -36,6 +36,7 @@ use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, SubnetError, SubnetManager};
 use ipnet::IpNet;
 pub use remove::{RemoveError, remove};
+use seen::Seen;
 use signals::{Request, Signals};
 use std::collections::BTreeMap;
 use std::io;
@@ -43,7 +44,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Lease events that may wait for the agent, and the most that go into one table build.
 const EVENT_QUEUE: usize = 1024;
@@ -104,10 +105,6 @@ fn after(end: &LeaseEnd, subnets: &str) -> String {
 /// Run the agent until SIGINT or SIGTERM.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     open_files::raise_limit();
-    // A second agent for the network fails by what it has in common with the first: its port, or
-    // its device.
-    let presence = Presence::claim(&leftovers::name(options));
-    let _presence = presence.inspect_err(|error| debug!("not to be seen by -remove: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -140,15 +137,20 @@ async fn run_node(
     signals: &mut Signals,
     readiness: &Readiness,
 ) -> Result<(), AgentError> {
-    let granted = tokio::select! {
+    let begin = async {
+        let seen = Seen::wait(leftovers::name(options)).await;
+        (seen, Granted::wait(options, manager).await)
+    };
+    let (mut seen, granted) = tokio::select! {
         biased;
         name = signals.stop() => {
             notify::notify(State::Stopping);
             info!("{name}: stopped before the node was up");
             return Ok(());
         }
-        granted = Granted::wait(options, manager) => granted?,
+        begun = begin => begun,
     };
+    let granted = granted?;
     // The rest takes seconds at most and is not broken off: a kernel device that has made room
     // must go or come back.
     let (lease, previous) = (granted.lease.clone(), granted.previous.clone());
@@ -159,7 +161,8 @@ async fn run_node(
             return Err(error);
         }
     };
-    let result = node.serve(options, manager, signals, readiness).await;
+    let result = node.serve(options, manager, signals, readiness, &mut seen);
+    let result = result.await;
     notify::notify(State::Stopping);
     node.stop();
     result
@@ -293,6 +296,7 @@ impl Node {
         manager: &impl SubnetManager,
         signals: &mut Signals,
         readiness: &Readiness,
+        seen: &mut Seen,
     ) -> Result<(), AgentError> {
         let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
         let own = self.lease.clone();
@@ -328,6 +332,7 @@ impl Node {
                 _ = mend.tick() => {
                     self.backend.mend().await;
                     self.env.ensure();
+                    seen.again();
                     self.tell(&mut ready, readiness);
                 }
                 _ = resync.tick() => self.resync().await,

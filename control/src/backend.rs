@@ -41,6 +41,7 @@ use crate::host::netlink::Netlink;
 use crate::host::subnet_env::Previous;
 use crate::lease::{Lease, LeaseAttrs};
 use crate::subnets::LeaseEvent;
+pub(crate) use dataplane::RELEASE_GRACE;
 use direct::{DirectRoutes, Which};
 pub use error::BackendError;
 pub use family::Family;

@@ -30,7 +30,7 @@ const QUEUES_MAX: usize = 8;
 
 /// How long the port and devices of an agent that has ended may stay taken: the kernel tears its
 /// io_uring instances down in the background.
-pub(super) const RELEASE_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const RELEASE_GRACE: Duration = Duration::from_secs(2);
 
 /// Pause between two looks whether it is free.
 const RELEASE_POLL: Duration = Duration::from_millis(10);
