@@ -7,6 +7,7 @@
 pub mod blackhole;
 pub mod bridge;
 pub mod firewall;
+pub mod flanneld;
 pub mod forwarding;
 pub mod iface;
 pub mod kernel;

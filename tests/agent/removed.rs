@@ -3,7 +3,9 @@
 use super::node::*;
 use nix::sys::signal::Signal;
 use std::fs;
-use std::process::Output;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::{Command, Output};
 
 /// All that an agent may change in the kernel, in the words of the programs that show it.
 fn host() -> String {
@@ -172,8 +174,12 @@ fn what_flanneld_and_other_agents_use_stays() {
         let mut neighbour = node.agent_with("other.log", &["-etcd-prefix=/other", &env]);
         neighbour.expect("ready: ");
         assert_eq!(agent.stop().0, Some(0));
-        let (code, said) = remove(node, &[]);
-        assert_eq!(code, Some(0), "{said}");
+        let (code, said) = remove(node, &["-remove-state"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(!said.contains("all is removed"), "{said}");
+        assert!(!node.path("subnet.env").exists(), "{said}");
+        assert!(node.path("state/flannel.1.mac").exists(), "{said}");
+        assert!(said.contains("the MAC addresses in "), "{said}");
         assert!(
             said.contains("the firewall rules stay: the agent of /other "),
             "{said}"
@@ -197,5 +203,120 @@ fn what_flanneld_and_other_agents_use_stays() {
             rules.contains("FLANNEL-FWD") && !rules.contains("WEFT-FWD"),
             "{said}{rules}"
         );
+    });
+}
+
+/// A process called flanneld, which does nothing.
+fn stand_in(node: &Node) -> Process {
+    let program = node.path("flanneld");
+    let _ = std::os::unix::fs::symlink("/bin/sleep", &program);
+    let mut command = Command::new(program);
+    command.arg("1000");
+    Process::spawn(command, node.path("flanneld.log"))
+}
+
+#[test]
+fn a_flanneld_without_a_device_keeps_its_rules_routes_and_subnet() {
+    on_node(|node| {
+        foreign();
+        let _etcd = node.etcd();
+        for (name, more) in [("iptables", ""), ("nftables", r#","EnableNFTables":true"#)] {
+            let config =
+                format!(r#"{{"Network":"10.5.0.0/16","Backend":{{"Type":"host-gw"}}{more}}}"#);
+            run("etcdctl", &["put", CONFIG_KEY, &config]);
+            run("etcdctl", &["put", &format!("{SUBNETS}10.5.9.0-24"), PEER]);
+            let flags = ["-ip-masq", "-ip-blackhole-route"];
+            let mut agent = node.agent_with(name, &flags);
+            agent.expect("ready: ");
+            assert_eq!(agent.stop().0, Some(0));
+            let (with_wefts, env) = (host(), node.subnet_env());
+            // flanneld goes on with what it finds as it wants it.
+            let flanneld = stand_in(node);
+            let (code, said) = remove(node, &["-remove-state"]);
+            assert_eq!(code, Some(0), "{said}");
+            assert_eq!(
+                said.matches("what flanneld has, too, stays").count(),
+                1,
+                "{said}"
+            );
+            assert!(!said.contains("all is removed"), "{said}");
+            assert_eq!((host(), node.subnet_env()), (with_wefts, env), "{said}");
+
+            assert_eq!(flanneld.stop().0, None);
+            let (code, said) = remove(node, &[]);
+            assert_eq!(code, Some(0), "{said}");
+            assert!(said.contains("all is removed"), "{said}");
+            assert!(
+                node.path("subnet.env").exists(),
+                "for flanneld's next start"
+            );
+            let left = host();
+            assert!(
+                !left.contains("FLANNEL") && !left.contains("flannel-ipv4"),
+                "{left}"
+            );
+            assert!(!left.contains("proto 119"), "{left}");
+        }
+    });
+}
+
+#[test]
+fn an_agent_is_known_by_its_file_whatever_the_other_flags() {
+    on_node(|node| {
+        foreign();
+        let _etcd = node.etcd();
+        let config = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#;
+        run("etcdctl", &["put", CONFIG_KEY, config]);
+        run("etcdctl", &["put", &format!("{SUBNETS}10.5.9.0-24"), PEER]);
+        let mut agent = node.agent("log");
+        agent.expect("ready: ");
+        let running = host();
+        for prefix in ["/coreos.com//network/", "/another"] {
+            let (code, said) = remove(node, &[&format!("-etcd-prefix={prefix}")]);
+            assert_eq!(code, Some(1), "{prefix}: {said}");
+            assert!(said.contains("stop the agent first"), "{prefix}: {said}");
+            assert_eq!(host(), running, "{prefix}: {said}");
+        }
+        assert_eq!(agent.stop().0, Some(0));
+
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let mut agent = node.agent("vxlan.log");
+        agent.expect("ready: ");
+        assert_eq!(agent.stop().0, Some(0));
+        let (code, said) = remove(node, &["-etcd-prefix=/another"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(ip("link show").contains("flannel.1"), "{said}");
+        assert!(
+            said.contains("flannel.1 stays: it is of the agent"),
+            "{said}"
+        );
+        assert!(!said.contains("all is removed"), "{said}");
+        let (code, said) = remove(node, &["-etcd-prefix=/coreos.com/network/"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!ip("link show").contains("flannel.1"), "{said}");
+        assert!(said.contains("all is removed"), "{said}");
+    });
+}
+
+#[test]
+fn an_agent_whose_name_another_holds_runs_and_has_it_later() {
+    on_node(|node| {
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let file = node.path("subnet.env");
+        let name = format!("weft-agent /coreos.com/network {}", file.display());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let other = UnixDatagram::bind_addr(&address).unwrap();
+        let mut agent = node.agent("log");
+        assert!(
+            agent
+                .expect("another process on this host")
+                .contains("WARN")
+        );
+        agent.expect("ready: ");
+        drop(other);
+        agent.expect("seen by -remove from here on");
+        assert!(UnixDatagram::bind_addr(&address).is_err());
+        assert_eq!(agent.stop().0, Some(0));
     });
 }

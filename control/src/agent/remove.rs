@@ -5,10 +5,13 @@
 use crate::backend::leftovers;
 use crate::flags::AgentOptions;
 use crate::host::firewall::Firewall;
+use crate::host::flanneld;
+use crate::host::link::MARK;
+use crate::host::mac_store;
 use crate::host::netlink::{
     Link, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route, RouteFilter,
 };
-use crate::host::presence::Presence;
+use crate::host::presence::{self, Presence};
 use crate::host::subnet_env::Previous;
 use ipnet::IpNet;
 use std::fs;
@@ -45,11 +48,18 @@ pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
     let netlink = Netlink::connect()?;
     let mark = leftovers::mark(options).unwrap_or_default();
     let name = leftovers::name(options);
-    // Held to the end: no agent is to start meanwhile.
+    // Held to the end: an agent that starts meanwhile waits for a while.
     let Some(_presence) = Presence::claim(&name)? else {
         let running = format!("an agent for {name} runs on this host");
         return Err(RemoveError::Running(running));
     };
+    // No two agents have one file: it is the one that is meant, with other flags.
+    let file = leftovers::file(options);
+    let mut same_file = Presence::others(&name).into_iter();
+    if let Some(other) = same_file.find(|other| presence::ends_in(other, &file)) {
+        let running = format!("the agent of {other} runs on this host, and has the same file");
+        return Err(RemoveError::Running(running));
+    }
     let devices = match leftovers::released(&netlink, &mark).await? {
         Ok(devices) => devices,
         Err(held) => {
@@ -57,45 +67,29 @@ pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
             return Err(RemoveError::Running(format!("a process holds {held}")));
         }
     };
+    let foreign = leftovers::marked(&netlink, &mark, false).await?;
+    let held = foreign.iter().filter(|device| device.carrier);
+    let mut others = Presence::others(&name);
+    others.extend(held.map(|device| device.name.clone()));
     let mut removal = Removal {
-        others: others(&netlink, &mark, &name).await?,
-        flannelds: flannelds(&netlink.links().await?, &mark),
+        others,
+        foreign,
+        flanneld: flanneld::seen(&netlink.links().await?),
         netlink,
         left: Vec::new(),
         removed: 0,
     };
-    removal.routes(options, &devices).await?;
+    if let Some(seen) = &removal.flanneld {
+        warn!("what flanneld has, too, stays, as {seen}: firewall rules, routes and subnet.env");
+    } else {
+        removal.routes(options, &devices).await?;
+    }
     removal.devices(&devices).await?;
     removal.rules().await;
     if options.remove_state {
         removal.files(options).await?;
     }
     removal.conclude()
-}
-
-/// The other agents that use this host, by their names or those of their devices.
-async fn others(netlink: &Netlink, mark: &str, name: &str) -> Result<Vec<String>, NetlinkError> {
-    let mut others = Presence::others(name);
-    let devices = leftovers::marked(netlink, mark, false).await?;
-    let held = devices.into_iter().filter(|device| device.carrier);
-    others.extend(held.map(|device| device.name));
-    Ok(others)
-}
-
-/// A device that shows that flanneld has come back, by its name.
-fn flannelds(links: &[Link], mark: &str) -> Option<String> {
-    let is_flannelds = |link: &&Link| {
-        let in_use = match link.kind.as_deref() {
-            Some("vxlan") => link.up,
-            Some("tun") => link.carrier && link.alias.as_deref() != Some(mark),
-            _ => false,
-        };
-        in_use && link.name.starts_with("flannel")
-    };
-    links
-        .iter()
-        .find(is_flannelds)
-        .map(|link| link.name.clone())
 }
 
 fn names(links: &[Link]) -> String {
@@ -107,8 +101,10 @@ struct Removal {
     netlink: Netlink,
     /// Agents for other networks, which share firewall chains and protocol number with this one.
     others: Vec<String>,
-    /// The device of a flanneld, which has the same rules and files.
-    flannelds: Option<String>,
+    /// Devices of such, and of agents that were here with other flags.
+    foreign: Vec<Link>,
+    /// By what flanneld is seen, which has the same rules, routes and files.
+    flanneld: Option<String>,
     /// What could not be removed, and why.
     left: Vec<String>,
     removed: usize,
@@ -143,7 +139,9 @@ impl Removal {
                 blackhole: None,
             };
             let routes = self.netlink.routes_like(through).await?;
-            networks.extend(routes.iter().map(|route| route.destination));
+            // A default route leads to more than the network.
+            let narrow = routes.iter().map(|route| route.destination);
+            networks.extend(narrow.filter(|net| net.prefix_len() > 0));
         }
         Ok(networks)
     }
@@ -189,13 +187,12 @@ impl Removal {
     async fn rules(&mut self) {
         if !self.others.is_empty() {
             let others = self.others.join(" and ");
-            warn!("the firewall rules stay: the agent of {others} uses the same chains");
+            let stay = "the firewall rules stay: the agent of";
+            self.left
+                .push(format!("{stay} {others} uses the same chains"));
             return;
         }
-        if let Some(device) = &self.flannelds {
-            info!("the firewall rules that flanneld has, too, stay: {device} is in use");
-        }
-        let (names, failures) = Firewall::remove(self.flannelds.is_some()).await;
+        let (names, failures) = Firewall::remove(self.flanneld.is_some()).await;
         for name in names {
             self.note(&name, Ok::<(), NetlinkError>(()));
         }
@@ -204,16 +201,19 @@ impl Removal {
 
     /// `subnet.env`, and the MAC addresses of devices that this host does not have any more.
     async fn files(&mut self, options: &AgentOptions) -> Result<(), NetlinkError> {
-        if self.flannelds.is_none() {
-            self.file(&options.subnet_file);
+        match &self.flanneld {
+            Some(_) => info!("{} stays: flanneld uses it", options.subnet_file.display()),
+            None => self.file(&options.subnet_file),
+        }
+        let kept = mac_store::kept(&options.state_dir);
+        if !kept.is_empty() && !self.others.is_empty() {
+            let (dir, others) = (options.state_dir.display(), self.others.join(" and "));
+            info!("the MAC addresses in {dir} stay: they may be those of the agent of {others}");
+            return Ok(());
         }
         let links = self.netlink.links().await?;
-        // A directory that is not there holds none.
-        let entries = fs::read_dir(&options.state_dir).into_iter().flatten();
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let device = path.file_stem().unwrap_or_default();
-            let is_mac = path.extension().is_some_and(|extension| extension == "mac");
-            if is_mac && !links.iter().any(|link| device == link.name.as_str()) {
+        for (device, path) in kept {
+            if !links.iter().any(|link| link.name == device) {
                 self.file(&path);
             }
         }
@@ -232,10 +232,19 @@ impl Removal {
     }
 
     fn conclude(self) -> Result<(), RemoveError> {
-        match (self.left.is_empty(), self.removed) {
-            (true, 0) => info!("there was nothing to remove"),
-            (true, _) => info!("all is removed"),
-            (false, _) => return Err(RemoveError::Left(self.left.join("; "))),
+        for Link { name, alias, .. } in &self.foreign {
+            let of = alias.as_deref().unwrap_or_default();
+            let of = of.trim_start_matches(MARK);
+            info!("{name} stays: it is of the agent with the network and the file {of}");
+        }
+        if !self.left.is_empty() {
+            return Err(RemoveError::Left(self.left.join("; ")));
+        }
+        let stays = !self.foreign.is_empty() || !self.others.is_empty() || self.flanneld.is_some();
+        match (self.removed, stays) {
+            (0, _) => info!("there was nothing to remove"),
+            (_, true) => info!("all that is this agent's alone is removed"),
+            (_, false) => info!("all is removed"),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::{BackendError, Host};
 use crate::flags::AgentOptions;
 use crate::host::link::{self, MARK};
 use crate::host::netlink::{Link, Netlink, NetlinkError};
+use crate::subnets::etcd::normalised;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -33,21 +34,29 @@ pub(crate) fn mark(options: &AgentOptions) -> Option<String> {
 pub(crate) fn name(options: &AgentOptions) -> String {
     let network = match &options.subnets_file {
         Some(file) => whole(file),
-        None => options.etcd.prefix.clone(),
+        None => prefix(&options.etcd.prefix),
     };
-    format!("{network} {}", whole(&options.subnet_file))
+    format!("{network} {}", file(options))
+}
+
+/// What the names of all agents with this one's `subnet.env` end in.
+pub(crate) fn file(options: &AgentOptions) -> String {
+    whole(&options.subnet_file)
+}
+
+/// One spelling for all that lead to the same keys, without a slash at the end.
+fn prefix(spelt: &str) -> String {
+    let mut prefix = normalised(spelt);
+    if prefix.len() > 1 {
+        prefix.pop();
+    }
+    prefix
 }
 
 /// A path that is the same from wherever the agent is started.
 fn whole(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.display().to_string()
-}
-
-/// Whether an agent of weft has made `link`.
-pub(super) fn is_marked(link: &Link) -> bool {
-    let alias = link.alias.as_deref();
-    alias.is_some_and(|alias| alias.starts_with(MARK))
 }
 
 /// The devices that weft made and whose mark is, or is not, this one.
@@ -58,7 +67,7 @@ pub(crate) async fn marked(
 ) -> Result<Vec<Link>, NetlinkError> {
     let mut links = netlink.links().await?;
     links.retain(|link| {
-        let ours = link.kind.as_deref() == Some("tun") && is_marked(link);
+        let ours = link.kind.as_deref() == Some("tun") && link::is_marked(link);
         ours && (link.alias.as_deref() == Some(mark)) == own
     });
     Ok(links)
@@ -204,6 +213,15 @@ mod tests {
         };
         let mut options = *options;
         assert_eq!(mark(&options).as_deref(), Some(OURS));
+        for spelt in ["/coreos.com/network/", "//coreos.com//network"] {
+            options.etcd.prefix = spelt.into();
+            assert_eq!(mark(&options).as_deref(), Some(OURS), "{spelt}");
+        }
+        for (spelt, name) in [("/", "/"), ("", ""), ("network/", "network")] {
+            options.etcd.prefix = spelt.into();
+            let named = format!("weft {name} /run/flannel/subnet.env");
+            assert_eq!(mark(&options), Some(named));
+        }
         options.subnets_file = Some("/etc/peers.toml".into());
         let of_file = "weft /etc/peers.toml /run/flannel/subnet.env";
         assert_eq!(mark(&options).as_deref(), Some(of_file));

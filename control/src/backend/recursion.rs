@@ -3,8 +3,9 @@
 //! its packets, but nothing is sent to it until the kernel routes its address elsewhere. The
 //! workers know packets that came back by themselves; this spares them those, and tells.
 
+use super::Host;
 use super::peers::Peer;
-use super::{Host, leftovers};
+use crate::host::link;
 use crate::host::netlink::{Link, NetlinkError};
 use crate::lease::SubnetKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,7 +176,7 @@ fn is_tunnel(link: &Link, host: &Host) -> bool {
     let is_named_so = ["flannel", "weft."]
         .iter()
         .any(|kind| name.starts_with(kind));
-    (is_named_so || leftovers::is_marked(link)) && name != host.underlay.name
+    (is_named_so || link::is_marked(link)) && name != host.underlay.name
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ const PREFIX: &str = "weft-agent ";
 /// The longest name of an abstract socket in bytes (`sun_path`, less the zero before it).
 const NAME_MAX: usize = 107;
 
+/// What is left of a longer one: the end, less a hash and a space.
+const KEPT: usize = NAME_MAX - PREFIX.len() - 17;
+
 /// Held for as long as the agent runs.
 #[derive(Debug)]
 pub struct Presence {
@@ -43,16 +46,21 @@ impl Presence {
     }
 }
 
-/// A name that is too long ends in a hash of all of it (FNV-1a).
+/// Whether `name`, one of [`Presence::others`], has `end` as its last word.
+pub fn ends_in(name: &str, end: &str) -> bool {
+    let end = format!(" {end}");
+    name.ends_with(&end[end.ceil_char_boundary(end.len().saturating_sub(KEPT))..])
+}
+
+/// A name that is too long has a hash of all of it (FNV-1a) in the place of its beginning.
 fn socket_name(name: &str) -> String {
-    let whole = format!("{PREFIX}{name}");
-    if whole.len() <= NAME_MAX {
-        return whole;
+    if PREFIX.len() + name.len() <= NAME_MAX {
+        return format!("{PREFIX}{name}");
     }
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    let hash = whole.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
-    let end = whole.floor_char_boundary(NAME_MAX - 17);
-    format!("{} {hash:016x}", &whole[..end])
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+    let end = name.ceil_char_boundary(name.len() - KEPT);
+    format!("{PREFIX}{hash:016x} {}", &name[end..])
 }
 
 #[cfg(test)]
@@ -63,14 +71,28 @@ mod tests {
     #[test]
     fn one_at_a_time_has_a_name_and_others_are_seen() {
         netns::run(async |_| {
-            let long = "x".repeat(300);
-            for name in ["/coreos.com/network /run/flannel/subnet.env", &long] {
+            let file = "/run/flannel/subnet.env";
+            let long = "/x".repeat(150);
+            for (network, file) in [
+                ("/coreos.com/network", file),
+                (long.as_str(), file),
+                ("/coreos.com/network", &long),
+            ] {
+                let name = &format!("{network} {file}");
                 let held = Presence::claim(name).unwrap();
                 assert!(held.is_some());
                 assert!(Presence::claim(name).unwrap().is_none());
                 assert!(Presence::claim(&format!("{name}y")).unwrap().is_some());
                 assert_eq!(Presence::others(name), [""; 0]);
-                assert_eq!(Presence::others("me").len(), 1);
+                let others = Presence::others("me");
+                assert_eq!(others.len(), 1);
+                assert!(ends_in(&others[0], file), "{others:?}");
+                for other in ["/other.env", "subnet.env", &format!("/x{file}")] {
+                    assert!(
+                        !ends_in(&others[0], other) || other.len() > 300,
+                        "{others:?}"
+                    );
+                }
                 drop(held);
                 assert!(Presence::claim(name).unwrap().is_some());
             }

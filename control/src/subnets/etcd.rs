@@ -29,6 +29,7 @@ use crate::host::subnet_env::Previous;
 use crate::lease::{Backoff, Lease, LeaseAttrs, LeaseEnd};
 use std::time::Duration;
 use store::Store;
+pub(crate) use store::normalised;
 use tokio::sync::mpsc;
 
 /// Intervals; the defaults are flannel's where it has them.

@@ -332,7 +332,7 @@ pub(super) fn position(header: Option<&ResponseHeader>) -> Result<Position, Erro
 }
 
 /// A prefix with single slashes and one at its end, as Go's `path.Join` makes them.
-pub(super) fn normalised(prefix: &str) -> String {
+pub(crate) fn normalised(prefix: &str) -> String {
     let root = if prefix.starts_with('/') { "/" } else { "" };
     let parts = prefix.split('/').filter(|part| !part.is_empty());
     parts.fold(root.to_owned(), |path, part| path + part + "/")
