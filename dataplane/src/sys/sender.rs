@@ -13,6 +13,7 @@ use super::refusals::{Refusals, Verdict};
 use super::tap::Tap;
 use super::udp;
 use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Piece, Send, SendPlan, Way};
+use crate::stats::Drop as Reason;
 use socket2::Socket;
 use std::io;
 use std::ops::Range;
@@ -197,7 +198,8 @@ impl Sender {
             outgoing::count_left(stats, send);
         } else {
             let errno = errno(&io::Error::last_os_error());
-            self.refusals.lost(send, send.frames, errno);
+            // That says something of the TAP, and nothing of the peer.
+            stats.count_drops(Reason::SendFailed, u64::from(send.frames));
             tap.note_refusal(errno);
         }
     }
