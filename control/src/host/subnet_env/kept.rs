@@ -7,10 +7,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tracing::{info, warn};
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
 
 /// The permissions of the file: its readers are other users.
 pub(super) const MODE: u32 = 0o644;
+
+/// Pause between two lines about others that change the file: who does so at each look, such as
+/// a second agent with the same file, would else fill the log.
+const CHANGES_TOLD_EVERY: Duration = Duration::from_secs(3600);
 
 /// The file of a node that runs.
 #[derive(Debug)]
@@ -22,6 +27,7 @@ pub struct KeptEnv {
     right: bool,
     /// What was last said to be wrong.
     trouble: Option<String>,
+    changes: Changes,
 }
 
 impl KeptEnv {
@@ -33,6 +39,7 @@ impl KeptEnv {
             seen: false,
             right: false,
             trouble: None,
+            changes: Changes::default(),
         }
     }
 
@@ -43,20 +50,29 @@ impl KeptEnv {
 
     /// Look at the file, and write it if it is not right, the first time in any case: who waits
     /// for the agent may wait for the file to change. One that cannot be written and names
-    /// another subnet is removed. Each reason why it is not right is logged once.
+    /// another subnet is removed. Each reason why it is not right is logged once, changes by
+    /// others once an hour.
     pub fn ensure(&mut self) {
+        self.ensure_at(Instant::now());
+    }
+
+    fn ensure_at(&mut self, now: Instant) {
         let seen = std::mem::replace(&mut self.seen, true);
         if seen && self.is_written() {
             (self.right, self.trouble) = (true, None);
             return;
         }
         let path = self.path.display();
-        if self.right {
-            warn!("{path} was changed or removed: writing it again");
+        let changed = self.right;
+        if changed && let Some(what) = self.changes.note(now) {
+            warn!("{path} was changed or removed{what}: writing it again");
         }
         match self.write() {
             Ok(()) => {
-                info!("wrote {path}");
+                match changed {
+                    true => debug!("wrote {path} again"),
+                    false => info!("wrote {path}"),
+                }
                 (self.right, self.trouble) = (true, None);
             }
             // An earlier start has written the same.
@@ -87,6 +103,32 @@ impl KeptEnv {
         Err(format!(
             "cannot write {path}: {error}; container runtimes will not learn the subnet, and the node is not ready, until it is written"
         ))
+    }
+}
+
+/// How often others have changed the file.
+#[derive(Debug, Default)]
+struct Changes {
+    told: Option<Instant>,
+    since: u32,
+}
+
+impl Changes {
+    /// Count one; what is to be said of those since the last time, if it is time to.
+    fn note(&mut self, now: Instant) -> Option<String> {
+        self.since += 1;
+        let early = |told| now.duration_since(told) < CHANGES_TOLD_EVERY;
+        if self.told.is_some_and(early) {
+            return None;
+        }
+        let repeated = self.told.replace(now).is_some();
+        let times = std::mem::take(&mut self.since);
+        Some(match repeated {
+            false => String::new(),
+            true => format!(
+                " (times since this was last said: {times}; another agent with this file, or whatever sets its mode, must get a file of its own or stop)"
+            ),
+        })
     }
 }
 
@@ -133,6 +175,7 @@ fn names_another(text: &str, v4: Option<IpNet>, v6: Option<IpNet>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
 
     fn env(subnet: &str) -> SubnetEnv {
         SubnetEnv {
@@ -169,6 +212,50 @@ mod tests {
         kept.ensure();
         let after = fs::metadata(&path).unwrap().modified().unwrap();
         assert_eq!(before, after, "what is right is left alone");
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn two_owners_of_one_file_are_told_once_an_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("subnet.env");
+        let mut owners = ["10.5.72.0/24", "10.5.9.0/24"].map(|subnet| {
+            let kept = KeptEnv::new(path.clone(), env(subnet));
+            (kept, env(subnet).render())
+        });
+        let (lines, start) = (Lines::default(), Instant::now());
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .finish();
+        let looks = 2 * CHANGES_TOLD_EVERY.as_secs() / 10;
+        tracing::subscriber::with_default(subscriber, || {
+            for look in 0..looks {
+                for (kept, expected) in &mut owners {
+                    kept.ensure_at(start + Duration::from_secs(10 * look));
+                    assert!(kept.is_right());
+                    assert_eq!(fs::read_to_string(&path).unwrap(), *expected);
+                }
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let with = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+        // Each owner: once at the first change, once an hour later, and what it wrote at its start.
+        assert_eq!(with("was changed or removed"), 4, "{text}");
+        assert_eq!(with("since this was last said: 360;"), 2, "{text}");
+        assert_eq!(text.lines().count(), 6, "{text}");
     }
 
     #[test]
