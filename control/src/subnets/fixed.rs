@@ -130,8 +130,7 @@ impl SubnetManager for FixedSubnets {
         loop {
             let peers = follow.peers().await;
             if peers.config != *config {
-                let change = "the network config changed while the node was starting; start again";
-                return Err(SubnetError::File(format!("{path}: {change}")));
+                return Err(SubnetError::ConfigChanged);
             }
             if let Some(lease) = peers.lease_of(attrs) {
                 return Ok(lease.clone());

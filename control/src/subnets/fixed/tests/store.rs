@@ -1,6 +1,7 @@
 //! A file that changes while nodes follow it.
 
 use super::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn look_until_settled(poller: &mut Poller) {
     poller.look();
@@ -123,6 +124,34 @@ fn a_node_waits_for_its_entry() {
             lease.attrs.vxlan_data().unwrap().vtep_mac,
             [0x0e, 0, 192, 0, 2, 2]
         );
+    });
+}
+
+#[test]
+fn a_config_that_changes_before_the_lease_is_told() {
+    run(async {
+        let store = Store::of(&file(&[1]));
+        let config = store.manager.network_config().await.unwrap();
+        let config = NetworkConfig::parse(&config).unwrap();
+        let (attrs, previous) = (attrs(2), Previous::default());
+        let mut acquire = Box::pin(store.manager.acquire(&config, &attrs, &previous));
+        let pause = tokio::time::timeout(poll::PERIOD, &mut acquire);
+        assert!(pause.await.is_err(), "it waits for its entry");
+        store.write(&file(&[1, 2]).replace("10.5.0.0/16", "10.4.0.0/15"));
+        assert_eq!(acquire.await, Err(SubnetError::ConfigChanged));
+        assert_eq!(store.acquire(2).await.key().to_string(), "10.5.2.0-24");
+    });
+}
+
+#[test]
+fn a_pipe_in_place_of_the_file_holds_up_nothing() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peers.toml");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let manager = FixedSubnets::new(path).unwrap();
+        let error = manager.network_config().await.unwrap_err().to_string();
+        assert!(error.ends_with("peers.toml: is not a file"), "{error}");
     });
 }
 
