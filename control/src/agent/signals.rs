@@ -1,6 +1,8 @@
 //! Signals: the first SIGINT or SIGTERM asks for a clean stop, a second one kills, and
-//! SIGUSR1 asks for the counters. What flanneld survives this agent survives, too.
+//! SIGUSR1 asks for the counters. The other signals that flanneld survives and that have a name
+//! mean nothing here; real-time signals end the agent.
 
+use rustix::process::Signal as Number;
 use signal_hook::consts::{
     SIGALRM, SIGINT, SIGIO, SIGPROF, SIGTERM, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
 };
@@ -11,9 +13,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that would end a process and mean nothing here. SIGPIPE is ignored since `main`; of
 /// SIGHUP and SIGQUIT a process dies, as flanneld does.
-const IGNORED: [i32; 7] = [
-    SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ,
+const IGNORED: [i32; 8] = [
+    SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ, SIGPWR,
 ];
+
+/// Of power supplies that fail.
+const SIGPWR: i32 = Number::POWER.as_raw();
 
 /// The handlers of one agent.
 pub(super) struct Signals {
@@ -76,7 +81,7 @@ pub(super) enum Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::{Signal as Number, kill};
+    use nix::sys::signal::{Signal as Sent, kill};
     use nix::unistd::Pid;
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;
@@ -143,17 +148,18 @@ mod tests {
             assert!(seen.any(|seen| seen == line), "no line {line:?}");
         };
         expect("installed");
-        kill(pid, Number::SIGUSR1).unwrap();
+        kill(pid, Sent::SIGUSR1).unwrap();
         expect("Counters");
-        for number in IGNORED {
-            kill(pid, Number::try_from(number).unwrap()).unwrap();
+        // By its own number, too: the list must have it.
+        for number in IGNORED.into_iter().chain([Sent::SIGPWR as i32]) {
+            kill(pid, Sent::try_from(number).unwrap()).unwrap();
         }
-        kill(pid, Number::SIGPIPE).unwrap();
-        kill(pid, Number::SIGUSR1).unwrap();
+        kill(pid, Sent::SIGPIPE).unwrap();
+        kill(pid, Sent::SIGUSR1).unwrap();
         expect("Counters");
-        kill(pid, Number::SIGINT).unwrap();
+        kill(pid, Sent::SIGINT).unwrap();
         expect("Stop(\"SIGINT\")");
-        kill(pid, Number::SIGTERM).unwrap();
+        kill(pid, Sent::SIGTERM).unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
     }
 
@@ -165,10 +171,10 @@ mod tests {
         let (mut process, pid, stderr) = spawn("the_second_signal_kills_an_agent_that_hangs");
         let mut lines = stderr.lines().map_while(Result::ok);
         assert!(lines.any(|line| line == "installed"));
-        kill(pid, Number::SIGTERM).unwrap();
+        kill(pid, Sent::SIGTERM).unwrap();
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(process.try_wait().unwrap(), None, "the first only asks");
-        kill(pid, Number::SIGTERM).unwrap();
+        kill(pid, Sent::SIGTERM).unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
     }
 }
