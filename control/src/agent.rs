@@ -39,9 +39,11 @@ pub use remove::{RemoveError, remove};
 use seen::Seen;
 use signals::{Request, Signals};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -108,13 +110,21 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    block_on_alone(runtime, async {
         if let Some(file) = &options.subnets_file {
             return agent(options, &FixedSubnets::new(file.clone())?).await;
         }
         let manager = EtcdSubnets::new(&options.etcd, Timing::default())?;
         agent(options, &manager).await
     })
+}
+
+/// Run `main` to its end, and wait for nothing else: a thread that reads a file or resolves a
+/// name may hang for ever with its file system or name server.
+fn block_on_alone<T>(runtime: Runtime, main: impl Future<Output = T>) -> T {
+    let outcome = runtime.block_on(main);
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {

@@ -16,6 +16,28 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use tempfile::TempDir;
 
+#[test]
+fn a_read_that_hangs_does_not_hold_up_the_end() {
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let (sender, ended) = std::sync::mpsc::channel();
+    let agent = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let (begun, reads) = tokio::sync::oneshot::channel();
+        let outcome = block_on_alone(runtime.unwrap(), async {
+            tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                let _ = hangs.recv();
+            });
+            reads.await
+        });
+        sender.send(outcome).unwrap();
+    });
+    let outcome = ended.recv_timeout(Duration::from_secs(30));
+    drop(release);
+    agent.join().unwrap();
+    assert_eq!(outcome, Ok(Ok(())), "it ends while the file still hangs");
+}
+
 /// Gives out one subnet and remembers what it was asked.
 struct Leases {
     backend: &'static str,
