@@ -4,6 +4,7 @@ use crate::error::{Code, Error};
 use crate::invocation::Invocation;
 use crate::netconf::{NetConf, Object};
 use crate::state::{self, Attachment};
+use crate::subnet_env::SubnetEnv;
 use crate::{commands, delegate, render};
 use serde_json::{Value, json};
 
@@ -69,9 +70,24 @@ fn forget(attachment: &Attachment, call: &Invocation, conf: &NetConf) -> Result<
     kept.remove()
 }
 
-/// The delegate's own GC, if it has one.
+/// The delegate's own GC, if it has one. It does not depend on the node's subnet; that this is
+/// not known is told nevertheless, since something is wrong with the node.
 fn delegated(call: &Invocation, conf: &NetConf, valid: &[Object]) -> Result<(), Error> {
-    let mut rendered = commands::render_for(conf)?;
+    let (env, unknown) = match SubnetEnv::load(&conf.subnet_file) {
+        Ok(env) => (env, None),
+        Err(error) => (SubnetEnv::stand_in(), Some(error)),
+    };
+    let collected = delegated_with(&env, call, conf, valid);
+    Error::all(unknown.into_iter().chain(collected.err()).collect())
+}
+
+fn delegated_with(
+    env: &SubnetEnv,
+    call: &Invocation,
+    conf: &NetConf,
+    valid: &[Object],
+) -> Result<(), Error> {
+    let mut rendered = render::delegate_conf(conf, env)?;
     rendered.insert(VALID.into(), json!(valid));
     let kind = render::delegate_type(&rendered["type"])?;
     if !delegate::speaks(kind, &call.path, &conf.cni_version)? {

@@ -76,9 +76,18 @@ fn gc_cleans_what_it_can_then_fails() {
     assert!(!bench.state("gone").exists());
 
     fs::remove_file(bench.path("subnet.env")).unwrap();
+    fs::remove_file(bench.path("calls")).unwrap();
     conf["cni.dev/valid-attachments"] = list(&[("stuck", "eth0")]);
-    let (code, msg) = bench.call("GC", "", &conf).error();
+    let answer = bench.call("GC", "", &conf);
+    let (code, msg) = answer.error();
     assert!(code == 11 && msg.contains("subnet.env"), "{code} {msg}");
+    assert!(
+        answer.stdout().contains("no GC today"),
+        "{}",
+        answer.stdout()
+    );
+    let calls = fs::read_to_string(bench.path("calls")).unwrap();
+    assert!(calls.contains("GC  "), "without subnet.env, too: {calls}");
     assert!(!bench.state("wanted").exists() && bench.state("stuck").exists());
 }
 
