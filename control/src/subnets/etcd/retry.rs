@@ -3,21 +3,33 @@
 use super::Timing;
 use super::connection::Failure;
 use crate::lease::Backoff;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 /// Pauses between tries. Logs each refusal once.
 pub(super) struct Retry {
     backoff: Backoff,
+    longest: Duration,
     refusal: Option<String>,
+    /// Since when there is what was asked for.
+    granted: Option<Instant>,
 }
 
 impl Retry {
     pub(super) fn new(timing: &Timing) -> Retry {
         Retry {
             backoff: timing.backoff(),
+            longest: timing.backoff_max,
             refusal: None,
+            granted: None,
         }
+    }
+
+    /// What was asked for is there. If it lasts, what ends it is another matter than what failed
+    /// before; if not, pauses go on growing.
+    pub(super) fn granted(&mut self, now: Instant) {
+        self.granted = Some(now);
     }
 
     /// Start from the shortest pause again.
@@ -28,8 +40,17 @@ impl Retry {
 
     /// Wait before the next try.
     pub(super) async fn pause(&mut self, failure: Failure) {
+        let pause = self.next(rand::random(), Instant::now());
         self.note(failure);
-        sleep(self.backoff.pause(rand::random())).await;
+        sleep(pause).await;
+    }
+
+    fn next(&mut self, scatter: f64, now: Instant) -> Duration {
+        let lasted = |since| now.duration_since(since) > self.longest;
+        if self.granted.take().is_some_and(lasted) {
+            self.reset();
+        }
+        self.backoff.pause(scatter)
     }
 
     /// Log a refusal unless it is the one logged last.
@@ -43,5 +64,29 @@ impl Retry {
                 self.refusal = Some(reason);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasted_begins_with_the_shortest_pause_again() {
+        let ms = Duration::from_millis;
+        let mut retry = Retry::new(&Timing::default());
+        let start = Instant::now();
+        // A watch that breaks each time soon after its list.
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            retry.granted(start);
+            pauses.push(retry.next(0.0, start + ms(4_900)));
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000].map(ms));
+        // One that has been quiet for days.
+        retry.granted(start);
+        assert_eq!(retry.next(0.0, start + ms(200_000_000)), ms(100));
+        // What follows are failures to get it back.
+        assert_eq!(retry.next(0.0, start + ms(400_000_000)), ms(200));
     }
 }

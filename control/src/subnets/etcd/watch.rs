@@ -7,6 +7,7 @@ use crate::lease::{Lease, SubnetKey};
 use crate::subnets::LeaseEvent;
 use etcd_client::{Event, EventType};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use tokio::sync::mpsc::{Sender, error::SendError};
 
 /// Nobody listens any more.
@@ -26,11 +27,12 @@ pub(super) async fn watch(store: &Store, own: &Lease, events: &Sender<LeaseEvent
     loop {
         let told = match feed.next().await {
             Ok(News::All(keys)) => {
+                // No reset: a watch that breaks each time would bring one list after another.
+                retry.granted(Instant::now());
                 let entries = keys.iter().filter_map(|kv| store.entry(kv));
                 peers.replace(store, entries).into_iter().collect()
             }
             Ok(News::Changes(changes)) => {
-                // Not after a list: a watch that breaks each time would bring one after another.
                 retry.reset();
                 peers.changes(store, &changes)
             }

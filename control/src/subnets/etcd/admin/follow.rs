@@ -8,6 +8,7 @@ use crate::subnets::etcd::retry::Retry;
 use etcd_client::{Event, EventType};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -37,10 +38,14 @@ pub(super) async fn follow(
         feed::News::Changes(_) => Known(BTreeMap::new()),
     };
     let mut retry = Retry::new(keys.connection.timing());
+    retry.granted(Instant::now());
     let mut interrupted = false;
     loop {
         let (before, after) = match feed.next().await {
-            Ok(feed::News::All(all)) => (known.replace(keys.records(&all)), Vec::new()),
+            Ok(feed::News::All(all)) => {
+                retry.granted(Instant::now());
+                (known.replace(keys.records(&all)), Vec::new())
+            }
             Ok(feed::News::Changes(changes)) => {
                 retry.reset();
                 (Vec::new(), known.take_in(keys, &changes))
