@@ -264,6 +264,23 @@ async fn malformed_keys_and_values_are_skipped_and_remove_nobody() {
     assert_eq!(watcher.next().await, deleted("10.1.6.0-24"));
 }
 
+/// More than one answer may hold.
+#[tokio::test]
+async fn a_list_with_long_values_arrives_in_shorter_pages() {
+    let etcd = Etcd::start().await;
+    let subnets = etcd.subnets().await;
+    let own = lease(&subnets, 5).await;
+    lease(&subnets, 6).await;
+    let junk = "x".repeat(1_400_000);
+    for n in 0..28 {
+        etcd.put(&format!("subnets/10.1.5.{n}-junk"), &junk).await;
+    }
+    let mut watcher = Watcher::start(etcd.subnets().await, &own);
+    assert_eq!(watcher.snapshot().await, ["10.1.6.0-24"]);
+    etcd.delete("subnets/10.1.6.0-24").await;
+    assert_eq!(watcher.next().await, deleted("10.1.6.0-24"));
+}
+
 #[tokio::test]
 async fn lists_of_five_thousand_leases_cost_a_handful_of_requests() {
     let etcd = Etcd::start().await;

@@ -38,6 +38,10 @@ const CLOSED: [&str; 4] = [
 /// makes up a status from the one of HTTP.
 const NO_GRPC: &str = "grpc-status header missing";
 
+/// What tonic says, with the status by which etcd tells that it lacks a revision, of an answer
+/// that is longer than this client takes.
+const TOO_LONG: &str = "message length too large";
+
 /// gRPC status codes by which a server answers "no" (grpc/doc/statuscodes.md). All others mean
 /// that it did not get to an answer, or is no etcd.
 const ANSWERS: [Code; 9] = [
@@ -82,6 +86,13 @@ pub(super) fn is_about_identity(error: &Error) -> bool {
 /// another history.
 pub(super) fn is_about_revision(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.code() == Code::OutOfRange)
+        && !is_about_length(error)
+}
+
+/// Whether an answer is longer than this client takes.
+pub(super) fn is_about_length(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.code() == Code::OutOfRange
+        && status.message().contains(TOO_LONG))
 }
 
 /// Whether it is too old.
