@@ -2,8 +2,8 @@
 
 use crate::lab::{Etcd, Mode, Proxy, manager, options, timing};
 use crate::log::Log;
+use crate::soon;
 use crate::watch::{Watcher, lease};
-use crate::{QUIET, soon};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -88,8 +88,15 @@ async fn a_list_is_whole_although_it_changes_while_it_is_read() {
     many(&etcd).await;
     let proxy = Proxy::to(&etcd).await;
     proxy.set(SLOW);
+    let before = etcd.requests().await["Range"];
     let mut watcher = Watcher::start(manager(&[proxy.endpoint()], timing()).await, &own);
-    sleep(4 * QUIET).await;
+    // The first page has been read once the second is asked for.
+    soon("the second page", async {
+        while etcd.requests().await["Range"] < before + 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     // One that has been read, and one that has not.
     for n in [10, 59] {
         etcd.delete(&format!("subnets/10.{n}.99.0-24")).await;
