@@ -1,6 +1,7 @@
 //! Starting a node in a network namespace of its own, with leases from memory.
 
 mod blackhole;
+mod cost;
 mod identity;
 mod readiness;
 mod takeover;

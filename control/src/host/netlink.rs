@@ -134,6 +134,9 @@ pub struct Netlink {
     /// For listings of which the kernel leaves out what is not asked for (Linux 4.20); before,
     /// it lists everything here, too.
     strict: Handle,
+    /// How many routes the kernel has listed, of whatever use they were.
+    #[cfg(test)]
+    pub(crate) listed: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Netlink {
@@ -152,7 +155,12 @@ impl Netlink {
             }
             Err(_) => handle.clone(),
         };
-        Ok(Self { handle, strict })
+        Ok(Self {
+            handle,
+            strict,
+            #[cfg(test)]
+            listed: std::sync::Arc::default(),
+        })
     }
 
     /// Every link.

@@ -53,7 +53,11 @@ impl Netlink {
             let request = self.strict.route().get(filter.request(family));
             let mut listing = pin!(request.execute());
             loop {
-                match listing.try_next().await {
+                let next = listing.try_next().await;
+                #[cfg(test)]
+                self.listed
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                match next {
                     // A kernel without IPv6 answers with what it has, and one that knows no
                     // filters with everything.
                     Ok(Some(message)) if message.header.address_family == family => {
