@@ -340,15 +340,16 @@ impl Backend {
         Ok(())
     }
 
-    /// Restore addresses and routes that others have changed, and look what has become of the
-    /// underlay.
+    /// Restore addresses, routes and MAC files that others have changed, and look what has become
+    /// of the underlay.
     pub async fn mend(&mut self) {
         self.underlay.look(&self.host).await;
         for carrier in &mut self.carriers {
-            if let Some(tunnel) = &carrier.tunnel
-                && let Err(error) = tunnel.mend(&self.host).await
-            {
-                warn!("{}: {error}; trying again", tunnel.device());
+            if let Some(tunnel) = &mut carrier.tunnel {
+                tunnel.keep_mac();
+                if let Err(error) = tunnel.mend(&self.host).await {
+                    warn!("{}: {error}; trying again", tunnel.device());
+                }
             }
             if carrier.look(&self.host, true).await
                 && let Err(error) = carrier.publish()

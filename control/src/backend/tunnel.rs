@@ -146,14 +146,16 @@ impl Prepared {
     ) -> Result<Tunnel, BackendError> {
         let plan = self.plan;
         let kernel = match self.device {
-            Device::Ours(tun) => return Tunnel::start(tun, host, plan, overlay, place).await,
+            Device::Ours(tun) => {
+                return Tunnel::start(tun, host, plan, self.mac, overlay, place).await;
+            }
             Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
         };
         let takeover = Takeover::begin(host, &kernel, &plan).await?;
         let started = async {
             dataplane::await_port(plan.local, plan.port).await?;
             let tun = dataplane::open_device(&plan.device, &host.options)?;
-            Tunnel::start(tun, host, plan, overlay, place).await
+            Tunnel::start(tun, host, plan, self.mac, overlay, place).await
         };
         match started.await {
             Ok(tunnel) => Ok(Tunnel {
@@ -188,6 +190,7 @@ pub(super) struct Place {
 /// A running tunnel.
 pub(super) struct Tunnel {
     plan: Plan,
+    mac: VtepMac,
     overlay: Overlay,
     place: Place,
     /// Interface index of the device.
@@ -211,6 +214,7 @@ impl Tunnel {
         tun: Tun,
         host: &Host,
         plan: Plan,
+        mac: VtepMac,
         overlay: Overlay,
         place: Place,
     ) -> Result<Tunnel, BackendError> {
@@ -227,6 +231,7 @@ impl Tunnel {
         Ok(Tunnel {
             tunnel_gso: TunnelGsoLog::new(dataplane.tunnel_gso()),
             plan,
+            mac,
             overlay,
             place,
             index,
@@ -361,6 +366,11 @@ impl Tunnel {
                 self.make_anew(host).await
             }
         }
+    }
+
+    /// Keep the MAC for the next start, as far as that could not be done yet.
+    pub(super) fn keep_mac(&mut self) {
+        self.mac.ensure();
     }
 
     /// Mend address and route of the device.

@@ -7,6 +7,7 @@ use super::atomic_file;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
+use tracing::{info, warn};
 
 /// What the name of a file has behind the device's.
 const SUFFIX: &str = ".mac";
@@ -50,6 +51,25 @@ impl VtepMac {
             self.is_new = false;
         }
     }
+
+    /// Keep it if it is not kept, or no longer is: try again to write a file that could not be
+    /// written, and put back one that somebody has removed. Each reason why it cannot be kept is
+    /// logged once.
+    pub fn ensure(&mut self) {
+        // A file that cannot be looked at may well be there.
+        let is_there = || self.path.try_exists().unwrap_or(true);
+        if self.path.as_os_str().is_empty() || (self.unkept.is_none() && is_there()) {
+            return;
+        }
+        let now = store(self.path.clone(), self.mac);
+        let reason = |mac: &VtepMac| mac.unkept.as_ref().map(ToString::to_string);
+        match reason(&now) {
+            None => info!("this node's MAC is {now}"),
+            Some(new) if reason(self).as_ref() != Some(&new) => warn!("{new}; trying again"),
+            Some(_) => {}
+        }
+        *self = now;
+    }
 }
 
 impl fmt::Display for VtepMac {
@@ -77,7 +97,7 @@ pub fn load_or_create(state_dir: &Path, device: &str) -> VtepMac {
                     unkept: None,
                 };
             }
-            None => tracing::warn!(
+            None => warn!(
                 "{} holds no local unicast MAC address; replacing it with a new one",
                 path.display()
             ),
@@ -270,6 +290,38 @@ mod tests {
             let mac = kept(load_or_create(dir.path(), "flannel.1"));
             assert_eq!(parse(&fs::read(&path).unwrap()), Some(mac));
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        fs::write(&state, "in the way").unwrap();
+        let mut mac = load_or_create(&state, "flannel.1");
+        let own = mac.mac;
+        mac.ensure();
+        assert!(mac.unkept.is_some() && mac.mac == own);
+        fs::remove_file(&state).unwrap();
+        for _ in 0..2 {
+            mac.ensure();
+            assert!(mac.unkept.is_none());
+            assert_eq!(kept(load_or_create(&state, "flannel.1")), own);
+            // Somebody tidies up.
+            fs::remove_dir_all(&state).unwrap();
+        }
+        mac.ensure();
+        // For the next start to use.
+        let file = state.join("flannel.1.mac");
+        fs::write(&file, "0e:00:00:00:00:09\n").unwrap();
+        mac.ensure();
+        assert_eq!(kept(load_or_create(&state, "flannel.1"))[5], 9);
+    }
+
+    #[test]
+    fn that_of_no_device_is_written_nowhere() {
+        let mut none = VtepMac::none();
+        none.ensure();
+        assert!(none.unkept.is_none());
     }
 
     #[test]
