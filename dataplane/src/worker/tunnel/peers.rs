@@ -55,7 +55,8 @@ struct Slot {
     /// Its address in the upper half, [`WANTED`] and its [`PeerState`] in the lower; 0 if the
     /// slot is free.
     peer: AtomicU64,
-    /// Super-packets that left whole since the last probe that did.
+    /// Super-packets that left whole since the last probe that did. All workers write to it, at
+    /// most once for each of 64 kB.
     sent: AtomicU64,
 }
 
@@ -82,10 +83,11 @@ impl Peers {
         if open {
             slot.sent.fetch_add(1, Ordering::Relaxed);
         }
-        // Most find it set, and leave the cache line to all.
-        let first =
-            peer & WANTED == 0 && slot.peer.fetch_or(WANTED, Ordering::AcqRel) & WANTED == 0;
-        (open, first)
+        // Most find it set. One whose slot was just given back, or judged, leaves it to the next.
+        let wanted = peer | WANTED;
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        let note = || slot.peer.compare_exchange(peer, wanted, success, failure);
+        (open, peer != wanted && note().is_ok())
     }
 
     fn find(&self, to: Ipv4Addr) -> Option<(&Slot, u64)> {
@@ -95,8 +97,8 @@ impl Peers {
             .find(|&(_, peer)| peer != 0 && address(peer) == to)
     }
 
-    /// A free slot for `to`. Where two workers take one each, the second is never found and
-    /// given back.
+    /// A free slot for `to`. Where two workers take one each, only the first is found, and the
+    /// second given back.
     #[cold]
     fn take(&self, to: Ipv4Addr) -> Option<(&Slot, u64)> {
         let new = u64::from(to.to_bits()) << 32;
@@ -116,12 +118,28 @@ impl Peers {
         &self.0[set * WAYS..][..WAYS]
     }
 
-    /// All peers and what is known of them.
+    /// All peers and what is known of them, each once.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
-        let peers = self.0.iter().map(|slot| slot.peer.load(Ordering::Relaxed));
-        peers
-            .filter(|&peer| peer != 0)
-            .map(|peer| (address(peer), PeerState::of(peer)))
+        self.0.chunks(WAYS).flat_map(|set| {
+            let peers = set.iter().map(|slot| slot.peer.load(Ordering::Relaxed));
+            let mut known = [None; WAYS];
+            for (way, peer) in peers.enumerate().filter(|&(_, peer)| peer != 0) {
+                let found = (address(peer), PeerState::of(peer));
+                let is_new = known[..way]
+                    .iter()
+                    .flatten()
+                    .all(|&(addr, _)| addr != found.0);
+                known[way] = is_new.then_some(found);
+            }
+            known.into_iter().flatten()
+        })
+    }
+
+    /// Forget what is known of all peers. Only the prober may.
+    pub(super) fn close(&self) {
+        for slot in 0..SLOTS {
+            self.set_state(slot, PeerState::Untried);
+        }
     }
 
     /// The peer in a slot, and whether there was a super-packet for it since this was last
@@ -136,10 +154,9 @@ impl Peers {
         Some((address(peer), peer & WANTED != 0))
     }
 
-    /// Say what is known of the peer in a slot. Only the prober may.
+    /// Say what is known of the peer in a slot, if there is one. Only the prober may.
     pub(super) fn set_state(&self, slot: usize, state: PeerState) {
-        let set = |peer: u64| Some(peer & !STATE | state as u64);
-        // It never fails: the function always has a new value.
+        let set = |peer: u64| (peer != 0).then_some(peer & !STATE | state as u64);
         let _ = self.0[slot]
             .peer
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, set);
@@ -164,6 +181,7 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
 
     fn slot_of(peers: &Peers, to: Ipv4Addr) -> usize {
         let found = (0..SLOTS).find(|&slot| peers.look(slot).is_some_and(|(peer, _)| peer == to));
@@ -199,6 +217,51 @@ mod tests {
         peers.give_back(slot);
         assert_eq!(peers.look(slot), None);
         assert_eq!(peers.ask(peer), (false, true), "nothing is remembered");
+    }
+
+    /// Ask for `wanted` again and again, as a worker.
+    fn ask_all(peers: &Peers, wanted: &[Ipv4Addr], done: &AtomicBool) {
+        while !done.load(Ordering::Relaxed) {
+            for &peer in wanted {
+                peers.ask(peer);
+            }
+        }
+    }
+
+    #[test]
+    fn workers_and_the_prober_at_once_make_no_peer_up_and_list_none_twice() {
+        let peers = Peers::new();
+        let all = (0..).map(|n| Ipv4Addr::from_bits(0x0a00_0001 + n));
+        let same = |peer: &Ipv4Addr| std::ptr::eq(peers.set(*peer), &peers.0[..WAYS]);
+        let wanted: Vec<Ipv4Addr> = all.filter(same).take(WAYS + 1).collect();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| ask_all(&peers, &wanted, &done));
+            }
+            let mut wrong = None;
+            for _ in 0..20_000 {
+                let known: Vec<Ipv4Addr> = peers.iter().map(|(peer, _)| peer).collect();
+                let strange = known.iter().any(|peer| !wanted.contains(peer));
+                if strange || (1..known.len()).any(|n| known[..n].contains(&known[n])) {
+                    wrong = Some(known);
+                    break;
+                }
+                for slot in 0..WAYS {
+                    peers.look(slot);
+                    peers.set_state(slot, PeerState::Open);
+                    peers.give_back(slot);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(wrong, None);
+        });
+        // Nothing is left of any.
+        for slot in 0..WAYS {
+            peers.look(slot);
+            peers.give_back(slot);
+        }
+        assert_eq!(peers.iter().count(), 0);
     }
 
     #[test]
