@@ -19,6 +19,7 @@ use crate::wire::icmp::{self, v4, v6};
 use crate::wire::ip::{IpPacket, protocol};
 use crate::wire::{ipv4, ipv6};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// How long an error is believed, in milliseconds: then the pod's link may have grown, and the
 /// next super-packet finds out. As for paths (RFC 1191 section 6.3).
@@ -28,14 +29,18 @@ pub const LIFETIME_MS: u64 = 10 * 60 * 1000;
 pub struct PodMtus {
     /// What all take of whom nothing was learned.
     most: u16,
+    /// Less was never learned of any.
+    least: AtomicU16,
     learned: PathMtus,
 }
 
 impl PodMtus {
     /// All pods take `mtu` bytes of inner IP packet.
     pub fn new(mtu: usize) -> PodMtus {
+        let most = u16::try_from(mtu).unwrap_or(u16::MAX);
         PodMtus {
-            most: u16::try_from(mtu).unwrap_or(u16::MAX),
+            most,
+            least: AtomicU16::new(most),
             learned: PathMtus::believed_for(LIFETIME_MS),
         }
     }
@@ -58,6 +63,12 @@ impl PodMtus {
         usize::from(self.most)
     }
 
+    /// Bytes of inner IP packet that all pods take, whatever was learned.
+    #[inline]
+    pub fn least(&self) -> usize {
+        usize::from(self.least.load(Ordering::Relaxed))
+    }
+
     /// Bytes of inner IP packet that `pod` takes.
     pub fn get(&self, pod: IpAddr, now: u64) -> usize {
         let learned = self.learned.get(pod, now).unwrap_or(self.most);
@@ -68,7 +79,9 @@ impl PodMtus {
     pub fn learn(&self, told: Told, now: u64) -> bool {
         let before = self.get(told.pod, now);
         self.learned.learn(told.pod, told.mtu, now);
-        self.get(told.pod, now) != before
+        let after = self.get(told.pod, now);
+        self.least.fetch_min(after as u16, Ordering::Relaxed);
+        after != before
     }
 }
 

@@ -130,7 +130,9 @@ fn push(
     let inner = sender.frame(table, frame).map_err(PushError::Drop)?;
     let ip = &mut frame[inner.ip_offset..inner.ip_offset + inner.ip_len];
     ecn::decap(datagram.received.ecn, ip).map_err(PushError::Drop)?;
+    // A packet that all pods take needs no look at whose it is.
     if let Some((pods, now)) = learned
+        && ip.len() > pods.least()
         && let Ok(packet) = IpPacket::new(ip)
     {
         coalescer.set_pod_mtu(pods.get(packet.dst(), now));

@@ -164,7 +164,9 @@ fn each_pod_has_its_own_for_its_time_and_news_are_told_once() {
         !pods.learn(told(POD_V4, 9000), 0),
         "more than the TUN carries"
     );
+    assert_eq!(pods.least(), 1450);
     assert!(pods.learn(told(POD_V4, 1400), 0));
+    assert_eq!(pods.least(), 1400);
     assert!(!pods.learn(told(POD_V4, 1400), 5));
     assert!(pods.learn(told(POD_V6, 1300), 5));
     assert_eq!(pods.get(addr(POD_V4), 5), 1400);
@@ -173,6 +175,7 @@ fn each_pod_has_its_own_for_its_time_and_news_are_told_once() {
     // It rises with what the node says, and when that is over.
     assert!(pods.learn(told(POD_V6, 1430), 6));
     assert_eq!(pods.get(addr(POD_V6), 6), 1430);
+    assert_eq!(pods.least(), 1300);
     assert_eq!(pods.get(addr(POD_V4), LIFETIME_MS + 4), 1400);
     assert_eq!(pods.get(addr(POD_V4), LIFETIME_MS + 5), 1450);
     assert!(pods.any(LIFETIME_MS + 5) && !pods.any(LIFETIME_MS + 6));
