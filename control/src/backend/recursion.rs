@@ -5,7 +5,7 @@
 
 use super::Host;
 use super::peers::Peer;
-use crate::host::link;
+use crate::host::iface;
 use crate::host::netlink::{Link, NetlinkError};
 use crate::lease::SubnetKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,14 +169,10 @@ impl Recursion {
     }
 }
 
-/// Whether `link` is a tunnel of flannel's or weft's kind: what enters it leaves to a peer, or
-/// comes back. What the user has chosen to carry the packets is none.
+/// Whether what enters `link` leaves to a peer, or comes back. What the user has chosen to carry
+/// the packets does not.
 fn is_tunnel(link: &Link, host: &Host) -> bool {
-    let name = link.name.as_str();
-    let is_named_so = ["flannel", "weft."]
-        .iter()
-        .any(|kind| name.starts_with(kind));
-    (is_named_so || link::is_marked(link)) && name != host.underlay.name
+    iface::is_tunnel(link) && link.name != host.underlay.name
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::flags::InterfaceOptions;
 pub use error::{IfaceError, Unfit};
 pub use local::{Local, first_local};
 use overlay::is_overlay;
+pub use overlay::is_tunnel;
 use regex::Regex;
 use std::cmp::Reverse;
 use std::fmt;

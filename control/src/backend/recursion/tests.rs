@@ -128,12 +128,21 @@ fn other_tunnels_of_this_node_lead_back_too_and_other_devices_do_not() {
             ip(&format!("link set {device} up"));
         }
         netns::link(&host.netlink, "other").await;
+        for line in [
+            "tuntap add other mode tun",
+            "link add vxlan100 up type vxlan id 100 dstport 4789",
+            "link add link eth0 name flannel-lan up type vlan id 7",
+        ] {
+            ip(line);
+        }
         let alias = ["link", "set", "other", "up", "alias", "weft /net /file"];
         netns::ip(&alias);
         for (n, (device, expected)) in [
             ("flannel0", true),
             ("weft.7", true),
             ("other", true),
+            ("vxlan100", true),
+            ("flannel-lan", false),
             ("wg0", false),
         ]
         .into_iter()

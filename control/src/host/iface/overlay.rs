@@ -6,11 +6,17 @@ use crate::host::netlink::Link;
 /// Bridges that pods and containers hang on, by the names that flannel and Docker give them.
 const BRIDGES: [&str; 2] = ["cni0", "docker0"];
 
-/// Whether this is a device of the pods' network: one that flannel, weft or the container
-/// runtime makes, or any kernel VXLAN device.
+/// Whether this is a device of the pods' network: a tunnel, or a bridge that the container
+/// runtime makes.
+pub(super) fn is_overlay(link: &Link) -> bool {
+    is_tunnel(link) || BRIDGES.contains(&link.name.as_str())
+}
+
+/// Whether what enters this device leaves in an outer packet: one that flannel or weft makes, or
+/// any kernel VXLAN device.
 ///
 /// Hardware, a VLAN or a bond is the operator's, even if it is called after flannel.
-pub(super) fn is_overlay(link: &Link) -> bool {
+pub fn is_tunnel(link: &Link) -> bool {
     let kind = link.kind.as_deref();
     let is_operators = matches!(kind, None | Some("vlan" | "bond" | "team"));
     let prefixes = ["flannel", "weft."];
@@ -18,7 +24,6 @@ pub(super) fn is_overlay(link: &Link) -> bool {
     (is_called_so && !is_operators)
         || kind == Some("vxlan")
         || (kind == Some("tun") && link::is_marked(link))
-        || BRIDGES.contains(&link.name.as_str())
 }
 
 #[cfg(test)]
@@ -71,6 +76,8 @@ mod tests {
         ] {
             let link = link(name, kind, alias);
             assert_eq!(is_overlay(&link), expected, "{name} {kind} {alias:?}");
+            let is_tunnel_too = expected && kind != "bridge";
+            assert_eq!(is_tunnel(&link), is_tunnel_too, "{name} {kind} {alias:?}");
         }
     }
 }
