@@ -8,6 +8,7 @@ use crate::host::kernel;
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use weft_dataplane::route::publish::Publisher;
@@ -141,9 +142,10 @@ impl Dataplane {
         if options.udp_gso.is_none()
             && let Some(release) = kernel::corrupts_udp_gso()
         {
-            warn!(
+            static SAID: Once = Once::new();
+            SAID.call_once(|| warn!(
                 "Linux {release} is of a version that corrupts UDP trains (7.0 to 7.1.4): sending single datagrams; -udp-gso=on sends trains all the same"
-            );
+            ));
         }
         let offloads = tun.offloads();
         let dataplane = worker::Dataplane::start(tun, config, publisher)?;
