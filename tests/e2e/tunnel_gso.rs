@@ -2,7 +2,9 @@
 
 use crate::cluster::{Cluster, ENGINES, NEWS, lines_with};
 use crate::errors::Errors;
-use crate::traffic::tcp;
+use crate::traffic::{connect, tcp};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use weft_benches::lab::{Regime, netns, skips_test};
@@ -196,7 +198,7 @@ fn a_tap_that_was_set_down_or_removed_comes_back() {
             cluster.await_path(1, 2);
             await_whole(&cluster);
         }
-        for wrong in ["trains", "refuses"] {
+        for wrong in ["trains", "refuses whole"] {
             let lines = lines_with(&log, &["WARN", wrong]);
             assert!(lines.is_empty(), "{lines:?}");
         }
@@ -241,6 +243,134 @@ fn a_check_that_becomes_strict_meanwhile_lets_them_pass_again() {
     }
     await_whole(&cluster);
     assert!(cluster.counter(1, "super_sends_lost") > lost, "{lost}");
+}
+
+/// Two nodes that check source addresses strictly, of which the first has this rule in its chain
+/// for source NAT.
+fn strict_cluster_with(rule: &str) -> Cluster {
+    let cluster = Cluster::empty(2, Regime::R1);
+    for number in [1, 2] {
+        let node = &cluster.lab.node(number).ns;
+        node.sysctl("net/ipv4/conf/all/rp_filter", "1").unwrap();
+    }
+    let node = &cluster.lab.node(1).ns;
+    for rule in [
+        "add table ip sourcenat",
+        "add chain ip sourcenat post { type nat hook postrouting priority 100; }",
+        &format!("add rule ip sourcenat post {rule}"),
+    ] {
+        node.run(&["nft", rule]).unwrap();
+    }
+    cluster.filled(&[])
+}
+
+#[test]
+fn the_way_around_a_check_is_not_taken_past_what_the_firewall_makes_of_frames() {
+    if skips_test() {
+        return;
+    }
+    let other = strict_cluster_with("oifname lo counter");
+    leaves_whole(&other);
+    drop(other);
+    // Below the range that sockets get theirs from.
+    let cluster = strict_cluster_with("oifname eth0 udp dport 8472 snat to :20000-30000");
+    send_until(&cluster, 1, 2, &["WARN", "do not get out whole", "IPsec"]);
+    assert_eq!(sent_whole(&cluster), 0);
+}
+
+/// Frames cannot leave any more, and so cannot answer: what is sent is a stream that has begun.
+#[test]
+fn the_way_around_a_check_closes_when_ipsec_takes_the_frames() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    let [node, peer] = [1, 2].map(|number| cluster.lab.node(number));
+    node.ns.sysctl("net/ipv4/conf/all/rp_filter", "1").unwrap();
+    let redirected = netns::wait_until(NEWS, || sent_whole(&cluster) > 100);
+    assert!(redirected, "super-packets do not leave whole");
+    let (mut client, mut server) = connect(cluster.pod(1), cluster.pod(2));
+    // One of hosts alone is found by the redirect, too, which knows no ports.
+    let policy = format!(
+        "src {} dst {} proto udp dport 8472 dir out",
+        node.underlay, peer.underlay
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let block = vec![0; 1 << 20];
+            // Until the other end is gone.
+            while client.write_all(&block).is_ok() {}
+        });
+        let ended = server.try_clone().unwrap();
+        scope.spawn(move || {
+            let mut block = vec![0; 1 << 20];
+            while server.read(&mut block).is_ok_and(|len| len > 0) {}
+        });
+        let before = cluster.counter(1, "super_sends");
+        let flows = netns::wait_until(NEWS, || cluster.counter(1, "super_sends") > before + 1_000);
+        let added = node
+            .ns
+            .ip(&format!("xfrm policy add {policy} action block"));
+        let log = cluster.agents[&1].log_file();
+        let words = ["WARN", "do not get out whole", "IPsec"];
+        let said = netns::wait_until(NEWS, || !lines_with(&log, &words).is_empty());
+        let [then, later] = [(); 2].map(|()| {
+            std::thread::sleep(Duration::from_millis(1_100));
+            cluster.counter(1, "super_sends")
+        });
+        node.ns.ip(&format!("xfrm policy delete {policy}")).unwrap();
+        ended.shutdown(Shutdown::Both).unwrap();
+        drop(ended);
+        added.unwrap();
+        assert!(flows, "no super-packets of the stream");
+        assert!(said, "{words:?} is not in {}", log.display());
+        assert_eq!(then, later, "super-packets leave in clear");
+    });
+}
+
+#[test]
+fn a_tap_gets_its_settings_and_its_address_back() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    await_whole(&cluster);
+    let node = &cluster.lab.node(1).ns;
+    // As whoever applies the host's sysctls to a device that appears, and whoever manages addresses.
+    let set = |name: &str, value: &str| {
+        let key = format!("net/ipv4/conf/weft.1/{name}");
+        node.sysctl(&key, value).unwrap();
+    };
+    set("rp_filter", "1");
+    set("accept_local", "0");
+    node.ip("address flush dev weft.1").unwrap();
+    let path = |name: &str| format!("/proc/sys/net/ipv4/conf/weft.1/{name}");
+    let restored = netns::wait_until(NEWS, || {
+        let value = |name| node.run(&["cat", &path(name)]).unwrap();
+        let addresses = node.ip("-4 address show dev weft.1").unwrap();
+        value("rp_filter").trim() == "0"
+            && value("accept_local").trim() == "1"
+            && addresses.contains("127.84.65.80/32")
+    });
+    assert!(restored, "it stays without");
+    await_whole(&cluster);
+}
+
+#[test]
+fn an_underlay_device_that_is_made_anew_after_a_strict_check_takes_them_again() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    let node = &cluster.lab.node(1).ns;
+    let check = |value| node.sysctl("net/ipv4/conf/all/rp_filter", value).unwrap();
+    check("1");
+    await_whole(&cluster);
+    check("0");
+    let [before, after] = make_underlay_anew(&cluster);
+    assert_ne!(before, after);
+    cluster.await_path(1, 2);
+    await_whole(&cluster);
 }
 
 /// Give the underlay device of node 1 another index: it goes to another namespace and comes back

@@ -16,7 +16,7 @@ use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel::{PeerState, TunnelGso, TunnelState};
+use weft_dataplane::worker::tunnel::{Detour, PeerState, TunnelGso, TunnelState};
 use weft_dataplane::worker::{self, Engine, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
@@ -185,6 +185,11 @@ impl Dataplane {
     /// The peers that super-packets were for of late, and what is known of the way to each.
     pub(super) fn tunnel_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
         self.workers.tunnel_peers()
+    }
+
+    /// What is known of their way around a strict `rp_filter`.
+    pub(super) fn tunnel_detour(&self) -> Detour {
+        self.workers.tunnel_detour()
     }
 
     /// Name of the TAP for super-packets that leave whole, if there is one.

@@ -12,7 +12,6 @@ use crate::host::link::{self, Existing};
 use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
 use crate::host::route::{self, default_metric};
-use crate::host::sysctl;
 use crate::lease::VxlanData;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -21,8 +20,8 @@ use tracing::{debug, info, warn};
 use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
 use weft_dataplane::stats::Count;
-use weft_dataplane::sys::ethtool;
 use weft_dataplane::sys::tun::{self, Tun};
+use weft_dataplane::sys::{ethtool, redirect, tap};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker;
 
@@ -356,7 +355,16 @@ impl Tunnel {
             return Ok(());
         };
         match host.netlink.link(name).await? {
-            Some(tap) if tap.up => Ok(()),
+            Some(tap) if tap.up => {
+                match tap::restore(name) {
+                    Ok(true) => info!(
+                        "{name} had lost its address or settings (rp_filter, accept_local, forwarding): it has them again"
+                    ),
+                    Ok(false) => {}
+                    Err(error) => debug!("cannot look at the settings of {name}: {error}"),
+                }
+                Ok(())
+            }
             Some(tap) => {
                 warn!("{name} was set down: bringing it up again");
                 Ok(host.netlink.set_link_up(&tap).await?)
@@ -433,9 +441,12 @@ impl Tunnel {
         }
         (self.downgrades, self.merges_refused) = (downgrades, merges_refused);
         let peers = dataplane.tunnel_peers();
-        let rp_filter = || sysctl::rp_filter_of_all();
+        let strictness = || {
+            let rp_filter = dataplane.tap().and_then(redirect::rp_filter);
+            (rp_filter, dataplane.tunnel_detour())
+        };
         self.tunnel_gso
-            .note(dataplane.tunnel_gso(), peers, rp_filter);
+            .note(dataplane.tunnel_gso(), peers, strictness);
     }
 
     /// Log what of the kernel is in use, and the counters.

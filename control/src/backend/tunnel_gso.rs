@@ -1,8 +1,9 @@
 //! What is logged of super-packets that leave whole.
 
+use std::io;
 use std::net::Ipv4Addr;
 use tracing::{info, warn};
-use weft_dataplane::worker::tunnel::{PeerState, TunnelState};
+use weft_dataplane::worker::tunnel::{Detour, PeerState, TunnelState};
 
 /// What has been said of them.
 pub(super) struct TunnelGsoLog {
@@ -20,13 +21,14 @@ impl TunnelGsoLog {
         }
     }
 
-    /// Say what is news: of the way as a whole, and of the peers that it leads to. `rp_filter`
-    /// is that of all devices, asked for if there is something to warn of.
+    /// Say what is news: of the way as a whole, and of the peers that it leads to. `checks` are
+    /// the `rp_filter` that holds for the TAP and the way around it, asked for if there is
+    /// something to warn of.
     pub(super) fn note(
         &mut self,
         state: TunnelState,
         peers: impl Iterator<Item = (Ipv4Addr, PeerState)>,
-        rp_filter: impl FnOnce() -> Option<u8>,
+        checks: impl FnOnce() -> (Option<u8>, Detour),
     ) {
         // To be idle, and to be kept from a peer, is no news of the way as a whole.
         let tells = !matches!(state, TunnelState::Untried | TunnelState::Blocked);
@@ -46,7 +48,7 @@ impl TunnelGsoLog {
             info!("super-packets to {peers} leave whole again");
         }
         if let Some(peers) = names(&mut new) {
-            let cause = cause(rp_filter());
+            let cause = cause(checks());
             warn!("super-packets to {peers} do not get out whole ({cause}): they are cut before");
         }
         self.blocked
@@ -85,20 +87,28 @@ fn names(peers: &mut [Ipv4Addr]) -> Option<String> {
 }
 
 /// What stands in the way, most likely. A strict `rp_filter` does so for all packets.
-fn cause(rp_filter: Option<u8>) -> &'static str {
-    match rp_filter {
-        Some(1) => {
-            "net.ipv4.conf.all.rp_filter=1 stops them, and BPF, the way around it, is refused: it needs Linux 6.6 and CAP_BPF; rp_filter=2 would not stop them"
+fn cause((rp_filter, detour): (Option<u8>, Detour)) -> String {
+    match (rp_filter, detour) {
+        (Some(1), Detour::Refused(errno)) => format!(
+            "net.ipv4.conf.all.rp_filter=1 stops them, and BPF, the way around it, which needs Linux 6.6 and CAP_BPF, is refused: {}; rp_filter=2 would not stop them",
+            io::Error::from_raw_os_error(errno)
+        ),
+        (Some(1), Detour::Made) => {
+            "what weft sends does not leave the underlay device as it is, and so may not go around net.ipv4.conf.all.rp_filter=1: IPsec, an OUTPUT or POSTROUTING rule of the firewall, or a route that leaves by another device?".to_owned()
         }
-        _ => "a FORWARD chain of the firewall, or a route that leaves by another device?",
+        (Some(1), Detour::Unneeded) => {
+            "net.ipv4.conf.all.rp_filter=1 stops them; rp_filter=2 would not".to_owned()
+        }
+        _ => "a FORWARD chain of the firewall, or a route that leaves by another device?".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
 
-    const NONE: fn() -> Option<u8> = || None;
+    const NONE: fn() -> (Option<u8>, Detour) = || (None, Detour::Unneeded);
 
     #[test]
     fn a_peer_is_blocked_until_it_is_seen_open() {
@@ -129,10 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn a_strict_rp_filter_is_named() {
-        assert!(cause(Some(1)).contains("rp_filter"));
-        for other in [None, Some(0), Some(2)] {
-            assert!(!cause(other).contains("rp_filter"), "{other:?}");
+    fn a_strict_rp_filter_is_named_and_what_became_of_the_way_around() {
+        let refused = cause((Some(1), Detour::Refused(Errno::PERM.raw_os_error())));
+        for part in ["rp_filter=1", "BPF", "Operation not permitted"] {
+            assert!(refused.contains(part), "{refused}");
         }
+        for detour in [Detour::Unneeded, Detour::Made] {
+            let strict = cause((Some(1), detour));
+            assert!(strict.contains("rp_filter=1"), "{strict}");
+            assert!(!strict.contains("BPF"), "{strict}");
+            for other in [None, Some(0), Some(2)] {
+                let cause = cause((other, detour));
+                assert!(!cause.contains("rp_filter"), "{other:?}: {cause}");
+            }
+        }
+        assert!(cause((Some(1), Detour::Made)).contains("IPsec"));
     }
 }

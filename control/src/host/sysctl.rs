@@ -1,4 +1,4 @@
-//! Sysctls: the two of the tunnel device, and one of the host that weft only reads.
+//! Sysctls of the tunnel device.
 
 use std::fs;
 use std::path::Path;
@@ -12,12 +12,6 @@ pub fn quiet_ipv6(device: &str) {
     set(device, "accept_ra", "0");
     // IN6_ADDR_GEN_MODE_NONE
     set(device, "addr_gen_mode", "1");
-}
-
-/// How strict the kernel is with source addresses on all devices; `None` if it does not say.
-pub fn rp_filter_of_all() -> Option<u8> {
-    let value = fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
-    value.ok()?.trim().parse().ok()
 }
 
 fn set(device: &str, name: &str, value: &str) {

@@ -139,16 +139,15 @@ pub const PROBE_IP_LEN: usize =
 const PROBE_PAYLOAD: usize = 16;
 const PROBE_INNER: usize = 40 + PROBE_PAYLOAD;
 
+/// Length in bytes of what [`probe`] makes.
+pub const PROBE_LEN: usize = HEADER_LEN + PROBE_INNER;
+
 /// A super-packet of two tiny segments that shows whether this way leads out of the node.
 ///
 /// The peer takes the frames as ours and then drops the segments in silence: no packet can
 /// come from 0.0.0.0.
-pub fn probe(
-    via: &Via,
-    outer: &Outer,
-    frame: &[u8; FRAME_OVERHEAD],
-) -> [u8; HEADER_LEN + PROBE_INNER] {
-    let mut bytes = [0; HEADER_LEN + PROBE_INNER];
+pub fn probe(via: &Via, outer: &Outer, frame: &[u8; FRAME_OVERHEAD]) -> [u8; PROBE_LEN] {
+    let mut bytes = [0; PROBE_LEN];
     let (head, inner) = bytes.split_at_mut(HEADER_LEN);
     let (ip, tcp) = inner.split_at_mut(ipv4::MIN_HEADER_LEN);
     ip[0] = 0x45;
@@ -182,6 +181,11 @@ pub fn probe(
         write(head, via, outer, frame, (&offload, &segmenter, PROBE_INNER));
     }
     bytes
+}
+
+/// The probe as one datagram of a socket: one frame of the same length, which the peer drops, too.
+pub fn datagram(probe: &[u8; PROBE_LEN]) -> &[u8] {
+    &probe[HEADER_LEN - FRAME_OVERHEAD..]
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! satisfy it, but then firewalls that ask by which device an address is reached drop all that
 //! comes for this node.) A BPF program of six instructions on the TAP hands its packets to the
 //! underlay device before anybody looks at their source; it goes with its descriptor.
+//!
+//! So they pass by all else, too: IPsec policies, the firewall's `FORWARD`, `OUTPUT` and
+//! `POSTROUTING`. Who uses this must see to it that none of these would have changed them.
 #![allow(unsafe_code)]
 
 use super::egress::Device;
@@ -48,11 +51,20 @@ struct Link {
     flags: u32,
 }
 
-/// Whether the kernel drops what has a source that it would send to by another device, on
-/// whatever device it comes.
-pub fn is_needed() -> bool {
-    let value = fs::read("/proc/sys/net/ipv4/conf/all/rp_filter");
-    value.is_ok_and(|value| value.trim_ascii() == b"1")
+/// How strict the kernel is with the source of what comes from `device`: 1 drops what it would
+/// send to by another device, 2 what it could not send to. `None` if it does not say.
+pub fn rp_filter(device: &str) -> Option<u8> {
+    let of = |name: &str| -> Option<u8> {
+        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"));
+        value.ok()?.trim().parse().ok()
+    };
+    // The kernel takes the greater of both (`IN_DEV_RPFILTER`).
+    of("all").max(of(device))
+}
+
+/// Whether the kernel drops what comes from `device` with an address of this node.
+pub fn is_needed(device: &str) -> bool {
+    rp_filter(device) == Some(1)
 }
 
 /// Redirects IP packets as long as it lives.
@@ -72,10 +84,9 @@ impl Redirect {
             kind: BPF_TCX_INGRESS,
             flags: 0,
         };
-        Ok(Redirect {
-            _link: bpf(BPF_LINK_CREATE, &link)?,
-            to,
-        })
+        // SAFETY: nothing in `link` is a pointer.
+        let link = unsafe { bpf(BPF_LINK_CREATE, &link) }?;
+        Ok(Redirect { _link: link, to })
     }
 
     /// Whether it still leads to `device`, which may have been made anew.
@@ -112,14 +123,20 @@ fn load(to: u32) -> io::Result<OwnedFd> {
         code: code.as_ptr() as u64,
         license: license.as_ptr() as u64,
     };
-    bpf(BPF_PROG_LOAD, &load)
+    // SAFETY: `load` points to `code`, with its number of instructions, and to a string with
+    // its end, which both live until the call returns.
+    unsafe { bpf(BPF_PROG_LOAD, &load) }
 }
 
-/// Run a command of bpf(2) that makes a descriptor. What `attributes` points to must outlive
-/// the call.
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+/// Run a command of bpf(2) that makes a descriptor.
+///
+/// # Safety
+///
+/// `attributes` must be what a `union bpf_attr` begins with for `command`, without padding, and
+/// what it points to must be valid for reads during the call.
+unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads as many bytes of `attributes` as it is told, and what these
-    // point to, all of which lives in the callers.
+    // point to, which the caller vouches for.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if fd < 0 {
         return Err(io::Error::last_os_error());

@@ -11,6 +11,7 @@ use super::tun::{
     TUNSETVNETHDRSZ, ifreq,
 };
 use crate::offload::vnet_hdr::Layout;
+use socket2::{Domain, Socket, Type};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -23,7 +24,7 @@ const TUN_F_UDP_TUNNEL_GSO: libc::c_ulong = 0x80;
 const TUN_F_UDP_TUNNEL_GSO_CSUM: libc::c_ulong = 0x100;
 
 /// Settings of the device under `/proc/sys/net`, and whether it is of no use without them.
-/// The kernel takes the stricter of `rp_filter` here and that of `all`.
+/// The kernel takes the greater of `rp_filter` here and that of `all`.
 const SETTINGS: [(&str, &str, &str, bool); 4] = [
     ("ipv4", "forwarding", "1", true),
     ("ipv4", "accept_local", "1", true),
@@ -92,15 +93,7 @@ impl Tap {
         // SAFETY: TUNSETOFFLOAD takes its argument by value.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETOFFLOAD, offloads) })
             .map_err(fail("TUNSETOFFLOAD (Linux 6.17 and later can do it)"))?;
-        for (family, setting, value, needed) in SETTINGS {
-            let set = fs::write(
-                format!("/proc/sys/net/{family}/conf/{name}/{setting}"),
-                value,
-            );
-            if needed {
-                set.map_err(fail("sysctl"))?;
-            }
-        }
+        configure(name)?;
         let mac = bring_up(name)?;
         Ok(Tap {
             name: name.to_owned(),
@@ -160,6 +153,32 @@ impl AsFd for Tap {
     }
 }
 
+/// Give the TAP `name` its settings and its address where it lacks them; whether it did.
+///
+/// Whoever applies the host's sysctls to each device that appears comes after [`Tap::open`], and
+/// whoever manages addresses may flush those that are not his.
+pub fn restore(name: &str) -> Result<bool, TapError> {
+    let changed = configure(name)?;
+    Ok(ensure_address(&control()?, name)? || changed)
+}
+
+/// See to the settings of the device; whether any was another.
+fn configure(name: &str) -> Result<bool, TapError> {
+    let mut changed = false;
+    for (family, setting, value, needed) in SETTINGS {
+        let path = format!("/proc/sys/net/{family}/conf/{name}/{setting}");
+        if fs::read(&path).is_ok_and(|is| is.trim_ascii() == value.as_bytes()) {
+            continue;
+        }
+        match fs::write(&path, value) {
+            Ok(()) => changed = true,
+            Err(error) if needed => return Err(fail("sysctl")(error)),
+            Err(_) => {}
+        }
+    }
+    Ok(changed)
+}
+
 /// An IPv4 address as ioctls take it.
 fn sockaddr(address: [u8; 4]) -> libc::sockaddr {
     let mut sockaddr = libc::sockaddr {
@@ -185,12 +204,22 @@ fn check(result: libc::c_int) -> io::Result<()> {
 /// device without one.
 const ADDRESS: [u8; 4] = [127, 84, 65, 80];
 
-/// Give the link its address and set it up; its MAC address.
-fn bring_up(name: &str) -> Result<[u8; 6], TapError> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
-        .map_err(fail("socket"))?;
-    let fd = socket.as_raw_fd();
+/// A socket for ioctls on links.
+fn control() -> Result<Socket, TapError> {
+    Socket::new(Domain::IPV4, Type::DGRAM, None).map_err(fail("socket"))
+}
+
+/// See to it that the link has an address, and if it has none that it is [`ADDRESS`]; whether it
+/// had none.
+fn ensure_address(control: &Socket, name: &str) -> Result<bool, TapError> {
+    let fd = control.as_raw_fd();
     let mut request = ifreq(name);
+    // SAFETY: SIOCGIFADDR reads the name and fills the address of this ifreq.
+    match check(unsafe { libc::ioctl(fd, libc::SIOCGIFADDR, &mut request) }) {
+        Ok(()) => return Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
+        Err(error) => return Err(fail("SIOCGIFADDR")(error)),
+    }
     for (step, code, address) in [
         ("SIOCSIFADDR", libc::SIOCSIFADDR, ADDRESS),
         ("SIOCSIFNETMASK", libc::SIOCSIFNETMASK, [255; 4]),
@@ -199,6 +228,15 @@ fn bring_up(name: &str) -> Result<[u8; 6], TapError> {
         // SAFETY: both read the name and the address of this ifreq.
         check(unsafe { libc::ioctl(fd, code, &mut request) }).map_err(fail(step))?;
     }
+    Ok(true)
+}
+
+/// Give the link its address and set it up; its MAC address.
+fn bring_up(name: &str) -> Result<[u8; 6], TapError> {
+    let control = control()?;
+    ensure_address(&control, name)?;
+    let fd = control.as_raw_fd();
+    let mut request = ifreq(name);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of this ifreq.
     check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &mut request) }).map_err(fail("link up"))?;

@@ -192,7 +192,8 @@ pub fn short_send_buffer(socket: &Socket) -> Option<usize> {
     (granted < SEND_BUFFER).then_some(granted)
 }
 
-fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
+/// A socket that sends from `address`; see [`senders`].
+pub fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
     let socket = unread(address)?;
     set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER);
     let (level, option) = match address {

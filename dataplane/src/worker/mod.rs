@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use threads::Threads;
-use tunnel::{PeerState, TunnelGso, TunnelState, TunnelWay};
+use tunnel::{Detour, PeerState, TunnelGso, TunnelState, TunnelWay};
 
 /// One for each direction.
 const THREADS_PER_QUEUE: usize = 2;
@@ -241,6 +241,12 @@ impl Dataplane {
     /// The peers that super-packets were for of late, and what is known of the way to each.
     pub fn tunnel_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
         self.tunnel.iter().flat_map(|way| way.peers())
+    }
+
+    /// What is known of their way around a strict `rp_filter`.
+    pub fn tunnel_detour(&self) -> Detour {
+        let way = self.tunnel.as_deref();
+        way.map_or(Detour::Unneeded, TunnelWay::detour)
     }
 
     /// Name of the TAP for super-packets that leave whole, if there is one.

@@ -7,18 +7,25 @@
 //! leaving the underlay device. How it leaves also tells whether the way pays: in one piece
 //! where the device segments, or can pass on, VXLAN by itself; in frames where the kernel must
 //! cut it in software, which costs more than sending trains through a socket (see
-//! docs/performance.md). Where `rp_filter` is strict, the prober lets what the TAP receives go
-//! around it ([`crate::sys::redirect`]).
+//! docs/performance.md).
+//!
+//! Where `rp_filter` is strict, the prober lets what the TAP receives go around it
+//! ([`crate::sys::redirect`]), and so around IPsec and the firewall, too. Then a probe is sent
+//! only when the same frame, sent by a socket, was just seen to leave as it is; and what is known
+//! of a peer is believed for one round.
 //!
 //! No send through the TAP is ever refused for its length: the kernel fragments what is too
 //! long for the path. So its MTU is asked for by the prober, for
 //! [`Oversize`](super::oversize) to cut by.
 
+mod detour;
 mod peers;
 mod prober;
 
+pub use detour::Detour;
 pub use peers::PeerState;
 
+use self::detour::DetourCell;
 use self::peers::Peers;
 use self::prober::{Memory, Prober};
 use super::Config;
@@ -106,6 +113,8 @@ pub struct TunnelWay {
     wake: WakeEvent,
     /// Nobody may watch what leaves, so that nothing can be tried.
     unwatched: AtomicBool,
+    /// The way around a strict `rp_filter`.
+    detour: DetourCell,
     via: Via,
     tap: Arc<Tap>,
     /// Source port of each send bucket: that of its socket, so that a flow keeps its port
@@ -129,6 +138,7 @@ impl TunnelWay {
             peers: Peers::new(),
             wake: WakeEvent::new().map_err(failed("eventfd"))?,
             unwatched: AtomicBool::new(false),
+            detour: DetourCell::default(),
             via: Via {
                 mac: tap.mac(),
                 local,
@@ -149,6 +159,11 @@ impl TunnelWay {
     /// The peers that super-packets were for of late, and what is known of each.
     pub fn peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
         self.peers.iter()
+    }
+
+    /// What is known of the way around a strict `rp_filter`.
+    pub fn detour(&self) -> Detour {
+        self.detour.get()
     }
 
     /// Whether a super-packet to `to` may take this way now. Asking is noted: only then is
@@ -211,16 +226,16 @@ pub(super) fn start(
     let longest = FRAME_OVERHEAD + config.mtu;
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
         let source = (way.via.local, 0).into();
-        let socket = udp::senders(source, 1, false)
-            .map_err(|e| failed("probe socket")(io::Error::other(e)))?;
-        let port = socket[0].local_addr().map_err(failed("getsockname"))?;
+        let socket =
+            udp::sender(source, false).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
+        let port = socket.local_addr().map_err(failed("getsockname"))?;
         let port = port.as_socket().map_or(0, |a| a.port());
         let mut prober = Prober {
             way,
             wanted,
             device: Device::of_index(underlay).ok(),
             port,
-            _socket: socket,
+            socket,
             paths,
             longest,
             memory: Memory::new(),

@@ -5,7 +5,7 @@
 
 use super::peers::{PeerState, SLOTS};
 use super::{TunnelGso, TunnelWay};
-use crate::offload::tunnel::{self, Outer};
+use crate::offload::tunnel::{self, Outer, Via};
 use crate::route::publish::Reader;
 use crate::route::table::Table;
 use crate::stats::{Count, WorkerStats};
@@ -81,12 +81,20 @@ struct Account {
     wanted: Instant,
 }
 
-/// A probe on its way.
+/// A probe of this round.
 struct Probe {
     slot: usize,
     to: SocketAddrV4,
     frame: [u8; FRAME_OVERHEAD],
     outcome: Outcome,
+    /// It was sent and not yet seen.
+    on_way: bool,
+}
+
+impl Probe {
+    fn is_sent(&mut self) {
+        (self.outcome, self.on_way) = (Outcome::Lost, true);
+    }
 }
 
 pub(super) struct Prober {
@@ -96,7 +104,7 @@ pub(super) struct Prober {
     pub(super) device: Option<Device>,
     /// Source port of probes, which is nobody else's while the socket is open.
     pub(super) port: u16,
-    pub(super) _socket: Vec<Socket>,
+    pub(super) socket: Socket,
     pub(super) paths: PathProbe,
     /// Length in bytes of the frame of a packet that fills the overlay's MTU.
     pub(super) longest: usize,
@@ -124,11 +132,7 @@ impl Prober {
     pub(super) fn run(&mut self, mut reader: Reader, stop: &StopEvent, stats: &WorkerStats) {
         let way = self.way.clone();
         while !way.is_refused() {
-            // Until all is forgotten there is something to forget.
-            let limit = match way.peers.iter().next() {
-                Some(_) => FORGET_AFTER,
-                None => Duration::MAX,
-            };
+            let limit = self.patience();
             if reader.wait(|| way.wake.wait(stop, limit)) {
                 return;
             }
@@ -139,6 +143,20 @@ impl Prober {
         }
         // A thread that ends counts as failed, so it waits for the end like all others.
         while !reader.wait(|| stop.wait(Duration::MAX)) {}
+    }
+
+    /// How long to sleep while there is no super-packet.
+    fn patience(&self) -> Duration {
+        let peers = || self.way.peers.iter();
+        let is_open = |(_, state)| state == PeerState::Open;
+        if self.redirect.is_some() && peers().any(is_open) {
+            return TRY_EVERY;
+        }
+        // Until all is forgotten there is something to forget.
+        match peers().next() {
+            Some(_) => FORGET_AFTER,
+            None => Duration::MAX,
+        }
     }
 
     /// Try the way to every peer that there were super-packets for, and ask for the MTU of the
@@ -161,6 +179,9 @@ impl Prober {
             if !wanted {
                 if now.duration_since(account.wanted) >= FORGET_AFTER {
                     way.peers.give_back(slot);
+                } else if self.redirect.is_some() {
+                    // What is around the checks is believed as long as it is looked at.
+                    way.peers.set_state(slot, PeerState::Untried);
                 }
                 continue;
             }
@@ -174,6 +195,7 @@ impl Prober {
                 to,
                 frame,
                 outcome: Outcome::Unknown,
+                on_way: false,
             });
             if self.memory.probes.len() == PROBES {
                 self.probe(now, stats);
@@ -223,26 +245,33 @@ impl Prober {
         count.count() > 0
     }
 
-    /// Probes were lost: whether they now take a way around what may have stopped them.
+    /// Probes were lost: whether they now take another way, around what may have stopped them.
     #[cold]
     fn go_around(&mut self) -> bool {
-        let Some(device) = self.device.as_ref().filter(|_| redirect::is_needed()) else {
+        let Some(device) = &self.device else {
             return false;
         };
-        if self
-            .redirect
-            .as_ref()
-            .is_some_and(|old| old.leads_to(device))
-        {
+        let tap = self.way.device();
+        let is_needed = redirect::is_needed(tap);
+        let leads_there = |old: &Redirect| old.leads_to(device);
+        if is_needed && self.redirect.as_ref().is_some_and(leads_there) {
             return false;
         }
-        // One that leads to where the device was would come first.
-        self.redirect = None;
-        let tap = Device::named(self.way.device());
-        self.redirect = tap.and_then(|tap| Redirect::new(&tap, device)).ok();
+        // One that leads to where the device was would swallow all, whatever else there is.
+        let had_other = self.redirect.take().is_some();
+        self.way.detour.set(None);
+        if !is_needed {
+            return had_other;
+        }
+        // What was found out of the way through the checks holds for that one only.
+        self.way.peers.close();
+        let made = Device::named(tap).and_then(|tap| Redirect::new(&tap, device));
+        self.way.detour.set(Some(made.as_ref().map(drop)));
+        self.redirect = made.ok();
         self.redirect.is_some()
     }
 
+    /// Send the probes, and see how each leaves.
     fn send(&mut self) -> io::Result<()> {
         let Some(device) = &self.device else {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -250,39 +279,74 @@ impl Prober {
         let watch = EgressWatch::new(device, self.port)?;
         let probes = &mut self.memory.probes;
         for probe in probes.iter_mut() {
-            let outer = Outer {
-                src_port: self.port,
-                to: probe.to,
-                ecn: 0,
-                ident: 0,
-            };
-            let packet = tunnel::probe(&self.way.via, &outer, &probe.frame);
-            self.way.tap.write(&packet)?;
-            probe.outcome = Outcome::Lost;
+            (probe.outcome, probe.on_way) = (Outcome::Unknown, false);
         }
-        let mut missing = probes.len();
-        let deadline = Instant::now() + PROBE_TIME;
-        while missing > 0 {
-            let Some(seen) = watch.next()? else {
-                if Instant::now() > deadline {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(1));
-                continue;
-            };
-            let mut probes = probes.iter_mut();
-            // Of one that leaves in frames, the first tells.
-            let lost = |probe: &&mut Probe| probe.outcome == Outcome::Lost;
-            if let Some(probe) = probes.find(|probe| *probe.to.ip() == seen.to && lost(probe)) {
-                missing -= 1;
-                probe.outcome = match seen.len {
-                    tunnel::PROBE_IP_LEN => Outcome::Whole,
-                    _ => Outcome::Segmented,
+        if self.redirect.is_some() {
+            // What goes around the checks must not be what they would stop or change, as IPsec
+            // does: frames of sockets meet them, and must leave as they are.
+            for probe in probes.iter_mut() {
+                probe.is_sent();
+                let packet = packet(&self.way.via, self.port, probe);
+                let (frame, to) = (tunnel::datagram(&packet), probe.to.into());
+                let send = || {
+                    self.socket
+                        .send_to_with_flags(frame, &to, libc::MSG_DONTWAIT)
                 };
+                // The first error may be about an earlier one, of which an ICMP message told.
+                probe.on_way = send().or_else(|_| send()).is_ok();
             }
+            await_seen(&watch, probes, |_| Outcome::Unknown)?;
         }
-        Ok(())
+        let untried = |probe: &&mut Probe| probe.outcome == Outcome::Unknown;
+        for probe in probes.iter_mut().filter(untried) {
+            self.way
+                .tap
+                .write(&packet(&self.way.via, self.port, probe))?;
+            probe.is_sent();
+        }
+        await_seen(&watch, probes, |len| match len {
+            tunnel::PROBE_IP_LEN => Outcome::Whole,
+            _ => Outcome::Segmented,
+        })
     }
+}
+
+fn packet(via: &Via, port: u16, probe: &Probe) -> [u8; tunnel::PROBE_LEN] {
+    let outer = Outer {
+        src_port: port,
+        to: probe.to,
+        ecn: 0,
+        ident: 0,
+    };
+    tunnel::probe(via, &outer, &probe.frame)
+}
+
+/// Wait for the probes that are on their way. The length in bytes of the IP packet that is seen
+/// of one tells its outcome.
+fn await_seen(
+    watch: &EgressWatch,
+    probes: &mut [Probe],
+    outcome: fn(usize) -> Outcome,
+) -> io::Result<()> {
+    let deadline = Instant::now() + PROBE_TIME;
+    while probes.iter().any(|probe| probe.on_way) {
+        let Some(seen) = watch.next()? else {
+            if Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let mut probes = probes.iter_mut();
+        // Of one that leaves in frames, the first tells.
+        if let Some(probe) = probes.find(|probe| probe.on_way && *probe.to.ip() == seen.to) {
+            (probe.outcome, probe.on_way) = (outcome(seen.len), false);
+        }
+    }
+    for probe in probes {
+        probe.on_way = false;
+    }
+    Ok(())
 }
 
 /// Where the frames of a peer go, and what they begin with.
