@@ -29,7 +29,12 @@ impl SendPool {
 
     /// Number of the socket for the flow that `ip` belongs to, among those of the group `exit`.
     pub fn socket(self, ip: &IpPacket<'_>, exit: u8) -> u8 {
-        exit % self.exits * self.buckets + bucket(ip, self.buckets)
+        let bucket = bucket(ip, self.buckets);
+        match exit {
+            // Nearly always, and a division costs as much as all the rest.
+            0 => bucket,
+            _ => exit % self.exits * self.buckets + bucket,
+        }
     }
 }
 
