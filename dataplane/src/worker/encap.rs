@@ -173,14 +173,14 @@ pub fn plan_packet(
     let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
     let found = find_peer(table, &packet)?;
     let key = train_key(&found, &packet, egress.pool);
-    let Found { to, header, .. } = found;
+    let (to, header) = (found.peer.addr, found.header);
     let ip_len = packet.total_len();
     let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
         .map_err(|_| Reason::BadOffload)?;
     if offload.gso() != vnet_hdr::GSO_NONE {
         let segmenter = Segmenter::new(&offload, ip).map_err(|_| Reason::BadOffload)?;
         let super_packet = (&offload, &segmenter, ip_len);
-        if let Some(whole) = egress.whole(buffer, head, to, &header, key, super_packet) {
+        if let Some(whole) = egress.whole(buffer, head, to, header, key, super_packet) {
             plan.push_tunnel(key, to, segmenter.count(), whole)
                 .map_err(|_| Reason::SendFailed)?;
             return Ok(None);
@@ -189,7 +189,7 @@ pub fn plan_packet(
             segmenter,
             key,
             to,
-            header,
+            header: *header,
         }));
     }
     let is_icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
@@ -211,20 +211,18 @@ pub fn plan_packet(
 }
 
 /// The peer of a packet.
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     pub(super) id: u32,
-    /// Its group of send sockets.
-    pub(super) exit: u8,
-    pub(super) to: SocketAddr,
+    pub(super) peer: &'a Peer,
     /// What the packet's frames begin with.
-    pub(super) header: FrameHeader,
+    pub(super) header: &'a FrameHeader,
 }
 
 /// What the frames of `packet` to the peer that was found share.
-pub(super) fn train_key(found: &Found, packet: &IpPacket<'_>, pool: SendPool) -> TrainKey {
+pub(super) fn train_key(found: &Found<'_>, packet: &IpPacket<'_>, pool: SendPool) -> TrainKey {
     TrainKey {
         peer: found.id,
-        bucket: pool.socket(packet, found.exit),
+        bucket: pool.socket(packet, found.peer.exit),
         ecn: match found.header.wire() {
             Wire::Vxlan => ecn::encap(packet.ecn()),
             // The peer may be flannel's proxy, which does not look at the outer field, so
@@ -234,7 +232,7 @@ pub(super) fn train_key(found: &Found, packet: &IpPacket<'_>, pool: SendPool) ->
     }
 }
 
-pub(super) fn find_peer(table: &Table, packet: &IpPacket<'_>) -> Result<Found, Reason> {
+pub(super) fn find_peer<'a>(table: &'a Table, packet: &IpPacket<'_>) -> Result<Found<'a>, Reason> {
     let dst = packet.dst();
     let found: Option<PeerId> = match dst {
         IpAddr::V4(dst) => table.lookup_v4(dst),
@@ -260,11 +258,10 @@ pub(super) fn find_peer(table: &Table, packet: &IpPacket<'_>) -> Result<Found, R
     }
     Ok(Found {
         id: id.0,
-        exit: peer.exit,
-        to: peer.addr,
+        peer,
         header: match dst {
-            IpAddr::V4(_) => peer.header_v4,
-            IpAddr::V6(_) => peer.header_v6,
+            IpAddr::V4(_) => &peer.header_v4,
+            IpAddr::V6(_) => &peer.header_v6,
         },
     })
 }

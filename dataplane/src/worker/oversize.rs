@@ -166,7 +166,7 @@ impl Oversize {
     fn way(&mut self, ip: &[u8], table: &Table, pool: SendPool) -> Option<(Way, usize)> {
         let packet = IpPacket::new(ip).ok()?;
         let found = encap::find_peer(table, &packet).ok()?;
-        let (to, header) = (found.to, found.header);
+        let (to, header) = (found.peer.addr, *found.header);
         let known = self.paths.look(to.ip(), self.now)?;
         let mtu = match &mut self.probe {
             Some((probe, mtu)) if known.is_due => {
