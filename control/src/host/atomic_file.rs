@@ -15,13 +15,22 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_dir(dir)?;
-    let mut file = tempfile::Builder::new().prefix(".weft-").tempfile_in(dir)?;
+    let file = tempfile::Builder::new().prefix(".weft-").tempfile_in(dir);
+    let mut file = file.map_err(without_name)?;
     file.write_all(content)?;
     file.as_file()
         .set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// The error without the name of a temporary file, which is another each time: who tells a
+/// lasting error once has to know it again.
+fn without_name(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let text = text.split_once(" at path").map_or(&*text, |(text, _)| text);
+    io::Error::new(error.kind(), text)
 }
 
 fn create_dir(dir: &Path) -> io::Result<()> {
@@ -49,6 +58,16 @@ mod tests {
         assert_eq!(mode(&dir.path().join("a/b")), 0o755);
         let left = fs::read_dir(dir.path().join("a/b")).unwrap().count();
         assert_eq!(left, 1, "no temporary file stays behind");
+    }
+
+    #[test]
+    fn an_error_that_lasts_reads_the_same_each_time() {
+        // Not even root makes files there.
+        let path = Path::new("/proc/self/weft-test");
+        let [first, second] = [(); 2].map(|()| write(path, b"x", 0o644).unwrap_err());
+        assert_eq!(first.to_string(), second.to_string());
+        assert!(!first.to_string().contains(".weft-"), "{first}");
+        assert!(first.to_string().contains("os error"), "{first}");
     }
 
     #[test]

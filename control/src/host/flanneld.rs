@@ -65,6 +65,14 @@ mod tests {
     /// Ends with the test.
     struct Running(Child);
 
+    /// Until it has become the program that it is to be, a process has its parent's name.
+    fn await_name(running: &Running) {
+        let name = || fs::read_to_string(format!("/proc/{}/comm", running.0.id())).unwrap();
+        while name().trim_end() != NAME {
+            std::thread::yield_now();
+        }
+    }
+
     impl Drop for Running {
         fn drop(&mut self) {
             let _ = self.0.kill();
@@ -81,6 +89,7 @@ mod tests {
             assert_eq!(seen(&[]), None);
             let sleep = || Running(Command::new(&program).arg("1000").spawn().unwrap());
             let running = sleep();
+            await_name(&running);
             let process = format!("its process {} runs", running.0.id());
             assert_eq!(seen(&[]), Some(process));
             let elsewhere = std::thread::spawn(|| {
@@ -101,8 +110,7 @@ mod tests {
             fs::copy("/bin/sleep", &weft).unwrap();
             symlink(&weft, &named).unwrap();
             let running = Running(Command::new(&named).arg("1000").spawn().unwrap());
-            let name = fs::read_to_string(format!("/proc/{}/comm", running.0.id()));
-            assert_eq!(name.unwrap().trim_end(), NAME);
+            await_name(&running);
             assert_eq!(seen(&[]), None);
             fs::remove_file(&weft).unwrap();
             assert_eq!(seen(&[]), None);

@@ -65,7 +65,8 @@ impl VtepMac {
         let reason = |mac: &VtepMac| mac.unkept.as_ref().map(ToString::to_string);
         match reason(&now) {
             None => info!("this node's MAC is {now}"),
-            Some(new) if reason(self).as_ref() != Some(&new) => warn!("{new}; trying again"),
+            // What is not kept since the start has been told there.
+            Some(new) if self.unkept.is_none() => warn!("{new}; trying again"),
             Some(_) => {}
         }
         *self = now;

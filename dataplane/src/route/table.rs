@@ -52,7 +52,7 @@ pub struct Overlay {
 pub const CUT_OFF: u16 = 0;
 
 /// Groups of peers that share no send socket with each other, see [`Table::with_exits`].
-pub const EXITS: u8 = 4;
+pub const EXITS: u8 = 2;
 
 /// A peer as the control thread names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

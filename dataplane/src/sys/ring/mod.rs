@@ -356,6 +356,8 @@ impl Drop for Ring {
         if self.shut_down() {
             // The kernel forgets the entries before they are freed; closing would do as much.
             let _ = self.uring.submitter().unregister_buf_ring(GROUP);
+            // The kernel closes a ring in the background, and would keep the device until then.
+            let _ = self.uring.submitter().unregister_files();
             // SAFETY: dropped once, here, and the kernel has let go of it. If it has not,
             // leaking beats handing it memory that is used again.
             unsafe { ManuallyDrop::drop(&mut self.provided) };
