@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::admit;
-use weft_dataplane::route::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 
 const SUBNETS: u32 = 65_536;

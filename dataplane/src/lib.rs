@@ -24,7 +24,9 @@
 
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod mtu;
 pub mod offload;
+pub mod publish;
 pub mod route;
 pub mod stats;
 pub mod sys;

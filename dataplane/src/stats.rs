@@ -29,7 +29,7 @@ macro_rules! counted {
 
 counted! {
     /// Why a packet or datagram went no further.
-    Drop {
+    DropReason {
         /// TUN read: shorter than its header says, or not IPv4/IPv6.
         BadInner => "bad_inner",
         /// TUN read: `virtio_net_hdr` fields outside the packet or of an unknown type.
@@ -137,7 +137,7 @@ counted! {
 /// The counters of one worker.
 #[derive(Default)]
 pub struct WorkerStats {
-    drops: CachePadded<[AtomicU64; Drop::ALL.len()]>,
+    drops: CachePadded<[AtomicU64; DropReason::ALL.len()]>,
     counts: CachePadded<[AtomicU64; Count::ALL.len()]>,
 }
 
@@ -151,12 +151,12 @@ fn bump(cell: &AtomicU64, by: u64) {
 
 impl WorkerStats {
     /// Count one drop. Only the owning worker may call this.
-    pub fn count_drop(&self, reason: Drop) {
+    pub fn count_drop(&self, reason: DropReason) {
         self.count_drops(reason, 1);
     }
 
     /// Count `n` drops for one reason. Only the owning worker may call this.
-    pub fn count_drops(&self, reason: Drop, n: u64) {
+    pub fn count_drops(&self, reason: DropReason, n: u64) {
         bump(&self.drops[reason as usize], n);
     }
 
@@ -166,7 +166,7 @@ impl WorkerStats {
     }
 
     /// Drops so far for one reason.
-    pub fn drops(&self, reason: Drop) -> u64 {
+    pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Ordering::Relaxed)
     }
 
@@ -182,7 +182,7 @@ pub fn summary<'a>(workers: impl Iterator<Item = &'a WorkerStats> + Clone) -> Ve
         let sum = workers.clone().map(|w| w.get(count)).sum();
         (count.name().to_owned(), sum)
     });
-    let drops = Drop::ALL.iter().map(|&reason| {
+    let drops = DropReason::ALL.iter().map(|&reason| {
         let sum = workers.clone().map(|w| w.drops(reason)).sum();
         (format!("drop_{}", reason.name()), sum)
     });
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn discriminants_index_all() {
-        for (i, &reason) in Drop::ALL.iter().enumerate() {
+        for (i, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason as usize, i);
         }
         for (i, &count) in Count::ALL.iter().enumerate() {
@@ -206,8 +206,8 @@ mod tests {
     #[test]
     fn summary_adds_workers_and_leaves_zeros_out() {
         let workers = [WorkerStats::default(), WorkerStats::default()];
-        workers[0].count_drop(Drop::WrongVni);
-        workers[1].count_drops(Drop::WrongVni, 2);
+        workers[0].count_drop(DropReason::WrongVni);
+        workers[1].count_drops(DropReason::WrongVni, 2);
         workers[1].add(Count::Sends, 5);
         let sums = summary(workers.iter());
         assert_eq!(

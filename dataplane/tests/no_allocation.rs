@@ -7,11 +7,11 @@
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::sync::Arc;
+use weft_dataplane::mtu::pods::PodMtus;
 use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trust};
 use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
-use weft_dataplane::route::pod_mtu::PodMtus;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::HEADROOM;

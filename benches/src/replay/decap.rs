@@ -2,8 +2,8 @@
 
 use super::{FAR, MTU, NEAR, Replay, coalescer, subnet, table};
 use std::sync::Arc;
+use weft_dataplane::mtu::pods::PodMtus;
 use weft_dataplane::offload::coalesce::Coalescer;
-use weft_dataplane::route::pod_mtu::PodMtus;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{Count, WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;

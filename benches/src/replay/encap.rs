@@ -2,10 +2,10 @@
 
 use super::{Arrival, FAR, MTU, NEAR, Replay, subnet, table};
 use std::sync::Arc;
+use weft_dataplane::mtu::paths::PathMtus;
+use weft_dataplane::mtu::pods::PodMtus;
 use weft_dataplane::offload::plan::{MAX_FRAMES, SendPlan, Source};
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
-use weft_dataplane::route::pmtu::PathMtus;
-use weft_dataplane::route::pod_mtu::PodMtus;
 use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;

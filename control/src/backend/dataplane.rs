@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
-use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use tracing::{debug, info, warn};
-use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
 use weft_dataplane::stats::Count;
 use weft_dataplane::sys::tun::{self, Tun};

@@ -3,7 +3,7 @@
 use crate::route::admit;
 use crate::route::table::Admission::{self, Loose, Strict};
 use crate::route::table::{NewPeer, Overlay, Route, Table};
-use crate::stats::Drop;
+use crate::stats::DropReason;
 use crate::wire::frame::Wire;
 use crate::wire::ip::IpPacket;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ fn admit(strict: &Table, loose: &Table, frame: &[u8]) {
     let stranger = IpAddr::from(STRANGER);
     assert_eq!(
         admit::sender(strict, stranger),
-        Err(Drop::UnknownSender),
+        Err(DropReason::UnknownSender),
         "a stranger is let in"
     );
     let trusting = admit::sender(loose, stranger).and_then(|s| s.frame(loose, frame));
@@ -37,7 +37,7 @@ fn admit(strict: &Table, loose: &Table, frame: &[u8]) {
         let careful = admit::sender(strict, addr).and_then(|s| s.frame(strict, frame));
         match (careful, trusting) {
             (Ok(careful), Ok(trusting)) => assert_eq!(careful, trusting),
-            (Err(Drop::SpoofedSource), Ok(_)) => {}
+            (Err(DropReason::SpoofedSource), Ok(_)) => {}
             (careful, trusting) => assert_eq!(careful, trusting),
         }
         let Ok(inner) = careful else { continue };

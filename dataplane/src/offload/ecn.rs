@@ -6,7 +6,7 @@
 //! see from weft what they see from each other, and every decapsulator of either RFC makes
 //! the same of both, because a CE inside stays CE. Inwards it is RFC 6040, section 4.2.
 
-use crate::stats::Drop as Reason;
+use crate::stats::DropReason;
 use crate::wire::{ipv4, ipv6};
 
 /// Not ECN-capable transport.
@@ -45,26 +45,26 @@ fn combine(outer: u8, inner: u8) -> Option<u8> {
 
 /// Bring what the outer ECN field says to the inner IP packet `ip` (from its header on).
 ///
-/// Errors: [`Reason::EcnDrop`] when the outer field says CE and the inner packet is not
-/// ECN-capable and so cannot be marked; [`Reason::BadInnerIp`] when it would have to be
+/// Errors: [`DropReason::EcnDrop`] when the outer field says CE and the inner packet is not
+/// ECN-capable and so cannot be marked; [`DropReason::BadInnerIp`] when it would have to be
 /// changed and is no IP packet.
-pub fn decap(outer: u8, ip: &mut [u8]) -> Result<(), Reason> {
+pub fn decap(outer: u8, ip: &mut [u8]) -> Result<(), DropReason> {
     // These never change anything, and nearly all packets have one of them.
     if outer == NOT_ECT || outer == ECT_0 {
         return Ok(());
     }
     match ip.first().map(|byte| byte >> 4) {
         Some(4) => {
-            let mut packet = ipv4::Packet::new(ip).map_err(|_| Reason::BadInnerIp)?;
-            let ecn = combine(outer, packet.ecn()).ok_or(Reason::EcnDrop)?;
+            let mut packet = ipv4::Packet::new(ip).map_err(|_| DropReason::BadInnerIp)?;
+            let ecn = combine(outer, packet.ecn()).ok_or(DropReason::EcnDrop)?;
             packet.set_ecn(ecn);
         }
         Some(6) => {
-            let mut packet = ipv6::Packet::new(ip).map_err(|_| Reason::BadInnerIp)?;
-            let ecn = combine(outer, packet.ecn()).ok_or(Reason::EcnDrop)?;
+            let mut packet = ipv6::Packet::new(ip).map_err(|_| DropReason::BadInnerIp)?;
+            let ecn = combine(outer, packet.ecn()).ok_or(DropReason::EcnDrop)?;
             packet.set_ecn(ecn);
         }
-        _ => return Err(Reason::BadInnerIp),
+        _ => return Err(DropReason::BadInnerIp),
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ mod tests {
                             assert_eq!(decap(outer, &mut packet), Ok(()));
                             assert_eq!(packet, make(ecn), "{outer} outside, {inner} inside");
                         }
-                        None => assert_eq!(decap(outer, &mut packet), Err(Reason::EcnDrop)),
+                        None => assert_eq!(decap(outer, &mut packet), Err(DropReason::EcnDrop)),
                     }
                 }
             }
@@ -129,7 +129,7 @@ mod tests {
             &mut [0x60; 39],
             &mut [0x50; 40],
         ] {
-            assert_eq!(decap(CE, packet), Err(Reason::BadInnerIp));
+            assert_eq!(decap(CE, packet), Err(DropReason::BadInnerIp));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! overlay is [`Admission::Loose`].
 
 use super::table::{Admission, Overlay, PeerId, Table};
-use crate::stats::Drop;
+use crate::stats::DropReason;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::frame::{FRAME_OVERHEAD, Wire};
 use crate::wire::{ipv4, ipv6, vxlan};
@@ -36,10 +36,10 @@ pub struct Inner {
 
 /// Admit the outer source of a datagram or train; ask once for all its frames.
 #[inline]
-pub fn sender(table: &Table, outer_src: IpAddr) -> Result<Sender, Drop> {
+pub fn sender(table: &Table, outer_src: IpAddr) -> Result<Sender, DropReason> {
     let peer = table.peer_by_addr(outer_src);
     match table.overlay().admission {
-        Admission::Strict if peer.is_none() => Err(Drop::UnknownSender),
+        Admission::Strict if peer.is_none() => Err(DropReason::UnknownSender),
         Admission::Strict | Admission::Loose => Ok(Sender {
             addr: outer_src.to_canonical(),
             peer,
@@ -53,17 +53,17 @@ impl Sender {
     /// `table` must be the one that [`sender`] saw. What is admitted has an IP header that
     /// lies within the frame, and a length by that header that does.
     #[inline]
-    pub fn frame(&self, table: &Table, frame: &[u8]) -> Result<Inner, Drop> {
+    pub fn frame(&self, table: &Table, frame: &[u8]) -> Result<Inner, DropReason> {
         let (inner, source) = match table.overlay().wire {
             Wire::Vxlan => match ethertype(table.overlay(), frame)? {
                 ETHERTYPE_IPV4 => ipv4(&frame[FRAME_OVERHEAD..])?,
                 ETHERTYPE_IPV6 => ipv6(&frame[FRAME_OVERHEAD..])?,
-                _ => return Err(Drop::BadEthertype),
+                _ => return Err(DropReason::BadEthertype),
             },
             Wire::Ip => plain(frame)?,
         };
         if table.overlay().admission == Admission::Strict && !self.may_use(table, source) {
-            return Err(Drop::SpoofedSource);
+            return Err(DropReason::SpoofedSource);
         }
         Ok(inner)
     }
@@ -96,29 +96,29 @@ impl Sender {
 }
 
 /// Check VXLAN and Ethernet header and return the EtherType; the frame has both in full.
-fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, Drop> {
+fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, DropReason> {
     let header = frame
         .first_chunk::<FRAME_OVERHEAD>()
-        .ok_or(Drop::BadVxlan)?;
-    let vxlan = vxlan::Header::new(header).map_err(|_| Drop::BadVxlan)?;
+        .ok_or(DropReason::BadVxlan)?;
+    let vxlan = vxlan::Header::new(header).map_err(|_| DropReason::BadVxlan)?;
     if !vxlan.is_valid(overlay.gbp) {
-        return Err(Drop::BadVxlan);
+        return Err(DropReason::BadVxlan);
     }
     if vxlan.vni() != overlay.vni {
-        return Err(Drop::WrongVni);
+        return Err(DropReason::WrongVni);
     }
-    let ethernet = ethernet::Frame::new(vxlan.payload()).map_err(|_| Drop::BadVxlan)?;
+    let ethernet = ethernet::Frame::new(vxlan.payload()).map_err(|_| DropReason::BadVxlan)?;
     if ethernet.dst().0 != overlay.local_mac {
-        return Err(Drop::WrongMac);
+        return Err(DropReason::WrongMac);
     }
     if ethernet.src().0 == overlay.local_mac {
-        return Err(Drop::Loop);
+        return Err(DropReason::Loop);
     }
     Ok(ethernet.ethertype())
 }
 
-fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
-    let packet = ipv4::Packet::new(bytes).map_err(|_| Drop::BadInnerIp)?;
+fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
+    let packet = ipv4::Packet::new(bytes).map_err(|_| DropReason::BadInnerIp)?;
     let inner = Inner {
         ip_offset: FRAME_OVERHEAD,
         ip_len: usize::from(packet.total_len()),
@@ -128,8 +128,8 @@ fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
     Ok((inner, packet.src().into()))
 }
 
-fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
-    let packet = ipv6::Packet::new(bytes).map_err(|_| Drop::BadInnerIp)?;
+fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
+    let packet = ipv6::Packet::new(bytes).map_err(|_| DropReason::BadInnerIp)?;
     let inner = Inner {
         ip_offset: FRAME_OVERHEAD,
         ip_len: packet.total_len(),
@@ -141,10 +141,10 @@ fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), Drop> {
 
 /// A frame that is a packet and nothing else: without an Ethernet header there is no padding,
 /// and nothing but the packet's own header tells it from garbage.
-fn plain(frame: &[u8]) -> Result<(Inner, IpAddr), Drop> {
-    let packet = ipv4::Packet::new(frame).map_err(|_| Drop::BadInnerIp)?;
+fn plain(frame: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
+    let packet = ipv4::Packet::new(frame).map_err(|_| DropReason::BadInnerIp)?;
     if usize::from(packet.total_len()) != frame.len() || !packet.verify_checksum() {
-        return Err(Drop::BadInnerIp);
+        return Err(DropReason::BadInnerIp);
     }
     let inner = Inner {
         ip_offset: 0,

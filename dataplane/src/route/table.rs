@@ -376,7 +376,7 @@ const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 ///
 /// Needs no secret: only leases are ever inserted, and a miss costs a few probes.
 #[inline]
-pub(super) fn hash_addr(ip: IpAddr) -> u64 {
+pub(crate) fn hash_addr(ip: IpAddr) -> u64 {
     match ip {
         IpAddr::V4(v4) => u64::from(v4.to_bits()).wrapping_mul(HASH_FACTOR),
         IpAddr::V6(v6) => {
@@ -395,4 +395,4 @@ fn hash_peer(addr: SocketAddr, mac: [u8; 6]) -> u64 {
 }
 
 #[cfg(test)]
-pub(in crate::route) mod tests;
+pub(crate) mod tests;

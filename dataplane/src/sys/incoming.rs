@@ -1,7 +1,7 @@
 //! What both engines make of received datagrams and of writes to the TUN.
 
 use crate::offload::coalesce::{Coalescer, Write};
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Room for the source address, IPv4 or IPv6.
@@ -15,7 +15,7 @@ pub(super) fn note_written(stats: &WorkerStats, write: &Write, result: i32) -> b
         stats.add(Count::TunWriteBytes, write.ip_len() as u64);
         return false;
     }
-    stats.count_drops(Reason::WriteFailed, write.segments() as u64);
+    stats.count_drops(DropReason::WriteFailed, write.segments() as u64);
     result == -libc::EINVAL && write.is_super()
 }
 

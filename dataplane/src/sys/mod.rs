@@ -11,7 +11,6 @@ pub mod clock;
 pub mod cmsg;
 pub mod egress;
 pub mod engine;
-pub mod epoch;
 pub mod ethtool;
 pub mod event;
 mod incoming;

@@ -9,29 +9,14 @@
 
 use super::clock::Clock;
 use super::udp::{self, SocketError};
-use crate::route::pmtu::PathMtus;
+use crate::mtu::limits::outer_headers;
+use crate::mtu::paths::PathMtus;
 use crate::stats::{Count, WorkerStats};
-use crate::wire::frame::Wire;
-use crate::wire::{ipv4, ipv6};
 use socket2::Socket;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-
-/// Bytes of IP and UDP header around a frame.
-pub fn outer_headers(peer: IpAddr) -> usize {
-    let ip = match peer.to_canonical() {
-        IpAddr::V4(_) => ipv4::MIN_HEADER_LEN,
-        IpAddr::V6(_) => ipv6::HEADER_LEN,
-    };
-    ip + crate::wire::udp::HEADER_LEN
-}
-
-/// The longest inner packet that a path of this MTU carries in one outer packet.
-pub fn inner_limit(wire: Wire, peer: IpAddr, mtu: u16) -> usize {
-    usize::from(mtu).saturating_sub(outer_headers(peer) + wire.header_len())
-}
 
 /// Asks for the MTUs of paths, for one worker.
 pub struct PathProbe {
@@ -123,24 +108,13 @@ impl PathProbe {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     /// A probe on loopback that nobody else learns from.
     pub(in crate::sys) fn probe() -> PathProbe {
         PathProbe::new((LOOPBACK, 0).into(), Arc::default(), Clock::start()).unwrap()
-    }
-
-    #[test]
-    fn overheads() {
-        let v6: IpAddr = "fd00::1".parse().unwrap();
-        assert_eq!(inner_limit(Wire::Vxlan, LOOPBACK, 1500), 1450);
-        assert_eq!(inner_limit(Wire::Vxlan, v6, 1500), 1430);
-        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
-        assert_eq!(inner_limit(Wire::Vxlan, mapped, 1500), 1450);
-        assert_eq!(inner_limit(Wire::Vxlan, v6, 60), 0);
-        assert_eq!(inner_limit(Wire::Ip, LOOPBACK, 1500), 1472);
     }
 
     #[test]

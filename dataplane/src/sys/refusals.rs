@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::path::PathProbe;
 use crate::offload::plan::{Send, SendPlan, Way};
 use crate::stats::losses::PeerLosses;
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -180,8 +180,8 @@ impl Refusals {
     /// Count `frames` frames of a send that are lost.
     pub(super) fn lost(&self, send: &Send, frames: u16, errno: i32) {
         let reason = match errno {
-            libc::EAGAIN | libc::ENOBUFS => Reason::QueueFull,
-            _ => Reason::SendFailed,
+            libc::EAGAIN | libc::ENOBUFS => DropReason::QueueFull,
+            _ => DropReason::SendFailed,
         };
         self.stats.count_drops(reason, u64::from(frames));
         self.losses.count(send.to.ip(), u64::from(frames));

@@ -13,7 +13,7 @@ use super::refusals::{Refusals, Verdict};
 use super::tap::Tap;
 use super::udp;
 use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Piece, Send, SendPlan, Way};
-use crate::stats::Drop as Reason;
+use crate::stats::DropReason;
 use socket2::Socket;
 use std::io;
 use std::ops::Range;
@@ -199,7 +199,7 @@ impl Sender {
         } else {
             let errno = errno(&io::Error::last_os_error());
             // That says something of the TAP, and nothing of the peer.
-            stats.count_drops(Reason::SendFailed, u64::from(send.frames));
+            stats.count_drops(DropReason::SendFailed, u64::from(send.frames));
             tap.note_refusal(errno);
         }
     }

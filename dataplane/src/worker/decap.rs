@@ -1,12 +1,12 @@
 //! Underlay to TUN: frames become packets and super-packets.
 
+use crate::mtu::pods::PodMtus;
 use crate::offload::coalesce::{Packet, PushError, Trust};
 use crate::offload::ecn;
 use crate::offload::train::{self, Shape};
 use crate::route::admit::{self, Sender};
-use crate::route::pod_mtu::PodMtus;
 use crate::route::table::Table;
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::clock::Clock;
 use crate::sys::engine::{Datagram, DecapIo, EngineError};
 use crate::wire::ip::IpPacket;
@@ -76,8 +76,8 @@ fn decap(
     let frames = train::frames(datagram.len, stride);
     count(stats, shape, frames.len());
     let sender = match (datagram.truncated, datagram.source) {
-        (true, _) => Err(Reason::Truncated),
-        (false, None) => Err(Reason::UnknownSender),
+        (true, _) => Err(DropReason::Truncated),
+        (false, None) => Err(DropReason::UnknownSender),
         (false, Some(source)) => admit::sender(table, source),
     };
     let sender = match sender {
@@ -126,7 +126,7 @@ fn push(
     let frame = buffers
         .bytes_mut(datagram.buffer)
         .get_mut(offset..offset + len)
-        .ok_or(PushError::Drop(Reason::BadVxlan))?;
+        .ok_or(PushError::Drop(DropReason::BadVxlan))?;
     let inner = sender.frame(table, frame).map_err(PushError::Drop)?;
     let ip = &mut frame[inner.ip_offset..inner.ip_offset + inner.ip_len];
     ecn::decap(datagram.received.ecn, ip).map_err(PushError::Drop)?;

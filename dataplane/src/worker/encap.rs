@@ -5,14 +5,14 @@ use super::oversize::Oversize;
 use super::recursion;
 use super::reply::{self, Replies};
 use super::tunnel::TunnelWay;
+use crate::mtu::pods::{self, PodMtus};
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
 use crate::offload::tunnel::{self, Outer};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
-use crate::route::pod_mtu::{self, PodMtus};
 use crate::route::table::{Overlay, Peer, PeerId, Table};
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::clock::Clock;
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use crate::sys::tun::VNET_HDR_LEN;
@@ -62,7 +62,7 @@ impl Egress {
     /// Learn from an ICMP error of this node what its pods take.
     #[cold]
     fn learn_pod_mtu(&mut self, error: &[u8], overlay: &Overlay) {
-        if let Some(told) = pod_mtu::told(error, overlay) {
+        if let Some(told) = pods::told(error, overlay) {
             let is_news = self.pods.learn(told, self.replies.now());
             self.learned += u64::from(is_news);
         }
@@ -165,24 +165,24 @@ pub fn plan_packet(
     table: &Table,
     egress: &mut Egress,
     plan: &mut SendPlan,
-) -> Result<Option<Pending>, Reason> {
+) -> Result<Option<Pending>, DropReason> {
     let (head, rest) = bytes
         .split_at_mut_checked(HEADROOM)
-        .ok_or(Reason::BadInner)?;
-    let ip = rest.get_mut(..len).ok_or(Reason::BadInner)?;
-    let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
+        .ok_or(DropReason::BadInner)?;
+    let ip = rest.get_mut(..len).ok_or(DropReason::BadInner)?;
+    let packet = IpPacket::new(ip).map_err(|_| DropReason::BadInner)?;
     let found = find_peer(table, &packet)?;
     let key = train_key(&found, &packet, egress.pool);
     let (to, header) = (found.peer.addr, found.header);
     let ip_len = packet.total_len();
     let offload = VnetHdr::decode(&head[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
-        .map_err(|_| Reason::BadOffload)?;
+        .map_err(|_| DropReason::BadOffload)?;
     if offload.gso() != vnet_hdr::GSO_NONE {
-        let segmenter = Segmenter::new(&offload, ip).map_err(|_| Reason::BadOffload)?;
+        let segmenter = Segmenter::new(&offload, ip).map_err(|_| DropReason::BadOffload)?;
         let super_packet = (&offload, &segmenter, ip_len);
         if let Some(whole) = egress.whole(buffer, head, to, header, key, super_packet) {
             plan.push_tunnel(key, to, segmenter.count(), whole)
-                .map_err(|_| Reason::SendFailed)?;
+                .map_err(|_| DropReason::SendFailed)?;
             return Ok(None);
         }
         return Ok(Some(Pending {
@@ -193,7 +193,7 @@ pub fn plan_packet(
         }));
     }
     let is_icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
-    segment::finish_checksum(&offload, ip).map_err(|_| Reason::BadOffload)?;
+    segment::finish_checksum(&offload, ip).map_err(|_| DropReason::BadOffload)?;
     if is_icmp {
         egress.learn_pod_mtu(ip, table.overlay());
     }
@@ -206,7 +206,7 @@ pub fn plan_packet(
         len: frame_len as u32,
     };
     plan.push(key, to, frame_len, &[piece])
-        .map_err(|_| Reason::SendFailed)?;
+        .map_err(|_| DropReason::SendFailed)?;
     Ok(None)
 }
 
@@ -232,7 +232,10 @@ pub(super) fn train_key(found: &Found<'_>, packet: &IpPacket<'_>, pool: SendPool
     }
 }
 
-pub(super) fn find_peer<'a>(table: &'a Table, packet: &IpPacket<'_>) -> Result<Found<'a>, Reason> {
+pub(super) fn find_peer<'a>(
+    table: &'a Table,
+    packet: &IpPacket<'_>,
+) -> Result<Found<'a>, DropReason> {
     let dst = packet.dst();
     let found: Option<PeerId> = match dst {
         IpAddr::V4(dst) => table.lookup_v4(dst),
@@ -240,21 +243,21 @@ pub(super) fn find_peer<'a>(table: &'a Table, packet: &IpPacket<'_>) -> Result<F
     };
     let Some(id) = found else {
         if dst.is_ipv6() && table.overlay().wire == Wire::Ip {
-            return Err(Reason::NotIpv4);
+            return Err(DropReason::NotIpv4);
         }
         let unicast = match dst {
             IpAddr::V4(dst) => !dst.is_multicast() && !dst.is_broadcast() && !dst.is_unspecified(),
             IpAddr::V6(dst) => !dst.is_multicast() && !dst.is_unspecified(),
         };
         return Err(if unicast {
-            Reason::NoPeer
+            DropReason::NoPeer
         } else {
-            Reason::NotUnicast
+            DropReason::NotUnicast
         });
     };
     let peer: &Peer = table.peer(id);
     if peer.is_cut_off() || recursion::is_outer(packet, table, peer.addr.port()) {
-        return Err(Reason::Recursion);
+        return Err(DropReason::Recursion);
     }
     Ok(Found {
         id: id.0,
@@ -307,7 +310,7 @@ fn encap(
             stats.count_drop(reason);
             // As flannel's proxy says it. A table without peers has not been filled yet.
             let answered = table.overlay().wire == Wire::Ip && !table.peers().is_empty();
-            if reason == Reason::NoPeer && answered {
+            if reason == DropReason::NoPeer && answered {
                 egress.replies.send(io, packet, stats, reply::no_route);
             }
             return Ok(());

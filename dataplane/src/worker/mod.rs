@@ -15,12 +15,12 @@ mod reply;
 mod threads;
 pub mod tunnel;
 
+use crate::mtu::paths::PathMtus;
+use crate::mtu::pods::PodMtus;
 use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::{MAX_FRAMES, SendPlan};
 use crate::offload::vnet_hdr::Layout;
-use crate::route::pmtu::PathMtus;
-use crate::route::pod_mtu::PodMtus;
-use crate::route::publish::Publisher;
+use crate::publish::Publisher;
 use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
 use crate::sys::clock::Clock;

@@ -5,7 +5,7 @@ use super::encap::Egress;
 use super::oversize::Oversize;
 use super::threads::{Common, Threads};
 use super::{Lane, decap, encap};
-use crate::route::publish::{Publisher, Reader};
+use crate::publish::{Publisher, Reader};
 use crate::stats::WorkerStats;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;

@@ -11,15 +11,16 @@
 
 use super::encap::{self, Egress, MAX_HEADER};
 use super::flow::SendPool;
+use crate::mtu::limits::inner_limit;
+use crate::mtu::paths::{self, PathMtus};
 use crate::offload::fragment::Fragmenter;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, MAX_HEADER_LEN, Segmenter};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
-use crate::route::pmtu::{self, PathMtus};
 use crate::route::table::Table;
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
-use crate::sys::path::{PathProbe, inner_limit};
+use crate::sys::path::PathProbe;
 use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::frame::FrameHeader;
 use crate::wire::icmp::{self, Refused};
@@ -106,7 +107,7 @@ impl Oversize {
         }
         // What is no longer than its sender was told, the kernel may know better about.
         if found.whole && self.outer_df && found.tell.is_some() {
-            stats.count_drop(Reason::TooBig);
+            stats.count_drop(DropReason::TooBig);
             return Ok(true);
         }
         loop {
@@ -128,7 +129,7 @@ impl Oversize {
         len: usize,
         table: &Table,
         pool: SendPool,
-    ) -> Result<Option<Found>, Reason> {
+    ) -> Result<Option<Found>, DropReason> {
         let Some((head, ip)) = bytes
             .get_mut(..HEADROOM + len)
             .and_then(|bytes| bytes.split_at_mut_checked(HEADROOM))
@@ -187,8 +188,8 @@ impl Oversize {
     fn told(&self, ip: &[u8], limit: usize) -> usize {
         match ipv4::Packet::header_only(ip) {
             Ok(_) if self.outer_df => limit,
-            Ok(_) => limit.max(usize::from(pmtu::MIN_V4)),
-            Err(_) => limit.max(usize::from(pmtu::MIN_V6)),
+            Ok(_) => limit.max(usize::from(paths::MIN_V4)),
+            Err(_) => limit.max(usize::from(paths::MIN_V6)),
         }
     }
 }
@@ -210,7 +211,7 @@ fn cut(
     segmenter: Option<Segmenter>,
     may_cut: bool,
     limit: usize,
-) -> Result<Cut, Reason> {
+) -> Result<Cut, DropReason> {
     if let Some(segmenter) = segmenter {
         return Ok(match segmenter.shortened(limit) {
             Some(shorter) => Cut::Segments(shorter),
@@ -218,7 +219,7 @@ fn cut(
             None => Cut::AsItIs(Some(segmenter), 0..0),
         });
     }
-    let packet = IpPacket::new(ip).map_err(|_| Reason::BadInner)?;
+    let packet = IpPacket::new(ip).map_err(|_| DropReason::BadInner)?;
     let total = packet.total_len();
     if !may_cut {
         return Ok(Cut::AsItIs(None, 0..total));
@@ -226,7 +227,9 @@ fn cut(
     let header_len = packet.header_len();
     let header = ip.get(..header_len).unwrap_or(&[]);
     let fragmenter = Fragmenter::new(header, header_len..total, limit);
-    fragmenter.map(Cut::Fragments).map_err(|_| Reason::BadInner)
+    fragmenter
+        .map(Cut::Fragments)
+        .map_err(|_| DropReason::BadInner)
 }
 
 /// Write to `out` the ICMP error that tells the sender of `ip` that packets on this path may

@@ -4,7 +4,7 @@
 //! a kernel tunnel do: the kernel takes no packet from a device that claims to come from an
 //! address of the node, such as the tunnel's own.
 
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::clock::Clock;
 use crate::sys::engine::{EncapIo, HEADROOM, TunPacket};
 use crate::wire::icmp::{self, Refused};
@@ -62,7 +62,7 @@ impl Replies {
         self.tokens.take_one(now);
         match io.reply(out.get(..len).unwrap_or(&[])) {
             Ok(()) => stats.add(Count::IcmpSent, 1),
-            Err(_) => stats.count_drop(Reason::WriteFailed),
+            Err(_) => stats.count_drop(DropReason::WriteFailed),
         }
     }
 }

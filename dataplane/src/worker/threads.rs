@@ -1,7 +1,7 @@
 //! Worker threads: how they start, report and end.
 
 use super::StartError;
-use crate::route::publish::{Publisher, Subscription};
+use crate::publish::{Publisher, Subscription};
 use crate::stats::WorkerStats;
 use crate::sys::affinity;
 use crate::sys::engine::EngineError;

@@ -31,7 +31,7 @@ use self::prober::{Memory, Prober};
 use super::Config;
 use super::threads::{Common, Threads};
 use crate::offload::tunnel::Via;
-use crate::route::publish::Publisher;
+use crate::publish::Publisher;
 use crate::sys::egress::Device;
 use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::WakeEvent;

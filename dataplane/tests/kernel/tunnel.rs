@@ -5,7 +5,7 @@ use crate::namespace::{Namespace, ip, run};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::time::{Duration, Instant};
-use weft_dataplane::stats::{Count, Drop as Reason};
+use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::ip::protocol;
@@ -212,7 +212,7 @@ fn assert_took_the_ways_meant(setup: Setup, node: &Node, before: &Grows) {
     assert_eq!(node.dataplane.failure(), None, "{setup:?}");
     // `carry` has seen every packet arrive; the workers may not have counted the last yet.
     assert!(node.count(Count::TunWrites) >= 7 * ROUNDS, "{setup:?}");
-    assert!(node.drops(Reason::NoPeer) >= ROUNDS, "{setup:?}");
+    assert!(node.drops(DropReason::NoPeer) >= ROUNDS, "{setup:?}");
     assert_eq!(node.count(Count::Downgrades), 0, "{setup:?}");
     assert_eq!(node.count(Count::PathMtusLearned), u64::from(narrow));
     match setup.tunnel_gso {
@@ -226,7 +226,7 @@ fn assert_took_the_ways_meant(setup: Setup, node: &Node, before: &Grows) {
         assert!(now.icmp_sent > before.icmp_sent, "{setup:?}");
     }
     let lost = narrow && setup.outer_df;
-    assert_eq!(node.drops(Reason::TooBig) >= ROUNDS, lost, "{setup:?}");
+    assert_eq!(node.drops(DropReason::TooBig) >= ROUNDS, lost, "{setup:?}");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use crate::namespace::{Namespace, ip, run, sysctl};
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use weft_dataplane::route::publish::Publisher;
+use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
-use weft_dataplane::stats::{Count, Drop as Reason, WorkerStats};
+use weft_dataplane::stats::{Count, DropReason, WorkerStats};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel::TunnelGso;
@@ -146,7 +146,7 @@ impl Node {
         self.dataplane.stats().map(|worker| worker.get(count)).sum()
     }
 
-    pub(crate) fn drops(&self, reason: Reason) -> u64 {
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         let drops = |worker: &WorkerStats| worker.drops(reason);
         self.dataplane.stats().map(drops).sum()
     }

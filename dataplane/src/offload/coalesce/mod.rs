@@ -38,7 +38,7 @@ use self::flow::{Flow, Index, Slot};
 use self::inspect::{Inner, Protocol, Segment, inspect};
 use self::refusal::Refusal;
 use super::vnet_hdr::Layout;
-use crate::stats::Drop;
+use crate::stats::DropReason;
 use crate::wire::ip::IpPacket;
 
 /// TCP segments that one write may carry.
@@ -90,7 +90,7 @@ pub enum PushError {
     /// All writes are in use. Write them, clear and push again; nothing has changed.
     Full,
     /// The packet must go no further.
-    Drop(Drop),
+    Drop(DropReason),
 }
 
 /// A layout whose header does not fit between two packets of a VXLAN train.
@@ -258,9 +258,9 @@ impl Coalescer {
         super_gso: Option<u16>,
     ) -> Result<(), PushError> {
         if at.offset < u32::from(at.room) || at.len as usize != bytes.len() {
-            return Err(PushError::Drop(Drop::BadVxlan));
+            return Err(PushError::Drop(DropReason::BadVxlan));
         }
-        let (ip, inner) = inspect(bytes).map_err(|_| PushError::Drop(Drop::BadInnerIp))?;
+        let (ip, inner) = inspect(bytes).map_err(|_| PushError::Drop(DropReason::BadInnerIp))?;
         match inner {
             Inner::Other => {
                 self.open(at, ip.total_len())?;
@@ -346,7 +346,7 @@ impl Coalescer {
             .filter(|_| trust == Trust::Vouched || partial || segment.is_intact(pseudo, bytes));
         if gso_size.is_none() && super_gso.is_some() && segment.protocol == Protocol::Udp {
             // Written whole it would be one datagram where the sender sent several.
-            return Err(PushError::Drop(Drop::BadSuper));
+            return Err(PushError::Drop(DropReason::BadSuper));
         }
         let (slot, _) = self.latest(&segment.flow);
         let write = self.open_latest(at, ip.total_len(), segment.flow, slot)?;

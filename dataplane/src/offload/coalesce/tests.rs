@@ -189,7 +189,7 @@ proptest! {
         for packet in packets {
             match bench.try_push(&packet, None) {
                 Ok(()) => sent.push(packet),
-                Err(error) => prop_assert_eq!(error, PushError::Drop(Drop::BadInnerIp)),
+                Err(error) => prop_assert_eq!(error, PushError::Drop(DropReason::BadInnerIp)),
             }
         }
         let writes = bench.finish();
@@ -489,7 +489,7 @@ fn packets_without_a_usable_ip_header_are_dropped() {
     long[3] += 1;
     for bytes in [&[][..], &[0x45; 10], &[0x55; 40], &long] {
         let error = bench.try_push(bytes, None).unwrap_err();
-        assert_eq!(error, PushError::Drop(Drop::BadInnerIp));
+        assert_eq!(error, PushError::Drop(DropReason::BadInnerIp));
     }
     assert!(bench.coalescer.is_empty());
 }
@@ -505,7 +505,7 @@ fn a_packet_with_room_outside_its_buffer_is_dropped() {
         len: ip.len() as u32,
     };
     let error = coalescer.push(at, &ip, Trust::Vouched, None).unwrap_err();
-    assert_eq!(error, PushError::Drop(Drop::BadVxlan));
+    assert_eq!(error, PushError::Drop(DropReason::BadVxlan));
 }
 
 #[test]
@@ -689,7 +689,7 @@ fn merging_can_be_turned_off() {
         let long = run(&base, &[2000])[0].build_partial();
         if base.udp {
             // Whole, it would arrive as one datagram where 20 were sent.
-            let refused = Err(PushError::Drop(Drop::BadSuper));
+            let refused = Err(PushError::Drop(DropReason::BadSuper));
             assert_eq!(bench.try_push(&long, gso), refused);
         } else {
             bench.try_push(&long, gso).unwrap();
@@ -708,7 +708,7 @@ fn a_limit_on_merging_is_none_on_what_arrives_whole() {
     let long = run(&Spec::udp4(0), &[10_000])[0].build_partial();
     bench.try_push(&long, Some(100)).unwrap();
     assert!(bench.coalescer.writes()[0].is_super());
-    let refused = Err(PushError::Drop(Drop::BadSuper));
+    let refused = Err(PushError::Drop(DropReason::BadSuper));
     assert_eq!(bench.try_push(&long, Some(50)), refused, "200 segments");
 }
 
@@ -891,7 +891,7 @@ fn a_refusal_of_many_udp_segments_is_none_of_merging() {
     bench.coalescer.clear();
     bench.memory = Memory::default();
     // Before it reaches the kernel: a peer can send as many as it likes.
-    let refused = Err(PushError::Drop(Drop::BadSuper));
+    let refused = Err(PushError::Drop(DropReason::BadSuper));
     assert_eq!(bench.try_push(&of(65), Some(100)), refused);
     bench.try_push(&of(64), Some(100)).unwrap();
     assert!(bench.coalescer.writes()[0].is_super());

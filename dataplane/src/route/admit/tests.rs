@@ -54,7 +54,7 @@ fn frame_v6(source: &str) -> Vec<u8> {
     frame
 }
 
-fn admit(table: &Table, outer: &str, frame: &[u8]) -> Result<Inner, Drop> {
+fn admit(table: &Table, outer: &str, frame: &[u8]) -> Result<Inner, DropReason> {
     sender(table, outer.parse().unwrap())?.frame(table, frame)
 }
 
@@ -105,7 +105,7 @@ fn whose_sources_a_peer_may_not_use() {
         (PEER_1, frame_v4("10.77.0.1")),
         (PEER_1, frame_v6("fd00:0:0:3::1")),
     ] {
-        assert_eq!(admit(&table, outer, &frame), Err(Drop::SpoofedSource));
+        assert_eq!(admit(&table, outer, &frame), Err(DropReason::SpoofedSource));
     }
 }
 
@@ -114,7 +114,7 @@ fn our_own_subnet_stays_ours_even_where_a_lease_claims_it() {
     let claim = [route("10.9.9.0/24", peer(1, 1))];
     let table = Table::build(overlay(), &claim).unwrap();
     let got = admit(&table, PEER_1, &frame_v4("10.9.9.1"));
-    assert_eq!(got, Err(Drop::SpoofedSource));
+    assert_eq!(got, Err(DropReason::SpoofedSource));
 }
 
 #[test]
@@ -122,11 +122,11 @@ fn strangers_send_nothing() {
     let table = table(Admission::Strict);
     for outer in ["192.168.0.3", "::1", "2001:db8::1", "0.0.0.0"] {
         let got = admit(&table, outer, &frame_v4("10.1.1.5"));
-        assert_eq!(got, Err(Drop::UnknownSender));
+        assert_eq!(got, Err(DropReason::UnknownSender));
     }
     let empty = Table::empty(overlay());
     let got = admit(&empty, PEER_1, &frame_v4("10.1.1.5"));
-    assert_eq!(got, Err(Drop::UnknownSender));
+    assert_eq!(got, Err(DropReason::UnknownSender));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn loose_admission_trusts_addresses_but_not_headers() {
     assert_eq!(sender.peer, None);
     let mut frame = frame_v4("10.1.1.5");
     frame[6] ^= 1;
-    assert_eq!(sender.frame(&table, &frame), Err(Drop::WrongVni));
+    assert_eq!(sender.frame(&table, &frame), Err(DropReason::WrongVni));
 }
 
 /// Each fault, alone in a frame that is good otherwise, under its own reason.
@@ -148,45 +148,57 @@ fn loose_admission_trusts_addresses_but_not_headers() {
 fn each_fault_has_its_reason() {
     let table = table(Admission::Strict);
     type Fault = fn(&mut Vec<u8>);
-    let common: &[(&str, Drop, Fault)] = &[
-        ("no I flag", Drop::BadVxlan, |f| f[0] = 0),
-        ("another flag", Drop::BadVxlan, |f| f[0] = 0x88),
-        ("reserved byte 1", Drop::BadVxlan, |f| f[1] = 1),
-        ("reserved byte 2", Drop::BadVxlan, |f| f[2] = 1),
-        ("reserved byte 3", Drop::BadVxlan, |f| f[3] = 1),
-        ("reserved byte 7", Drop::BadVxlan, |f| f[7] = 1),
-        ("no byte", Drop::BadVxlan, |f| f.clear()),
-        ("half a header", Drop::BadVxlan, |f| f.truncate(21)),
-        ("VNI, high byte", Drop::WrongVni, |f| f[4] ^= 0x80),
-        ("VNI, low byte", Drop::WrongVni, |f| f[6] ^= 1),
-        ("destination", Drop::WrongMac, |f| f[13] ^= 1),
-        ("broadcast", Drop::WrongMac, |f| f[8..14].fill(0xff)),
-        ("our own frame", Drop::Loop, |f| f.copy_within(8..14, 14)),
-        ("ARP", Drop::BadEthertype, |f| {
+    let common: &[(&str, DropReason, Fault)] = &[
+        ("no I flag", DropReason::BadVxlan, |f| f[0] = 0),
+        ("another flag", DropReason::BadVxlan, |f| f[0] = 0x88),
+        ("reserved byte 1", DropReason::BadVxlan, |f| f[1] = 1),
+        ("reserved byte 2", DropReason::BadVxlan, |f| f[2] = 1),
+        ("reserved byte 3", DropReason::BadVxlan, |f| f[3] = 1),
+        ("reserved byte 7", DropReason::BadVxlan, |f| f[7] = 1),
+        ("no byte", DropReason::BadVxlan, |f| f.clear()),
+        ("half a header", DropReason::BadVxlan, |f| f.truncate(21)),
+        ("VNI, high byte", DropReason::WrongVni, |f| f[4] ^= 0x80),
+        ("VNI, low byte", DropReason::WrongVni, |f| f[6] ^= 1),
+        ("destination", DropReason::WrongMac, |f| f[13] ^= 1),
+        ("broadcast", DropReason::WrongMac, |f| f[8..14].fill(0xff)),
+        ("our own frame", DropReason::Loop, |f| {
+            f.copy_within(8..14, 14)
+        }),
+        ("ARP", DropReason::BadEthertype, |f| {
             f[20..22].copy_from_slice(&[8, 6])
         }),
-        ("VLAN tag", Drop::BadEthertype, |f| {
+        ("VLAN tag", DropReason::BadEthertype, |f| {
             f[20..22].copy_from_slice(&[0x81, 0])
         }),
-        ("the other version", Drop::BadInnerIp, |f| f[22] ^= 0x20),
-        ("version 0", Drop::BadInnerIp, |f| f[22] &= 0x0f),
-        ("no IP header", Drop::BadInnerIp, |f| f.truncate(22)),
-        ("one byte short", Drop::BadInnerIp, |f| {
+        ("the other version", DropReason::BadInnerIp, |f| {
+            f[22] ^= 0x20
+        }),
+        ("version 0", DropReason::BadInnerIp, |f| f[22] &= 0x0f),
+        ("no IP header", DropReason::BadInnerIp, |f| f.truncate(22)),
+        ("one byte short", DropReason::BadInnerIp, |f| {
             f.truncate(f.len() - 1)
         }),
-        ("half an IP header", Drop::BadInnerIp, |f| f.truncate(41)),
+        ("half an IP header", DropReason::BadInnerIp, |f| {
+            f.truncate(41)
+        }),
     ];
-    let only_v4: &[(&str, Drop, Fault)] = &[
-        ("IHL 4", Drop::BadInnerIp, |f| f[22] = 0x44),
-        ("IHL beyond the packet", Drop::BadInnerIp, |f| f[22] = 0x48),
-        ("length below IHL", Drop::BadInnerIp, |f| f[25] = 19),
-        ("length beyond the frame", Drop::BadInnerIp, |f| f[25] = 29),
+    let only_v4: &[(&str, DropReason, Fault)] = &[
+        ("IHL 4", DropReason::BadInnerIp, |f| f[22] = 0x44),
+        ("IHL beyond the packet", DropReason::BadInnerIp, |f| {
+            f[22] = 0x48
+        }),
+        ("length below IHL", DropReason::BadInnerIp, |f| f[25] = 19),
+        ("length beyond the frame", DropReason::BadInnerIp, |f| {
+            f[25] = 29
+        }),
     ];
-    let only_v6: &[(&str, Drop, Fault)] = &[
-        ("EtherType of IPv4", Drop::BadInnerIp, |f| {
+    let only_v6: &[(&str, DropReason, Fault)] = &[
+        ("EtherType of IPv4", DropReason::BadInnerIp, |f| {
             f[20..22].copy_from_slice(&[8, 0])
         }),
-        ("payload beyond the frame", Drop::BadInnerIp, |f| f[27] = 9),
+        ("payload beyond the frame", DropReason::BadInnerIp, |f| {
+            f[27] = 9
+        }),
     ];
     let v4 = common
         .iter()
@@ -209,7 +221,7 @@ fn a_group_policy_is_taken_where_it_is_configured() {
     frame[0] |= 0x80;
     frame[2..4].copy_from_slice(&[0x12, 0x34]);
     let plain = table(Admission::Strict);
-    assert_eq!(admit(&plain, PEER_1, &frame), Err(Drop::BadVxlan));
+    assert_eq!(admit(&plain, PEER_1, &frame), Err(DropReason::BadVxlan));
     let overlay = Overlay {
         gbp: true,
         ..overlay()
@@ -218,7 +230,7 @@ fn a_group_policy_is_taken_where_it_is_configured() {
     assert!(admit(&gbp, PEER_1, &frame).is_ok());
     assert!(admit(&gbp, PEER_1, &frame_v4("10.1.1.5")).is_ok());
     frame[0] |= 0x01;
-    assert_eq!(admit(&gbp, PEER_1, &frame), Err(Drop::BadVxlan));
+    assert_eq!(admit(&gbp, PEER_1, &frame), Err(DropReason::BadVxlan));
 }
 
 #[test]
@@ -276,10 +288,10 @@ fn a_bare_packet_is_its_own_frame() {
     assert_eq!(admit(&table, PEER_1, &bare("192.168.0.1")), Ok(inner));
     for source in ["10.1.2.5", "10.9.9.1", "10.77.0.1"] {
         let got = admit(&table, PEER_1, &bare(source));
-        assert_eq!(got, Err(Drop::SpoofedSource), "{source}");
+        assert_eq!(got, Err(DropReason::SpoofedSource), "{source}");
     }
     let got = admit(&table, "192.168.0.3", &bare("10.1.1.5"));
-    assert_eq!(got, Err(Drop::UnknownSender));
+    assert_eq!(got, Err(DropReason::UnknownSender));
     let loose = bare_table(Admission::Loose);
     assert_eq!(admit(&loose, "192.168.0.3", &bare("10.1.2.5")), Ok(inner));
 }
@@ -315,7 +327,7 @@ fn a_bare_packet_must_be_one_ipv4_packet_with_a_right_header() {
                 fix(&mut packet);
             }
             let got = admit(&table, PEER_1, &packet);
-            assert_eq!(got, Err(Drop::BadInnerIp), "{name}");
+            assert_eq!(got, Err(DropReason::BadInnerIp), "{name}");
         }
     }
 }

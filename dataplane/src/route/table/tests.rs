@@ -3,7 +3,7 @@ use crate::wire::{ethernet, vxlan};
 use proptest::prelude::*;
 
 /// 10.0.0.0/8 in /24 and fd00::/48 in /64; we are 10.9.9.0/24 and fd00:0:0:909::/64.
-pub(in crate::route) fn overlay() -> Overlay {
+pub(crate) fn overlay() -> Overlay {
     Overlay {
         vni: 0x0a_0b0c,
         local_mac: [2, 0, 0, 0, 0, 99],
@@ -18,14 +18,14 @@ pub(in crate::route) fn overlay() -> Overlay {
 }
 
 /// 192.168.0.`host`, with a MAC that ends in `mac`.
-pub(in crate::route) fn peer(host: u8, mac: u8) -> NewPeer {
+pub(crate) fn peer(host: u8, mac: u8) -> NewPeer {
     NewPeer {
         addr: SocketAddr::from(([192, 168, 0, host], 8472)),
         mac: [2, 0, 0, 0, 0, mac],
     }
 }
 
-pub(in crate::route) fn route(prefix: &str, peer: NewPeer) -> Route {
+pub(crate) fn route(prefix: &str, peer: NewPeer) -> Route {
     Route {
         prefix: prefix.parse().unwrap(),
         peer,

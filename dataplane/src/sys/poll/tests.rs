@@ -6,7 +6,7 @@ use super::encap::EncapPoll;
 use crate::offload::coalesce::{Coalescer, Limits, Packet, Trust};
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::vnet_hdr::Layout;
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::engine::{DECAP_BATCH_BYTES, DecapIo, EncapIo, HEADROOM};
 use crate::sys::event::StopEvent;
 use crate::sys::refusals::tests::refusals;
@@ -163,7 +163,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_its_peer_has_none_for_a_while() {
         assert_eq!(encap.stats.get(Count::Sends), 5 * round);
         assert_eq!(encap.stats.get(Count::Downgrades), 1);
     }
-    assert_eq!(encap.stats.drops(Reason::SendFailed), 0);
+    assert_eq!(encap.stats.drops(DropReason::SendFailed), 0);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_frame_no_send_can_carry_is_counted_and_holds_none_back() {
     encap.carry(7..8, 50);
     encap.io.end_batch().unwrap();
     assert_eq!(encap.received(), [7; 50]);
-    assert_eq!(encap.stats.drops(Reason::SendFailed), 1);
+    assert_eq!(encap.stats.drops(DropReason::SendFailed), 1);
     assert_eq!(encap.stats.get(Count::FramesSent), 1);
 }
 

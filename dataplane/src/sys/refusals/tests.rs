@@ -42,7 +42,7 @@ fn a_full_queue_costs_the_peer_its_frames() {
         let mut refusals = refusals(&stats);
         let verdict = refusals.judge(&planned(5).sends()[0], errno, 0);
         assert_eq!(verdict, Verdict::Dropped);
-        assert_eq!(stats.drops(Reason::QueueFull), 5);
+        assert_eq!(stats.drops(DropReason::QueueFull), 5);
         assert_eq!(refusals.losses.by_peer(), [(PEER, 5)]);
     }
 }
@@ -54,7 +54,7 @@ fn what_icmp_says_of_another_send_is_tried_again_but_not_for_ever() {
             assert_eq!(verdict(frames, errno, 0).0, Verdict::Again);
             let (last, stats) = verdict(frames, errno, TRIES);
             assert_eq!(last, Verdict::Dropped);
-            assert_eq!(stats.drops(Reason::SendFailed), u64::from(frames));
+            assert_eq!(stats.drops(DropReason::SendFailed), u64::from(frames));
         }
     }
     // Loopback takes longer frames than this one.

@@ -7,7 +7,7 @@ use super::encap::EncapRing;
 use crate::offload::coalesce::{Coalescer, Limits, Packet, Trust};
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::vnet_hdr::Layout;
-use crate::stats::{Count, Drop as Reason, WorkerStats};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::engine::{DecapIo, EncapIo, HEADROOM};
 use crate::sys::event::StopEvent;
 use crate::sys::refusals::tests::refusals;
@@ -208,7 +208,7 @@ fn a_refused_train_goes_out_frame_by_frame_and_its_peer_has_none_for_a_while() {
         assert_eq!(encap.received(), vec![fill; 500]);
     }
     assert_eq!(encap.stats.get(Count::FramesSent), 5);
-    assert_eq!(encap.stats.drops(Reason::SendFailed), 0);
+    assert_eq!(encap.stats.drops(DropReason::SendFailed), 0);
     assert_eq!(encap.stats.get(Count::Downgrades), 1);
     let sends = encap.stats.get(Count::Sends);
     for _ in 0..2 {
@@ -323,7 +323,7 @@ fn a_frame_no_send_can_carry_is_counted() {
     let (piece, _) = plan.header(100).unwrap();
     plan.push(key, unreachable, 100, &[piece]).unwrap();
     encap.io.flush().unwrap();
-    assert_eq!(encap.stats.drops(Reason::SendFailed), 1);
+    assert_eq!(encap.stats.drops(DropReason::SendFailed), 1);
 }
 
 #[test]

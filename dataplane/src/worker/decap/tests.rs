@@ -1,12 +1,12 @@
 //! Decapsulation of bare IPv4 packets, whose trains leave nothing between packets.
 
 use super::*;
+use crate::mtu::pods;
 use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::Source;
 use crate::offload::segment::{MAX_HEADER_LEN, Segmenter};
 use crate::offload::testing::{Spec, super_packets};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
-use crate::route::pod_mtu;
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
@@ -219,7 +219,7 @@ fn a_smaller_pod_costs_the_others_nothing() {
     let another = [10, 244, 2, 10].into();
     for (smaller, longest) in [(pod, 1300), (another, MTU)] {
         let pods = PodMtus::new(MTU);
-        let told = pod_mtu::Told {
+        let told = pods::Told {
             pod: smaller,
             mtu: 1300,
         };

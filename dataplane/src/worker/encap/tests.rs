@@ -2,7 +2,7 @@ use super::*;
 use crate::offload::testing::{Spec, assert_valid, super_packets};
 use crate::offload::vnet_hdr::VnetHdr;
 use crate::route::table::{NewPeer, Overlay, Route};
-use crate::stats::Drop as Reason;
+use crate::stats::DropReason;
 use crate::wire::frame::{FRAME_OVERHEAD, Wire};
 use crate::wire::{icmp, ipv4};
 use ipnet::Ipv4Net;
@@ -191,7 +191,7 @@ fn ipv6_has_no_place_among_bare_packets() {
         let table = table_of(Wire::Ip);
         let mut egress = egress(1);
         let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
-        assert_eq!(planned.err(), Some(Reason::NotIpv4));
+        assert_eq!(planned.err(), Some(DropReason::NotIpv4));
         assert!(plan.is_empty());
     }
 }
@@ -285,11 +285,11 @@ fn what_would_come_back_is_dropped() {
         let (mut plan, egress) = (SendPlan::new(1, 0, 1), &mut egress(1));
         plan_packet(BUFFER, &mut bytes, ip.len(), table, egress, &mut plan).err()
     };
-    assert_eq!(plan(&open, &udp), Some(Reason::Recursion));
+    assert_eq!(plan(&open, &udp), Some(DropReason::Recursion));
     assert_eq!(plan(&open, &Spec::udp4(100).build()), None);
     assert_eq!(
         plan(&closed, &Spec::udp4(100).build()),
-        Some(Reason::Recursion)
+        Some(DropReason::Recursion)
     );
 }
 
@@ -326,22 +326,28 @@ fn what_cannot_be_sent_has_a_reason() {
         ip
     };
     let none = VnetHdr::default();
-    assert_eq!(drop(none, &[]), Some(Reason::BadInner));
-    assert_eq!(drop(none, &[0x45; 19]), Some(Reason::BadInner));
-    assert_eq!(drop(none, &[0x15; 40]), Some(Reason::BadInner));
-    assert_eq!(drop(none, &with_dst([192, 0, 2, 9])), Some(Reason::NoPeer));
+    assert_eq!(drop(none, &[]), Some(DropReason::BadInner));
+    assert_eq!(drop(none, &[0x45; 19]), Some(DropReason::BadInner));
+    assert_eq!(drop(none, &[0x15; 40]), Some(DropReason::BadInner));
+    assert_eq!(
+        drop(none, &with_dst([192, 0, 2, 9])),
+        Some(DropReason::NoPeer)
+    );
     assert_eq!(
         drop(none, &with_dst([224, 0, 0, 1])),
-        Some(Reason::NotUnicast)
+        Some(DropReason::NotUnicast)
     );
-    assert_eq!(drop(none, &with_dst([255; 4])), Some(Reason::NotUnicast));
+    assert_eq!(
+        drop(none, &with_dst([255; 4])),
+        Some(DropReason::NotUnicast)
+    );
     let unknown_type = VnetHdr {
         gso_type: 9,
         ..spec.vnet_hdr(50)
     };
     assert_eq!(
         drop(unknown_type, &spec.build_partial()),
-        Some(Reason::BadOffload)
+        Some(DropReason::BadOffload)
     );
     let outside = VnetHdr {
         csum_start: 5000,
@@ -350,6 +356,6 @@ fn what_cannot_be_sent_has_a_reason() {
     };
     assert_eq!(
         drop(outside, &spec.build_partial()),
-        Some(Reason::BadOffload)
+        Some(DropReason::BadOffload)
     );
 }

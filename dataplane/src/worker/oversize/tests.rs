@@ -1,6 +1,6 @@
 use super::*;
+use crate::mtu::pods::PodMtus;
 use crate::offload::testing::{Spec, assert_valid};
-use crate::route::pod_mtu::PodMtus;
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::Clock;
@@ -253,7 +253,7 @@ fn what_fits_or_goes_where_nothing_is_known_is_not_touched() {
     );
     bench.paths.learn(PEER, 1400, 0);
     assert!(bench.single(&Spec::tcp4(1400)).taken);
-    bench.oversize.begin(|| pmtu::LIFETIME_MS);
+    bench.oversize.begin(|| paths::LIFETIME_MS);
     assert!(!bench.single(&Spec::tcp4(1400)).taken, "the lesson is over");
 }
 
@@ -289,7 +289,7 @@ fn tcp_super_packets_are_cut_shorter_and_their_sender_is_told() {
         let first = spec.segments(1398)[0].build();
         assert_eq!(outcome.replies.len(), 1);
         assert_tells(&outcome.replies[0], 1350, &first);
-        assert_eq!(bench.stats.drops(Reason::TooBig), 0);
+        assert_eq!(bench.stats.drops(DropReason::TooBig), 0);
     }
     let spec = Spec {
         df: false,
@@ -310,7 +310,7 @@ fn with_df_on_both_headers_a_packet_is_dropped_and_its_sender_told() {
         assert_eq!(outcome.replies.len(), 1);
         assert_tells(&outcome.replies[0], 1350, &spec.build());
     }
-    assert_eq!(bench.stats.drops(Reason::TooBig), 4);
+    assert_eq!(bench.stats.drops(DropReason::TooBig), 4);
     assert_eq!(bench.stats.get(Count::IcmpSent), 4);
     // UDP super-packets are datagrams, each of which is too long.
     for spec in [Spec::udp4(7000), Spec::udp6(7000)] {
@@ -318,7 +318,7 @@ fn with_df_on_both_headers_a_packet_is_dropped_and_its_sender_told() {
         assert!(outcome.taken && outcome.inner.is_empty());
         assert_tells(&outcome.replies[0], 1350, &spec.segments(1400)[0].build());
     }
-    assert_eq!(bench.stats.drops(Reason::TooBig), 6);
+    assert_eq!(bench.stats.drops(DropReason::TooBig), 6);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn where_outer_packets_may_be_fragmented_it_goes_alone_and_its_sender_is_told() 
         );
         assert_tells(&outcome.replies[0], 1350, &expected[0]);
     }
-    assert_eq!(bench.stats.drops(Reason::TooBig), 0);
+    assert_eq!(bench.stats.drops(DropReason::TooBig), 0);
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn ipv4_without_df_is_fragmented_silently() {
         // Two of each full datagram; the last one fits.
         assert_eq!(outcome.inner.len(), 7);
         assert_eq!(bench.stats.get(Count::FragmentsMade), 4 + 6);
-        assert_eq!(bench.stats.drops(Reason::TooBig), 0);
+        assert_eq!(bench.stats.drops(DropReason::TooBig), 0);
     }
 }
 
@@ -414,7 +414,7 @@ fn no_error_answers_an_error_or_a_later_fragment() {
     let mut later = Spec::udp4(3000).build();
     later[6..8].copy_from_slice(&[0x40, 9]);
     assert!(bench.packet(&none, &later).replies.is_empty());
-    assert_eq!(bench.stats.drops(Reason::TooBig), 6);
+    assert_eq!(bench.stats.drops(DropReason::TooBig), 6);
     let mut v6 = Spec::udp6(3000).build();
     v6[6] = protocol::ICMPV6;
     for (kind, told) in [(128, 1), (1, 0), (2, 0), (137, 0)] {

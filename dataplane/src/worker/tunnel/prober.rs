@@ -6,7 +6,7 @@
 use super::peers::{PeerState, SLOTS};
 use super::{TunnelGso, TunnelWay};
 use crate::offload::tunnel::{self, Outer, Via};
-use crate::route::publish::Reader;
+use crate::publish::Reader;
 use crate::route::table::Table;
 use crate::stats::{Count, WorkerStats};
 use crate::sys::egress::{Device, EgressWatch};

@@ -12,8 +12,10 @@
 //!                                     }
 //! ```
 
-use super::table::Table;
-use crate::sys::epoch::{EpochCell, EpochReader, EpochSubscription};
+pub mod epoch;
+
+use crate::route::table::Table;
+use epoch::{EpochCell, EpochReader, EpochSubscription};
 
 /// The control thread's side.
 pub struct Publisher(EpochCell<Table>);

@@ -4,7 +4,7 @@
 //! without a lock and without memory that comes or goes. Time is passed in, in milliseconds
 //! from any fixed moment. The control thread has no part in it.
 
-use super::table::hash_addr;
+use crate::route::table::hash_addr;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -113,7 +113,7 @@ impl Slot {
 }
 
 /// MTUs by address: those of the paths to peers, in bytes of the outer IP packet, by underlay
-/// address; and those of pods, see [`pod_mtu`](super::pod_mtu).
+/// address; and those of pods, see [`pods`](super::pods).
 ///
 /// It holds 1,024 addresses; where four share a hash, a fifth takes the place of the one
 /// that was learned first, which then has to be learned again.
