@@ -15,12 +15,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use weft_benches::lab::regime::features_of;
-use weft_benches::lab::{
-    Arena, Cluster, ClusterOptions, Contestant, Error, Regime, Result, guard, tools, topology,
-};
 use weft_benches::load::rounds::{self, Event, Plan};
 use weft_benches::report::{Failure, Host, Setting, Sitting};
+use weft_lab::regime::features_of;
+use weft_lab::{
+    Arena, Cluster, ClusterOptions, Contestant, Error, Regime, Result, guard, tools, topology,
+};
 
 /// What each run takes beside its seconds: choosing the contestant, pings, iperf3's start.
 const OVERHEAD_SECONDS: f64 = 1.0;

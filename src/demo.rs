@@ -10,12 +10,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use weft_benches::lab::{
-    self, Arena, Cluster, ClusterOptions, Contestant, Error, Pod, Regime, guard, tools,
-};
 use weft_benches::load::Workload;
 use weft_benches::load::rounds::{self, Event, Plan, Sample};
 use weft_benches::report::{Comparison, Host};
+use weft_lab::{Arena, Cluster, ClusterOptions, Contestant, Error, Pod, Regime, guard, tools};
 
 /// TCP throughput of flannel's `udp` backend in Gbit/s, measured once on two cores.
 const FLANNEL_UDP_GBITS: f64 = 0.38;
@@ -37,7 +35,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn remove() -> lab::Result<()> {
+fn remove() -> weft_lab::Result<()> {
     check_machine(false)?;
     let removed = guard::remove_orphans(true)?;
     print(&match removed.len() {
@@ -48,8 +46,8 @@ fn remove() -> lab::Result<()> {
 }
 
 /// Everything a measurement needs of the machine, checked before anything is made.
-pub(crate) fn check_machine(tools: bool) -> lab::Result<()> {
-    if let Some(reason) = lab::unavailable() {
+pub(crate) fn check_machine(tools: bool) -> weft_lab::Result<()> {
+    if let Some(reason) = weft_lab::unavailable() {
         return Err(Error::new(reason));
     }
     if let Some(missing) = tools::missing_beside_etcd().filter(|_| tools) {
@@ -63,7 +61,7 @@ pub(crate) fn check_machine(tools: bool) -> lab::Result<()> {
     Ok(())
 }
 
-fn show(args: &Args) -> lab::Result<()> {
+fn show(args: &Args) -> weft_lab::Result<()> {
     check_machine(true)?;
     let mut progress = Progress::new();
     let mut options = ClusterOptions::new(own_binary()?);
@@ -95,11 +93,11 @@ fn show(args: &Args) -> lab::Result<()> {
 }
 
 /// This very program.
-pub(crate) fn own_binary() -> lab::Result<PathBuf> {
+pub(crate) fn own_binary() -> weft_lab::Result<PathBuf> {
     std::env::current_exe().map_err(|e| Error::because("cannot find the weft binary", e))
 }
 
-fn pods(cluster: &Cluster) -> lab::Result<(&Pod, &Pod)> {
+fn pods(cluster: &Cluster) -> weft_lab::Result<(&Pod, &Pod)> {
     Ok((cluster.lab.node(1).pod()?, cluster.lab.node(2).pod()?))
 }
 
@@ -117,7 +115,11 @@ fn plan(args: &Args) -> Plan {
 }
 
 /// Carry out the plan; the first thing that fails ends it.
-fn measure(arena: &mut Arena, plan: &Plan, progress: &mut Progress) -> lab::Result<Vec<Sample>> {
+fn measure(
+    arena: &mut Arena,
+    plan: &Plan,
+    progress: &mut Progress,
+) -> weft_lab::Result<Vec<Sample>> {
     let regime = arena.cluster.lab.regime();
     let mut samples = Vec::new();
     rounds::run(plan, arena, |event| {
@@ -133,7 +135,7 @@ fn measure(arena: &mut Arena, plan: &Plan, progress: &mut Progress) -> lab::Resu
     Ok(samples)
 }
 
-fn heading(cluster: &Cluster, args: &Args) -> lab::Result<String> {
+fn heading(cluster: &Cluster, args: &Args) -> weft_lab::Result<String> {
     let (a, b) = pods(cluster)?;
     let (version, host) = (env!("CARGO_PKG_VERSION"), Host::this());
     let (rounds, seconds, mtu) = (args.rounds, args.seconds, cluster.mtu());
@@ -210,7 +212,7 @@ fn drops(cluster: &Cluster) -> String {
     text
 }
 
-fn how_to_enter(cluster: &Cluster) -> lab::Result<String> {
+fn how_to_enter(cluster: &Cluster) -> weft_lab::Result<String> {
     let mut text = String::from("\nThe nodes stay up. To enter them and their pods:\n");
     for node in cluster.lab.nodes() {
         let pod = node.pod()?;

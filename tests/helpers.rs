@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use weft_benches::lab::{Lab, LabOptions, skips_test};
+use weft_lab::{Lab, LabOptions, skips_test};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/mk-docker-opts.sh");

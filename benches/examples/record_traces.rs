@@ -4,8 +4,8 @@
 
 use std::path::Path;
 use std::time::Duration;
-use weft_benches::lab::{Cluster, ClusterOptions, Error, Namespace, Result};
 use weft_benches::load::Workload;
+use weft_lab::{Cluster, ClusterOptions, Error, Namespace, Result};
 
 /// Packets of a trace.
 const PACKETS: &str = "256";

@@ -10,11 +10,11 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use weft_benches::lab::{
+use weft_benches::load::iperf::{self, Direction};
+use weft_lab::{
     Agent, AgentOptions, Error, Lab, LabOptions, PeersFile, Pod, Regime, Result, Vtep, VxlanSpec,
     netns, slow,
 };
-use weft_benches::load::iperf::{self, Direction};
 
 /// Length of the flood's datagrams in bytes.
 const DATAGRAM: usize = 1400;

@@ -3,14 +3,12 @@
 
 use std::path::Path as FilePath;
 use std::process::Command;
-use weft_benches::lab::{
-    self, Etcd, Lab, LabOptions, Path, Regime, Switch, Vtep, VxlanSpec, topology::ping,
-};
+use weft_lab::{Etcd, Lab, LabOptions, Path, Regime, Switch, Vtep, VxlanSpec, topology::ping};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn left_of(id: &str) -> Vec<String> {
-    let list = lab::ip("netns list").unwrap();
+    let list = weft_lab::ip("netns list").unwrap();
     let names = list.lines().filter(|l| l.contains(&format!("weft-{id}-")));
     names.map(str::to_owned).collect()
 }
@@ -23,7 +21,7 @@ fn options(nodes: usize) -> LabOptions {
 }
 
 /// Pods in fixed subnets and kernel VXLAN between all nodes, as without any agent.
-fn kernel_cluster(lab: &mut Lab) -> lab::Result<Vec<Vtep>> {
+fn kernel_cluster(lab: &mut Lab) -> weft_lab::Result<Vec<Vtep>> {
     let mut vteps = Vec::new();
     for number in 1..=lab.nodes().len() {
         let subnet = format!("10.244.{number}.1/24").parse().unwrap();
@@ -43,7 +41,7 @@ fn kernel_cluster(lab: &mut Lab) -> lab::Result<Vec<Vtep>> {
 
 #[test]
 fn two_nodes_over_kernel_vxlan_and_nothing_left() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(options(2))?;
@@ -76,7 +74,7 @@ fn two_nodes_over_kernel_vxlan_and_nothing_left() -> Outcome {
 
 #[test]
 fn three_nodes_meet_on_a_switch_in_every_regime() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(LabOptions {
@@ -102,7 +100,7 @@ fn three_nodes_meet_on_a_switch_in_every_regime() -> Outcome {
 
 #[test]
 fn the_switch_moves_traffic_between_paths() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let mut lab = Lab::new(options(2))?;
@@ -110,7 +108,7 @@ fn the_switch_moves_traffic_between_paths() -> Outcome {
     lab.attach_pod(2, "10.244.2.1/24".parse()?, 1450)?;
     let switch = Switch::new(&lab, 1, 2, 1450)?;
     let (from, to) = (lab.node(1).pod()?, lab.node(2).pod()?.address);
-    let tunnelled = || -> lab::Result<u64> {
+    let tunnelled = || -> weft_lab::Result<u64> {
         let path = FilePath::new("/sys/class/net/vx-lab/statistics/tx_packets");
         let text = lab.node(1).ns.run(&["cat", &path.to_string_lossy()])?;
         Ok(text.trim().parse().unwrap())
@@ -134,7 +132,7 @@ fn the_switch_moves_traffic_between_paths() -> Outcome {
 
 #[test]
 fn etcd_keeps_its_data_when_stopped() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let lab = Lab::new(options(2))?;
@@ -197,7 +195,7 @@ fn lab_in_another_process() -> (std::process::Child, String) {
 
 #[test]
 fn a_signal_removes_the_lab() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let (mut child, id) = lab_in_another_process();
@@ -213,7 +211,7 @@ fn a_signal_removes_the_lab() -> Outcome {
 
 #[test]
 fn the_next_lab_removes_what_a_killed_owner_left() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let (mut child, id) = lab_in_another_process();

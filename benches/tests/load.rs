@@ -3,15 +3,15 @@
 
 use std::path::Path as FilePath;
 use std::time::Duration;
-use weft_benches::lab::{self, Arena, Cluster, Contestant, Etcd, Lab, LabOptions};
 use weft_benches::load::Workload;
 use weft_benches::load::rounds::{self, Event, Plan};
 use weft_benches::report::Comparison;
+use weft_lab::{Arena, Cluster, Contestant, Etcd, Lab, LabOptions};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// An arena without agents: pods in fixed subnets.
-fn arena() -> lab::Result<Arena> {
+fn arena() -> weft_lab::Result<Arena> {
     let mut lab = Lab::new(LabOptions::default())?;
     for number in [1, 2] {
         let subnet = format!("10.244.{number}.1/24").parse().unwrap();
@@ -29,7 +29,7 @@ fn arena() -> lab::Result<Arena> {
 
 #[test]
 fn contestants_without_agents_meet_every_load() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let mut arena = arena()?;
@@ -65,7 +65,7 @@ fn contestants_without_agents_meet_every_load() -> Outcome {
 
 #[test]
 fn who_cannot_run_is_out_and_the_others_go_on() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let mut arena = arena()?;
@@ -92,13 +92,13 @@ fn who_cannot_run_is_out_and_the_others_go_on() -> Outcome {
 
 #[test]
 fn the_forwarder_carries_what_is_sent_and_leaves_no_device() -> Outcome {
-    if lab::skips_test() {
+    if weft_lab::skips_test() {
         return Ok(());
     }
     let mut arena = arena()?;
     arena.choose(Contestant::of("tun-tap").unwrap())?;
     let node = arena.cluster.lab.node(1).ns.clone();
-    let carried = |node: &lab::Namespace| -> lab::Result<u64> {
+    let carried = |node: &weft_lab::Namespace| -> weft_lab::Result<u64> {
         let path = FilePath::new("/sys/class/net/tt-lab/statistics/tx_packets");
         Ok(node
             .run(&["cat", &path.to_string_lossy()])?
@@ -108,9 +108,9 @@ fn the_forwarder_carries_what_is_sent_and_leaves_no_device() -> Outcome {
     };
     let before = carried(&node)?;
     let (from, to) = arena.pods()?;
-    lab::topology::ping(&from.ns, to.address, 5, 1422, true)?;
+    weft_lab::topology::ping(&from.ns, to.address, 5, 1422, true)?;
     assert_eq!(carried(&node)? - before, 5);
-    let forwarder = lab::tuntap::TunTap::start(&arena.cluster.lab, 1, 2, 1450);
+    let forwarder = weft_lab::tuntap::TunTap::start(&arena.cluster.lab, 1, 2, 1450);
     let error = forwarder.unwrap_err().to_string();
     assert!(
         error.starts_with("tun-tap forwarder: "),

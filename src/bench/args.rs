@@ -5,8 +5,8 @@ use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use weft_benches::lab::{CONTESTANTS, Contestant, Regime};
 use weft_benches::load::Workload;
+use weft_lab::{CONTESTANTS, Contestant, Regime};
 
 /// Smallest and largest underlay MTU: room for flannel's smallest pod MTU, and a jumbo frame.
 const MTUS: std::ops::RangeInclusive<u32> = 1280..=9216;

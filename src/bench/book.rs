@@ -4,9 +4,9 @@ use super::folder::Folder;
 use crate::progress::Progress;
 use crate::words::print;
 use std::sync::{Arc, Mutex, PoisonError};
-use weft_benches::lab::{Result, guard};
 use weft_benches::load::rounds::Sample;
 use weft_benches::report::{Failure, Setting, Sitting, text};
+use weft_lab::{Result, guard};
 
 /// A sitting on its way into a folder and onto the terminal.
 #[derive(Clone)]

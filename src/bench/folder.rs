@@ -3,8 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use weft_benches::lab::{Error, Result};
 use weft_benches::report::{Sitting, html, json};
+use weft_lab::{Error, Result};
 
 /// The page.
 const PAGE: &str = "report.html";

@@ -5,7 +5,7 @@ use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use std::ffi::OsString;
 use std::str::FromStr;
-use weft_benches::lab::Regime;
+use weft_lab::Regime;
 
 /// Two nodes, two pods, etcd where there is one, and iperf3 over weft, kernel VXLAN and direct routing.
 #[derive(Clone, Debug, Parser, PartialEq)]

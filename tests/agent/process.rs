@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -136,8 +135,7 @@ fn legacy_iptables(dir: &Path, lock: &Path) {
         let path = dir.join(format!("iptables{suffix}"));
         let lock = lock.display();
         let real = format!("exec env XTABLES_LOCKFILE={lock} iptables-legacy{suffix}");
-        fs::write(&path, format!("#!/bin/sh\n{real} \"$@\"\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        weft_lab::script(path, &format!("{real} \"$@\"")).unwrap();
     }
 }
 

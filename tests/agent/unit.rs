@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
-use weft_benches::lab::skips_test_without;
+use weft_lab::skips_test_without;
 
 const UNIT: &str = include_str!("../../deploy/systemd/weft.service");
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");

@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, NEWS, PREFIX, lines_with};
 use crate::probe::Probe;
 use ipnet::Ipv4Net;
-use weft_benches::lab::{Regime, netns, skips_test};
+use weft_lab::{Regime, netns, skips_test};
 
 /// Pods of node 1 and others go on reaching each other, and its routes stay as they are, while
 /// leases come and go that would take its own pods and its underlay away.

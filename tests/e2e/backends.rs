@@ -5,8 +5,8 @@ use crate::cluster::{Cluster, ENGINES, NEWS, PREFIX, lines_with};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{
+use weft_lab::topology::ping;
+use weft_lab::{
     Agent, AgentOptions, Lab, Namespace, Regime, SubnetEnv, Vtep, VxlanSpec, netns, skips_test,
 };
 

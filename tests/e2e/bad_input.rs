@@ -7,9 +7,7 @@ use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
-use weft_benches::lab::{
-    Agent, AgentOptions, Etcd, Lab, Regime, Vtep, VxlanSpec, netns, skips_test,
-};
+use weft_lab::{Agent, AgentOptions, Etcd, Lab, Regime, Vtep, VxlanSpec, netns, skips_test};
 
 /// How long an agent that cannot run may take to say so.
 const END: Duration = Duration::from_secs(15);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
-use weft_benches::lab::{netns, skips_test};
+use weft_lab::{netns, skips_test};
 
 fn bench(args: &[&str], out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));

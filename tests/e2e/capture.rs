@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use weft_benches::lab::{Lab, Namespace, Process, netns, run};
+use weft_lab::{Lab, Namespace, Process, netns, run};
 
 /// How long tcpdump may take to start.
 const START: Duration = Duration::from_secs(10);

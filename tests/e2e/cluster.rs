@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use weft_benches::lab::kernel::Peer;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{
+use weft_lab::kernel::Peer;
+use weft_lab::topology::ping;
+use weft_lab::{
     Agent, AgentOptions, Etcd, Lab, LabOptions, Pod, Regime, SubnetEnv, Vtep, VxlanSpec, netns,
 };
 

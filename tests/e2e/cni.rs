@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Namespace, Pod, Regime, netns, skips_test_without};
 use weft_benches::load::iperf::{self, Direction};
+use weft_lab::topology::ping;
+use weft_lab::{Namespace, Pod, Regime, netns, skips_test_without};
 
 const SHIPPED: &str = include_str!("../../deploy/cni/10-flannel.conflist");
 const SHAPING: &str = include_str!("../../deploy/cni/10-flannel-bandwidth.conflist");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use weft_benches::lab::{netns, skips_test};
+use weft_lab::{netns, skips_test};
 
 /// The namespaces and lab directories there are. As with every test here that measures, no
 /// other lab may come or go meanwhile.

@@ -8,9 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use weft_benches::lab::{
-    Error, Namespace, Process, Regime, Result, netns, run, skip, skips_test_without,
-};
+use weft_lab::{Error, Namespace, Process, Regime, Result, netns, run, skip, skips_test_without};
 
 /// How long dockerd may take to listen.
 const START: Duration = Duration::from_secs(60);

@@ -5,9 +5,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
-use weft_benches::lab::kernel::mac_of;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Agent, Lab, Namespace, Pod, Regime, netns, skips_test};
+use weft_lab::kernel::mac_of;
+use weft_lab::topology::ping;
+use weft_lab::{Agent, Lab, Namespace, Pod, Regime, netns, skips_test};
 
 /// As [`crate::cluster::CONFIG`]: nodes have subnets up to number 127.
 pub(crate) fn config(more: &str, kind: &str) -> String {

@@ -9,8 +9,8 @@ use crate::tunnel_gso::send_until_whole;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Namespace, Regime, netns, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Namespace, Regime, netns, skips_test};
 
 /// TCP flags: of the handshake, of the receiver that saw a mark, and of the sender's answer.
 const SYN: u64 = 0x02;

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use std::collections::BTreeMap;
-use weft_benches::lab::Namespace;
+use weft_lab::Namespace;
 
 /// Protocol and counter, as `/proc/net/snmp` and `/proc/net/netstat` name them.
 const COUNTERS: [(&str, &str); 7] = [

@@ -6,8 +6,8 @@ use crate::pods::exchange;
 use crate::tunnel_gso::leaves_whole;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Namespace, Pod, Regime, netns, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Namespace, Pod, Regime, netns, skips_test};
 
 const NFTABLES: &str =
     r#"{"Network":"10.244.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#;

@@ -6,8 +6,8 @@ use crate::probe::Probe;
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Agent, AgentOptions, Lab, LabOptions, PeersFile, netns, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Agent, AgentOptions, Lab, LabOptions, PeersFile, netns, skips_test};
 
 /// A lab whose nodes share a subnets file.
 struct Nodes {
@@ -55,7 +55,7 @@ impl Nodes {
         self.file.write(&self.lab, numbers).unwrap();
     }
 
-    fn ping(&self, a: usize, b: usize) -> weft_benches::lab::Result<()> {
+    fn ping(&self, a: usize, b: usize) -> weft_lab::Result<()> {
         let to = self.lab.node(b).pod().unwrap().address;
         ping(&self.lab.node(a).pod().unwrap().ns, to, 1, 56, false)
     }

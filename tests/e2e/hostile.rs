@@ -9,7 +9,7 @@ use rustix::net::sockopt::set_ip_tos;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
-use weft_benches::lab::{Namespace, Regime, netns, skips_test};
+use weft_lab::{Namespace, Regime, netns, skips_test};
 
 /// Datagrams sent of each kind.
 const EACH: u64 = 7;

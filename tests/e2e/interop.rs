@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, ENGINES};
 use crate::errors::Errors;
 use crate::pods::{exchange, exchange_fragments};
-use weft_benches::lab::{Regime, skips_test};
+use weft_lab::{Regime, skips_test};
 
 fn exchange_with_kernel(regime: Regime) {
     for engine in ENGINES {

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, NEWS, PREFIX, lines_with, weft};
 use crate::dual_stack::{BOTH, add_underlay, config};
-use weft_benches::lab::{Agent, AgentOptions, Lab, Namespace, Regime, netns, skips_test};
+use weft_lab::{Agent, AgentOptions, Lab, Namespace, Regime, netns, skips_test};
 
 /// Names of the TUN and TAP devices of a node, sorted.
 fn tuns(ns: &Namespace) -> Vec<String> {

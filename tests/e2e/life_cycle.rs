@@ -5,8 +5,8 @@ use crate::probe::Probe;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Regime, netns, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Regime, netns, skips_test};
 
 /// A lease of a node that does not exist.
 fn ghost(subnet: &str, public_ip: &str) -> (String, String) {

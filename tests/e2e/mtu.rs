@@ -5,8 +5,8 @@ use crate::errors::Errors;
 use crate::traffic::{tcp, udp, udp_super};
 use crate::tunnel_gso::send_until_whole;
 use std::time::{Duration, Instant};
-use weft_benches::lab::topology::{UNDERLAY, ping};
-use weft_benches::lab::{Regime, netns, run, skips_test};
+use weft_lab::topology::{UNDERLAY, ping};
+use weft_lab::{Regime, netns, run, skips_test};
 
 /// IP, UDP, VXLAN and Ethernet headers around an inner packet.
 const OVERHEAD: u32 = 50;

@@ -7,8 +7,8 @@ use crate::errors;
 use crate::traffic::tcp;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Node, Pod, Regime, netns, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Node, Pod, Regime, netns, skips_test};
 
 /// Packets that node `number` has not forwarded because a link was too small for them.
 fn refused(cluster: &Cluster, number: usize) -> u64 {

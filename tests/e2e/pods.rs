@@ -3,8 +3,8 @@
 use crate::cluster::{Cluster, ENGINES};
 use crate::errors::Errors;
 use crate::traffic::{tcp, udp, udp_super};
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Regime, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Regime, skips_test};
 
 /// Sizes of datagrams around the edges of a packet: the last fills one.
 pub(crate) const DATAGRAMS: [usize; 6] = [0, 1, 64, 1_001, 1_400, 1_422];

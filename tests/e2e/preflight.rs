@@ -2,7 +2,7 @@
 
 use crate::bad_input::{assert_refuses, run_to_the_end};
 use crate::cluster::{Cluster, PREFIX};
-use weft_benches::lab::{Regime, skips_test};
+use weft_lab::{Regime, skips_test};
 
 #[test]
 fn without_programs_to_masquerade_with_no_lease_is_taken() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use weft_benches::lab::Pod;
+use weft_lab::Pod;
 
 /// Time between two datagrams, or two writes of the stream.
 const PACE: Duration = Duration::from_millis(5);

@@ -3,8 +3,8 @@
 use crate::cluster::{Cluster, ENGINES, PREFIX, lines_with};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
-use weft_benches::lab::topology::{UNDERLAY, ping};
-use weft_benches::lab::{Regime, netns, skips_test};
+use weft_lab::topology::{UNDERLAY, ping};
+use weft_lab::{Regime, netns, skips_test};
 
 /// A node that lies in its own subnet, and a pod of it.
 const NODE: &str = "10.244.250.9";

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use weft_benches::lab::{Namespace, Pod};
+use weft_lab::{Namespace, Pod};
 
 /// Where Debian puts plugins.
 const DEBIANS: &str = "/usr/lib/cni";

@@ -4,8 +4,8 @@ use crate::cluster::{CONFIG, NEWS, new_lab, weft};
 use crate::probe::Probe;
 use crate::tls_cluster::{Demands, Place, TlsCluster, USER};
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Agent, AgentOptions, Lab, Pod, Regime, netns, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Agent, AgentOptions, Lab, Pod, Regime, netns, skips_test};
 
 /// How long each member is away.
 const ABSENCE: Duration = Duration::from_secs(4);

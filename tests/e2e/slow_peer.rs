@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Agent, Lab, LabOptions, Namespace, Regime, netns, skips_test, slow};
+use weft_lab::topology::ping;
+use weft_lab::{Agent, Lab, LabOptions, Namespace, Regime, netns, skips_test, slow};
 
 /// What the link to the slow peer lets through, and what it keeps.
 const SLOW: [&str; 2] = ["20mbit", "20000000"];

@@ -3,7 +3,7 @@
 use crate::bad_input::{assert_refuses, run_to_the_end};
 use crate::cluster::{Cluster, lines_with};
 use crate::probe::Probe;
-use weft_benches::lab::{Regime, Vtep, VxlanSpec, skips_test};
+use weft_lab::{Regime, Vtep, VxlanSpec, skips_test};
 
 #[test]
 fn a_node_that_cannot_be_taken_over_keeps_its_kernel_device_and_its_traffic() {

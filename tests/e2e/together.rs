@@ -3,7 +3,7 @@
 use crate::cluster::{new_lab, weft};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
-use weft_benches::lab::{Agent, AgentOptions, Etcd, Lab, Regime, skips_test};
+use weft_lab::{Agent, AgentOptions, Etcd, Lab, Regime, skips_test};
 
 const NODES: usize = 30;
 

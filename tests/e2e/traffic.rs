@@ -5,8 +5,8 @@ use socket2::{Domain, MsgHdr, Socket, Type};
 use std::io::{IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
-use weft_benches::lab::Pod;
 use weft_dataplane::sys::cmsg::{SEND_SPACE, encode_send};
+use weft_lab::Pod;
 
 /// How long a receiver waits for the next byte.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use weft_benches::lab::{Regime, netns, skips_test};
+use weft_lab::{Regime, netns, skips_test};
 
 /// Send TCP from one node to another until the first one's log says `words`.
 fn send_until(cluster: &Cluster, from: usize, to: usize, words: &[&str]) {

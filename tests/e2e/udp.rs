@@ -7,9 +7,9 @@ use crate::pods::{exchange, exchange_fragments};
 use crate::traffic::{tcp, udp, udp_super};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use weft_benches::lab::proxy::{self, Proxy, ProxyOptions};
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Regime, Result, netns, skips_test};
+use weft_lab::proxy::{self, Proxy, ProxyOptions};
+use weft_lab::topology::ping;
+use weft_lab::{Regime, Result, netns, skips_test};
 
 /// As [`crate::cluster::CONFIG`]: nodes have the lower half of the network.
 const CONFIG: &str =

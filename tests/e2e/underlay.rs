@@ -2,8 +2,8 @@
 
 use crate::cluster::{Cluster, ENGINES};
 use crate::dual_stack::{V6_ONLY, config, empty, exchange6, join};
-use weft_benches::lab::topology::ping;
-use weft_benches::lab::{Regime, skips_test};
+use weft_lab::topology::ping;
+use weft_lab::{Regime, skips_test};
 
 /// As on hosts that tell routers the way to an address of theirs, by whatever interface.
 #[test]

@@ -9,7 +9,7 @@ use crate::tunnel_gso::send_until_whole;
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::RangeInclusive;
-use weft_benches::lab::{Regime, skips_test};
+use weft_lab::{Regime, skips_test};
 
 /// MTU of the underlay and the Ethernet header.
 const LONGEST_FRAME: u64 = 1_500 + 14;

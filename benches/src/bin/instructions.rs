@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
-use weft_benches::lab::{Error, Result};
 use weft_benches::replay::{Arrival, Coalesce, Decap, Encap, Replay, Spec, TunRead};
 use weft_dataplane::offload::coalesce::Trust;
+use weft_lab::{Error, Result};
 
 /// By how many per cent a count may rise.
 const ROOM: u64 = 4;

@@ -1,10 +1,10 @@
 //! TCP connections made and closed again, as many as go.
 
-use crate::lab::{Error, Pod, Result};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use weft_lab::{Error, Pod, Result};
 
 /// Connections under way at any time.
 pub const AT_ONCE: usize = 8;

@@ -1,7 +1,7 @@
 //! CPU time of the machine and of single processes, from `/proc`.
 
-use crate::lab::{Error, Result};
 use std::fs;
+use weft_lab::{Error, Result};
 
 /// What the kernel counts CPU time in, for user space on every architecture (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -1,12 +1,12 @@
 //! As many UDP datagrams as one sending thread can make, 32 in each `sendmmsg`.
 
-use crate::lab::{Error, Pod, Result};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use weft_dataplane::sys::mmsg::{Message, RecvBatch, SendBatch};
+use weft_lab::{Error, Pod, Result};
 
 /// Datagrams of one `sendmmsg`.
 const SEND_BATCH: usize = 32;

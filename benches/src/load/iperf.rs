@@ -1,8 +1,8 @@
 //! iperf3 between two pods.
 
-use crate::lab::{Error, Pod, Result, netns, run as run_command};
 use serde::Deserialize;
 use std::time::Duration;
+use weft_lab::{Error, Pod, Result, netns, run as run_command};
 
 const PORT: u16 = 5201;
 

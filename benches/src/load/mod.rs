@@ -11,10 +11,10 @@ pub mod segments;
 
 pub use figure::Figure;
 
-use crate::lab::{Pod, Result};
 use cpu::{CpuTimes, ProcessTimes};
 use pingpong::RoundTrip;
 use std::time::Duration;
+use weft_lab::{Pod, Result};
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,11 +1,11 @@
 //! One UDP datagram at a time, back and forth: latency without load.
 
-use crate::lab::{Error, Pod, Result};
 use hdrhistogram::Histogram;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use weft_lab::{Error, Pod, Result};
 
 /// Bytes of each datagram.
 pub const PAYLOAD: usize = 64;

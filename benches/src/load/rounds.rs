@@ -1,8 +1,8 @@
 //! Interleaved rounds: every contestant meets the same minute of the machine.
 
 use super::{Measurement, Workload};
-use crate::lab::{Arena, Contestant, Error, Result, guard};
 use std::time::Duration;
+use weft_lab::{Arena, Contestant, Error, Result, guard};
 
 /// What to run.
 #[derive(Clone, Debug)]

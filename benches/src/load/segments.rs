@@ -1,6 +1,6 @@
 //! TCP segments, as the kernel counts them: a super-packet is as many as it will be cut into.
 
-use crate::lab::{Error, Pod, Result};
+use weft_lab::{Error, Pod, Result};
 
 /// Segments that a pod has sent since it was made, acknowledgements included.
 pub fn sent(pod: &Pod) -> Result<u64> {

@@ -1,10 +1,10 @@
 //! Contestants side by side.
 
 use super::{Summary, Table};
-use crate::lab::{CONTESTANTS, Contestant, Path};
 use crate::load::cpu::ProcessTimes;
 use crate::load::rounds::Sample;
 use crate::load::{Figure, Workload, figure};
+use weft_lab::{CONTESTANTS, Contestant, Path};
 
 /// The samples of one sitting, in one regime.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use super::Summary;
 use super::sitting::{Row, Setting, Sitting};
 use super::svg::{self, Bar, escape};
-use crate::lab::{Contestant, Path};
 use crate::load::Workload;
 use std::fmt::Write;
+use weft_lab::{Contestant, Path};
 
 /// The page. It is well-formed XML, too.
 pub fn render(sitting: &Sitting) -> String {
@@ -231,7 +231,7 @@ fn class(contestant: &Contestant) -> &'static str {
 fn legend(page: &mut String, sitting: &Sitting) {
     *page += "<h2>Contestants</h2>\n<table class=\"facts\">\n";
     let part = |c: &&Contestant| sitting.settings.iter().any(|s| s.contestants.contains(c));
-    for contestant in crate::lab::CONTESTANTS.iter().filter(|&c| part(&c)) {
+    for contestant in weft_lab::CONTESTANTS.iter().filter(|&c| part(&c)) {
         let (name, about) = (escape(contestant.name), escape(contestant.about));
         let _ = writeln!(page, "<tr><th>{name}</th><td>{about}</td></tr>");
     }

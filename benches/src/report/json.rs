@@ -2,10 +2,10 @@
 
 use super::Summary;
 use super::sitting::{Failure, Setting, Sitting};
-use crate::lab::Contestant;
 use crate::load::Workload;
 use crate::load::rounds::Sample;
 use serde_json::{Map, Value, json};
+use weft_lab::Contestant;
 
 /// Grows when the meaning of a field changes.
 const FORMAT: u32 = 1;
@@ -39,7 +39,7 @@ pub fn render(sitting: &Sitting) -> String {
 }
 
 fn contestants(sitting: &Sitting) -> Value {
-    let all = crate::lab::CONTESTANTS.iter();
+    let all = weft_lab::CONTESTANTS.iter();
     let part = |c: &&Contestant| sitting.settings.iter().any(|s| s.contestants.contains(c));
     let part = all.filter(|&c| part(&c));
     let entry = |c: &Contestant| json!({"name": c.name, "about": c.about, "flags": c.flags});

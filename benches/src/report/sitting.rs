@@ -1,9 +1,9 @@
 //! Everything that one `weft bench` measured, and all that one has to know to judge it.
 
 use super::{Comparison, Host, Summary};
-use crate::lab::{Contestant, Regime};
 use crate::load::rounds::{Run, Sample};
 use crate::load::{Figure, Workload};
+use weft_lab::{Contestant, Regime};
 
 /// One sitting.
 #[derive(Clone, Debug)]

@@ -107,7 +107,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let weft = dir.path().join("weft");
             let named = dir.path().join(NAME);
-            fs::copy("/bin/sleep", &weft).unwrap();
+            weft_lab::run(Command::new("cp").arg("/bin/sleep").arg(&weft)).unwrap();
             symlink(&weft, &named).unwrap();
             let running = Running(Command::new(&named).arg("1000").spawn().unwrap());
             await_name(&running);

@@ -94,15 +94,12 @@ fn internal(msg: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
 
     /// A directory with a plugin `fake` that runs this shell script.
     fn fake(script: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("fake");
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        weft_lab::script(dir.path().join("fake"), script).unwrap();
         dir
     }
 
@@ -153,7 +150,7 @@ mod tests {
         let dir = fake(told);
         let speaks = |version| speaks("fake", dir.path().to_str().unwrap(), version);
         assert_eq!((speaks("1.0.0"), speaks("1.1.0")), (Ok(true), Ok(false)));
-        fs::write(dir.path().join("fake"), "#!/bin/sh\necho hello\n").unwrap();
+        weft_lab::script(dir.path().join("fake"), "echo hello").unwrap();
         assert_eq!(speaks("1.1.0"), Ok(true), "who does not tell is asked");
     }
 

@@ -3,7 +3,6 @@
 use super::super::netns;
 use super::*;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -401,12 +400,8 @@ fn u22_a_jump_keeps_its_place() {
 fn noting(dir: &Path, name: &str, real: &str) {
     let path = dir.join(name);
     let calls = dir.join("calls");
-    let script = format!(
-        "#!/bin/sh\necho {name} >>{}\nexec {real} \"$@\"\n",
-        calls.display()
-    );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("echo {name} >>{}\nexec {real} \"$@\"", calls.display());
+    weft_lab::script(path, &text).unwrap();
 }
 
 fn calls(dir: &Path) -> Vec<String> {
@@ -676,11 +671,7 @@ fn what_cannot_be_read_does_not_count_as_removed() {
     netns::run(async |_| {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let script = |name: &str, text: &str| {
-            let text = format!("#!/bin/sh\n{text}\n");
-            fs::write(path(name), text).unwrap();
-            sh(&format!("chmod +x {}", path(name)));
-        };
+        let script = |name: &str, text: &str| weft_lab::script(path(name), text).unwrap();
         let programs = Programs {
             nft: path("nft"),
             leftovers: vec![path("iptables")],

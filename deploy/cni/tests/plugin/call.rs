@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -97,8 +96,7 @@ impl Bench {
     pub(crate) fn delegate(&self, name: &str, script: &str) {
         let file = self.path("bin").join(name);
         let dir = self.dir.path().display();
-        fs::write(&file, format!("#!/bin/sh\ncd {dir}\n{script}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        weft_lab::script(file, &format!("cd {dir}\n{script}")).unwrap();
     }
 
     /// The plugin's configuration, with the keys of `more` added.

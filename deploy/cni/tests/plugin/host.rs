@@ -6,7 +6,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
-use weft_benches::lab::{Lab, LabOptions, Namespace, netns, skips_test_without};
+use weft_lab::{Lab, LabOptions, Namespace, netns, skips_test_without};
 
 /// Where Debian puts plugins.
 const PLUGINS: &str = "/usr/lib/cni";

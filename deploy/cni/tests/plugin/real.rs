@@ -3,7 +3,7 @@
 use crate::call::{DUAL, Stack, V4, V4_TWICE, V6, json_in};
 use crate::host::{Host, skips};
 use serde_json::json;
-use weft_benches::lab::netns;
+use weft_lab::netns;
 
 fn lives(stack: &Stack) {
     if skips() {

@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn pods_reach_each_other_through_it() {
-        use crate::lab::{LabOptions, Path, Switch, skips_test, topology};
+        use crate::{LabOptions, Path, Switch, skips_test, topology};
         if skips_test() {
             return;
         }

@@ -93,6 +93,30 @@ fn show(command: &Command) -> String {
     words.join(" ")
 }
 
+/// Write a shell script to `path` that can be run at once.
+///
+/// By a process of its own: one that this process starts in another thread holds, until it runs
+/// something else, all files that are open here, and a program that anyone has open for writing
+/// cannot be run (`ETXTBSY`).
+pub fn script(path: impl AsRef<std::path::Path>, text: &str) -> Result<()> {
+    use std::io::Write;
+    let path = path.as_ref();
+    let failed = |e| Error::because(format!("cannot write {}", path.display()), e);
+    let mut writer = Command::new("sh")
+        .args(["-c", "rm -f \"$0\" && cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let input = writer.stdin.take();
+    let written = input.map(|mut input| write!(input, "#!/bin/sh\n{text}\n"));
+    written.transpose().map_err(failed)?;
+    match writer.wait().map_err(failed)?.success() {
+        true => Ok(()),
+        false => Err(Error::new(format!("cannot write {}", path.display()))),
+    }
+}
+
 /// Run `ip` with the words of `args`.
 pub fn ip(args: &str) -> Result<String> {
     run(Command::new("ip").args(args.split_whitespace()))
@@ -140,5 +164,35 @@ pub fn skip(reason: &str) {
         let file = std::fs::File::options().append(true).open(path);
         // Only the count suffers if that cannot be written.
         let _ = file.and_then(|mut file| writeln!(file, "{reason}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn scripts_run_at_once_whatever_other_threads_start() {
+        let done = AtomicBool::new(false);
+        let path = std::env::temp_dir().join(format!("weft-script-{}", std::process::id()));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(Command::new("true").status().is_ok());
+                    }
+                });
+            }
+            let failure = (0..100).find_map(|round| {
+                super::script(&path, &format!("echo {round}")).ok();
+                let output = Command::new(&path).output();
+                let right = |said: &[u8]| *said == *format!("{round}\n").as_bytes();
+                (!output.as_ref().is_ok_and(|o| right(&o.stdout))).then_some(output)
+            });
+            done.store(true, Ordering::Relaxed);
+            assert!(failure.is_none(), "{failure:?}");
+        });
+        let _ = std::fs::remove_file(path);
     }
 }

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_lab_of_which_only_files_in_memory_are_left_is_found() {
-        if crate::lab::skips_test() {
+        if crate::skips_test() {
             return;
         }
         let id = format!("{:06x}", std::process::id() & 0xff_ffff);
