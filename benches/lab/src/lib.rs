@@ -184,7 +184,7 @@ mod tests {
                     }
                 });
             }
-            let failure = (0..100).find_map(|round| {
+            let failure = (0..400).find_map(|round| {
                 super::script(&path, &format!("echo {round}")).ok();
                 let output = Command::new(&path).output();
                 let right = |said: &[u8]| *said == *format!("{round}\n").as_bytes();
