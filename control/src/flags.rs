@@ -17,7 +17,7 @@ pub use options::{
 };
 use table::Flag;
 pub use weft_dataplane::worker::Engine;
-pub use weft_dataplane::worker::tunnel::TunnelGso;
+pub use weft_dataplane::worker::tunnel_gso::TunnelGso;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

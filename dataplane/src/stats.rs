@@ -83,13 +83,13 @@ counted! {
         TunReads => "tun_reads",
         /// Bytes read from the TUN, IP header included.
         TunReadBytes => "tun_read_bytes",
-        /// Sends, each a frame, a train or a super-packet that leaves whole.
+        /// Sends, each a frame, a train or a super-packet by tunnel GSO.
         Sends => "sends",
-        /// Those of them that are super-packets, through the TAP.
-        SuperSends => "super_sends",
-        /// Super-packets that left whole to a peer after the last probe that did, when one did
+        /// Those of them that are super-packets by tunnel GSO, through the TAP.
+        TunnelGsoSends => "super_sends",
+        /// Super-packets that left by tunnel GSO to a peer after the last probe that did, when one did
         /// not: as many may be lost, and no more.
-        SuperSendsLost => "super_sends_lost",
+        TunnelGsoSendsLost => "super_sends_lost",
         /// Probes through the TAP that were not seen to leave.
         ProbesLost => "probes_lost",
         /// Frames sent.

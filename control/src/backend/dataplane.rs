@@ -16,7 +16,7 @@ use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel::{Detour, PeerState, TunnelGso, TunnelState};
+use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGso, TunnelGsoState};
 use weft_dataplane::worker::{self, Engine, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
@@ -157,7 +157,7 @@ impl Dataplane {
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
             );
         }
-        if let Some(refusal) = dataplane.tunnel_refusal() {
+        if let Some(refusal) = dataplane.tunnel_gso_refusal() {
             info!("super-packets are cut before they leave: {refusal}");
         }
         let capabilities = Capabilities {
@@ -177,22 +177,22 @@ impl Dataplane {
         self.workers.stats().map(|stats| stats.get(count)).sum()
     }
 
-    /// What is known of the way for super-packets that leave whole.
-    pub(super) fn tunnel_gso(&self) -> TunnelState {
+    /// What is known of tunnel GSO as a whole.
+    pub(super) fn tunnel_gso(&self) -> TunnelGsoState {
         self.workers.tunnel_gso()
     }
 
-    /// The peers that super-packets were for of late, and what is known of the way to each.
-    pub(super) fn tunnel_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
-        self.workers.tunnel_peers()
+    /// The peers that super-packets were for of late, and what is known of tunnel GSO to each.
+    pub(super) fn tunnel_gso_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
+        self.workers.tunnel_gso_peers()
     }
 
-    /// What is known of their way around a strict `rp_filter`.
-    pub(super) fn tunnel_detour(&self) -> Detour {
-        self.workers.tunnel_detour()
+    /// Whether what the TAP receives is redirected past a strict `rp_filter`.
+    pub(super) fn tunnel_gso_redirect(&self) -> RedirectState {
+        self.workers.tunnel_gso_redirect()
     }
 
-    /// Name of the TAP for super-packets that leave whole, if there is one.
+    /// Name of the TAP for tunnel GSO, if there is one.
     pub(super) fn tap(&self) -> Option<&str> {
         self.workers.tap()
     }
@@ -231,7 +231,7 @@ impl Dataplane {
     pub(super) fn capabilities(&self, device: &str) -> String {
         let on = |on: bool| if on { "on" } else { "off" };
         let peers = |wanted| {
-            let peers = self.tunnel_peers();
+            let peers = self.tunnel_gso_peers();
             peers.filter(|&(_, state)| state == wanted).count()
         };
         let Capabilities {

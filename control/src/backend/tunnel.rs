@@ -440,10 +440,10 @@ impl Tunnel {
             );
         }
         (self.downgrades, self.merges_refused) = (downgrades, merges_refused);
-        let peers = dataplane.tunnel_peers();
+        let peers = dataplane.tunnel_gso_peers();
         let strictness = || {
             let rp_filter = dataplane.tap().and_then(redirect::rp_filter);
-            (rp_filter, dataplane.tunnel_detour())
+            (rp_filter, dataplane.tunnel_gso_redirect())
         };
         self.tunnel_gso
             .note(dataplane.tunnel_gso(), peers, strictness);

@@ -1,37 +1,36 @@
-//! What is logged of super-packets that leave whole.
+//! What is logged of tunnel GSO.
 
 use std::io;
 use std::net::Ipv4Addr;
 use tracing::{info, warn};
-use weft_dataplane::worker::tunnel::{Detour, PeerState, TunnelState};
+use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
 
-/// What has been said of them.
+/// What has been said of tunnel GSO.
 pub(super) struct TunnelGsoLog {
-    state: TunnelState,
+    state: TunnelGsoState,
     /// Peers that they do not reach, in order.
     blocked: Vec<Ipv4Addr>,
 }
 
 impl TunnelGsoLog {
     /// Nothing but what `state` was at the start.
-    pub(super) fn new(state: TunnelState) -> TunnelGsoLog {
+    pub(super) fn new(state: TunnelGsoState) -> TunnelGsoLog {
         TunnelGsoLog {
             state,
             blocked: Vec::new(),
         }
     }
 
-    /// Say what is news: of the way as a whole, and of the peers that it leads to. `checks` are
-    /// the `rp_filter` that holds for the TAP and the way around it, asked for if there is
-    /// something to warn of.
+    /// Say what has changed: as a whole, and for single peers. `checks` are the `rp_filter` that
+    /// holds for the TAP and the redirect past it, asked for if there is something to warn of.
     pub(super) fn note(
         &mut self,
-        state: TunnelState,
+        state: TunnelGsoState,
         peers: impl Iterator<Item = (Ipv4Addr, PeerState)>,
-        checks: impl FnOnce() -> (Option<u8>, Detour),
+        checks: impl FnOnce() -> (Option<u8>, RedirectState),
     ) {
-        // To be idle, and to be kept from a peer, is no news of the way as a whole.
-        let tells = !matches!(state, TunnelState::Untried | TunnelState::Blocked);
+        // To be idle, and to be kept from a peer, changes nothing as a whole.
+        let tells = !matches!(state, TunnelGsoState::Untried | TunnelGsoState::Blocked);
         if tells && state != self.state {
             say(state);
             self.state = state;
@@ -58,16 +57,16 @@ impl TunnelGsoLog {
     }
 }
 
-fn say(state: TunnelState) {
+fn say(state: TunnelGsoState) {
     match state {
-        TunnelState::Off | TunnelState::Untried | TunnelState::Blocked => {}
-        TunnelState::InUse => info!("TCP super-packets leave whole"),
-        TunnelState::Segmented => {
+        TunnelGsoState::Off | TunnelGsoState::Untried | TunnelGsoState::Blocked => {}
+        TunnelGsoState::InUse => info!("TCP super-packets leave whole"),
+        TunnelGsoState::Segmented => {
             info!(
                 "the underlay device does not take super-packets: they are cut before they leave"
             );
         }
-        TunnelState::Refused => {
+        TunnelGsoState::Refused => {
             warn!(
                 "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW), or the underlay device was away: they are cut before they leave"
             )
@@ -86,17 +85,17 @@ fn names(peers: &mut [Ipv4Addr]) -> Option<String> {
     })
 }
 
-/// What stands in the way, most likely. A strict `rp_filter` does so for all packets.
-fn cause((rp_filter, detour): (Option<u8>, Detour)) -> String {
-    match (rp_filter, detour) {
-        (Some(1), Detour::Refused(errno)) => format!(
+/// What stops super-packets, most likely. A strict `rp_filter` does so for all of them.
+fn cause((rp_filter, redirect): (Option<u8>, RedirectState)) -> String {
+    match (rp_filter, redirect) {
+        (Some(1), RedirectState::Refused(errno)) => format!(
             "net.ipv4.conf.all.rp_filter=1 stops them, and BPF, the way around it, which needs Linux 6.6 and CAP_BPF, is refused: {}; rp_filter=2 would not stop them",
             io::Error::from_raw_os_error(errno)
         ),
-        (Some(1), Detour::Made) => {
+        (Some(1), RedirectState::Attached) => {
             "what weft sends does not leave the underlay device as it is, and so may not go around net.ipv4.conf.all.rp_filter=1: IPsec, an OUTPUT or POSTROUTING rule of the firewall, or a route that leaves by another device?".to_owned()
         }
-        (Some(1), Detour::Unneeded) => {
+        (Some(1), RedirectState::Unneeded) => {
             "net.ipv4.conf.all.rp_filter=1 stops them; rp_filter=2 would not".to_owned()
         }
         _ => "a FORWARD chain of the firewall, or a route that leaves by another device?".to_owned(),
@@ -108,21 +107,25 @@ mod tests {
     use super::*;
     use rustix::io::Errno;
 
-    const NONE: fn() -> (Option<u8>, Detour) = || (None, Detour::Unneeded);
+    const NONE: fn() -> (Option<u8>, RedirectState) = || (None, RedirectState::Unneeded);
 
     #[test]
     fn a_peer_is_blocked_until_it_is_seen_open() {
         let [a, b] = [1, 2].map(|n| Ipv4Addr::new(10, 0, 0, n));
-        let mut log = TunnelGsoLog::new(TunnelState::Untried);
+        let mut log = TunnelGsoLog::new(TunnelGsoState::Untried);
         let both = [(b, PeerState::Blocked), (a, PeerState::Blocked)];
-        log.note(TunnelState::Blocked, both.into_iter(), NONE);
+        log.note(TunnelGsoState::Blocked, both.into_iter(), NONE);
         assert_eq!(log.blocked, [a, b]);
         // Forgotten for want of traffic, and told of no second time.
-        log.note(TunnelState::Untried, [].into_iter(), NONE);
+        log.note(TunnelGsoState::Untried, [].into_iter(), NONE);
         let again = [(a, PeerState::Blocked)];
-        log.note(TunnelState::Blocked, again.into_iter(), || unreachable!());
+        log.note(
+            TunnelGsoState::Blocked,
+            again.into_iter(),
+            || unreachable!(),
+        );
         let open = [(a, PeerState::Open), (b, PeerState::Untried)];
-        log.note(TunnelState::InUse, open.into_iter(), NONE);
+        log.note(TunnelGsoState::InUse, open.into_iter(), NONE);
         assert_eq!(log.blocked, [b]);
     }
 
@@ -140,19 +143,19 @@ mod tests {
 
     #[test]
     fn a_strict_rp_filter_is_named_and_what_became_of_the_way_around() {
-        let refused = cause((Some(1), Detour::Refused(Errno::PERM.raw_os_error())));
+        let refused = cause((Some(1), RedirectState::Refused(Errno::PERM.raw_os_error())));
         for part in ["rp_filter=1", "BPF", "Operation not permitted"] {
             assert!(refused.contains(part), "{refused}");
         }
-        for detour in [Detour::Unneeded, Detour::Made] {
-            let strict = cause((Some(1), detour));
+        for redirect in [RedirectState::Unneeded, RedirectState::Attached] {
+            let strict = cause((Some(1), redirect));
             assert!(strict.contains("rp_filter=1"), "{strict}");
             assert!(!strict.contains("BPF"), "{strict}");
             for other in [None, Some(0), Some(2)] {
-                let cause = cause((other, detour));
+                let cause = cause((other, redirect));
                 assert!(!cause.contains("rp_filter"), "{other:?}: {cause}");
             }
         }
-        assert!(cause((Some(1), Detour::Made)).contains("IPsec"));
+        assert!(cause((Some(1), RedirectState::Attached)).contains("IPsec"));
     }
 }

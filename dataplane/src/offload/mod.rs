@@ -11,7 +11,7 @@ pub mod plan;
 pub mod segment;
 pub mod train;
 pub(crate) mod transport;
-pub mod tunnel;
+pub mod tunnel_gso;
 pub mod vnet_hdr;
 
 #[cfg(test)]

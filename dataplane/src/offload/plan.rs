@@ -54,21 +54,21 @@ pub struct TrainKey {
     pub ecn: u8,
 }
 
-/// How a send leaves.
+/// By what a send leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Through a send socket: a single frame or a train.
+pub enum Via {
+    /// A send socket: a single frame or a train.
     Socket,
-    /// Through the TAP: a super-packet in one piece, with all its headers and its
-    /// `virtio_net_hdr` (see [`super::tunnel`]).
-    Tunnel,
+    /// The TAP of tunnel GSO: a super-packet in one piece, with all its headers and its
+    /// `virtio_net_hdr` (see [`super::tunnel_gso`]).
+    TunnelGso,
 }
 
 /// One `sendmsg` or one write to the TAP.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// How it leaves.
-    pub way: Way,
+    /// By what it leaves.
+    pub via: Via,
     /// What the frames of this send share.
     pub key: TrainKey,
     /// Underlay destination.
@@ -88,7 +88,7 @@ pub struct Send {
 impl Send {
     fn new() -> Send {
         Send {
-            way: Way::Socket,
+            via: Via::Socket,
             key: TrainKey {
                 peer: 0,
                 bucket: 0,
@@ -110,7 +110,7 @@ impl Send {
     }
 
     fn start(&mut self, key: TrainKey, to: SocketAddr, stride: u16) {
-        self.way = Way::Socket;
+        self.via = Via::Socket;
         self.key = key;
         self.to = to;
         self.stride = stride;
@@ -275,9 +275,9 @@ impl SendPlan {
 }
 
 impl SendPlan {
-    /// Append a super-packet of `frames` frames that leaves whole through the TAP. Later
+    /// Append a super-packet of `frames` frames that leaves uncut through the TAP. Later
     /// frames of its flow do not overtake it.
-    pub fn push_tunnel(
+    pub fn push_tunnel_gso(
         &mut self,
         key: TrainKey,
         to: SocketAddr,
@@ -287,7 +287,7 @@ impl SendPlan {
         let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
         send.start(key, to, 0);
         send.append(piece.len as usize, &[piece]);
-        send.way = Way::Tunnel;
+        send.via = Via::TunnelGso;
         send.frames = frames;
         send.sealed = true;
         self.send_count += 1;
@@ -372,11 +372,12 @@ mod tests {
     fn nothing_joins_or_overtakes_a_super_packet_that_leaves_whole() {
         let mut plan = SendPlan::new(8, 0, 128);
         push(&mut plan, KEY, 100);
-        plan.push_tunnel(KEY, to(), 40, piece(60_000)[0]).unwrap();
+        plan.push_tunnel_gso(KEY, to(), 40, piece(60_000)[0])
+            .unwrap();
         push(&mut plan, KEY, 100);
-        let ways: Vec<_> = plan.sends().iter().map(|s| (s.way, s.frames)).collect();
-        let socket = (Way::Socket, 1);
-        assert_eq!(ways, [socket, (Way::Tunnel, 40), socket]);
+        let sends: Vec<_> = plan.sends().iter().map(|s| (s.via, s.frames)).collect();
+        let socket = (Via::Socket, 1);
+        assert_eq!(sends, [socket, (Via::TunnelGso, 40), socket]);
         assert_eq!(plan.sends()[1].bytes, 60_000);
     }
 

@@ -43,7 +43,7 @@ pub enum Layout {
     /// `struct virtio_net_hdr_v1`, 12 bytes: adds `num_buffers`.
     V1,
     /// `struct virtio_net_hdr_v1_hash_tunnel`, 24 bytes: adds a hash and tunnel offsets.
-    Tunnel,
+    TunnelGso,
 }
 
 impl Layout {
@@ -56,7 +56,7 @@ impl Layout {
         match self {
             Layout::Legacy => 10,
             Layout::V1 => 12,
-            Layout::Tunnel => 24,
+            Layout::TunnelGso => 24,
         }
     }
 }
@@ -142,7 +142,7 @@ impl VnetHdr {
 
 /// The 24-byte form: one super-packet inside a UDP tunnel (Linux 6.17 and later).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TunnelHdr {
+pub struct TunnelGsoHdr {
     /// The shared fields; `csum_start` is that of the inner transport header.
     pub vnet: VnetHdr,
     /// Where the outer UDP header starts, from the start of the frame.
@@ -151,12 +151,12 @@ pub struct TunnelHdr {
     pub inner_nh_offset: u16,
 }
 
-impl TunnelHdr {
+impl TunnelGsoHdr {
     /// Read the header at the start of `bytes`; the hash is not looked at.
-    pub fn decode(bytes: &[u8]) -> Result<TunnelHdr, Truncated> {
-        let vnet = VnetHdr::decode(bytes, Layout::Tunnel)?;
+    pub fn decode(bytes: &[u8]) -> Result<TunnelGsoHdr, Truncated> {
+        let vnet = VnetHdr::decode(bytes, Layout::TunnelGso)?;
         let at = |i| u16::from_le_bytes([bytes[i], bytes[i + 1]]);
-        Ok(TunnelHdr {
+        Ok(TunnelGsoHdr {
             vnet,
             outer_th_offset: at(20),
             inner_nh_offset: at(22),
@@ -165,7 +165,7 @@ impl TunnelHdr {
 
     /// Write the header to the start of `bytes`, without a hash.
     pub fn encode(&self, bytes: &mut [u8]) -> Result<(), Truncated> {
-        self.vnet.encode(bytes, Layout::Tunnel)?;
+        self.vnet.encode(bytes, Layout::TunnelGso)?;
         bytes[20..22].copy_from_slice(&self.outer_th_offset.to_le_bytes());
         bytes[22..24].copy_from_slice(&self.inner_nh_offset.to_le_bytes());
         Ok(())
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn every_layout_refuses_fewer_bytes_than_it_takes() {
-        for layout in [Layout::Legacy, Layout::V1, Layout::Tunnel] {
+        for layout in [Layout::Legacy, Layout::V1, Layout::TunnelGso] {
             let need = layout.len();
             let mut bytes = vec![0; need - 1];
             let err = Truncated {
@@ -209,12 +209,12 @@ mod tests {
             assert_eq!(VnetHdr::decode(&bytes, layout), Err(err));
             assert_eq!(USO.encode(&mut bytes, layout), Err(err));
         }
-        assert!(TunnelHdr::decode(&[0; 23]).is_err());
+        assert!(TunnelGsoHdr::decode(&[0; 23]).is_err());
     }
 
     #[test]
     fn tunnel_offsets_are_little_endian_and_the_hash_is_zero() {
-        let tunnel = TunnelHdr {
+        let tunnel = TunnelGsoHdr {
             vnet: USO,
             outer_th_offset: 0x0122,
             inner_nh_offset: 0x0344,
@@ -223,7 +223,7 @@ mod tests {
         tunnel.encode(&mut bytes).unwrap();
         assert_eq!(bytes[10..20], [0; 10]);
         assert_eq!(bytes[20..], [0x22, 0x01, 0x44, 0x03]);
-        assert_eq!(TunnelHdr::decode(&bytes), Ok(tunnel));
+        assert_eq!(TunnelGsoHdr::decode(&bytes), Ok(tunnel));
     }
 
     proptest! {
@@ -233,7 +233,7 @@ mod tests {
             (hdr_len, gso_size, csum_start, csum_offset) in any::<(u16, u16, u16, u16)>(),
         ) {
             let hdr = VnetHdr { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset };
-            for layout in [Layout::Legacy, Layout::V1, Layout::Tunnel] {
+            for layout in [Layout::Legacy, Layout::V1, Layout::TunnelGso] {
                 let mut bytes = [0xff; 24];
                 hdr.encode(&mut bytes, layout).unwrap();
                 prop_assert_eq!(VnetHdr::decode(&bytes, layout), Ok(hdr));

@@ -16,11 +16,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Free bytes in front of the IP packet of every encap buffer. The `virtio_net_hdr` lies at
-/// their end; what a frame begins with, or all headers of a super-packet that
-/// leaves whole, may overwrite it and what is before it.
+/// their end; what a frame begins with, or all headers of a super-packet that leaves by tunnel
+/// GSO, may overwrite it and what is before it.
 pub const HEADROOM: usize = 128;
 
-const _: () = assert!(HEADROOM >= crate::offload::tunnel::HEADER_LEN);
+const _: () = assert!(HEADROOM >= crate::offload::tunnel_gso::HEADER_LEN);
 
 /// Longest packet a TUN hands out, and longest payload of a UDP datagram or train.
 pub(super) const MAX_PACKET: usize = 65_535;
@@ -102,7 +102,7 @@ pub enum EngineError {
     /// The coalescer was made for another `virtio_net_hdr`.
     #[error(transparent)]
     Layout(#[from] LayoutTooLong),
-    /// No TAP for super-packets that leave whole.
+    /// No TAP for tunnel GSO.
     #[error("TAP for super-packets: {0}")]
     Tap(TapError),
     /// A call that worked before, or must always work.

@@ -3,7 +3,7 @@
 
 use super::buffers::Buffers;
 use super::cmsg::{self, SEND_SPACE};
-use crate::offload::plan::{Piece, Send, Source, Way};
+use crate::offload::plan::{Piece, Send, Source, Via};
 use crate::stats::{Count, WorkerStats};
 use socket2::SockAddr;
 
@@ -96,8 +96,8 @@ pub(super) fn frames(send: &Send) -> impl Iterator<Item = &[Piece]> {
     })
 }
 
-/// Where and how long the packet of a send through the TAP is: its one piece.
-pub(super) fn whole(send: &Send, buffers: &Buffers) -> Option<(*const u8, u32)> {
+/// Where and how long the packet of a send by tunnel GSO is: its one piece.
+pub(super) fn tap_packet(send: &Send, buffers: &Buffers) -> Option<(*const u8, u32)> {
     let [piece] = send.pieces() else {
         return None;
     };
@@ -118,5 +118,5 @@ pub(super) fn count_sent(stats: &WorkerStats, frames: u16) {
 /// Count a planned send that left.
 pub(super) fn count_left(stats: &WorkerStats, send: &Send) {
     count_sent(stats, send.frames);
-    stats.add(Count::SuperSends, u64::from(send.way == Way::Tunnel));
+    stats.add(Count::TunnelGsoSends, u64::from(send.via == Via::TunnelGso));
 }

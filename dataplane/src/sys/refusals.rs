@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::path::PathProbe;
-use crate::offload::plan::{Send, SendPlan, Way};
+use crate::offload::plan::{Send, SendPlan, Via};
 use crate::stats::losses::PeerLosses;
 use crate::stats::{Count, DropReason, WorkerStats};
 use std::net::IpAddr;
@@ -123,7 +123,7 @@ impl Refusals {
 
     /// Whether the frames of this train must go one by one.
     pub(super) fn goes_singly(&self, send: &Send) -> bool {
-        debug_assert_eq!(send.way, Way::Socket);
+        debug_assert_eq!(send.via, Via::Socket);
         send.frames > 1 && self.no_trains.has(send.to.ip(), || self.clock.now_ms())
     }
 

@@ -12,7 +12,7 @@ use super::outgoing::{self, EMPTY_IOVEC, Envelope};
 use super::refusals::{Refusals, Verdict};
 use super::tap::Tap;
 use super::udp;
-use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Piece, Send, SendPlan, Way};
+use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Piece, Send, SendPlan, Via};
 use crate::stats::DropReason;
 use socket2::Socket;
 use std::io;
@@ -45,7 +45,7 @@ pub struct Sender {
 impl Sender {
     /// `sockets` are the send pool, indexed by
     /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers; `tap`
-    /// takes super-packets that leave whole; `refusals` hears of sends that are refused.
+    /// takes those of tunnel GSO; `refusals` hears of sends that are refused.
     pub fn new(sockets: Arc<[Socket]>, tap: Option<Arc<Tap>>, refusals: Refusals) -> Sender {
         Sender {
             sockets,
@@ -60,10 +60,10 @@ impl Sender {
     pub(super) fn send(&mut self, plan: &mut SendPlan, buffers: &Buffers) {
         let mut next = 0;
         while let Some(send) = plan.sends().get(next) {
-            next = match send.way {
-                Way::Socket => self.send_run(plan, next, buffers),
-                Way::Tunnel => {
-                    self.send_whole(send, buffers);
+            next = match send.via {
+                Via::Socket => self.send_run(plan, next, buffers),
+                Via::TunnelGso => {
+                    self.send_tunnel_gso(send, buffers);
                     next + 1
                 }
             };
@@ -101,7 +101,7 @@ impl Sender {
         let mut room = None;
         self.messages.clear();
         for send in &plan.sends()[next..] {
-            if send.way != Way::Socket || send.key.bucket != first.key.bucket {
+            if send.via != Via::Socket || send.key.bucket != first.key.bucket {
                 break;
             }
             if send.frames > 1 {
@@ -155,7 +155,7 @@ impl Sender {
     /// Send each frame of a train as a datagram of its own; how many left.
     fn send_frames(&mut self, plan: &SendPlan, index: usize, buffers: &Buffers) -> usize {
         let send = &plan.sends()[index];
-        debug_assert_eq!(send.way, Way::Socket);
+        debug_assert_eq!(send.via, Via::Socket);
         self.messages.clear();
         for frame in outgoing::frames(send) {
             // A train has no more frames and pieces than there is room for.
@@ -184,10 +184,10 @@ impl Sender {
         left
     }
 
-    /// Write a whole super-packet to the TAP.
-    fn send_whole(&self, send: &Send, buffers: &Buffers) {
+    /// Write a super-packet to the TAP.
+    fn send_tunnel_gso(&self, send: &Send, buffers: &Buffers) {
         let stats = &self.refusals.stats;
-        let target = self.tap.as_deref().zip(outgoing::whole(send, buffers));
+        let target = self.tap.as_deref().zip(outgoing::tap_packet(send, buffers));
         let Some((tap, (start, len))) = target else {
             self.refusals.lost(send, send.frames, libc::EINVAL);
             return;

@@ -1,4 +1,4 @@
-//! The TAP through which super-packets leave unsegmented (Linux 6.17 and later).
+//! The TAP of tunnel GSO, through which super-packets leave unsegmented (Linux 6.17 and later).
 //!
 //! A TUN will not do: the kernel wants an outer Ethernet header in front of tunnelled
 //! super-packets (`drivers/net/tun_vnet.h`). What is written is received by the kernel on this
@@ -80,7 +80,7 @@ impl Tap {
                 Err(error) => return Err(fail("TUNSETIFF")(error)),
             }
         }
-        let header_len = Layout::Tunnel.len() as libc::c_int;
+        let header_len = Layout::TunnelGso.len() as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETVNETHDRSZ, &header_len) })
             .map_err(fail("TUNSETVNETHDRSZ"))?;

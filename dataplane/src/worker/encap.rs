@@ -4,12 +4,12 @@ use super::flow::SendPool;
 use super::oversize::Oversize;
 use super::recursion;
 use super::reply::{self, Replies};
-use super::tunnel::TunnelWay;
+use super::tunnel_gso::TunnelGsoGate;
 use crate::mtu::pods::{self, PodMtus};
 use crate::offload::ecn;
 use crate::offload::plan::{Piece, SendPlan, Source, TrainKey};
 use crate::offload::segment::{self, Segmenter};
-use crate::offload::tunnel::{self, Outer};
+use crate::offload::tunnel_gso::{self, Outer};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::table::{Overlay, Peer, PeerId, Table};
 use crate::stats::{Count, DropReason, WorkerStats};
@@ -28,9 +28,9 @@ pub const MAX_HEADER: usize = FRAME_OVERHEAD + segment::MAX_HEADER_LEN;
 pub struct Egress {
     /// Send sockets to choose from by inner flow.
     pub(super) pool: SendPool,
-    /// The way for super-packets that leave whole.
-    tunnel: Option<Arc<TunnelWay>>,
-    /// Outer IPv4 identification of the next frame that leaves by it.
+    /// Tunnel GSO.
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
+    /// Outer IPv4 identification of the next frame that leaves by tunnel GSO.
     ident: u16,
     /// ICMP errors.
     pub(super) replies: Replies,
@@ -41,17 +41,17 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Through `buckets` sockets for each group of peers, and where it is open through `tunnel`. ICMP errors are
-    /// limited by `clock`; `pods` learns from those that pass.
+    /// Through `buckets` sockets for each group of peers, and by `tunnel_gso` to
+    /// those for whom it is open. ICMP errors are limited by `clock`; `pods` learns from those that pass.
     pub fn new(
         buckets: u8,
-        tunnel: Option<Arc<TunnelWay>>,
+        tunnel_gso: Option<Arc<TunnelGsoGate>>,
         clock: Clock,
         pods: Arc<PodMtus>,
     ) -> Egress {
         Egress {
             pool: SendPool::new(buckets),
-            tunnel,
+            tunnel_gso,
             ident: 0,
             replies: Replies::new(clock),
             pods,
@@ -68,9 +68,9 @@ impl Egress {
         }
     }
 
-    /// A super-packet as it leaves whole, if it can; its headers overwrite the end of `head`,
-    /// all bytes of the buffer before it.
-    fn whole(
+    /// A super-packet as it leaves by tunnel GSO, if it may; its headers overwrite the end of
+    /// `head`, all bytes of the buffer before it.
+    fn plan_tunnel_gso(
         &mut self,
         buffer: u16,
         head: &mut [u8],
@@ -80,24 +80,24 @@ impl Egress {
         super_packet: (&VnetHdr, &Segmenter, usize),
     ) -> Option<Piece> {
         let (offload, segmenter, len) = super_packet;
-        let (Some(way), SocketAddr::V4(to)) = (&self.tunnel, to) else {
+        let (Some(gate), SocketAddr::V4(to)) = (&self.tunnel_gso, to) else {
             return None;
         };
         let FrameHeader::Vxlan(frame) = header else {
             return None;
         };
-        if !tunnel::takes(offload, len) || !way.is_open(*to.ip()) {
+        if !tunnel_gso::takes(offload, len) || !gate.is_open(*to.ip()) {
             return None;
         }
         let outer = Outer {
-            src_port: way.port(key.bucket),
+            src_port: gate.port(key.bucket),
             to,
             ecn: key.ecn,
             ident: self.ident,
         };
-        tunnel::write(
+        tunnel_gso::write(
             head.last_chunk_mut()?,
-            way.via(),
+            gate.origin(),
             &outer,
             frame,
             super_packet,
@@ -105,8 +105,8 @@ impl Egress {
         self.ident = self.ident.wrapping_add(segmenter.count());
         Some(Piece {
             source: Source::Buffer(buffer),
-            offset: (HEADROOM - tunnel::HEADER_LEN) as u32,
-            len: (tunnel::HEADER_LEN + len) as u32,
+            offset: (HEADROOM - tunnel_gso::HEADER_LEN) as u32,
+            len: (tunnel_gso::HEADER_LEN + len) as u32,
         })
     }
 }
@@ -156,8 +156,8 @@ impl Pending {
 /// Plan the packet of `len` bytes in `bytes`, the whole buffer number `buffer`.
 ///
 /// A packet that is one segment becomes one frame in place: what the frame begins with
-/// overwrites the `virtio_net_hdr`. A super-packet leaves whole where `egress` has a way for
-/// it, and is returned for planning otherwise. The plan must have room for one more send.
+/// overwrites the `virtio_net_hdr`. A super-packet leaves by tunnel GSO where that is open, and
+/// is returned for planning otherwise. The plan must have room for one more send.
 pub fn plan_packet(
     buffer: u16,
     bytes: &mut [u8],
@@ -180,8 +180,8 @@ pub fn plan_packet(
     if offload.gso() != vnet_hdr::GSO_NONE {
         let segmenter = Segmenter::new(&offload, ip).map_err(|_| DropReason::BadOffload)?;
         let super_packet = (&offload, &segmenter, ip_len);
-        if let Some(whole) = egress.whole(buffer, head, to, header, key, super_packet) {
-            plan.push_tunnel(key, to, segmenter.count(), whole)
+        if let Some(whole) = egress.plan_tunnel_gso(buffer, head, to, header, key, super_packet) {
+            plan.push_tunnel_gso(key, to, segmenter.count(), whole)
                 .map_err(|_| DropReason::SendFailed)?;
             return Ok(None);
         }

@@ -13,7 +13,7 @@ pub mod oversize;
 mod recursion;
 mod reply;
 mod threads;
-pub mod tunnel;
+pub mod tunnel_gso;
 
 use crate::mtu::paths::PathMtus;
 use crate::mtu::pods::PodMtus;
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use threads::Threads;
-use tunnel::{Detour, PeerState, TunnelGso, TunnelState, TunnelWay};
+use tunnel_gso::{PeerState, RedirectState, TunnelGso, TunnelGsoGate, TunnelGsoState};
 
 /// One for each direction.
 const THREADS_PER_QUEUE: usize = 2;
@@ -99,7 +99,8 @@ pub struct Config {
     pub udp_gso: bool,
     /// Receive trains with `UDP_GRO`.
     pub udp_gro: bool,
-    /// When to send TCP super-packets whole, through a TAP; of use with VXLAN alone.
+    /// When to use tunnel GSO, that is to send TCP super-packets uncut through a TAP; of use with
+    /// VXLAN alone.
     pub tunnel_gso: TunnelGso,
     /// How long a worker that finds nothing to do looks again before it sleeps. Only the poll
     /// engine can; with any time at all [`Engine::Auto`] takes it.
@@ -152,9 +153,9 @@ pub struct Dataplane {
     engine: Engine,
     /// Why it is not the engine that was preferred.
     refusal: Option<EngineError>,
-    tunnel: Option<Arc<TunnelWay>>,
-    /// Why there is no way for whole super-packets although one was wanted.
-    tunnel_refusal: Option<EngineError>,
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
+    /// Why there is no tunnel GSO although it was wanted.
+    tunnel_gso_refusal: Option<EngineError>,
     losses: Arc<PeerLosses>,
     short_send_buffer: Option<usize>,
 }
@@ -178,9 +179,9 @@ impl Dataplane {
         let pods = Arc::new(PodMtus::new(config.pod_mtu.min(config.mtu)));
         let losses = Arc::new(PeerLosses::default());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
-        let tunnel = tunnel_way(&config, tap, &senders);
-        let (tunnel, tunnel_refusal) = match tunnel {
-            Ok(way) => (way.map(Arc::new), None),
+        let gate = tunnel_gso_gate(&config, tap, &senders);
+        let (tunnel_gso, tunnel_gso_refusal) = match gate {
+            Ok(gate) => (gate.map(Arc::new), None),
             Err(error) => (None, Some(error)),
         };
         for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
@@ -188,7 +189,7 @@ impl Dataplane {
                 index,
                 queue: Arc::new(queue),
                 senders: senders.clone(),
-                tunnel: tunnel.clone(),
+                tunnel_gso: tunnel_gso.clone(),
                 receiver,
                 probe: PathProbe::new(source, paths.clone(), clock)?,
                 losses: losses.clone(),
@@ -203,17 +204,17 @@ impl Dataplane {
                 Engine::Poll => on_poll::start(&mut threads, publisher, lane)?,
             }
         }
-        if let Some(way) = &tunnel {
+        if let Some(gate) = &tunnel_gso {
             let probe = PathProbe::new(source, paths, clock)?;
-            tunnel::start(&mut threads, publisher, way.clone(), &config, probe)?;
+            tunnel_gso::start(&mut threads, publisher, gate.clone(), &config, probe)?;
         }
         threads.await_starts()?;
         Ok(Dataplane {
             threads,
             engine,
             refusal,
-            tunnel,
-            tunnel_refusal,
+            tunnel_gso,
+            tunnel_gso_refusal,
             losses,
             short_send_buffer,
         })
@@ -229,34 +230,34 @@ impl Dataplane {
         self.refusal.as_ref()
     }
 
-    /// What is known of the way for super-packets that leave whole.
-    pub fn tunnel_gso(&self) -> TunnelState {
-        match (&self.tunnel, &self.tunnel_refusal) {
-            (Some(way), _) => way.state(),
-            (None, Some(_)) => TunnelState::Refused,
-            (None, None) => TunnelState::Off,
+    /// What is known of tunnel GSO as a whole.
+    pub fn tunnel_gso(&self) -> TunnelGsoState {
+        match (&self.tunnel_gso, &self.tunnel_gso_refusal) {
+            (Some(gate), _) => gate.state(),
+            (None, Some(_)) => TunnelGsoState::Refused,
+            (None, None) => TunnelGsoState::Off,
         }
     }
 
-    /// The peers that super-packets were for of late, and what is known of the way to each.
-    pub fn tunnel_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
-        self.tunnel.iter().flat_map(|way| way.peers())
+    /// The peers that super-packets were for of late, and what is known of tunnel GSO to each.
+    pub fn tunnel_gso_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
+        self.tunnel_gso.iter().flat_map(|gate| gate.peers())
     }
 
-    /// What is known of their way around a strict `rp_filter`.
-    pub fn tunnel_detour(&self) -> Detour {
-        let way = self.tunnel.as_deref();
-        way.map_or(Detour::Unneeded, TunnelWay::detour)
+    /// Whether what the TAP receives is redirected past a strict `rp_filter`.
+    pub fn tunnel_gso_redirect(&self) -> RedirectState {
+        let gate = self.tunnel_gso.as_deref();
+        gate.map_or(RedirectState::Unneeded, TunnelGsoGate::redirect)
     }
 
-    /// Name of the TAP for super-packets that leave whole, if there is one.
+    /// Name of the TAP for tunnel GSO, if there is one.
     pub fn tap(&self) -> Option<&str> {
-        self.tunnel.as_deref().map(TunnelWay::device)
+        self.tunnel_gso.as_deref().map(TunnelGsoGate::device)
     }
 
-    /// Why there is no such way although one was wanted.
-    pub fn tunnel_refusal(&self) -> Option<&EngineError> {
-        self.tunnel_refusal.as_ref()
+    /// Why there is no tunnel GSO although it was wanted.
+    pub fn tunnel_gso_refusal(&self) -> Option<&EngineError> {
+        self.tunnel_gso_refusal.as_ref()
     }
 
     /// The counters of every worker.
@@ -286,8 +287,8 @@ impl Dataplane {
     }
 }
 
-/// Name of the TAP beside the TUN `device`, through which super-packets leave whole; none if
-/// that is not wanted or not possible, as with an underlay of IPv6.
+/// Name of the TAP for tunnel GSO beside the TUN `device`; none if tunnel GSO is not wanted or
+/// not possible, as with an underlay of IPv6.
 pub fn tap_name(device: &str, config: &Config) -> Option<String> {
     let number = device.rsplit('.').next().unwrap_or("0");
     // With DF on outer packets the kernel says nothing of the path to those who send by a TAP.
@@ -295,13 +296,13 @@ pub fn tap_name(device: &str, config: &Config) -> Option<String> {
     (possible && config.tunnel_gso != TunnelGso::Off).then(|| format!("weft.{number}"))
 }
 
-fn tunnel_way(
+fn tunnel_gso_gate(
     config: &Config,
     tap: Option<String>,
     senders: &[Socket],
-) -> Result<Option<TunnelWay>, EngineError> {
+) -> Result<Option<TunnelGsoGate>, EngineError> {
     match (tap, config.local) {
-        (Some(tap), IpAddr::V4(local)) => TunnelWay::new(&tap, local, senders).map(Some),
+        (Some(tap), IpAddr::V4(local)) => TunnelGsoGate::new(&tap, local, senders).map(Some),
         _ => Ok(None),
     }
 }
@@ -323,8 +324,8 @@ struct Lane {
     queue: Arc<TunQueue>,
     /// Shared by all lanes.
     senders: Arc<[Socket]>,
-    /// The way for super-packets that leave whole, shared by all lanes.
-    tunnel: Option<Arc<TunnelWay>>,
+    /// Tunnel GSO, shared by all lanes.
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
     receiver: Socket,
     probe: PathProbe,
     /// Shared by all lanes.

@@ -4,7 +4,7 @@ use super::decap::Inside;
 use super::encap::Egress;
 use super::oversize::Oversize;
 use super::threads::{Common, Threads};
-use super::tunnel::TunnelWay;
+use super::tunnel_gso::TunnelGsoGate;
 use super::{Config, Lane, decap, encap};
 use crate::mtu::pods::PodMtus;
 use crate::publish::Publisher;
@@ -29,7 +29,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         index,
         queue,
         senders,
-        tunnel,
+        tunnel_gso,
         receiver,
         probe,
         losses,
@@ -42,7 +42,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
     let encap = EncapParts {
         queue: queue.clone(),
         senders,
-        tunnel,
+        tunnel_gso,
         probe,
         losses,
         oversize,
@@ -84,7 +84,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
 struct EncapParts {
     queue: Arc<TunQueue>,
     senders: Arc<[Socket]>,
-    tunnel: Option<Arc<TunnelWay>>,
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
     probe: PathProbe,
     losses: Arc<PeerLosses>,
     oversize: Oversize,
@@ -115,14 +115,19 @@ struct Decap {
 
 impl EncapParts {
     fn open(self, waiter: &Waiter, common: &Common) -> Result<Encap, EngineError> {
-        let tap = self.tunnel.as_ref().map(|way| way.tap());
+        let tap = self.tunnel_gso.as_ref().map(|gate| gate.tap());
         let stats = common.stats.clone();
         let refusals = Refusals::new(self.probe, self.losses, self.clock, stats.clone());
         let sender = Sender::new(self.senders, tap, refusals);
         let plan = self.config.plan();
         Ok(Encap {
             io: EncapPoll::new(self.queue, sender, waiter, plan, stats)?,
-            egress: Egress::new(self.config.tx_sockets, self.tunnel, self.clock, self.pods),
+            egress: Egress::new(
+                self.config.tx_sockets,
+                self.tunnel_gso,
+                self.clock,
+                self.pods,
+            ),
             oversize: self.oversize,
             clock: self.clock,
         })

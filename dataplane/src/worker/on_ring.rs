@@ -22,7 +22,7 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         index,
         queue,
         senders,
-        tunnel,
+        tunnel_gso,
         receiver,
         probe,
         losses,
@@ -32,13 +32,13 @@ pub(super) fn start(threads: &mut Threads, publisher: &Publisher, lane: Lane) ->
         config,
     } = lane;
     let tun = queue.clone();
-    let tap = tunnel.as_ref().map(|way| way.tap());
+    let tap = tunnel_gso.as_ref().map(|gate| gate.tap());
     let inside = Inside {
         mtu: config.mtu,
         pods: pods.clone(),
         clock,
     };
-    let egress = Egress::new(config.tx_sockets, tunnel, clock, pods);
+    let egress = Egress::new(config.tx_sockets, tunnel_gso, clock, pods);
     threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
         let stats = common.stats.clone();
         let refusals = Refusals::new(probe, losses, clock, stats.clone());

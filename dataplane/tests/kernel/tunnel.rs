@@ -10,7 +10,7 @@ use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel::TunnelGso;
+use weft_dataplane::worker::tunnel_gso::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, Engine};
 
 /// VXLAN port of both nodes.

@@ -25,7 +25,7 @@ use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::ip::protocol;
 use weft_dataplane::worker::Engine;
-use weft_dataplane::worker::tunnel::{TunnelGso, TunnelState};
+use weft_dataplane::worker::tunnel_gso::{TunnelGso, TunnelGsoState};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -140,7 +140,7 @@ fn teach(nodes: &[Node; 2], parcels: &[Vec<Parcel>; 2], space: &mut [u8]) {
 /// Exchange packets until both nodes send super-packets whole.
 fn open_the_way(nodes: &[Node; 2], parcels: &[Vec<Parcel>; 2], space: &mut [u8]) {
     let end = Instant::now() + PATIENCE;
-    let is_open = |node: &Node| node.dataplane.tunnel_gso() == TunnelState::InUse;
+    let is_open = |node: &Node| node.dataplane.tunnel_gso() == TunnelGsoState::InUse;
     while !nodes.iter().all(is_open) {
         assert!(
             Instant::now() < end,
@@ -200,7 +200,7 @@ impl Grows {
     fn by(node: &Node) -> Grows {
         Grows {
             icmp_sent: node.count(Count::IcmpSent),
-            super_sends: node.count(Count::SuperSends),
+            super_sends: node.count(Count::TunnelGsoSends),
         }
     }
 }

@@ -8,7 +8,7 @@ use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel::TunnelGso;
+use weft_dataplane::worker::tunnel_gso::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, Engine};
 
 /// MTU of the overlay, whatever the underlay's.

@@ -158,7 +158,7 @@ pub struct Coalescer {
 impl Coalescer {
     /// Room for `writes` writes (at most 32,768), each behind a header of `layout`.
     pub fn new(writes: usize, layout: Layout, limits: Limits) -> Result<Coalescer, LayoutTooLong> {
-        if layout == Layout::Tunnel {
+        if layout == Layout::TunnelGso {
             return Err(LayoutTooLong(layout.len()));
         }
         let writes = writes.clamp(1, 1 << 15);

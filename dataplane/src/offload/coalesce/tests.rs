@@ -847,7 +847,7 @@ fn packets_that_touch_each_other_leave_each_other_alone() {
 
 #[test]
 fn a_header_that_does_not_fit_between_frames_is_refused() {
-    let error = Coalescer::new(4, Layout::Tunnel, Limits::new(MTU)).err();
+    let error = Coalescer::new(4, Layout::TunnelGso, Limits::new(MTU)).err();
     assert_eq!(error, Some(LayoutTooLong(24)));
 }
 

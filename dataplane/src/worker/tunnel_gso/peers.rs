@@ -1,4 +1,4 @@
-//! What is known of the way to each peer, for all workers.
+//! What is known of tunnel GSO to each peer, for all workers.
 //!
 //! A fixed number of slots, without a lock and without memory that comes or goes. Workers
 //! take slots for peers that they have super-packets for; the prober alone says what is known
@@ -7,14 +7,14 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is known of the way to one peer.
+/// What is known of tunnel GSO to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum PeerState {
     /// No probe has told yet.
     #[default]
     Untried,
-    /// The last probe left in one piece: super-packets take this way.
+    /// The last probe left in one piece: super-packets leave uncut.
     Open,
     /// The last probe left in frames: trains are better.
     Segmented,
@@ -66,11 +66,11 @@ fn address(peer: u64) -> Ipv4Addr {
 
 /// The peers that super-packets were for of late: 1,024, four of one hash. A further one is as
 /// one that was never tried, until a slot is given back.
-pub(super) struct Peers(Box<[Slot]>);
+pub(super) struct TunnelGsoPeers(Box<[Slot]>);
 
-impl Peers {
-    pub(super) fn new() -> Peers {
-        Peers((0..SLOTS).map(|_| Slot::default()).collect())
+impl TunnelGsoPeers {
+    pub(super) fn new() -> TunnelGsoPeers {
+        TunnelGsoPeers((0..SLOTS).map(|_| Slot::default()).collect())
     }
 
     /// Note a super-packet to `to`: whether it may leave whole, and whether it is the first
@@ -123,13 +123,13 @@ impl Peers {
         self.0.chunks(WAYS).flat_map(|set| {
             let peers = set.iter().map(|slot| slot.peer.load(Ordering::Relaxed));
             let mut known = [None; WAYS];
-            for (way, peer) in peers.enumerate().filter(|&(_, peer)| peer != 0) {
+            for (n, peer) in peers.enumerate().filter(|&(_, peer)| peer != 0) {
                 let found = (address(peer), PeerState::of(peer));
-                let is_new = known[..way]
+                let is_new = known[..n]
                     .iter()
                     .flatten()
                     .all(|&(addr, _)| addr != found.0);
-                known[way] = is_new.then_some(found);
+                known[n] = is_new.then_some(found);
             }
             known.into_iter().flatten()
         })
@@ -183,14 +183,14 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
 
-    fn slot_of(peers: &Peers, to: Ipv4Addr) -> usize {
+    fn slot_of(peers: &TunnelGsoPeers, to: Ipv4Addr) -> usize {
         let found = (0..SLOTS).find(|&slot| peers.look(slot).is_some_and(|(peer, _)| peer == to));
         found.unwrap()
     }
 
     #[test]
     fn a_peer_that_was_never_probed_is_closed_whatever_others_are() {
-        let peers = Peers::new();
+        let peers = TunnelGsoPeers::new();
         let [one, two] = [1, 2].map(|n| Ipv4Addr::new(10, 0, 0, n));
         assert_eq!(peers.ask(one), (false, true));
         peers.set_state(slot_of(&peers, one), PeerState::Open);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_free_again_when_its_peer_is_not_wanted() {
-        let peers = Peers::new();
+        let peers = TunnelGsoPeers::new();
         let peer = Ipv4Addr::new(10, 0, 0, 1);
         peers.ask(peer);
         let slot = slot_of(&peers, peer);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// Ask for `wanted` again and again, as a worker.
-    fn ask_all(peers: &Peers, wanted: &[Ipv4Addr], done: &AtomicBool) {
+    fn ask_all(peers: &TunnelGsoPeers, wanted: &[Ipv4Addr], done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
             for &peer in wanted {
                 peers.ask(peer);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn workers_and_the_prober_at_once_make_no_peer_up_and_list_none_twice() {
-        let peers = Peers::new();
+        let peers = TunnelGsoPeers::new();
         let all = (0..).map(|n| Ipv4Addr::from_bits(0x0a00_0001 + n));
         let same = |peer: &Ipv4Addr| std::ptr::eq(peers.set(*peer), &peers.0[..WAYS]);
         let wanted: Vec<Ipv4Addr> = all.filter(same).take(WAYS + 1).collect();
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn neighbours_all_have_a_slot_and_strangers_find_none_when_all_are_taken() {
-        let peers = Peers::new();
+        let peers = TunnelGsoPeers::new();
         let neighbours: Vec<Ipv4Addr> = (1..=250).map(|n| [10, 0, 0, n].into()).collect();
         for &peer in neighbours.iter().chain(&neighbours) {
             peers.ask(peer);

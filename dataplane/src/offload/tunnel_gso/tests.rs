@@ -1,7 +1,7 @@
 use super::*;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
-const VIA: Via = Via {
+const ORIGIN: Origin = Origin {
     mac: [2, 1, 2, 3, 4, 5],
     local: Ipv4Addr::new(192, 0, 2, 1),
 };
@@ -21,9 +21,9 @@ fn frame() -> [u8; FRAME_OVERHEAD] {
 
 #[test]
 fn an_independent_parser_finds_every_header_of_the_probe() {
-    let bytes = probe(&VIA, &outer(), &frame());
-    let (vnet, rest) = bytes.split_at(Layout::Tunnel.len());
-    let header = TunnelHdr::decode(vnet).unwrap();
+    let bytes = probe(&ORIGIN, &outer(), &frame());
+    let (vnet, rest) = bytes.split_at(Layout::TunnelGso.len());
+    let header = TunnelGsoHdr::decode(vnet).unwrap();
     assert_eq!(header.outer_th_offset, 34);
     assert_eq!(header.inner_nh_offset, 64);
     assert_eq!(header.vnet.csum_start, 84);
@@ -36,7 +36,7 @@ fn an_independent_parser_finds_every_header_of_the_probe() {
         panic!("no IPv4 header: {packet:?}");
     };
     let ip = ip.header();
-    assert_eq!(ip.source_addr(), VIA.local);
+    assert_eq!(ip.source_addr(), ORIGIN.local);
     assert_eq!(ip.destination_addr(), *outer().to.ip());
     assert_eq!((ip.ttl(), ip.identification()), (65, 0x1234));
     assert_eq!(ip.ecn().value(), 2);
@@ -61,7 +61,7 @@ fn an_independent_parser_finds_every_header_of_the_probe() {
 
 #[test]
 fn the_outer_checksum_is_the_folded_pseudo_header() {
-    let bytes = probe(&VIA, &outer(), &frame());
+    let bytes = probe(&ORIGIN, &outer(), &frame());
     let ip = &bytes[38..58];
     let udp = &bytes[58..66];
     let len = u32::from(u16::from_be_bytes([udp[4], udp[5]]));
@@ -76,7 +76,7 @@ fn the_outer_checksum_is_the_folded_pseudo_header() {
 }
 
 #[test]
-fn only_tcp_that_fits_goes_this_way() {
+fn only_tcp_that_fits_is_taken() {
     let tcp = VnetHdr {
         gso_type: vnet_hdr::GSO_TCPV4,
         ..VnetHdr::default()

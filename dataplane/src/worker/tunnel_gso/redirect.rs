@@ -1,33 +1,33 @@
-//! What is known of the way around a strict `rp_filter`.
+//! Whether what the TAP receives is redirected past a strict `rp_filter`.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// The way around a strict `rp_filter`, by BPF.
+/// The redirect past a strict `rp_filter`, by BPF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Detour {
+pub enum RedirectState {
     /// It was not needed.
     #[default]
     Unneeded,
-    /// It is in place.
-    Made,
+    /// It is attached.
+    Attached,
     /// The kernel refused it with this `errno`.
     Refused(i32),
 }
 
-/// A [`Detour`] that one thread sets and others look at: its `errno`, or one of these.
+/// A [`RedirectState`] that one thread sets and others look at: its `errno`, or one of these.
 #[derive(Default)]
-pub(super) struct DetourCell(AtomicI32);
+pub(super) struct RedirectCell(AtomicI32);
 
 const UNNEEDED: i32 = 0;
-const MADE: i32 = -1;
+const ATTACHED: i32 = -1;
 
-impl DetourCell {
-    pub(super) fn get(&self) -> Detour {
+impl RedirectCell {
+    pub(super) fn get(&self) -> RedirectState {
         match self.0.load(Ordering::Relaxed) {
-            UNNEEDED => Detour::Unneeded,
-            MADE => Detour::Made,
-            errno => Detour::Refused(errno),
+            UNNEEDED => RedirectState::Unneeded,
+            ATTACHED => RedirectState::Attached,
+            errno => RedirectState::Refused(errno),
         }
     }
 
@@ -35,7 +35,7 @@ impl DetourCell {
     pub(super) fn set(&self, made: Option<Result<(), &io::Error>>) {
         let value = match made {
             None => UNNEEDED,
-            Some(Ok(())) => MADE,
+            Some(Ok(())) => ATTACHED,
             Some(Err(error)) => error.raw_os_error().unwrap_or(libc::EINVAL),
         };
         self.0.store(value, Ordering::Relaxed);

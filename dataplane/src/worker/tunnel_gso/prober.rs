@@ -1,11 +1,11 @@
-//! The thread that finds out which peers super-packets reach whole.
+//! The thread that finds out for which peers tunnel GSO works.
 //!
-//! It sleeps until there is a super-packet, and then tries the way to every peer that had
-//! one, at most once a second.
+//! It sleeps until there is a super-packet, and then probes every peer that had one, at most once
+//! a second.
 
 use super::peers::{PeerState, SLOTS};
-use super::{TunnelGso, TunnelWay};
-use crate::offload::tunnel::{self, Outer, Via};
+use super::{TunnelGso, TunnelGsoGate};
+use crate::offload::tunnel_gso::{self, Origin, Outer};
 use crate::publish::Reader;
 use crate::route::table::Table;
 use crate::stats::{Count, WorkerStats};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// Probes to a peer lost in a row after which it is seldom tried.
 const LOST_MAX: u32 = 3;
 
-/// How often the way to a peer is tried while there are super-packets for it.
+/// How often a peer is probed while there are super-packets for it.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// The same once it is given up: a firewall may be mended.
@@ -35,7 +35,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// How long a probe may take to leave. It mostly has when the write to the TAP returns.
 const PROBE_TIME: Duration = Duration::from_millis(20);
 
-/// Probes on their way at once: what the packet socket surely has room for.
+/// Probes in flight at once: what the packet socket surely has room for.
 const PROBES: usize = 64;
 
 /// How a probe fared.
@@ -88,19 +88,19 @@ struct Probe {
     frame: [u8; FRAME_OVERHEAD],
     outcome: Outcome,
     /// It was sent and not yet seen.
-    on_way: bool,
+    in_flight: bool,
 }
 
 impl Probe {
     fn is_sent(&mut self) {
-        (self.outcome, self.on_way) = (Outcome::Lost, true);
+        (self.outcome, self.in_flight) = (Outcome::Lost, true);
     }
 }
 
 pub(super) struct Prober {
-    pub(super) way: Arc<TunnelWay>,
+    pub(super) gate: Arc<TunnelGsoGate>,
     pub(super) wanted: TunnelGso,
-    /// None if it was away at the start: then the way stays closed.
+    /// None if it was away at the start: then the gate stays closed.
     pub(super) device: Option<Device>,
     /// Source port of probes, which is nobody else's while the socket is open.
     pub(super) port: u16,
@@ -109,7 +109,7 @@ pub(super) struct Prober {
     /// Length in bytes of the frame of a packet that fills the overlay's MTU.
     pub(super) longest: usize,
     pub(super) memory: Memory,
-    /// The way around a strict `rp_filter`.
+    /// In place where `rp_filter` is strict.
     pub(super) redirect: Option<Redirect>,
 }
 
@@ -130,10 +130,10 @@ impl Memory {
 
 impl Prober {
     pub(super) fn run(&mut self, mut reader: Reader, stop: &StopEvent, stats: &WorkerStats) {
-        let way = self.way.clone();
-        while !way.is_refused() {
+        let gate = self.gate.clone();
+        while !gate.is_refused() {
             let limit = self.patience();
-            if reader.wait(|| way.wake.wait(stop, limit)) {
+            if reader.wait(|| gate.wake.wait(stop, limit)) {
                 return;
             }
             self.round(reader.table(), stats);
@@ -147,7 +147,7 @@ impl Prober {
 
     /// How long to sleep while there is no super-packet.
     fn patience(&self) -> Duration {
-        let peers = || self.way.peers.iter();
+        let peers = || self.gate.peers.iter();
         let is_open = |(_, state)| state == PeerState::Open;
         if self.redirect.is_some() && peers().any(is_open) {
             return TRY_EVERY;
@@ -159,13 +159,12 @@ impl Prober {
         }
     }
 
-    /// Try the way to every peer that there were super-packets for, and ask for the MTU of the
-    /// path to it.
+    /// Probe every peer that there were super-packets for, and ask for the MTU of the path to it.
     fn round(&mut self, table: &Table, stats: &WorkerStats) {
-        let way = self.way.clone();
+        let gate = self.gate.clone();
         let now = Instant::now();
         for slot in 0..SLOTS {
-            let Some((peer, wanted)) = way.peers.look(slot) else {
+            let Some((peer, wanted)) = gate.peers.look(slot) else {
                 continue;
             };
             let new = Account {
@@ -178,10 +177,10 @@ impl Prober {
             let account = self.memory.accounts[slot].insert(known.unwrap_or(new));
             if !wanted {
                 if now.duration_since(account.wanted) >= FORGET_AFTER {
-                    way.peers.give_back(slot);
+                    gate.peers.give_back(slot);
                 } else if self.redirect.is_some() {
                     // What is around the checks is believed as long as it is looked at.
-                    way.peers.set_state(slot, PeerState::Untried);
+                    gate.peers.set_state(slot, PeerState::Untried);
                 }
                 continue;
             }
@@ -195,7 +194,7 @@ impl Prober {
                 to,
                 frame,
                 outcome: Outcome::Unknown,
-                on_way: false,
+                in_flight: false,
             });
             if self.memory.probes.len() == PROBES {
                 self.probe(now, stats);
@@ -206,17 +205,17 @@ impl Prober {
 
     /// Send the probes that are due, and draw the lesson from how each leaves.
     fn probe(&mut self, now: Instant, stats: &WorkerStats) {
-        let way = self.way.clone();
+        let gate = self.gate.clone();
         if self.memory.probes.is_empty() {
             return;
         }
         let mut sent = self.send();
-        if sent.is_ok() && self.count_lost(stats) && self.go_around() {
+        if sent.is_ok() && self.count_lost(stats) && self.change_redirect() {
             sent = self.send();
             self.count_lost(stats);
         }
         if let Err(error) = sent {
-            way.note_error(&error);
+            gate.note_error(&error);
         }
         let Memory { accounts, probes } = &mut self.memory;
         for Probe { slot, outcome, .. } in probes.drain(..) {
@@ -225,9 +224,9 @@ impl Prober {
             };
             let (state, lost) = judge(outcome, self.wanted, account.lost);
             (account.lost, account.next) = (lost, now + pause(lost));
-            way.peers.set_state(slot, state);
+            gate.peers.set_state(slot, state);
             if outcome != Outcome::Unknown {
-                way.peers.take_sent(slot);
+                gate.peers.take_sent(slot);
             }
         }
     }
@@ -238,20 +237,21 @@ impl Prober {
         let probes = self.memory.probes.iter();
         let lost = probes.filter(|probe| probe.outcome == Outcome::Lost);
         let count = lost.map(|probe| {
-            let sent = self.way.peers.take_sent(probe.slot);
+            let sent = self.gate.peers.take_sent(probe.slot);
             stats.add(Count::ProbesLost, 1);
-            stats.add(Count::SuperSendsLost, sent);
+            stats.add(Count::TunnelGsoSendsLost, sent);
         });
         count.count() > 0
     }
 
-    /// Probes were lost: whether they now take another way, around what may have stopped them.
+    /// Probes were lost: whether they are now redirected past what may have stopped them, or no
+    /// longer redirected, so that it is worth to send them again.
     #[cold]
-    fn go_around(&mut self) -> bool {
+    fn change_redirect(&mut self) -> bool {
         let Some(device) = &self.device else {
             return false;
         };
-        let tap = self.way.device();
+        let tap = self.gate.device();
         let is_needed = redirect::is_needed(tap);
         let leads_there = |old: &Redirect| old.leads_to(device);
         if is_needed && self.redirect.as_ref().is_some_and(leads_there) {
@@ -259,14 +259,14 @@ impl Prober {
         }
         // One that leads to where the device was would swallow all, whatever else there is.
         let had_other = self.redirect.take().is_some();
-        self.way.detour.set(None);
+        self.gate.redirect.set(None);
         if !is_needed {
             return had_other;
         }
-        // What was found out of the way through the checks holds for that one only.
-        self.way.peers.close();
+        // What was found out without the redirect does not hold with it.
+        self.gate.peers.close();
         let made = Device::named(tap).and_then(|tap| Redirect::new(&tap, device));
-        self.way.detour.set(Some(made.as_ref().map(drop)));
+        self.gate.redirect.set(Some(made.as_ref().map(drop)));
         self.redirect = made.ok();
         self.redirect.is_some()
     }
@@ -279,49 +279,49 @@ impl Prober {
         let watch = EgressWatch::new(device, self.port)?;
         let probes = &mut self.memory.probes;
         for probe in probes.iter_mut() {
-            (probe.outcome, probe.on_way) = (Outcome::Unknown, false);
+            (probe.outcome, probe.in_flight) = (Outcome::Unknown, false);
         }
         if self.redirect.is_some() {
             // What goes around the checks must not be what they would stop or change, as IPsec
             // does: frames of sockets meet them, and must leave as they are.
             for probe in probes.iter_mut() {
                 probe.is_sent();
-                let packet = packet(&self.way.via, self.port, probe);
-                let (frame, to) = (tunnel::datagram(&packet), probe.to.into());
+                let packet = packet(&self.gate.origin, self.port, probe);
+                let (frame, to) = (tunnel_gso::datagram(&packet), probe.to.into());
                 let send = || {
                     self.socket
                         .send_to_with_flags(frame, &to, libc::MSG_DONTWAIT)
                 };
                 // The first error may be about an earlier one, of which an ICMP message told.
-                probe.on_way = send().or_else(|_| send()).is_ok();
+                probe.in_flight = send().or_else(|_| send()).is_ok();
             }
             await_seen(&watch, probes, |_| Outcome::Unknown)?;
         }
         let untried = |probe: &&mut Probe| probe.outcome == Outcome::Unknown;
         for probe in probes.iter_mut().filter(untried) {
-            self.way
+            self.gate
                 .tap
-                .write(&packet(&self.way.via, self.port, probe))?;
+                .write(&packet(&self.gate.origin, self.port, probe))?;
             probe.is_sent();
         }
         await_seen(&watch, probes, |len| match len {
-            tunnel::PROBE_IP_LEN => Outcome::Whole,
+            tunnel_gso::PROBE_IP_LEN => Outcome::Whole,
             _ => Outcome::Segmented,
         })
     }
 }
 
-fn packet(via: &Via, port: u16, probe: &Probe) -> [u8; tunnel::PROBE_LEN] {
+fn packet(origin: &Origin, port: u16, probe: &Probe) -> [u8; tunnel_gso::PROBE_LEN] {
     let outer = Outer {
         src_port: port,
         to: probe.to,
         ecn: 0,
         ident: 0,
     };
-    tunnel::probe(via, &outer, &probe.frame)
+    tunnel_gso::probe(origin, &outer, &probe.frame)
 }
 
-/// Wait for the probes that are on their way. The length in bytes of the IP packet that is seen
+/// Wait for the probes in flight. The length in bytes of the IP packet that is seen
 /// of one tells its outcome.
 fn await_seen(
     watch: &EgressWatch,
@@ -329,7 +329,7 @@ fn await_seen(
     outcome: fn(usize) -> Outcome,
 ) -> io::Result<()> {
     let deadline = Instant::now() + PROBE_TIME;
-    while probes.iter().any(|probe| probe.on_way) {
+    while probes.iter().any(|probe| probe.in_flight) {
         let Some(seen) = watch.next()? else {
             if Instant::now() > deadline {
                 break;
@@ -339,12 +339,12 @@ fn await_seen(
         };
         let mut probes = probes.iter_mut();
         // Of one that leaves in frames, the first tells.
-        if let Some(probe) = probes.find(|probe| probe.on_way && *probe.to.ip() == seen.to) {
-            (probe.outcome, probe.on_way) = (outcome(seen.len), false);
+        if let Some(probe) = probes.find(|probe| probe.in_flight && *probe.to.ip() == seen.to) {
+            (probe.outcome, probe.in_flight) = (outcome(seen.len), false);
         }
     }
     for probe in probes {
-        probe.on_way = false;
+        probe.in_flight = false;
     }
     Ok(())
 }
@@ -363,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_that_leaves_whole_opens_the_way_and_one_in_frames_only_on_demand() {
+    fn a_probe_that_leaves_whole_opens_the_gate_and_one_in_frames_only_on_demand() {
         use TunnelGso::{Auto, On};
         assert_eq!(judge(Outcome::Whole, Auto, 2), (PeerState::Open, 0));
         let segmented = judge(Outcome::Segmented, Auto, 1);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_probe_closes_the_way_at_once_and_several_for_long() {
+    fn a_lost_probe_closes_the_gate_at_once_and_several_for_long() {
         let mut lost = 0;
         let pauses = [(); 3].map(|()| {
             let (state, now) = judge(Outcome::Lost, TunnelGso::Auto, lost);
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_away_says_nothing_of_the_way() {
+    fn a_device_that_is_away_says_nothing_of_the_peer() {
         let away = judge(Outcome::Unknown, TunnelGso::Auto, LOST_MAX - 1);
         assert_eq!(away, (PeerState::Untried, LOST_MAX - 1));
     }

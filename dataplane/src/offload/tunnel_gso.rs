@@ -1,4 +1,4 @@
-//! Super-packets that leave unsegmented, as the kernel's own VXLAN sends them.
+//! Tunnel GSO: super-packets that leave unsegmented, as the kernel's own VXLAN sends them.
 //!
 //! Since Linux 6.17 a TAP takes a whole VXLAN datagram around a TCP super-packet behind a
 //! 24-byte `virtio_net_hdr` (VIRTIO 1.4, 5.1.6: UDP tunnel GSO). The kernel routes it out as
@@ -7,7 +7,7 @@
 //! right before the inner packet.
 
 use super::segment::Segmenter;
-use super::vnet_hdr::{self, Layout, TunnelHdr, VnetHdr};
+use super::vnet_hdr::{self, Layout, TunnelGsoHdr, VnetHdr};
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, MacAddr};
 use crate::wire::frame::FRAME_OVERHEAD;
 use crate::wire::ip::protocol;
@@ -16,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Bytes in front of the inner packet: `virtio_net_hdr`, outer Ethernet, IPv4 and UDP header,
 /// and the 22 bytes of every frame.
-pub const HEADER_LEN: usize = Layout::Tunnel.len()
+pub const HEADER_LEN: usize = Layout::TunnelGso.len()
     + ethernet::HEADER_LEN
     + ipv4::MIN_HEADER_LEN
     + udp::HEADER_LEN
@@ -32,9 +32,9 @@ pub const MAX_INNER: usize = 65_535 - ipv4::MIN_HEADER_LEN - udp::HEADER_LEN - F
 /// The kernel forwards what comes from the TAP, which takes one off: 64 is to be on the wire.
 const TTL: u8 = 65;
 
-/// What all super-packets of this node have in common on the way through the TAP.
+/// What the outer headers of all super-packets of this node have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Via {
+pub struct Origin {
     /// MAC address of the TAP: to whom the outer Ethernet header is addressed.
     pub mac: [u8; 6],
     /// Underlay address to send from.
@@ -54,8 +54,8 @@ pub struct Outer {
     pub ident: u16,
 }
 
-/// Whether a super-packet of `len` bytes can go this way: TCP, and short enough. (The kernel
-/// does not know UDP super-packets here, nor AccECN.)
+/// Whether a super-packet of `len` bytes can leave by tunnel GSO: TCP, and short enough. (The
+/// kernel does not know UDP super-packets here, nor AccECN.)
 pub fn takes(offload: &VnetHdr, len: usize) -> bool {
     let known = matches!(
         offload.gso_type & !vnet_hdr::GSO_ECN,
@@ -71,16 +71,16 @@ pub fn takes(offload: &VnetHdr, len: usize) -> bool {
 /// packet must be one that [`takes`] allows.
 pub fn write(
     head: &mut [u8; HEADER_LEN],
-    via: &Via,
+    origin: &Origin,
     outer: &Outer,
     frame: &[u8; FRAME_OVERHEAD],
     (offload, segmenter, len): (&VnetHdr, &Segmenter, usize),
 ) {
-    let (vnet, rest) = head.split_at_mut(Layout::Tunnel.len());
+    let (vnet, rest) = head.split_at_mut(Layout::TunnelGso.len());
     let (ether, rest) = rest.split_at_mut(ethernet::HEADER_LEN);
     let (ip, rest) = rest.split_at_mut(ipv4::MIN_HEADER_LEN);
     let (datagram, inner) = rest.split_at_mut(udp::HEADER_LEN);
-    let header = TunnelHdr {
+    let header = TunnelGsoHdr {
         vnet: VnetHdr {
             flags: vnet_hdr::F_NEEDS_CSUM | vnet_hdr::F_UDP_TUNNEL_CSUM,
             gso_type: offload.gso_type | vnet_hdr::GSO_UDP_TUNNEL_IPV4,
@@ -97,12 +97,12 @@ pub fn write(
     if let Ok(ether) = ether.try_into() {
         // The source matters to nobody; a local one that is not the TAP's own.
         let src = MacAddr([2, 0, 0, 0, 0, 0]);
-        ethernet::write(ether, MacAddr(via.mac), src, ETHERTYPE_IPV4);
+        ethernet::write(ether, MacAddr(origin.mac), src, ETHERTYPE_IPV4);
     }
     inner.copy_from_slice(frame);
     let udp_len = (udp::HEADER_LEN + FRAME_OVERHEAD + len) as u16;
-    write_ip(ip, via.local, outer, udp_len);
-    write_udp(datagram, via.local, outer, udp_len);
+    write_ip(ip, origin.local, outer, udp_len);
+    write_udp(datagram, origin.local, outer, udp_len);
 }
 
 fn write_ip(header: &mut [u8], local: Ipv4Addr, outer: &Outer, udp_len: u16) {
@@ -134,7 +134,7 @@ fn write_udp(header: &mut [u8], local: Ipv4Addr, outer: &Outer, udp_len: u16) {
 
 /// Length in bytes of the outer packet that [`probe`] makes when it leaves whole.
 pub const PROBE_IP_LEN: usize =
-    HEADER_LEN - Layout::Tunnel.len() - ethernet::HEADER_LEN + PROBE_INNER;
+    HEADER_LEN - Layout::TunnelGso.len() - ethernet::HEADER_LEN + PROBE_INNER;
 
 const PROBE_PAYLOAD: usize = 16;
 const PROBE_INNER: usize = 40 + PROBE_PAYLOAD;
@@ -142,11 +142,11 @@ const PROBE_INNER: usize = 40 + PROBE_PAYLOAD;
 /// Length in bytes of what [`probe`] makes.
 pub const PROBE_LEN: usize = HEADER_LEN + PROBE_INNER;
 
-/// A super-packet of two tiny segments that shows whether this way leads out of the node.
+/// A super-packet of two tiny segments that shows whether such ones get out of the node.
 ///
 /// The peer takes the frames as ours and then drops the segments in silence: no packet can
 /// come from 0.0.0.0.
-pub fn probe(via: &Via, outer: &Outer, frame: &[u8; FRAME_OVERHEAD]) -> [u8; PROBE_LEN] {
+pub fn probe(origin: &Origin, outer: &Outer, frame: &[u8; FRAME_OVERHEAD]) -> [u8; PROBE_LEN] {
     let mut bytes = [0; PROBE_LEN];
     let (head, inner) = bytes.split_at_mut(HEADER_LEN);
     let (ip, tcp) = inner.split_at_mut(ipv4::MIN_HEADER_LEN);
@@ -178,7 +178,13 @@ pub fn probe(via: &Via, outer: &Outer, frame: &[u8; FRAME_OVERHEAD]) -> [u8; PRO
     if let Ok(segmenter) = Segmenter::new(&offload, inner)
         && let Ok(head) = head.try_into()
     {
-        write(head, via, outer, frame, (&offload, &segmenter, PROBE_INNER));
+        write(
+            head,
+            origin,
+            outer,
+            frame,
+            (&offload, &segmenter, PROBE_INNER),
+        );
     }
     bytes
 }

@@ -1,16 +1,16 @@
-//! Whether super-packets may leave whole through the TAP, and the thread that finds out.
+//! Tunnel GSO: whether super-packets may leave uncut through the TAP, and the thread that finds
+//! out.
 //!
-//! The way through the TAP leads through routing and firewall of this node, where much can
-//! stand against it, now or later, and for one peer alone: a FORWARD chain, `rp_filter` of
-//! `all`, a route. So it is tried for each peer before it is used, and again every second in
-//! which super-packets flow to that peer: a probe is written to the TAP and must be seen
-//! leaving the underlay device. How it leaves also tells whether the way pays: in one piece
-//! where the device segments, or can pass on, VXLAN by itself; in frames where the kernel must
-//! cut it in software, which costs more than sending trains through a socket (see
-//! docs/performance.md).
+//! What is written to the TAP meets routing and firewall of this node, where much can stop it,
+//! now or later, and for one peer alone: a FORWARD chain, `rp_filter` of `all`, a route. So
+//! tunnel GSO is probed for each peer before it is used, and again every second in which
+//! super-packets flow to that peer: a probe is written to the TAP and must be seen leaving the
+//! underlay device. How it leaves also tells whether tunnel GSO pays: in one piece where the
+//! device segments, or can pass on, VXLAN by itself; in frames where the kernel must cut it in
+//! software, which costs more than sending trains through a socket (see docs/performance.md).
 //!
-//! Where `rp_filter` is strict, the prober lets what the TAP receives go around it
-//! ([`crate::sys::redirect`]), and so around IPsec and the firewall, too. Then a probe is sent
+//! Where `rp_filter` is strict, the prober has what the TAP receives redirected past it
+//! ([`crate::sys::redirect`]), and so past IPsec and the firewall, too. Then a probe is sent
 //! only when the same frame, sent by a socket, was just seen to leave as it is; and what is known
 //! of a peer is believed for one round.
 //!
@@ -18,19 +18,19 @@
 //! long for the path. So its MTU is asked for by the prober, for
 //! [`Oversize`](super::oversize) to cut by.
 
-mod detour;
 mod peers;
 mod prober;
+mod redirect;
 
-pub use detour::Detour;
 pub use peers::PeerState;
+pub use redirect::RedirectState;
 
-use self::detour::DetourCell;
-use self::peers::Peers;
+use self::peers::TunnelGsoPeers;
 use self::prober::{Memory, Prober};
+use self::redirect::RedirectCell;
 use super::Config;
 use super::threads::{Common, Threads};
-use crate::offload::tunnel::Via;
+use crate::offload::tunnel_gso::Origin;
 use crate::publish::Publisher;
 use crate::sys::egress::Device;
 use crate::sys::engine::{EngineError, failed};
@@ -45,21 +45,21 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// When super-packets leave whole.
+/// When tunnel GSO is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TunnelGso {
-    /// Where the underlay device takes them whole.
+    /// Where the underlay device takes super-packets.
     #[default]
     Auto,
-    /// Wherever they get out, even if the kernel must cut them in software.
+    /// Wherever super-packets get out, even if the kernel must cut them in software.
     On,
     /// Never.
     Off,
 }
 
-/// What is known of the way through the TAP as a whole.
+/// What is known of tunnel GSO as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelState {
+pub enum TunnelGsoState {
     /// Switched off, or the underlay is IPv6.
     Off,
     /// The kernel has no such TAP, refuses what is written to it, or lets nobody watch; or there
@@ -75,71 +75,71 @@ pub enum TunnelState {
     Blocked,
 }
 
-impl TunnelState {
+impl TunnelGsoState {
     /// One word for logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
-            TunnelState::Off => "off",
-            TunnelState::Refused => "refused",
-            TunnelState::Untried => "untried",
-            TunnelState::InUse => "in_use",
-            TunnelState::Segmented => "segmented",
-            TunnelState::Blocked => "blocked",
+            TunnelGsoState::Off => "off",
+            TunnelGsoState::Refused => "refused",
+            TunnelGsoState::Untried => "untried",
+            TunnelGsoState::InUse => "in_use",
+            TunnelGsoState::Segmented => "segmented",
+            TunnelGsoState::Blocked => "blocked",
         }
     }
 
-    fn of(peers: impl Iterator<Item = PeerState>) -> TunnelState {
+    fn of(peers: impl Iterator<Item = PeerState>) -> TunnelGsoState {
         let (mut segmented, mut blocked) = (false, false);
         for peer in peers {
             match peer {
-                PeerState::Open => return TunnelState::InUse,
+                PeerState::Open => return TunnelGsoState::InUse,
                 PeerState::Segmented => segmented = true,
                 PeerState::Blocked => blocked = true,
                 PeerState::Untried => {}
             }
         }
         match (blocked, segmented) {
-            (_, true) => TunnelState::Segmented,
-            (true, false) => TunnelState::Blocked,
-            (false, false) => TunnelState::Untried,
+            (_, true) => TunnelGsoState::Segmented,
+            (true, false) => TunnelGsoState::Blocked,
+            (false, false) => TunnelGsoState::Untried,
         }
     }
 }
 
-/// What the encap workers and the prober share.
-pub struct TunnelWay {
-    peers: Peers,
+/// The TAP, and to whom it is open: what the encap workers and the prober share.
+pub struct TunnelGsoGate {
+    peers: TunnelGsoPeers,
     /// Wakes the prober.
     wake: WakeEvent,
     /// Nobody may watch what leaves, so that nothing can be tried.
     unwatched: AtomicBool,
-    /// The way around a strict `rp_filter`.
-    detour: DetourCell,
-    via: Via,
+    /// Whether what the TAP receives is redirected.
+    redirect: RedirectCell,
+    origin: Origin,
     tap: Arc<Tap>,
     /// Source port of each send bucket: that of its socket, so that a flow keeps its port
-    /// whichever way its packets take.
+    /// whether its packets leave by tunnel GSO or not.
     ports: Box<[u16]>,
 }
 
-impl TunnelWay {
+impl TunnelGsoGate {
     /// Create the TAP `name` for packets from `local`, with the ports of `senders`.
     pub(super) fn new(
         name: &str,
         local: Ipv4Addr,
         senders: &[Socket],
-    ) -> Result<TunnelWay, EngineError> {
+    ) -> Result<TunnelGsoGate, EngineError> {
         let tap = Tap::open(name).map_err(EngineError::Tap)?;
         let port = |socket: &Socket| -> io::Result<u16> {
             Ok(socket.local_addr()?.as_socket().map_or(0, |a| a.port()))
         };
         let ports = senders.iter().map(port).collect::<io::Result<_>>();
-        Ok(TunnelWay {
-            peers: Peers::new(),
+        Ok(TunnelGsoGate {
+            peers: TunnelGsoPeers::new(),
             wake: WakeEvent::new().map_err(failed("eventfd"))?,
             unwatched: AtomicBool::new(false),
-            detour: DetourCell::default(),
-            via: Via {
+            redirect: RedirectCell::default(),
+            origin: Origin {
                 mac: tap.mac(),
                 local,
             },
@@ -149,11 +149,11 @@ impl TunnelWay {
     }
 
     /// What is known of it as a whole.
-    pub fn state(&self) -> TunnelState {
+    pub fn state(&self) -> TunnelGsoState {
         if self.is_refused() {
-            return TunnelState::Refused;
+            return TunnelGsoState::Refused;
         }
-        TunnelState::of(self.peers().map(|(_, state)| state))
+        TunnelGsoState::of(self.peers().map(|(_, state)| state))
     }
 
     /// The peers that super-packets were for of late, and what is known of each.
@@ -161,13 +161,13 @@ impl TunnelWay {
         self.peers.iter()
     }
 
-    /// What is known of the way around a strict `rp_filter`.
-    pub fn detour(&self) -> Detour {
-        self.detour.get()
+    /// Whether what the TAP receives is redirected past a strict `rp_filter`.
+    pub fn redirect(&self) -> RedirectState {
+        self.redirect.get()
     }
 
-    /// Whether a super-packet to `to` may take this way now. Asking is noted: only then is
-    /// the way tried.
+    /// Whether a super-packet to `to` may leave through the TAP now. Asking is noted: only then
+    /// is the peer probed.
     pub(super) fn is_open(&self, to: Ipv4Addr) -> bool {
         if self.is_refused() {
             return false;
@@ -194,8 +194,8 @@ impl TunnelWay {
         }
     }
 
-    pub(super) fn via(&self) -> &Via {
-        &self.via
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Name of the TAP.
@@ -214,24 +214,24 @@ impl TunnelWay {
     }
 }
 
-/// Start the thread that tries `way` as `config` wants it, and asks `paths` for MTUs.
+/// Start the prober of `gate`, which works as `config` wants it and asks `paths` for MTUs.
 pub(super) fn start(
     threads: &mut Threads,
     publisher: &Publisher,
-    way: Arc<TunnelWay>,
+    gate: Arc<TunnelGsoGate>,
     config: &Config,
     paths: PathProbe,
 ) -> io::Result<()> {
     let (wanted, underlay) = (config.tunnel_gso, config.underlay);
     let longest = FRAME_OVERHEAD + config.mtu;
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
-        let source = (way.via.local, 0).into();
+        let source = (gate.origin.local, 0).into();
         let socket =
             udp::sender(source, false).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
         let port = socket.local_addr().map_err(failed("getsockname"))?;
         let port = port.as_socket().map_or(0, |a| a.port());
         let mut prober = Prober {
-            way,
+            gate,
             wanted,
             device: Device::of_index(underlay).ok(),
             port,
@@ -254,17 +254,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_is_in_use_as_long_as_it_is_for_one_peer() {
+    fn it_is_in_use_as_long_as_it_is_open_to_one_peer() {
         use PeerState::{Blocked, Open, Segmented, Untried};
-        let cases: [(&[PeerState], TunnelState); 5] = [
-            (&[], TunnelState::Untried),
-            (&[Untried], TunnelState::Untried),
-            (&[Blocked, Untried, Open], TunnelState::InUse),
-            (&[Blocked, Segmented], TunnelState::Segmented),
-            (&[Untried, Blocked], TunnelState::Blocked),
+        let cases: [(&[PeerState], TunnelGsoState); 5] = [
+            (&[], TunnelGsoState::Untried),
+            (&[Untried], TunnelGsoState::Untried),
+            (&[Blocked, Untried, Open], TunnelGsoState::InUse),
+            (&[Blocked, Segmented], TunnelGsoState::Segmented),
+            (&[Untried, Blocked], TunnelGsoState::Blocked),
         ];
         for (peers, state) in cases {
-            assert_eq!(TunnelState::of(peers.iter().copied()), state, "{peers:?}");
+            assert_eq!(
+                TunnelGsoState::of(peers.iter().copied()),
+                state,
+                "{peers:?}"
+            );
         }
     }
 }
