@@ -16,7 +16,7 @@ pub use options::{
     Admit, AgentOptions, EtcdOptions, FirewallOptions, HealthzOptions, InterfaceOptions, Secret,
 };
 use table::Flag;
-pub use weft_dataplane::worker::Engine;
+pub use weft_dataplane::worker::EngineKind;
 pub use weft_dataplane::worker::tunnel_gso::TunnelGso;
 
 /// What the command line asks for.
@@ -102,7 +102,7 @@ fn read(
 
 /// Rules for several flags at once.
 fn check_together(options: &AgentOptions) -> Result<(), FlagError> {
-    if options.engine == Engine::Ring && !options.spin.is_zero() {
+    if options.engine == EngineKind::Ring && !options.spin.is_zero() {
         let rule = "flag -spin-us is for the poll engine: with it, -engine must be auto or poll";
         return Err(FlagError(rule.to_owned()));
     }

@@ -17,7 +17,7 @@ use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGso, TunnelGsoState};
-use weft_dataplane::worker::{self, Engine, StartError};
+use weft_dataplane::worker::{self, EngineKind, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
@@ -113,7 +113,7 @@ fn saturating_u8(n: usize) -> u8 {
 /// What was asked of the kernel and granted.
 #[derive(Clone, Copy)]
 struct Capabilities {
-    engine: Engine,
+    engine: EngineKind,
     offloads: Offloads,
     udp_gso: bool,
     udp_gro: bool,

@@ -3,7 +3,7 @@
 use super::syntax::{parse_bool, parse_int, parse_switch};
 use super::table::{Flag, Status, TABLE};
 use super::{
-    Admit, AgentOptions, Engine, EtcdOptions, FirewallOptions, FlagError, HealthzOptions,
+    Admit, AgentOptions, EngineKind, EtcdOptions, FirewallOptions, FlagError, HealthzOptions,
     InterfaceOptions, Secret, TunnelGso,
 };
 use crate::subnets::fixed;
@@ -39,7 +39,7 @@ pub(super) fn defaults() -> AgentOptions {
         verbosity: 0,
         state_dir: PathBuf::new(),
         queues: None,
-        engine: Engine::default(),
+        engine: EngineKind::default(),
         admit: Admit::default(),
         tx_sockets: None,
         outer_df: false,
@@ -112,9 +112,9 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "tx-sockets" => options.tx_sockets = count(value, TX_SOCKETS_MAX)?,
         "engine" => {
             options.engine = match value {
-                "auto" => Engine::Auto,
-                "ring" => Engine::Ring,
-                "poll" => Engine::Poll,
+                "auto" => EngineKind::Auto,
+                "ring" => EngineKind::Ring,
+                "poll" => EngineKind::Poll,
                 _ => return Err("must be auto, ring or poll".to_owned()),
             }
         }

@@ -1,6 +1,6 @@
 //! The settings that flags and environment make up, grouped by what acts on them.
 
-use super::{Engine, TunnelGso};
+use super::{EngineKind, TunnelGso};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct AgentOptions {
     /// TUN queues and workers; `None`: one for every two cores.
     pub queues: Option<usize>,
     /// What moves packets between TUN device and sockets.
-    pub engine: Engine,
+    pub engine: EngineKind,
     /// How received datagrams are checked.
     pub admit: Admit,
     /// Sockets to send from; `None`: chosen by the dataplane.

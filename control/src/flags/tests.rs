@@ -70,7 +70,7 @@ fn defaults_are_flannelds() {
             verbosity: 0,
             state_dir: "/var/lib/weft".into(),
             queues: None,
-            engine: Engine::Auto,
+            engine: EngineKind::Auto,
             admit: Admit::Strict,
             tx_sockets: None,
             outer_df: false,
@@ -143,7 +143,7 @@ fn all_settings_are_read() {
     assert_eq!((options.queues, options.tx_sockets), (Some(2), Some(4)));
     assert_eq!(
         (options.engine, options.admit),
-        (Engine::Ring, Admit::Loose)
+        (EngineKind::Ring, Admit::Loose)
     );
     assert!(options.outer_df);
     assert!(!options.uso && !options.udp_gro && options.tso);
@@ -296,7 +296,7 @@ proptest! {
 fn spinning_and_the_ring_engine_exclude_each_other() {
     assert!(error(&["-engine=ring", "-spin-us=50"]).contains("-engine must be auto or poll"));
     assert_eq!(options(&["-spin-us=50"]).spin, Duration::from_micros(50));
-    assert_eq!(options(&["-engine=ring"]).engine, Engine::Ring);
+    assert_eq!(options(&["-engine=ring"]).engine, EngineKind::Ring);
 }
 
 #[test]

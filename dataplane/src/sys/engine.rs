@@ -6,12 +6,18 @@
 
 use crate::offload::coalesce::{Coalescer, LayoutTooLong};
 use crate::offload::plan::SendPlan;
+use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
+use crate::sys::event::StopEvent;
 use crate::sys::refusals::is_of_icmp;
+use crate::sys::sender::Sender;
 use crate::sys::tap::TapError;
+use crate::sys::tun::TunQueue;
+use socket2::Socket;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -91,6 +97,65 @@ pub trait DecapIo {
     fn flush(&mut self) -> Result<(), EngineError>;
 }
 
+/// What the way out is made of.
+pub struct EncapParts {
+    /// The TUN queue that packets are read from.
+    pub queue: Arc<TunQueue>,
+    /// What sends their frames.
+    pub sender: Sender,
+    /// Bounds what one batch may hold.
+    pub plan: SendPlan,
+    /// Counters of the worker.
+    pub stats: Arc<WorkerStats>,
+}
+
+/// What the way in is made of.
+pub struct DecapParts {
+    /// The socket that receives.
+    pub socket: Socket,
+    /// The TUN queue that packets are written to.
+    pub queue: Arc<TunQueue>,
+    /// Bounds what one batch may hold.
+    pub coalescer: Coalescer,
+    /// Counters of the worker.
+    pub stats: Arc<WorkerStats>,
+}
+
+/// What moves the packets of one worker, which makes it in its own thread and calls it from
+/// there alone.
+pub trait Engine: Sized {
+    /// The way out.
+    type Encap: EncapIo;
+    /// The way in.
+    type Decap: DecapIo;
+
+    /// Whether it can look for packets for a while before it sleeps, and so serve both ways of
+    /// a queue in one thread: two that spin would keep each other from their cores.
+    const SPINS: bool;
+
+    /// An engine without inputs, whose waits end with `stop`. Those that can look for `spin`
+    /// before they sleep.
+    fn open(stop: Arc<StopEvent>, spin: Duration) -> Result<Self, EngineError>;
+
+    /// A way out, which [`Engine::wait`] is to be given from now on.
+    fn encap(&self, parts: EncapParts) -> Result<Self::Encap, EngineError>;
+
+    /// A way in, which [`Engine::wait`] is to be given from now on.
+    fn decap(&self, parts: DecapParts) -> Result<Self::Decap, EngineError>;
+
+    /// End the batch of each way, that is send or write what is planned and give its buffers
+    /// back, and block until one of them has something to take or the stop event is raised.
+    fn wait(
+        &mut self,
+        encap: Option<&mut Self::Encap>,
+        decap: Option<&mut Self::Decap>,
+    ) -> Result<(), EngineError>;
+
+    /// Whether the stop event has been raised, also where no wait could tell because there
+    /// always is something to take. No system call.
+    fn stopped(&self) -> bool;
+}
+
 /// Why an engine cannot start or go on.
 #[derive(Debug, Error)]
 pub enum EngineError {
@@ -138,14 +203,4 @@ pub(crate) fn failed(step: &'static str) -> impl FnOnce(io::Error) -> EngineErro
 }
 
 #[cfg(test)]
-mod tests {
-    use super::input_passes;
-
-    #[test]
-    fn a_lack_of_memory_passes_and_a_device_that_is_gone_does_not() {
-        let passing = [libc::ENOMEM, libc::ENOBUFS, libc::EINTR, libc::ECONNREFUSED];
-        assert!(passing.into_iter().all(input_passes));
-        let lasting = [libc::EBADFD, libc::EIO, libc::ENODEV, libc::EFAULT];
-        assert!(!lasting.into_iter().any(input_passes));
-    }
-}
+pub(super) mod tests;

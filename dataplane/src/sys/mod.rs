@@ -10,6 +10,7 @@ pub mod buffers;
 pub mod clock;
 pub mod cmsg;
 pub mod egress;
+pub mod encap;
 pub mod engine;
 pub mod ethtool;
 pub mod event;

@@ -34,12 +34,54 @@ const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
 /// the kernel's VXLAN do. One batch is as long.
 const TRAINS_WAITING: usize = 256 << 10;
 
+/// The system calls that packets leave by. Tests have others in their place, which refuse what
+/// no kernel can be made to refuse at will.
+pub trait Transmit {
+    /// `sendmmsg`: how many of `messages` were taken, or why the first was not. Does not wait.
+    ///
+    /// # Safety
+    /// The messages must point to memory that can be read, as their lengths have it.
+    unsafe fn send(&mut self, socket: &Socket, messages: &mut [libc::mmsghdr])
+    -> io::Result<usize>;
+
+    /// Bytes that were sent by `socket` and have left no device yet.
+    fn waiting(&mut self, socket: &Socket) -> usize;
+}
+
+/// The kernel's own.
+pub struct Kernel;
+
+impl Transmit for Kernel {
+    unsafe fn send(
+        &mut self,
+        socket: &Socket,
+        messages: &mut [libc::mmsghdr],
+    ) -> io::Result<usize> {
+        let count = messages.len() as u32;
+        // SAFETY: the caller vouches for what the messages point to; the kernel only reads it.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                messages.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn waiting(&mut self, socket: &Socket) -> usize {
+        udp::waiting(socket)
+    }
+}
+
 /// Sends what workers plan.
-pub struct Sender {
+pub struct Sender<T = Kernel> {
     sockets: Arc<[Socket]>,
     tap: Option<Arc<Tap>>,
     messages: Messages,
     refusals: Refusals,
+    calls: T,
 }
 
 impl Sender {
@@ -47,11 +89,24 @@ impl Sender {
     /// [`TrainKey::bucket`](crate::offload::plan::TrainKey) and shared by all workers; `tap`
     /// takes those of tunnel GSO; `refusals` hears of sends that are refused.
     pub fn new(sockets: Arc<[Socket]>, tap: Option<Arc<Tap>>, refusals: Refusals) -> Sender {
+        Sender::by(Kernel, sockets, tap, refusals)
+    }
+}
+
+impl<T: Transmit> Sender<T> {
+    /// The same by other system calls.
+    fn by(
+        calls: T,
+        sockets: Arc<[Socket]>,
+        tap: Option<Arc<Tap>>,
+        refusals: Refusals,
+    ) -> Sender<T> {
         Sender {
             sockets,
             tap,
             messages: Messages::new(),
             refusals,
+            calls,
         }
     }
 
@@ -80,7 +135,7 @@ impl Sender {
             return next + 1;
         }
         let socket = socket(&self.sockets, &plan.sends()[next]);
-        match self.messages.send(0..count, socket) {
+        match self.messages.send(&mut self.calls, 0..count, socket) {
             Ok(sent) => {
                 for send in &plan.sends()[next..next + sent] {
                     outgoing::count_left(&self.refusals.stats, send);
@@ -106,7 +161,8 @@ impl Sender {
             }
             if send.frames > 1 {
                 let room = room.get_or_insert_with(|| {
-                    TRAINS_WAITING.saturating_sub(udp::waiting(socket(&self.sockets, first)))
+                    let waiting = self.calls.waiting(socket(&self.sockets, first));
+                    TRAINS_WAITING.saturating_sub(waiting)
                 });
                 if *room == 0 || self.refusals.goes_singly(send) {
                     break;
@@ -145,7 +201,8 @@ impl Sender {
             self.messages.clear();
             self.messages
                 .add(send, send.pieces(), stride, plan, buffers);
-            match self.messages.send(0..1, socket(&self.sockets, send)) {
+            let socket = socket(&self.sockets, send);
+            match self.messages.send(&mut self.calls, 0..1, socket) {
                 Ok(_) => return outgoing::count_left(&self.refusals.stats, send),
                 Err(error) => refusal = errno(&error),
             }
@@ -164,7 +221,7 @@ impl Sender {
         let (count, socket) = (self.messages.len, socket(&self.sockets, send));
         let (mut next, mut tries, mut left) = (0, 0, 0);
         while next < count {
-            match self.messages.send(next..count, socket) {
+            match self.messages.send(&mut self.calls, next..count, socket) {
                 Ok(sent) => {
                     (0..sent).for_each(|_| outgoing::count_sent(&self.refusals.stats, 1));
                     (next, tries, left) = (next + sent, 0, left + sent);
@@ -271,16 +328,17 @@ impl Messages {
 
     /// Send these messages in one call as far as the kernel takes them: how many it took, or
     /// why it did not take the first.
-    fn send(&mut self, range: Range<usize>, socket: &Socket) -> io::Result<usize> {
-        let headers = &mut self.headers[range];
+    fn send(
+        &mut self,
+        calls: &mut impl Transmit,
+        range: Range<usize>,
+        socket: &Socket,
+    ) -> io::Result<usize> {
         // SAFETY: `add` has filled the headers; they point into envelopes and iovecs of `self`
-        // and on into an arena and buffers that the caller has borrowed since, and the kernel
-        // only reads through them.
-        let sent = unsafe {
-            let count = headers.len() as u32;
-            let flags = libc::MSG_DONTWAIT;
-            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, flags)
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        // and on into an arena and buffers that the caller has borrowed since.
+        unsafe { calls.send(socket, &mut self.headers[range]) }
     }
 }
+
+#[cfg(test)]
+mod tests;

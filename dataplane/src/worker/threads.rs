@@ -1,6 +1,6 @@
 //! Worker threads: how they start, report and end.
 
-use super::StartError;
+use super::error::StartError;
 use crate::publish::{Publisher, Subscription};
 use crate::stats::WorkerStats;
 use crate::sys::affinity;

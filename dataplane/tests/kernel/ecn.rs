@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 use weft_dataplane::sys::mmsg::{Message, RecvBatch, SendBatch};
 use weft_dataplane::wire::{ipv4, ipv6};
-use weft_dataplane::worker::Engine;
+use weft_dataplane::worker::EngineKind;
 
 /// All ECN fields: Not-ECT, ECT(1), ECT(0), CE.
 const FIELDS: [u8; 4] = [0, 1, 2, 3];
@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Every way to hold the end under test, kernel VXLAN as the model.
 const VTEPS: [Vtep; 3] = [
     Vtep::Kernel,
-    Vtep::Weft(Engine::Ring),
-    Vtep::Weft(Engine::Poll),
+    Vtep::Weft(EngineKind::Ring),
+    Vtep::Weft(EngineKind::Poll),
 ];
 
 /// A socket that tells the ECN field of what it receives.

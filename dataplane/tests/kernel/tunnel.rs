@@ -11,7 +11,7 @@ use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
-use weft_dataplane::worker::{Config, Dataplane, Engine};
+use weft_dataplane::worker::{Config, Dataplane, EngineKind};
 
 /// VXLAN port of both nodes.
 pub(crate) const PORT: u16 = 8472;
@@ -44,9 +44,9 @@ impl Family {
 /// What holds a node's end of the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vtep {
-    Weft(Engine),
+    Weft(EngineKind),
     /// weft with frames that are packets alone.
-    Plain(Engine),
+    Plain(EngineKind),
     /// Kernel VXLAN as flannel configures it.
     Kernel,
     /// Nothing: tests read and write frames by hand.
@@ -55,7 +55,7 @@ pub(crate) enum Vtep {
 
 impl Vtep {
     /// weft's engine and the form of its frames.
-    pub(crate) fn weft(self) -> Option<(Engine, Wire)> {
+    pub(crate) fn weft(self) -> Option<(EngineKind, Wire)> {
         match self {
             Vtep::Weft(engine) => Some((engine, Wire::Vxlan)),
             Vtep::Plain(engine) => Some((engine, Wire::Ip)),
@@ -250,7 +250,12 @@ fn add_addresses(number: u8) {
     ));
 }
 
-fn start_weft(family: Family, number: u8, engine: Engine, wire: Wire) -> (Dataplane, Publisher) {
+fn start_weft(
+    family: Family,
+    number: u8,
+    engine: EngineKind,
+    wire: Wire,
+) -> (Dataplane, Publisher) {
     let all = Offloads {
         tso: true,
         uso: true,

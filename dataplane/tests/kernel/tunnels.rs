@@ -4,7 +4,7 @@
 use crate::namespace::skips_test;
 use crate::traffic::{ping, tcp, udp, udp_super};
 use crate::tunnel::{Family, Offload, Tunnel, Vtep};
-use weft_dataplane::worker::Engine;
+use weft_dataplane::worker::EngineKind;
 
 /// Everything that the nodes may do to each other with packets of `family`.
 fn exchange(tunnel: &Tunnel, family: Family) {
@@ -66,13 +66,13 @@ macro_rules! on_each_engine {
     ($($name:ident: $underlay:expr, $weft:path, $other:expr;)+) => {
         mod ring {
             $(#[test] fn $name() {
-                let weft = $weft(super::Engine::Ring);
+                let weft = $weft(super::EngineKind::Ring);
                 super::exchange_all($underlay, [weft, $other(weft)]);
             })+
         }
         mod poll {
             $(#[test] fn $name() {
-                let weft = $weft(super::Engine::Poll);
+                let weft = $weft(super::EngineKind::Poll);
                 super::exchange_all($underlay, [weft, $other(weft)]);
             })+
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use tempfile::NamedTempFile;
-use weft_dataplane::worker::Engine;
+use weft_dataplane::worker::EngineKind;
 
 /// MTU of the underlay and the Ethernet header.
 const LONGEST_FRAME: u64 = UNDERLAY_MTU as u64 + 14;
@@ -223,15 +223,15 @@ fn check_outer_header(sent: &[&Frame]) {
 
 #[test]
 fn frames_of_the_ring_engine_fit_an_ipv6_underlay_and_every_field_is_right() {
-    check([Vtep::Weft(Engine::Ring); 2]);
+    check([Vtep::Weft(EngineKind::Ring); 2]);
 }
 
 #[test]
 fn frames_of_the_poll_engine_fit_an_ipv6_underlay_and_every_field_is_right() {
-    check([Vtep::Weft(Engine::Poll); 2]);
+    check([Vtep::Weft(EngineKind::Poll); 2]);
 }
 
 #[test]
 fn frames_between_weft_and_the_kernel_fit_an_ipv6_underlay_and_every_field_is_right() {
-    check([Vtep::Weft(Engine::Ring), Vtep::Kernel]);
+    check([Vtep::Weft(EngineKind::Ring), Vtep::Kernel]);
 }

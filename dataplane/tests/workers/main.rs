@@ -24,7 +24,7 @@ use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::ip::protocol;
-use weft_dataplane::worker::Engine;
+use weft_dataplane::worker::EngineKind;
 use weft_dataplane::worker::tunnel_gso::{TunnelGso, TunnelGsoState};
 
 #[global_allocator]
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The plainest of all setups.
 const PLAIN: Setup = Setup {
-    engine: Engine::Ring,
+    engine: EngineKind::Ring,
     wire: Wire::Vxlan,
     underlay: WIDE,
     outer_df: false,
@@ -234,7 +234,7 @@ fn workers_of_both_engines_allocate_nothing() {
     if skips_test() {
         return;
     }
-    for engine in [Engine::Ring, Engine::Poll] {
+    for engine in [EngineKind::Ring, EngineKind::Poll] {
         for wire in [Wire::Vxlan, Wire::Ip] {
             let plain = Setup {
                 engine,

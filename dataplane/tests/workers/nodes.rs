@@ -9,7 +9,7 @@ use weft_dataplane::stats::{Count, DropReason, WorkerStats};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
-use weft_dataplane::worker::{Config, Dataplane, Engine};
+use weft_dataplane::worker::{Config, Dataplane, EngineKind};
 
 /// MTU of the overlay, whatever the underlay's.
 const MTU: usize = 1450;
@@ -22,7 +22,7 @@ const PORT: u16 = 8472;
 /// How both nodes run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
-    pub(crate) engine: Engine,
+    pub(crate) engine: EngineKind,
     pub(crate) wire: Wire,
     /// MTU of the underlay.
     pub(crate) underlay: usize,

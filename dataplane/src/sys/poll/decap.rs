@@ -6,7 +6,8 @@ use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::{self, RECEIVE_SPACE};
 use crate::sys::engine::{
-    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET, failed,
+    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, DecapParts, EngineError, MAX_PACKET,
+    failed,
 };
 use crate::sys::incoming::{self, NAME_SPACE, note_refusal, note_written};
 use crate::sys::outgoing::{self, EMPTY_IOVEC};
@@ -53,14 +54,14 @@ pub struct DecapPoll {
 }
 
 impl DecapPoll {
-    /// Everything one direction needs. `waiter` will hear when there is something to take.
-    pub fn new(
-        socket: Socket,
-        queue: Arc<TunQueue>,
-        waiter: &Waiter,
-        coalescer: Coalescer,
-        stats: Arc<WorkerStats>,
-    ) -> Result<DecapPoll, EngineError> {
+    /// Everything the way in needs. `waiter` will hear when there is something to take.
+    pub(super) fn open(parts: DecapParts, waiter: &Waiter) -> Result<DecapPoll, EngineError> {
+        let DecapParts {
+            socket,
+            queue,
+            coalescer,
+            stats,
+        } = parts;
         waiter.add(socket.as_fd())?;
         let count = usize::from(DECAP_BUFFERS);
         let header = libc::mmsghdr {
@@ -90,7 +91,7 @@ impl DecapPoll {
 
     /// End the batch: write what has been coalesced and use the buffers anew. Tells whether
     /// the socket was empty when it was last read and all that it gave has been taken.
-    pub fn end_batch(&mut self) -> Result<bool, EngineError> {
+    pub(super) fn end_batch(&mut self) -> Result<bool, EngineError> {
         self.flush()?;
         for id in 0..self.filled {
             self.buffers.give(id);

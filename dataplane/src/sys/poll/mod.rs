@@ -6,90 +6,70 @@
 #![allow(unsafe_code)]
 
 pub mod decap;
-pub mod encap;
+mod encap;
+mod waiter;
 
-use super::engine::{EngineError, INPUT_REST, failed, input_passes};
+pub use encap::TunReader;
+
+use super::encap::Encap;
+use super::engine::{
+    DecapParts, EncapParts, Engine, EngineError, INPUT_REST, failed, input_passes,
+};
 use super::event::StopEvent;
 use crate::stats::{Count, WorkerStats};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use decap::DecapPoll;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use waiter::Waiter;
 
-const STOP: Token = Token(0);
-const INPUT: Token = Token(1);
-
-/// Waits until one of its inputs has something to read, or the stop event is raised.
-///
-/// Readiness is edge-triggered: wait only after every input has said that it is empty.
-pub struct Waiter {
-    poll: Poll,
-    events: Events,
-    spin: Duration,
-    stop: Arc<StopEvent>,
+/// System calls for each packet or run of packets, and epoll between batches.
+pub struct PollEngine {
+    waiter: Waiter,
 }
 
-impl Waiter {
-    /// Wait for `stop`, and for inputs yet to be added. Before it sleeps, a wait looks again
-    /// and again for as long as `spin`, but lets everybody else go first.
-    pub fn new(stop: Arc<StopEvent>, spin: Duration) -> Result<Waiter, EngineError> {
-        let poll = Poll::new().map_err(failed("epoll"))?;
-        let waiter = Waiter {
-            poll,
-            events: Events::with_capacity(8),
-            spin,
-            stop: stop.clone(),
-        };
-        waiter.register(stop.as_fd(), STOP)?;
-        Ok(waiter)
+impl Engine for PollEngine {
+    type Encap = Encap<TunReader>;
+    type Decap = DecapPoll;
+
+    const SPINS: bool = true;
+
+    fn open(stop: Arc<StopEvent>, spin: Duration) -> Result<PollEngine, EngineError> {
+        Ok(PollEngine {
+            waiter: Waiter::new(stop, spin)?,
+        })
     }
 
-    /// Wait for this input, too.
-    pub fn add(&self, input: BorrowedFd<'_>) -> Result<(), EngineError> {
-        self.register(input, INPUT)
+    fn encap(&self, parts: EncapParts) -> Result<Encap<TunReader>, EngineError> {
+        Encap::<TunReader>::open(parts, &self.waiter)
     }
 
-    fn register(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), EngineError> {
-        let fd = fd.as_raw_fd();
-        let registry = self.poll.registry();
-        registry
-            .register(&mut SourceFd(&fd), token, Interest::READABLE)
-            .map_err(failed("epoll_ctl"))
+    fn decap(&self, parts: DecapParts) -> Result<DecapPoll, EngineError> {
+        DecapPoll::open(parts, &self.waiter)
     }
 
-    /// Block until there is something to do.
-    ///
-    /// Spinning stops once the time is over, however it was spent: a thread that had to let
-    /// others run finds that it is, so a busy machine spins little.
-    pub fn wait(&mut self) -> Result<(), EngineError> {
-        if !self.spin.is_zero() {
-            let start = Instant::now();
-            while start.elapsed() < self.spin {
-                if self.look(Some(Duration::ZERO))? {
-                    return Ok(());
-                }
-                std::thread::yield_now();
-            }
+    /// Only when all inputs are empty does the thread wait, so batches of two ways alternate.
+    fn wait(
+        &mut self,
+        encap: Option<&mut Encap<TunReader>>,
+        decap: Option<&mut DecapPoll>,
+    ) -> Result<(), EngineError> {
+        let mut drained = true;
+        if let Some(decap) = decap {
+            drained &= decap.end_batch()?;
         }
-        self.look(None).map(drop)
-    }
-
-    /// Wait for events, at most `limit`; whether there were any.
-    fn look(&mut self, limit: Option<Duration>) -> Result<bool, EngineError> {
-        match self.poll.poll(&mut self.events, limit) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
-            Err(error) => return Err(failed("epoll_wait")(error)),
+        if let Some(encap) = encap {
+            drained &= encap.end_batch()?;
         }
-        Ok(!self.events.is_empty())
+        match drained {
+            true => self.waiter.wait(),
+            false => Ok(()),
+        }
     }
 
-    /// Whether the stop event has been raised, also where no wait could tell: inputs that never
-    /// run dry leave none.
-    pub fn stopped(&self) -> bool {
-        self.stop.is_raised()
+    fn stopped(&self) -> bool {
+        self.waiter.stopped()
     }
 }
 

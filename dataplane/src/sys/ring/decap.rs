@@ -7,7 +7,7 @@ use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::{self, RECEIVE_SPACE, Received};
 use crate::sys::engine::{
-    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, EngineError, MAX_PACKET,
+    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, DecapParts, EngineError, MAX_PACKET,
 };
 use crate::sys::event::StopEvent;
 use crate::sys::incoming::{NAME_SPACE, note_refusal, note_written, source};
@@ -44,14 +44,14 @@ pub struct DecapRing {
 }
 
 impl DecapRing {
-    /// Everything a decap worker needs, made in the worker's own thread.
-    pub fn new(
-        socket: Socket,
-        queue: Arc<TunQueue>,
-        stop: &StopEvent,
-        coalescer: Coalescer,
-        stats: Arc<WorkerStats>,
-    ) -> Result<DecapRing, EngineError> {
+    /// Everything the way in needs, made in the worker's own thread.
+    pub(super) fn open(parts: DecapParts, stop: &StopEvent) -> Result<DecapRing, EngineError> {
+        let DecapParts {
+            socket,
+            queue,
+            coalescer,
+            stats,
+        } = parts;
         // The socket is not among them: the ring of a process that is killed lets go of registered
         // files some 30 to 50 ms after its end, and the port would be taken until then.
         let files = [stop.as_fd().as_raw_fd(), queue.as_fd().as_raw_fd()];
@@ -81,14 +81,9 @@ impl DecapRing {
         })
     }
 
-    /// Whether the stop event has been raised.
-    pub fn stopped(&self) -> bool {
-        self.ring.stopped
-    }
-
     /// End the batch: write what has been coalesced, give its buffers back and wait until
     /// there are datagrams to take or the stop event is raised.
-    pub fn next_batch(&mut self) -> Result<(), EngineError> {
+    pub(super) fn next_batch(&mut self) -> Result<(), EngineError> {
         self.write_all(true)?;
         self.ring.next_batch()
     }

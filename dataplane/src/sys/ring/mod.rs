@@ -1,7 +1,7 @@
 //! The io_uring engine: one ring per worker and direction.
 //!
-//! A worker alternates between two states. Outside of [`encap::EncapRing`]'s and
-//! [`decap::DecapRing`]'s methods no request refers to filled buffers, headers or plans, so
+//! A worker alternates between two states. Outside of the methods of its
+//! [`Encap`](super::encap::Encap) or [`decap::DecapRing`] no request refers to filled buffers, headers or plans, so
 //! safe code may read and patch them. Inside, the plan is handed to the kernel and the
 //! method returns only when the kernel is done with all of it. What stays in the kernel
 //! between calls are the multishot request with the buffers it owns, and the poll on the
@@ -13,10 +13,13 @@
 #![allow(unsafe_code)]
 
 pub mod decap;
-pub mod encap;
+mod encap;
+mod engine;
 mod probe;
 mod provided;
+mod token;
 
+pub use engine::RingEngine;
 pub use probe::probe;
 
 use crate::stats::{Count, WorkerStats};
@@ -30,6 +33,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
+use token::Token;
 
 /// Index of the stop event among the registered files.
 const STOP_FILE: types::Fixed = types::Fixed(0);
@@ -41,43 +45,9 @@ const ENTRIES: u32 = 256;
 /// Completion queue entries: all submissions and all provided buffers at once, twice over.
 const COMPLETIONS: u32 = 1024;
 
-/// What a completion belongs to, as carried in its user data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    /// The multishot read or receive.
-    Input,
-    /// The poll on the stop event.
-    Stop,
-    /// A cancellation.
-    Cancel,
-    /// The output of this index.
-    Output(u32),
-}
-
-impl Token {
-    fn encode(self) -> u64 {
-        match self {
-            Token::Input => 0,
-            Token::Stop => 1,
-            Token::Cancel => 2,
-            Token::Output(index) => (1 << 32) | u64::from(index),
-        }
-    }
-
-    fn decode(data: u64) -> Option<Token> {
-        match data {
-            0 => Some(Token::Input),
-            1 => Some(Token::Stop),
-            2 => Some(Token::Cancel),
-            _ if data >> 32 == 1 => Some(Token::Output(data as u32)),
-            _ => None,
-        }
-    }
-}
-
-/// What both directions share: a ring, its input with the buffers that it fills, and the
+/// What both ways share: a ring, its input with the buffers that it fills, and the
 /// count of outputs in the kernel.
-struct Ring {
+pub struct Ring {
     uring: IoUring,
     /// Freed only once the kernel has let go of the buffers.
     provided: ManuallyDrop<Provided>,

@@ -28,7 +28,7 @@ pub use redirect::RedirectState;
 use self::peers::TunnelGsoPeers;
 use self::prober::{Memory, Prober};
 use self::redirect::RedirectCell;
-use super::Config;
+use super::config::Config;
 use super::threads::{Common, Threads};
 use crate::offload::tunnel_gso::Origin;
 use crate::publish::Publisher;

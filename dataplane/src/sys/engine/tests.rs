@@ -1,0 +1,368 @@
+//! What holds of both engines, over loopback sockets and a socket pair in place of the TUN, so
+//! that they can be driven into their corners without root.
+
+use super::*;
+use crate::offload::coalesce::{Limits, Packet, Trust};
+use crate::offload::plan::{Piece, Source, TrainKey};
+use crate::offload::vnet_hdr::Layout;
+use crate::stats::{Count, DropReason};
+use crate::sys::poll::PollEngine;
+use crate::sys::refusals::tests::refusals;
+use crate::sys::ring::RingEngine;
+use crate::sys::tun::VNET_HDR_LEN;
+use crate::sys::udp;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+
+pub(in crate::sys) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[test]
+fn a_lack_of_memory_passes_and_a_device_that_is_gone_does_not() {
+    let passing = [libc::ENOMEM, libc::ENOBUFS, libc::EINTR, libc::ECONNREFUSED];
+    assert!(passing.into_iter().all(input_passes));
+    let lasting = [libc::EBADFD, libc::EIO, libc::ENODEV, libc::EFAULT];
+    assert!(!lasting.into_iter().any(input_passes));
+}
+
+/// The way out of an engine, and both its ends.
+pub(in crate::sys) struct Outbound<E: Engine> {
+    pub(in crate::sys) io: E::Encap,
+    pub(in crate::sys) engine: E,
+    pub(in crate::sys) stop: Arc<StopEvent>,
+    pub(in crate::sys) tun: UnixDatagram,
+    pub(in crate::sys) peer: UdpSocket,
+    pub(in crate::sys) stats: Arc<WorkerStats>,
+}
+
+fn senders() -> Vec<Socket> {
+    udp::senders((LOOPBACK, 0).into(), 1, false).unwrap()
+}
+
+fn tun_pair() -> (UnixDatagram, Arc<TunQueue>) {
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    (ours, Arc::new(TunQueue::from_fd(theirs.into())))
+}
+
+impl<E: Engine> Outbound<E> {
+    pub(in crate::sys) fn new() -> Outbound<E> {
+        let (tun, queue) = tun_pair();
+        Outbound::over(queue, tun, senders())
+    }
+
+    /// Over any input; `tun` is where packets are fed.
+    pub(in crate::sys) fn over(
+        queue: Arc<TunQueue>,
+        tun: UnixDatagram,
+        sockets: Vec<Socket>,
+    ) -> Outbound<E> {
+        let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let stop = Arc::new(StopEvent::new().unwrap());
+        let engine = E::open(stop.clone(), Duration::ZERO).unwrap();
+        let stats = Arc::new(WorkerStats::default());
+        let parts = EncapParts {
+            queue,
+            sender: Sender::new(sockets.into(), None, refusals(&stats)),
+            plan: SendPlan::new(64, 4096, 128),
+            stats: stats.clone(),
+        };
+        Outbound {
+            io: engine.encap(parts).unwrap(),
+            engine,
+            stop,
+            tun,
+            peer,
+            stats,
+        }
+    }
+
+    /// One packet as the TUN would give it, with `fill` as its bytes.
+    pub(in crate::sys) fn feed(&self, fill: u8, len: usize) {
+        let mut packet = vec![0; VNET_HDR_LEN];
+        packet.resize(VNET_HDR_LEN + len, fill);
+        self.tun.send(&packet).unwrap();
+    }
+
+    pub(in crate::sys) fn wait(&mut self) {
+        self.engine.wait(Some(&mut self.io), None).unwrap();
+    }
+
+    /// The next packet, whichever batch it is in.
+    fn next(&mut self) -> TunPacket {
+        loop {
+            if let Some(packet) = self.io.take().unwrap() {
+                return packet;
+            }
+            self.wait();
+        }
+    }
+
+    /// Plan the packet as one frame without any header.
+    fn plan(&mut self, packet: TunPacket) {
+        let to = self.peer.local_addr().unwrap();
+        let piece = Piece {
+            source: Source::Buffer(packet.buffer),
+            offset: HEADROOM as u32,
+            len: packet.len as u32,
+        };
+        push(self.io.parts().0, to, piece);
+    }
+
+    /// Plan a frame of `len` bytes that was read from nowhere.
+    fn plan_header(&mut self, len: usize) {
+        let to = self.peer.local_addr().unwrap();
+        let (plan, _) = self.io.parts();
+        let (piece, _) = plan.header(len).unwrap();
+        push(plan, to, piece);
+    }
+
+    fn received(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 65_536];
+        let len = self.peer.recv(&mut bytes).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+}
+
+fn push(plan: &mut SendPlan, to: SocketAddr, piece: Piece) {
+    let key = TrainKey {
+        peer: 0,
+        bucket: 0,
+        ecn: 0,
+    };
+    plan.push(key, to, piece.len as usize, &[piece]).unwrap();
+}
+
+/// Run a test of each engine.
+macro_rules! of_both_engines {
+    ($($name:ident,)+) => {
+        mod ring {
+            $(#[test] fn $name() { super::$name::<super::RingEngine>(); })+
+        }
+        mod poll {
+            $(#[test] fn $name() { super::$name::<super::PollEngine>(); })+
+        }
+    };
+}
+
+of_both_engines! {
+    packets_are_read_with_headroom_and_sent_as_planned,
+    trains_keep_the_order_of_their_frames,
+    what_is_planned_leaves_before_input_is_waited_for,
+    a_refused_train_leaves_before_input_is_waited_for,
+    replies_are_written_to_the_tun,
+    waits_end_with_input_and_with_the_stop_event,
+    the_stop_event_is_seen_without_a_wait,
+    datagrams_arrive_with_their_source_and_are_written,
+    a_batch_that_is_full_loses_nothing,
+}
+
+fn packets_are_read_with_headroom_and_sent_as_planned<E: Engine>() {
+    let mut outbound = Outbound::<E>::new();
+    outbound.feed(0xab, 100);
+    let packet = outbound.next();
+    assert_eq!(packet.len, 100);
+    let (_, buffers) = outbound.io.parts();
+    let bytes = &buffers.bytes(packet.buffer)[HEADROOM..][..100];
+    assert!(bytes.iter().all(|&byte| byte == 0xab));
+    outbound.plan(packet);
+    outbound.io.flush().unwrap();
+    assert_eq!(outbound.received(), vec![0xab; 100]);
+    assert_eq!(outbound.stats.get(Count::FramesSent), 1);
+}
+
+fn trains_keep_the_order_of_their_frames<E: Engine>() {
+    let mut outbound = Outbound::<E>::new();
+    for fill in 0..10 {
+        outbound.feed(fill, 1000);
+    }
+    for _ in 0..10 {
+        let packet = outbound.next();
+        outbound.plan(packet);
+    }
+    outbound.io.flush().unwrap();
+    for fill in 0..10 {
+        assert_eq!(outbound.received(), vec![fill; 1000]);
+    }
+    assert_eq!(outbound.stats.get(Count::FramesSent), 10);
+    assert!(
+        outbound.stats.get(Count::Sends) < 10,
+        "nothing was sent as a train"
+    );
+}
+
+/// Frames of `lengths` are planned and nothing comes in, so that only the stop event ends the
+/// wait: they must be out by then.
+fn leave_while_nothing_comes_in<E: Engine>(outbound: &mut Outbound<E>, lengths: [usize; 3]) {
+    for len in lengths {
+        outbound.plan_header(len);
+    }
+    let peer = outbound.peer.try_clone().unwrap();
+    let stop = outbound.stop.clone();
+    std::thread::scope(|scope| {
+        let arrived = scope.spawn(move || {
+            let sizes = lengths.map(|_| peer.recv(&mut [0; 1000]).unwrap_or(0));
+            stop.raise();
+            sizes
+        });
+        while !outbound.engine.stopped() {
+            while outbound.io.take().unwrap().is_some() {}
+            outbound.wait();
+        }
+        assert_eq!(arrived.join().unwrap(), lengths);
+    });
+}
+
+fn what_is_planned_leaves_before_input_is_waited_for<E: Engine>() {
+    let mut outbound = Outbound::<E>::new();
+    leave_while_nothing_comes_in(&mut outbound, [100, 300, 200]);
+}
+
+fn a_refused_train_leaves_before_input_is_waited_for<E: Engine>() {
+    let sockets = senders();
+    udp::tests::disable_checksums(&sockets[0]);
+    let (tun, queue) = tun_pair();
+    let mut outbound = Outbound::<E>::over(queue, tun, sockets);
+    // However long nothing was refused.
+    for _ in 0..120 {
+        outbound.feed(1, 100);
+        let packet = outbound.next();
+        outbound.plan(packet);
+        outbound.io.flush().unwrap();
+        assert_eq!(outbound.received().len(), 100);
+    }
+    leave_while_nothing_comes_in(&mut outbound, [300; 3]);
+    assert_eq!(outbound.stats.get(Count::Downgrades), 1);
+    assert_eq!(outbound.stats.drops(DropReason::SendFailed), 0);
+}
+
+fn replies_are_written_to_the_tun<E: Engine>() {
+    let mut outbound = Outbound::<E>::new();
+    outbound.io.reply(&[7; 56]).unwrap();
+    let mut written = [0; 100];
+    assert_eq!(outbound.tun.recv(&mut written).unwrap(), VNET_HDR_LEN + 56);
+    assert_eq!(written[..VNET_HDR_LEN], [0; VNET_HDR_LEN]);
+    assert_eq!(written[VNET_HDR_LEN..][..56], [7; 56]);
+}
+
+fn waits_end_with_input_and_with_the_stop_event<E: Engine>() {
+    let mut outbound = Outbound::<E>::new();
+    outbound.feed(1, 1);
+    assert_eq!(outbound.next().len, 1);
+    assert!(!outbound.engine.stopped());
+    while outbound.io.take().unwrap().is_some() {}
+    outbound.stop.raise();
+    outbound.wait();
+    assert!(outbound.engine.stopped());
+}
+
+fn the_stop_event_is_seen_without_a_wait<E: Engine>() {
+    let outbound = Outbound::<E>::new();
+    assert!(!outbound.engine.stopped());
+    outbound.stop.raise();
+    assert!(
+        outbound.engine.stopped(),
+        "by one whose input never runs dry"
+    );
+}
+
+/// The way in of an engine, and both its ends.
+struct Inbound<E: Engine> {
+    io: E::Decap,
+    engine: E,
+    tun: UnixDatagram,
+    to: SocketAddr,
+    stats: Arc<WorkerStats>,
+}
+
+impl<E: Engine> Inbound<E> {
+    fn new() -> Inbound<E> {
+        let (tun, queue) = tun_pair();
+        let free = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        let to = free.local_addr().unwrap();
+        drop(free);
+        let receivers = udp::receivers(LOOPBACK, to.port(), 1, true).unwrap();
+        let engine = E::open(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
+        let stats = Arc::new(WorkerStats::default());
+        let parts = DecapParts {
+            socket: receivers.into_iter().next().unwrap(),
+            queue,
+            coalescer: Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap(),
+            stats: stats.clone(),
+        };
+        Inbound {
+            io: engine.decap(parts).unwrap(),
+            engine,
+            tun,
+            to,
+            stats,
+        }
+    }
+
+    fn wait(&mut self) {
+        self.engine.wait(None, Some(&mut self.io)).unwrap();
+    }
+
+    /// The next datagram, and how often it was waited for.
+    fn next(&mut self) -> (Datagram, usize) {
+        let mut waits = 0;
+        loop {
+            if let Some(datagram) = self.io.take().unwrap() {
+                return (datagram, waits);
+            }
+            self.wait();
+            waits += 1;
+        }
+    }
+}
+
+fn datagrams_arrive_with_their_source_and_are_written<E: Engine>() {
+    let mut inbound = Inbound::<E>::new();
+    let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let mut frame = vec![0u8; 22];
+    frame.extend([
+        0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
+    frame.extend([8, 0, 0, 0, 0, 0, 0, 0]);
+    sender.send_to(&frame, inbound.to).unwrap();
+
+    let (datagram, _) = inbound.next();
+    assert_eq!(datagram.source, Some(LOOPBACK));
+    assert_eq!((datagram.len, datagram.truncated), (frame.len(), false));
+    let (coalescer, buffers) = inbound.io.parts();
+    let bytes = &buffers.bytes(datagram.buffer)[datagram.offset..][..frame.len()];
+    assert_eq!(bytes, frame);
+    let packet = Packet {
+        buffer: datagram.buffer,
+        room: 22,
+        offset: (datagram.offset + 22) as u32,
+        len: 28,
+    };
+    let pushed = coalescer.push(packet, &frame[22..], Trust::Unknown, None);
+    pushed.unwrap();
+    inbound.io.flush().unwrap();
+    let mut written = vec![0; 100];
+    let len = inbound.tun.recv(&mut written).unwrap();
+    assert_eq!(written[VNET_HDR_LEN..len], frame[22..]);
+    assert_eq!(inbound.stats.get(Count::TunWrites), 1);
+}
+
+fn a_batch_that_is_full_loses_nothing<E: Engine>() {
+    let mut inbound = Inbound::<E>::new();
+    let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    // So many that neither the bytes nor the buffers of one batch suffice.
+    const DATAGRAMS: usize = 200;
+    let len = DECAP_BATCH_BYTES / DATAGRAMS * 2;
+    for i in 0..DATAGRAMS {
+        sender.send_to(&vec![i as u8; len], inbound.to).unwrap();
+    }
+    let mut batch = 0;
+    for i in 0..DATAGRAMS {
+        let (datagram, waits) = inbound.next();
+        batch = if waits == 0 { batch + 1 } else { 1 };
+        assert!(batch < DATAGRAMS, "one batch took all");
+        let bytes = inbound.io.parts().1.bytes(datagram.buffer);
+        assert_eq!(bytes[datagram.offset], i as u8);
+    }
+}

@@ -1,0 +1,23 @@
+//! Why workers do not start.
+
+use crate::sys::engine::EngineError;
+use crate::sys::udp::SocketError;
+use std::io;
+use thiserror::Error;
+
+/// Why the dataplane did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// An engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A thread or the stop event.
+    #[error("starting workers: {0}")]
+    Thread(#[from] io::Error),
+    /// A worker ended before it said how it fared.
+    #[error("a worker ended while it started")]
+    Died,
+}

@@ -1,0 +1,207 @@
+//! The loop of every worker, whichever engine moves its packets.
+
+use super::config::Config;
+use super::decap::{self, Inside};
+use super::encap::{self, Egress};
+use super::oversize::Oversize;
+use super::threads::{Common, Threads};
+use super::tunnel_gso::TunnelGsoGate;
+use crate::mtu::pods::PodMtus;
+use crate::publish::Publisher;
+use crate::stats::losses::PeerLosses;
+use crate::sys::clock::Clock;
+use crate::sys::engine::{DecapParts, EncapParts, Engine, EngineError};
+use crate::sys::path::PathProbe;
+use crate::sys::refusals::Refusals;
+use crate::sys::sender::Sender;
+use crate::sys::tun::TunQueue;
+use socket2::Socket;
+use std::io;
+use std::sync::Arc;
+
+/// One TUN queue and the sockets that go with it.
+pub(super) struct Lane {
+    pub(super) index: usize,
+    pub(super) queue: Arc<TunQueue>,
+    /// Shared by all lanes.
+    pub(super) senders: Arc<[Socket]>,
+    /// Tunnel GSO, shared by all lanes.
+    pub(super) tunnel_gso: Option<Arc<TunnelGsoGate>>,
+    pub(super) receiver: Socket,
+    pub(super) probe: PathProbe,
+    /// Shared by all lanes.
+    pub(super) losses: Arc<PeerLosses>,
+    pub(super) oversize: Oversize,
+    /// Shared by all lanes.
+    pub(super) pods: Arc<PodMtus>,
+    pub(super) clock: Clock,
+    pub(super) config: Config,
+}
+
+/// Start the workers of a lane: one for each way, or one for both where it is to spin.
+pub(super) fn start<E: Engine>(
+    threads: &mut Threads,
+    publisher: &Publisher,
+    lane: Lane,
+) -> io::Result<()> {
+    let (index, spin) = (lane.index, lane.config.spin);
+    let (outbound, inbound) = lane.split();
+    if E::SPINS && !spin.is_zero() {
+        return threads.spawn(format!("weft-both-{index}"), publisher, move |common| {
+            let engine = E::open(common.stop.clone(), spin)?;
+            let outbound = Some(outbound.open(&engine, common)?);
+            let inbound = Some(inbound.open(&engine, common)?);
+            Ok(move |common| run(engine, outbound, inbound, common))
+        });
+    }
+    threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
+        let engine = E::open(common.stop.clone(), spin)?;
+        let outbound = Some(outbound.open(&engine, common)?);
+        Ok(move |common| run(engine, outbound, None, common))
+    })?;
+    threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
+        let engine = E::open(common.stop.clone(), spin)?;
+        let inbound = Some(inbound.open(&engine, common)?);
+        Ok(move |common| run(engine, None, inbound, common))
+    })
+}
+
+/// Carry packets until the stop event is raised or the engine fails.
+fn run<E: Engine>(
+    mut engine: E,
+    mut outbound: Option<Outbound<E::Encap>>,
+    mut inbound: Option<Inbound<E::Decap>>,
+    common: Common,
+) -> Result<(), EngineError> {
+    let mut reader = common.subscription.into_reader();
+    let stats = &*common.stats;
+    while !engine.stopped() {
+        if let Some(Inbound { io, inside }) = &mut inbound {
+            decap::batch(io, reader.table(), stats, inside)?;
+        }
+        if let Some(outbound) = &mut outbound {
+            let Outbound {
+                io,
+                egress,
+                oversize,
+                clock,
+            } = outbound;
+            oversize.begin(|| clock.now_ms());
+            encap::batch(io, reader.table(), stats, egress, oversize)?;
+        }
+        let encap = outbound.as_mut().map(|outbound| &mut outbound.io);
+        let decap = inbound.as_mut().map(|inbound| &mut inbound.io);
+        reader.wait(|| engine.wait(encap, decap))?;
+    }
+    Ok(())
+}
+
+/// The way out at work.
+struct Outbound<I> {
+    io: I,
+    egress: Egress,
+    oversize: Oversize,
+    clock: Clock,
+}
+
+/// The way in at work.
+struct Inbound<I> {
+    io: I,
+    inside: Inside,
+}
+
+/// What the way out needs, before its thread has it.
+struct OutboundParts {
+    queue: Arc<TunQueue>,
+    senders: Arc<[Socket]>,
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
+    probe: PathProbe,
+    losses: Arc<PeerLosses>,
+    oversize: Oversize,
+    pods: Arc<PodMtus>,
+    clock: Clock,
+    config: Config,
+}
+
+/// The same of the way in.
+struct InboundParts {
+    socket: Socket,
+    queue: Arc<TunQueue>,
+    inside: Inside,
+    config: Config,
+}
+
+impl Lane {
+    fn split(self) -> (OutboundParts, InboundParts) {
+        let inbound = InboundParts {
+            socket: self.receiver,
+            queue: self.queue.clone(),
+            inside: Inside {
+                mtu: self.config.mtu,
+                pods: self.pods.clone(),
+                clock: self.clock,
+            },
+            config: self.config,
+        };
+        let outbound = OutboundParts {
+            queue: self.queue,
+            senders: self.senders,
+            tunnel_gso: self.tunnel_gso,
+            probe: self.probe,
+            losses: self.losses,
+            oversize: self.oversize,
+            pods: self.pods,
+            clock: self.clock,
+            config: self.config,
+        };
+        (outbound, inbound)
+    }
+}
+
+impl OutboundParts {
+    fn open<E: Engine>(
+        self,
+        engine: &E,
+        common: &Common,
+    ) -> Result<Outbound<E::Encap>, EngineError> {
+        let tap = self.tunnel_gso.as_ref().map(|gate| gate.tap());
+        let stats = common.stats.clone();
+        let refusals = Refusals::new(self.probe, self.losses, self.clock, stats.clone());
+        let parts = EncapParts {
+            queue: self.queue,
+            sender: Sender::new(self.senders, tap, refusals),
+            plan: self.config.plan(),
+            stats,
+        };
+        Ok(Outbound {
+            io: engine.encap(parts)?,
+            egress: Egress::new(
+                self.config.tx_sockets,
+                self.tunnel_gso,
+                self.clock,
+                self.pods,
+            ),
+            oversize: self.oversize,
+            clock: self.clock,
+        })
+    }
+}
+
+impl InboundParts {
+    fn open<E: Engine>(
+        self,
+        engine: &E,
+        common: &Common,
+    ) -> Result<Inbound<E::Decap>, EngineError> {
+        let parts = DecapParts {
+            socket: self.socket,
+            queue: self.queue,
+            coalescer: self.config.coalescer()?,
+            stats: common.stats.clone(),
+        };
+        Ok(Inbound {
+            io: engine.decap(parts)?,
+            inside: self.inside,
+        })
+    }
+}
