@@ -6,7 +6,7 @@
 
 use crate::config::{NetworkConfig, VxlanOptions};
 use crate::flags;
-use crate::host::subnet_env::{Previous, SubnetEnv};
+use crate::host::subnet_env::{self, SubnetEnv};
 use crate::lease::{LeaseAttrs, SubnetKey, VxlanData};
 use crate::subnets::fixed;
 use std::fmt::Display;
@@ -97,7 +97,7 @@ pub fn lease_value(data: &[u8]) {
 
 /// Read `data` as a `subnet.env`, and what it holds again as weft would write it.
 pub fn subnet_env(data: &[u8]) {
-    let (previous, complaints) = Previous::parse(&text(data));
+    let (previous, complaints) = subnet_env::parse_previous(&text(data));
     for complaint in &complaints {
         one_line(complaint);
     }
@@ -110,7 +110,7 @@ pub fn subnet_env(data: &[u8]) {
         mtu: 1450,
         ip_masq: false,
     };
-    let (again, _) = Previous::parse(&env.render());
+    let (again, _) = subnet_env::parse_previous(&env.render());
     assert_eq!(again.network.zip(again.subnet), env.v4);
     assert_eq!(again.ipv6_network.zip(again.ipv6_subnet), env.v6);
 }

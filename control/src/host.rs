@@ -18,7 +18,6 @@ pub mod open_files;
 pub mod presence;
 pub mod route;
 pub mod subnet_env;
-pub mod suspend;
 pub mod sysctl;
 
 mod atomic_file;

@@ -8,6 +8,7 @@ pub mod choose;
 mod keeper;
 mod key;
 mod overlap;
+mod previous;
 
 pub use attrs::{BadAttrs, LeaseAttrs, VxlanData, is_host};
 pub use backoff::Backoff;
@@ -15,6 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 pub use keeper::{Keeper, LeaseEnd, Loss, Seen};
 pub use key::{BadKey, SubnetKey};
 pub(crate) use overlap::enclosed;
+pub use previous::Previous;
 use std::fmt;
 use std::time::Instant;
 

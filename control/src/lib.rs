@@ -15,4 +15,5 @@ mod json;
 pub mod lease;
 pub mod notify;
 pub mod subnets;
+mod suspend;
 pub mod text;

@@ -4,8 +4,7 @@ pub mod etcd;
 pub mod fixed;
 
 use crate::config::NetworkConfig;
-use crate::host::subnet_env::Previous;
-use crate::lease::{Lease, LeaseAttrs, LeaseEnd, SubnetKey};
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;

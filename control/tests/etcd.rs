@@ -54,8 +54,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::timeout;
 use weft_control::config::NetworkConfig;
-use weft_control::host::subnet_env::Previous;
-use weft_control::lease::{LeaseAttrs, VxlanData};
+use weft_control::lease::{LeaseAttrs, Previous, VxlanData};
 
 /// Longest that anything may take, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,8 +2,7 @@
 
 use crate::backend::Prepared;
 use crate::config::NetworkConfig;
-use crate::host::subnet_env::Previous;
-use crate::lease::Lease;
+use crate::lease::{Lease, Previous};
 use crate::subnets::{SubnetError, SubnetManager};
 use std::time::Duration;
 use tokio::time::timeout;

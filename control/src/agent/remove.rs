@@ -9,10 +9,11 @@ use crate::host::flanneld;
 use crate::host::link::MARK;
 use crate::host::mac_store;
 use crate::host::netlink::{
+use crate::lease::Previous;
     Link, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route, RouteFilter,
 };
 use crate::host::presence::{self, Presence};
-use crate::host::subnet_env::Previous;
+use crate::host::subnet_env;
 use ipnet::IpNet;
 use std::fs;
 use std::io;
@@ -129,7 +130,7 @@ impl Removal {
         options: &AgentOptions,
         devices: &[Link],
     ) -> Result<Vec<IpNet>, NetlinkError> {
-        let previous = Previous::read(&options.subnet_file);
+        let previous = subnet_env::read_previous(&options.subnet_file);
         let mut networks: Vec<IpNet> = previous.network.map(IpNet::V4).into_iter().collect();
         networks.extend(previous.ipv6_network.map(IpNet::V6));
         for device in devices {

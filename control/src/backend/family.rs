@@ -1,8 +1,7 @@
 //! The two address families, and where each of them stands in configs and leases.
 
 use crate::config::NetworkConfig;
-use crate::host::subnet_env::Previous;
-use crate::lease::{BadAttrs, Lease, LeaseAttrs, VxlanData};
+use crate::lease::{BadAttrs, Lease, LeaseAttrs, Previous, VxlanData};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;

@@ -2,16 +2,17 @@
 //! the next start finds it again.
 
 mod kept;
+mod previous;
 
 use super::atomic_file;
-use crate::text::shown;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use kept::{KeptEnv, remove_stale};
+pub(crate) use previous::parse_previous;
+pub use previous::read_previous;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
-use std::str::FromStr;
 
 /// The contents of a `subnet.env` to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,85 +60,6 @@ impl SubnetEnv {
     }
 }
 
-/// What an earlier start left in `subnet.env`. Subnets are masked to their base address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Previous {
-    /// `FLANNEL_NETWORK`.
-    pub network: Option<Ipv4Net>,
-    /// `FLANNEL_SUBNET`.
-    pub subnet: Option<Ipv4Net>,
-    /// `FLANNEL_IPV6_NETWORK`.
-    pub ipv6_network: Option<Ipv6Net>,
-    /// `FLANNEL_IPV6_SUBNET`.
-    pub ipv6_subnet: Option<Ipv6Net>,
-}
-
-impl Previous {
-    /// Read the file at `path`. A missing or unreadable file holds nothing.
-    pub fn read(path: &Path) -> Self {
-        match read_regular(path) {
-            Ok(content) => {
-                let (previous, complaints) = Self::parse(&String::from_utf8_lossy(&content));
-                for complaint in complaints {
-                    tracing::warn!("{}: {complaint}", path.display());
-                }
-                previous
-            }
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!("cannot read {}: {error}", path.display());
-                }
-                Self::default()
-            }
-        }
-    }
-
-    /// What the text of such a file holds, and what in it is malformed.
-    pub(crate) fn parse(text: &str) -> (Self, Vec<String>) {
-        let values = dotenv(text);
-        let mut complaints = Vec::new();
-        let network = "what was left of the previous network stays";
-        let subnet = "the previous subnet is not used";
-        let previous = Self {
-            network: net(&values, "FLANNEL_NETWORK", network, &mut complaints)
-                .map(|n: Ipv4Net| n.trunc()),
-            subnet: net(&values, "FLANNEL_SUBNET", subnet, &mut complaints)
-                .map(|n: Ipv4Net| n.trunc()),
-            ipv6_network: net(&values, "FLANNEL_IPV6_NETWORK", network, &mut complaints)
-                .map(|n: Ipv6Net| n.trunc()),
-            ipv6_subnet: net(&values, "FLANNEL_IPV6_SUBNET", subnet, &mut complaints)
-                .map(|n: Ipv6Net| n.trunc()),
-        };
-        (previous, complaints)
-    }
-}
-
-/// What the regular file at `path` holds. A FIFO would hold up the agent until somebody writes.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    match std::fs::metadata(path)?.is_file() {
-        true => std::fs::read(path),
-        false => Err(io::Error::other("not a regular file")),
-    }
-}
-
-/// The network under `key`; a complaint, with its `consequence`, if the value is not exactly one.
-fn net<T: FromStr>(
-    values: &BTreeMap<&str, &str>,
-    key: &str,
-    consequence: &str,
-    complaints: &mut Vec<String>,
-) -> Option<T> {
-    let value = values.get(key).copied().unwrap_or_default();
-    let net = single(value);
-    if net.is_none() && !value.is_empty() {
-        let value = shown(value);
-        complaints.push(format!(
-            "{key}={value} does not hold exactly one network; {consequence}"
-        ));
-    }
-    net
-}
-
 /// The assignments of a dotenv file: `KEY=VALUE`, optionally behind `export`, optionally
 /// quoted, `#` comments. The last assignment of a key wins.
 pub fn dotenv(text: &str) -> BTreeMap<&str, &str> {
@@ -161,25 +83,10 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     Some((key, value.trim_end()))
 }
 
-/// The elements of a comma list that parse.
-fn list<T: FromStr>(value: &str) -> Vec<T> {
-    let elements = value.split(',').map(str::trim);
-    elements
-        .filter_map(|element| element.parse().ok())
-        .collect()
-}
-
-/// The one element of a comma list that parses; none if there are several.
-fn single<T: FromStr>(value: &str) -> Option<T> {
-    let mut elements = list(value);
-    let first = elements.pop();
-    if elements.is_empty() { first } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use crate::lease::Previous;
     use std::os::unix::fs::PermissionsExt;
 
     fn env() -> SubnetEnv {
@@ -222,78 +129,14 @@ mod tests {
     fn written_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flannel/subnet.env");
-        assert_eq!(Previous::read(&path), Previous::default());
+        assert_eq!(read_previous(&path), Previous::default());
         env().write(&path).unwrap();
-        let previous = Previous::read(&path);
+        let previous = read_previous(&path);
         assert_eq!(previous.network, Some("10.5.0.0/16".parse().unwrap()));
         assert_eq!(previous.subnet, Some("10.5.72.0/24".parse().unwrap()));
         assert_eq!(previous.ipv6_subnet, None);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
-    }
-
-    #[test]
-    fn u19_invalid_cidrs_are_skipped() {
-        let subnet = |value: &str| {
-            Previous::parse(&format!("FLANNEL_SUBNET={value}\n"))
-                .0
-                .subnet
-        };
-        let expected = Some("10.5.72.0/24".parse().unwrap());
-        assert_eq!(subnet("10.5.72.1/24"), expected);
-        assert_eq!(subnet("nonsense,10.5.72.1/24,10.5.0.0/99"), expected);
-        assert_eq!(subnet("nonsense, 300.1.2.3/24"), None);
-        assert_eq!(subnet("10.5.72.1/24,10.5.73.1/24"), None, "more than one");
-        assert_eq!(subnet(""), None);
-        assert_eq!(subnet("2001:cafe:42::1/64"), None, "of the other family");
-
-        let subnet6 = |value: &str| {
-            Previous::parse(&format!("FLANNEL_IPV6_SUBNET={value}\n"))
-                .0
-                .ipv6_subnet
-        };
-        let expected = Some("2001:cafe:42::/64".parse().unwrap());
-        assert_eq!(subnet6("bad,2001:cafe:42::1/64"), expected);
-        assert_eq!(subnet6("bad,worse"), None);
-    }
-
-    #[test]
-    fn what_is_malformed_is_named_with_its_key_and_value() {
-        for (line, consequence) in [
-            (
-                "FLANNEL_SUBNET=10.6.77.1/2x4",
-                "the previous subnet is not used",
-            ),
-            (
-                "FLANNEL_SUBNET=10.6.77.1/24,10.6.78.1/24",
-                "the previous subnet is not used",
-            ),
-            (
-                "FLANNEL_IPV6_SUBNET=10.6.77.1/24",
-                "the previous subnet is not used",
-            ),
-            (
-                "FLANNEL_NETWORK=10.6.0.0",
-                "what was left of the previous network stays",
-            ),
-            (
-                "FLANNEL_IPV6_NETWORK=fd00::/129",
-                "what was left of the previous network stays",
-            ),
-        ] {
-            let (previous, complaints) = Previous::parse(&format!("{line}\nFLANNEL_MTU=1450\n"));
-            assert_eq!(previous, Previous::default());
-            let expected = format!("{line} does not hold exactly one network; {consequence}");
-            assert_eq!(complaints, [expected]);
-        }
-        for fine in [
-            "",
-            "FLANNEL_SUBNET=\n",
-            "FLANNEL_SUBNET=nonsense,10.6.77.1/24",
-            &env().render(),
-        ] {
-            assert_eq!(Previous::parse(fine).1, [""; 0], "{fine}");
-        }
     }
 
     #[test]
@@ -309,25 +152,5 @@ mod tests {
             ("F", "6"),
         ];
         assert_eq!(values, BTreeMap::from(expected));
-    }
-
-    #[test]
-    fn what_is_no_regular_file_holds_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("subnet.env");
-        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let (sender, previous) = std::sync::mpsc::channel();
-        std::thread::spawn(move || sender.send(Previous::read(&path)));
-        let limit = std::time::Duration::from_secs(10);
-        assert_eq!(previous.recv_timeout(limit), Ok(Previous::default()));
-        assert_eq!(Previous::read(dir.path()), Previous::default());
-    }
-
-    #[test]
-    fn binary_rubbish_holds_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("subnet.env");
-        std::fs::write(&path, b"FLANNEL_SUBNET=\xff\xfe\n\0\0=\n").unwrap();
-        assert_eq!(Previous::read(&path), Previous::default());
     }
 }

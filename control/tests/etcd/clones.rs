@@ -4,8 +4,7 @@
 use crate::lab::Etcd;
 use crate::{FRESH, config, node, previously};
 use weft_control::config::NetworkConfig;
-use weft_control::host::subnet_env::Previous;
-use weft_control::lease::{Lease, LeaseAttrs};
+use weft_control::lease::{Lease, LeaseAttrs, Previous};
 use weft_control::subnets::etcd::EtcdSubnets;
 use weft_control::subnets::{SubnetError, SubnetManager};
 use weft_dataplane::wire::ethernet::MacAddr;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use weft_control::config::NetworkConfig;
-use weft_control::host::subnet_env::Previous;
-use weft_control::lease::{LeaseAttrs, VxlanData};
+use weft_control::lease::{LeaseAttrs, Previous, VxlanData};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
 
 fn v4(n: u8) -> Option<(Ipv4Addr, VxlanData)> {

@@ -7,8 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use weft_control::config::NetworkConfig;
-use weft_control::host::subnet_env::Previous;
-use weft_control::lease::{Lease, LeaseEnd};
+use weft_control::lease::{Lease, LeaseEnd, Previous};
 use weft_control::subnets::SubnetManager;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
 

@@ -3,9 +3,8 @@
 use super::SubnetError;
 use super::store::Entry;
 use crate::config::NetworkConfig;
-use crate::host::subnet_env::Previous;
 use crate::lease::choose::{self, Subnet};
-use crate::lease::{LeaseAttrs, SubnetKey};
+use crate::lease::{LeaseAttrs, Previous, SubnetKey};
 use rand::Rng;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -11,19 +11,19 @@ const NOTICEABLE: Duration = Duration::from_secs(1);
 
 /// Notices suspends after the fact.
 #[derive(Clone, Debug)]
-pub struct SuspendWatch {
+pub(crate) struct SuspendWatch {
     /// How far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.
     ahead: Duration,
 }
 
 impl SuspendWatch {
     /// Suspends from now on.
-    pub fn start() -> SuspendWatch {
+    pub(crate) fn start() -> SuspendWatch {
         SuspendWatch { ahead: ahead() }
     }
 
     /// How long the machine was suspended since the last call that said so; zero if not.
-    pub fn slept(&mut self) -> Duration {
+    pub(crate) fn slept(&mut self) -> Duration {
         self.advance(ahead())
     }
 

@@ -1,0 +1,17 @@
+//! What this node had at its last start.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+/// Networks and subnets of the last start, as far as they are known. Subnets are masked to
+/// their base address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Previous {
+    /// The IPv4 network of all pods.
+    pub network: Option<Ipv4Net>,
+    /// This node's part of it.
+    pub subnet: Option<Ipv4Net>,
+    /// The IPv6 network of all pods.
+    pub ipv6_network: Option<Ipv6Net>,
+    /// This node's part of it.
+    pub ipv6_subnet: Option<Ipv6Net>,
+}
