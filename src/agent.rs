@@ -4,8 +4,8 @@ use crate::{log, version};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use weft_control::agent;
-use weft_control::flags::{self, AgentOptions, Command, FlagError};
+use weft_control::agent::{self, AgentOptions};
+use weft_control::flags::{self, Command, FlagError};
 
 /// Run a node until it is told to stop.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {

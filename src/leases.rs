@@ -1,6 +1,7 @@
 //! `weft leases`: who has which subnet, for operators.
 
 mod args;
+mod etcd;
 mod named;
 mod table;
 
@@ -31,7 +32,7 @@ pub(crate) fn run(words: &[OsString]) -> ExitCode {
 }
 
 fn act(args: &Args) -> Result<(), String> {
-    let admin = Admin::new(&args.etcd.options()).map_err(|error| error.to_string())?;
+    let admin = Admin::new(args.etcd.options()).map_err(|error| error.to_string())?;
     match &args.action {
         Action::List { json } => list(&admin, *json),
         Action::Show { what, json } => show(&admin, what, *json),

@@ -12,14 +12,15 @@
 //! stay, so that the next start finds the same subnet and peers keep their entries.
 
 mod grant;
+mod name;
+mod options;
 mod remove;
 mod rules;
 mod seen;
 mod signals;
 
-use crate::backend::{Backend, BackendError, Family, Host, Prepared, leftovers};
+use crate::backend::{Backend, BackendError, Family, Host, Prepared};
 use crate::config::NetworkConfig;
-use crate::flags::AgentOptions;
 use crate::host::blackhole;
 use crate::host::bridge;
 use crate::host::firewall::{Firewall, FirewallError};
@@ -35,6 +36,8 @@ use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::FixedSubnets;
 use crate::subnets::{self, SubnetError, SubnetManager};
 use ipnet::IpNet;
+use name::AgentName;
+pub use options::AgentOptions;
 pub use remove::{RemoveError, remove};
 use seen::Seen;
 use signals::{Request, Signals};
@@ -148,7 +151,7 @@ async fn run_node(
     readiness: &Readiness,
 ) -> Result<(), AgentError> {
     let begin = async {
-        let seen = Seen::wait(leftovers::name(options)).await;
+        let seen = Seen::wait(AgentName::of(options).to_string()).await;
         (seen, Granted::wait(options, manager).await)
     };
     let (mut seen, granted) = tokio::select! {
@@ -215,8 +218,8 @@ impl Granted {
         let previous = subnet_env::read_previous(&options.subnet_file);
         let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
         subnet_env::remove_stale(&options.subnet_file, &lease);
-        let (flavour, plan) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
-        let firewall = Firewall::install(flavour, &plan).await;
+        let (flavour, spec) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
+        let firewall = Firewall::install(flavour, &spec).await;
         Ok(Granted {
             config,
             prepared,
@@ -400,7 +403,8 @@ async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, Ag
     Ok(Host {
         netlink,
         underlay,
-        options: options.clone(),
+        options: options.backend.clone(),
+        mark: AgentName::of(options).mark(),
     })
 }
 

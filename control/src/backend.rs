@@ -24,6 +24,7 @@ pub(crate) mod leftovers;
 mod losses;
 mod macs;
 mod mtu;
+mod options;
 mod peers;
 mod recursion;
 mod takeover;
@@ -35,7 +36,6 @@ mod underlay;
 mod vxlan;
 
 use crate::config::NetworkConfig;
-use crate::flags::{Admit, AgentOptions};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::lease::{Lease, LeaseAttrs, Previous};
@@ -46,6 +46,7 @@ pub use error::BackendError;
 pub use family::Family;
 use ipnet::IpNet;
 use macs::Twins;
+pub use options::{Admit, BackendOptions, EngineKind, TunnelGso, WorkerOptions};
 use peers::{PeerKind, Peers};
 use recursion::Recursion;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -61,8 +62,11 @@ pub struct Host {
     pub netlink: Netlink,
     /// Where packets to other nodes leave.
     pub underlay: Underlay,
-    /// The command line.
-    pub options: AgentOptions,
+    /// What the backend is told.
+    pub options: BackendOptions,
+    /// The alias of this agent's devices, which tells them from those of other agents; without
+    /// one, devices of earlier runs stay.
+    pub mark: Option<String>,
 }
 
 impl Host {
@@ -189,7 +193,7 @@ impl PreparedCarrier {
                 let data = family.vxlan_data(&lease.attrs);
                 let overlay = Overlay {
                     local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac),
-                    ..overlay(config, &host.options, lease)
+                    ..overlay(config, host.options.admit, lease)
                 };
                 let earlier = family.earlier(previous).unwrap_or(network);
                 let networks = [network, earlier];
@@ -218,7 +222,7 @@ async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
 /// What all tunnels have in common; the rest is theirs to fill in. Each knows the networks of
 /// both families: a frame of the one that came through the tunnel of the other is held against
 /// them, too.
-fn overlay(config: &NetworkConfig, options: &AgentOptions, lease: &Lease) -> Overlay {
+fn overlay(config: &NetworkConfig, admit: Admit, lease: &Lease) -> Overlay {
     Overlay {
         wire: Wire::Vxlan,
         vni: 0,
@@ -230,7 +234,7 @@ fn overlay(config: &NetworkConfig, options: &AgentOptions, lease: &Lease) -> Ove
         subnet_len_v6: config.ipv6_subnet_len,
         own_v4: lease.subnet,
         own_v6: lease.subnet_v6,
-        admission: match options.admit {
+        admission: match admit {
             Admit::Strict => Admission::Strict,
             Admit::Loose => Admission::Loose,
         },
@@ -271,9 +275,9 @@ impl Backend {
                 }
             }
         }
-        if let Some(mark) = leftovers::mark(&self.host.options) {
+        if let Some(mark) = &self.host.mark {
             let used: Vec<&str> = self.tunnels().map(Tunnel::device).collect();
-            leftovers::remove(&self.host.netlink, &mark, &used).await;
+            leftovers::remove(&self.host.netlink, mark, &used).await;
         }
     }
 
@@ -281,7 +285,7 @@ impl Backend {
         self.carriers.iter().filter_map(|c| c.tunnel.as_ref())
     }
 
-    /// The kernel and the command line.
+    /// The kernel and the settings.
     pub fn host(&self) -> &Host {
         &self.host
     }

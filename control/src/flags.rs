@@ -7,17 +7,19 @@
 //! written around it, and that is the whole of the work.
 
 mod apply;
-mod options;
+mod error;
+mod etcd;
+mod help;
 mod syntax;
 mod table;
+mod value;
 
+use crate::agent::AgentOptions;
+use crate::backend::EngineKind;
 use crate::text::escaped;
-pub use options::{
-    Admit, AgentOptions, EtcdOptions, FirewallOptions, HealthzOptions, InterfaceOptions, Secret,
-};
-use table::Flag;
-pub use weft_dataplane::worker::EngineKind;
-pub use weft_dataplane::worker::tunnel_gso::TunnelGso;
+pub use error::FlagError;
+pub use etcd::{etcd_flags, etcd_options};
+pub use table::Flag;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +39,6 @@ pub enum Command {
     Help(String),
 }
 
-/// Why a command line cannot be used. One line, for stderr.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FlagError(String);
-
-impl FlagError {
-    /// The exit status that goes with it.
-    pub const EXIT_STATUS: u8 = 2;
-}
-
 /// Read the arguments (without the program's name), then the environment through `env`.
 ///
 /// A variable `FLANNELD_<NAME>` counts if its flag is not on the command line and it is not
@@ -64,12 +56,12 @@ fn read(
 ) -> Result<Command, FlagError> {
     let given = match syntax::read(args)? {
         Some(given) => given,
-        None => return Ok(Command::Help(table::help())),
+        None => return Ok(Command::Help(help::text())),
     };
     if given
         .iter()
         .rfind(|(flag, _)| flag.name == "version")
-        .is_some_and(|(_, on)| syntax::parse_bool(on) == Some(true))
+        .is_some_and(|(_, on)| value::parse_bool(on) == Some(true))
     {
         return Ok(Command::Version);
     }
@@ -81,8 +73,8 @@ fn read(
     }
     check_together(&options)?;
     if options.subnets_file.is_some() {
-        let etcd = given.iter().chain(&from_env).map(|(flag, _)| flag.name);
-        if let Some(flag) = etcd.into_iter().find(|name| name.starts_with("etcd-")) {
+        let mut names = given.iter().chain(&from_env).map(|(flag, _)| flag.name);
+        if let Some(flag) = names.find(|name| name.starts_with(etcd::PREFIX)) {
             let rule = "leases are either in a file or in etcd; leave one of them out";
             return Err(FlagError(format!(
                 "flags -subnets-file and -{flag}: {rule}"
@@ -102,7 +94,8 @@ fn read(
 
 /// Rules for several flags at once.
 fn check_together(options: &AgentOptions) -> Result<(), FlagError> {
-    if options.engine == EngineKind::Ring && !options.spin.is_zero() {
+    let workers = &options.backend.workers;
+    if workers.engine == EngineKind::Ring && !workers.spin.is_zero() {
         let rule = "flag -spin-us is for the poll engine: with it, -engine must be auto or poll";
         return Err(FlagError(rule.to_owned()));
     }

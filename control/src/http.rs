@@ -37,6 +37,27 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long open requests may hold up the end, as in flanneld.
 const STOP_TIME: Duration = Duration::from_secs(3);
 
+/// Where health checks are answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthzOptions {
+    /// An IP address or the name of a host.
+    pub host: String,
+    /// 0: nowhere.
+    pub port: u16,
+}
+
+impl HealthzOptions {
+    /// `host:port` or `[address]:port`, if they are answered at all.
+    pub fn address(&self) -> Option<String> {
+        let HealthzOptions { host, port } = self;
+        match (port, host.contains(':')) {
+            (0, _) => None,
+            (_, true) => Some(format!("[{host}]:{port}")),
+            (_, false) => Some(format!("{host}:{port}")),
+        }
+    }
+}
+
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error(

@@ -1,18 +1,14 @@
 //! Flags of `weft leases`.
 
+use super::etcd::Etcd;
 use super::named;
 use crate::words::{self, Refusal};
 use clap::{Args as Group, Parser, Subcommand};
 use ipnet::Ipv6Net;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
-use weft_control::flags::{EtcdOptions, Secret};
 use weft_control::lease::{SubnetKey, is_host};
 use weft_control::subnets::etcd::admin::Reservation;
-
-const ENDPOINTS: &str = "http://127.0.0.1:4001,http://127.0.0.1:2379";
-const PREFIX: &str = "/coreos.com/network";
 
 /// The leases of the nodes in etcd: look at them, reserve and release them
 #[derive(Clone, Debug, Parser)]
@@ -117,102 +113,6 @@ impl Wanted {
     }
 }
 
-/// How to reach etcd. An empty value is none: flanneld's environment files have those.
-#[derive(Clone, Debug, Group)]
-#[command(next_help_heading = "etcd")]
-pub(crate) struct Etcd {
-    /// Comma-separated list of servers
-    #[arg(long, global = true, value_name = "URLS", env = "FLANNELD_ETCD_ENDPOINTS", hide_env = true, default_value = ENDPOINTS)]
-    etcd_endpoints: String,
-    /// Path of the network config and the leases
-    #[arg(long, global = true, value_name = "PATH", env = "FLANNELD_ETCD_PREFIX", hide_env = true, default_value = PREFIX)]
-    etcd_prefix: String,
-    /// Certificates of the authorities that servers are checked against
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "FLANNELD_ETCD_CAFILE",
-        hide_env = true
-    )]
-    etcd_cafile: Option<String>,
-    /// Certificate of this client
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "FLANNELD_ETCD_CERTFILE",
-        hide_env = true
-    )]
-    etcd_certfile: Option<String>,
-    /// Key of this client
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "FLANNELD_ETCD_KEYFILE",
-        hide_env = true
-    )]
-    etcd_keyfile: Option<String>,
-    /// Name of the etcd user
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "FLANNELD_ETCD_USERNAME",
-        hide_env = true
-    )]
-    etcd_username: Option<String>,
-    /// The user's password; other users of this machine can see command lines
-    #[arg(
-        long,
-        global = true,
-        value_name = "TEXT",
-        env = "FLANNELD_ETCD_PASSWORD",
-        hide_env = true
-    )]
-    etcd_password: Option<Hidden>,
-}
-
-/// A password on its way.
-#[derive(Clone, Debug)]
-struct Hidden(Secret);
-
-impl std::str::FromStr for Hidden {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Hidden, Self::Err> {
-        Ok(Hidden(Secret::new(text)))
-    }
-}
-
-impl Etcd {
-    pub(crate) fn options(&self) -> EtcdOptions {
-        let given = |text: &str, default: &str| match text {
-            "" => default.to_owned(),
-            text => text.to_owned(),
-        };
-        let file = |path: &Option<String>| {
-            let path = path.as_ref().filter(|path| !path.is_empty());
-            path.map(PathBuf::from)
-        };
-        let endpoints = given(&self.etcd_endpoints, ENDPOINTS);
-        EtcdOptions {
-            endpoints: endpoints.split(',').map(str::to_owned).collect(),
-            prefix: given(&self.etcd_prefix, PREFIX),
-            cert_file: file(&self.etcd_certfile),
-            key_file: file(&self.etcd_keyfile),
-            ca_file: file(&self.etcd_cafile),
-            username: self.etcd_username.clone().unwrap_or_default(),
-            password: self
-                .etcd_password
-                .clone()
-                .map(|Hidden(secret)| secret)
-                .unwrap_or_default(),
-        }
-    }
-}
-
 /// Read the words after `weft leases`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Refusal> {
     let args: Args = words::parse("weft leases", words)?;
@@ -248,7 +148,7 @@ mod tests {
         assert!(matches!(args.action, Action::List { json: true }));
         let options = args.etcd.options();
         assert_eq!(options.endpoints, ["https://a:1", "b:2"]);
-        assert_eq!(options.prefix, PREFIX);
+        assert_eq!(options.prefix, "/coreos.com/network");
         assert_eq!(options.ca_file, Some("ca.pem".into()));
         assert_eq!(options.password.reveal(), "7-warp");
         assert!(!format!("{args:?}").contains("7-warp"));
@@ -256,12 +156,10 @@ mod tests {
 
     #[test]
     fn an_empty_value_is_none() {
-        let options = read("list --etcd-endpoints= --etcd-cafile= --etcd-username=")
-            .unwrap()
-            .etcd
-            .options();
+        let args = read("list --etcd-endpoints= --etcd-cafile= --etcd-username=").unwrap();
+        let options = args.etcd.options();
         assert_eq!(options.endpoints.len(), 2);
-        assert_eq!((options.ca_file, options.username.as_str()), (None, ""));
+        assert_eq!((&options.ca_file, options.username.as_str()), (&None, ""));
     }
 
     #[test]
@@ -326,6 +224,10 @@ mod tests {
             ("reserve 10.5.7.0 --public-ip 192.0.2.7", "10.5.7.0"),
             ("reserve 10.5.7.0/24 --public-ip nobody", "nobody"),
             ("list --yaml", "--yaml"),
+            (
+                "list --etcd-endpoints=etcd://a:1",
+                "etcd:// is none of http://, https:// and unix://",
+            ),
         ] {
             let Err(Refusal::Bad(text)) = read(line) else {
                 panic!("{line}");
@@ -346,7 +248,8 @@ mod tests {
             "reserve",
             "release",
             "watch",
-            "--etcd-cafile",
+            "--etcd-cafile <FILE>",
+            "[default: /coreos.com/network]",
             "FLANNELD_",
         ] {
             assert!(text.contains(word), "{word}: {text}");

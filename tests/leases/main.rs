@@ -142,8 +142,9 @@ fn what_is_wrong_is_one_line() {
         line.contains("/nonexistent/ca.pem (-etcd-cafile)"),
         "{line}"
     );
-    let line = lab.bad(&["list", "-etcd-endpoints=ftp://127.0.0.1"]);
-    assert!(line.contains("ftp:// is not supported"), "{line}");
+    let scheme = output(&["list", "-etcd-endpoints=ftp://127.0.0.1"], &|_| {});
+    let line = complaint(&scheme, 2);
+    assert!(line.contains("ftp:// is none of http://"), "{line}");
     let wrong = output(&["list"], &|command| {
         command.env("FLANNELD_ETCD_PASSWORD", "7-wrong-threads");
     });

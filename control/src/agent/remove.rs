@@ -2,14 +2,14 @@
 //! start: devices with their addresses and routes, routes to other nodes, blackhole routes,
 //! firewall rules and, on request, the files. The lease stays in its store.
 
+use super::AgentOptions;
+use super::name::AgentName;
 use crate::backend::leftovers;
-use crate::flags::AgentOptions;
 use crate::host::firewall::Firewall;
 use crate::host::flanneld;
 use crate::host::link::MARK;
 use crate::host::mac_store;
 use crate::host::netlink::{
-use crate::lease::Previous;
     Link, Netlink, NetlinkError, PROTOCOL_BOOT, PROTOCOL_WEFT, Route, RouteFilter,
 };
 use crate::host::presence::{self, Presence};
@@ -47,17 +47,17 @@ pub fn remove(options: &AgentOptions) -> Result<(), RemoveError> {
 
 pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
     let netlink = Netlink::connect()?;
-    let mark = leftovers::mark(options).unwrap_or_default();
-    let name = leftovers::name(options);
+    let agent = AgentName::of(options);
+    let mark = agent.mark().unwrap_or_default();
+    let name = agent.to_string();
     // Held to the end: an agent that starts meanwhile waits for a while.
     let Some(_presence) = Presence::claim(&name)? else {
         let running = format!("an agent for {name} runs on this host");
         return Err(RemoveError::Running(running));
     };
     // No two agents have one file: it is the one that is meant, with other flags.
-    let file = leftovers::file(options);
     let mut same_file = Presence::others(&name).into_iter();
-    if let Some(other) = same_file.find(|other| presence::ends_in(other, &file)) {
+    if let Some(other) = same_file.find(|other| presence::ends_in(other, agent.file())) {
         let running = format!("the agent of {other} runs on this host, and has the same file");
         return Err(RemoveError::Running(running));
     }
@@ -206,9 +206,12 @@ impl Removal {
             Some(_) => info!("{} stays: flanneld uses it", options.subnet_file.display()),
             None => self.file(&options.subnet_file),
         }
-        let kept = mac_store::kept(&options.state_dir);
+        let kept = mac_store::kept(&options.backend.state_dir);
         if !kept.is_empty() && !self.others.is_empty() {
-            let (dir, others) = (options.state_dir.display(), self.others.join(" and "));
+            let (dir, others) = (
+                options.backend.state_dir.display(),
+                self.others.join(" and "),
+            );
             info!("the MAC addresses in {dir} stay: they may be those of the agent of {others}");
             return Ok(());
         }

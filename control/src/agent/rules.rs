@@ -1,8 +1,9 @@
 //! The firewall rules that flags, network config and lease ask for.
 
 use crate::config::NetworkConfig;
-use crate::flags::FirewallOptions;
-use crate::host::firewall::{Ends, Firewall, FirewallError, Flavour, Plan};
+use crate::host::firewall::{
+    Ends, Firewall, FirewallError, FirewallOptions, FirewallSpec, Flavour,
+};
 use crate::lease::Lease;
 
 /// What to write, and with what.
@@ -11,10 +12,10 @@ pub(super) fn wanted(
     config: &NetworkConfig,
     lease: &Lease,
     tap: Option<String>,
-) -> (Flavour, Plan) {
+) -> (Flavour, FirewallSpec) {
     let v4 = config.network.zip(lease.subnet);
     let v6 = config.ipv6_network.zip(lease.subnet_v6);
-    let plan = Plan {
+    let spec = FirewallSpec {
         v4: v4.map(|(network, subnet)| Ends { network, subnet }),
         v6: v6.map(|(network, subnet)| Ends { network, subnet }),
         masquerade: options.ip_masq,
@@ -22,7 +23,7 @@ pub(super) fn wanted(
         forward: options.forward_rules,
         tap,
     };
-    (flavour(config), plan)
+    (flavour(config), spec)
 }
 
 /// See whether masquerading, if it is asked for, can be had.
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
     use crate::lease::LeaseAttrs;
 
-    fn wanted_by(config: &str, subnet_v6: Option<&str>) -> (Flavour, Plan) {
+    fn wanted_by(config: &str, subnet_v6: Option<&str>) -> (Flavour, FirewallSpec) {
         let options = FirewallOptions {
             ip_masq: true,
             forward_rules: true,
@@ -72,18 +73,18 @@ mod tests {
 
     #[test]
     fn families_and_flavour_come_from_the_config() {
-        let (flavour, plan) = wanted_by(r#"{"Network":"10.5.0.0/16"}"#, None);
+        let (flavour, spec) = wanted_by(r#"{"Network":"10.5.0.0/16"}"#, None);
         assert_eq!(flavour, Flavour::Iptables);
         let ends = Ends {
             network: "10.5.0.0/16".parse().unwrap(),
             subnet: "10.5.72.0/24".parse().unwrap(),
         };
-        assert_eq!((plan.v4, plan.v6), (Some(ends), None));
+        assert_eq!((spec.v4, spec.v6), (Some(ends), None));
         let config = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,
             "IPv6Network":"fd00:5::/56","EnableNFTables":true}"#;
-        let (flavour, plan) = wanted_by(config, Some("fd00:5:0:7::/64"));
+        let (flavour, spec) = wanted_by(config, Some("fd00:5:0:7::/64"));
         assert_eq!(flavour, Flavour::Nftables);
-        assert_eq!(plan.v4, Some(ends));
-        assert_eq!(plan.v6.unwrap().subnet, "fd00:5:0:7::/64".parse().unwrap());
+        assert_eq!(spec.v4, Some(ends));
+        assert_eq!(spec.v6.unwrap().subnet, "fd00:5:0:7::/64".parse().unwrap());
     }
 }

@@ -2,8 +2,7 @@
 //! started and stopped, what they have counted.
 
 use super::tunnel::Plan;
-use super::{BackendError, Host};
-use crate::flags::AgentOptions;
+use super::{BackendError, Host, WorkerOptions};
 use crate::host::kernel;
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
@@ -73,7 +72,7 @@ pub(super) fn release_port(local: IpAddr, port: u16) {
 }
 
 /// Create the tunnel device, or attach to the one left by an earlier run.
-pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, BackendError> {
+pub(super) fn open_device(name: &str, options: &WorkerOptions) -> Result<Tun, BackendError> {
     let queues = options.queues.unwrap_or_else(default_queues);
     let offloads = Offloads {
         tso: options.tso,
@@ -84,7 +83,7 @@ pub(super) fn open_device(name: &str, options: &AgentOptions) -> Result<Tun, Bac
 
 /// What the workers are told.
 pub(super) fn config(host: &Host, plan: &Plan) -> worker::Config {
-    let options = &host.options;
+    let options = &host.options.workers;
     worker::Config {
         engine: options.engine,
         local: plan.local,
@@ -133,7 +132,7 @@ impl Dataplane {
         plan: &Plan,
         publisher: &Publisher,
     ) -> Result<Dataplane, BackendError> {
-        let options = &host.options;
+        let options = &host.options.workers;
         let mut config = config(host, plan);
         // A bond or a VLAN that was made anew has another index than at the start.
         if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {

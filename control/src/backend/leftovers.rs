@@ -9,55 +9,14 @@
 use super::dataplane::RELEASE_GRACE;
 use super::tunnel::Plan;
 use super::{BackendError, Host};
-use crate::flags::AgentOptions;
-use crate::host::link::{self, MARK};
+use crate::host::link;
 use crate::host::netlink::{Link, Netlink, NetlinkError};
-use crate::subnets::etcd::normalised;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use weft_dataplane::sys::udp;
 
-/// The longest alias in bytes (`IFALIASZ`, less the end).
-const ALIAS_MAX: usize = 255;
-
 /// Pause between two looks whether a device is still held.
 const HELD_POLL: Duration = Duration::from_millis(50);
-
-/// The mark of this agent's devices; none if it would be too long, and then nothing is removed.
-pub(crate) fn mark(options: &AgentOptions) -> Option<String> {
-    let mark = format!("{MARK}{}", name(options));
-    (mark.len() <= ALIAS_MAX).then_some(mark)
-}
-
-/// What tells this agent from others on the host: its network, and the file of its subnet.
-pub(crate) fn name(options: &AgentOptions) -> String {
-    let network = match &options.subnets_file {
-        Some(file) => whole(file),
-        None => prefix(&options.etcd.prefix),
-    };
-    format!("{network} {}", file(options))
-}
-
-/// What the names of all agents with this one's `subnet.env` end in.
-pub(crate) fn file(options: &AgentOptions) -> String {
-    whole(&options.subnet_file)
-}
-
-/// One spelling for all that lead to the same keys, without a slash at the end.
-fn prefix(spelt: &str) -> String {
-    let mut prefix = normalised(spelt);
-    if prefix.len() > 1 {
-        prefix.pop();
-    }
-    prefix
-}
-
-/// A path that is the same from wherever the agent is started.
-fn whole(path: &Path) -> String {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    path.display().to_string()
-}
 
 /// The devices that weft made and whose mark is, or is not, this one.
 pub(crate) async fn marked(
@@ -107,8 +66,7 @@ pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
 
 /// See whether another agent of this host has the device of `plan`, and so its VNI.
 pub(super) async fn check_vni(host: &Host, plan: &Plan) -> Result<(), BackendError> {
-    let own = mark(&host.options);
-    match other_holder(&host.netlink, &plan.device, own.as_deref()).await? {
+    match other_holder(&host.netlink, &plan.device, host.mark.as_deref()).await? {
         None => Ok(()),
         Some(alias) => Err(BackendError::VniTaken {
             device: plan.device.clone(),
@@ -185,7 +143,6 @@ async fn remove_idle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flags::{self, Command};
     use crate::host::netns;
     use weft_dataplane::sys::tun::{Offloads, Tun};
 
@@ -204,34 +161,6 @@ mod tests {
         let links = netlink.links().await.unwrap();
         let tuns = links.into_iter().filter(|l| l.kind.is_some());
         tuns.map(|link| link.name).collect()
-    }
-
-    #[test]
-    fn the_mark_names_network_and_file_and_is_an_alias() {
-        let Ok(Command::Run { options, .. }) = flags::parse([], |_| None) else {
-            panic!("the defaults");
-        };
-        let mut options = *options;
-        assert_eq!(mark(&options).as_deref(), Some(OURS));
-        for spelt in ["/coreos.com/network/", "//coreos.com//network"] {
-            options.etcd.prefix = spelt.into();
-            assert_eq!(mark(&options).as_deref(), Some(OURS), "{spelt}");
-        }
-        for (spelt, name) in [("/", "/"), ("", ""), ("network/", "network")] {
-            options.etcd.prefix = spelt.into();
-            let named = format!("weft {name} /run/flannel/subnet.env");
-            assert_eq!(mark(&options), Some(named));
-        }
-        options.subnets_file = Some("/etc/peers.toml".into());
-        let of_file = "weft /etc/peers.toml /run/flannel/subnet.env";
-        assert_eq!(mark(&options).as_deref(), Some(of_file));
-        // As typed from where it is.
-        options.subnets_file = Some("peers.toml".into());
-        let here = std::env::current_dir().unwrap().join("peers.toml");
-        let of_file = format!("weft {} /run/flannel/subnet.env", here.display());
-        assert_eq!(mark(&options), Some(of_file));
-        options.subnet_file = "x".repeat(ALIAS_MAX).into();
-        assert_eq!(mark(&options), None);
     }
 
     #[test]

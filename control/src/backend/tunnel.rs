@@ -82,7 +82,7 @@ impl Prepared {
                     leftovers::check_vni(host, &plan).await?;
                 }
                 dataplane::await_port(plan.local, plan.port).await?;
-                let tun = dataplane::open_device(&plan.device, &host.options)?;
+                let tun = dataplane::open_device(&plan.device, &host.options.workers)?;
                 // At once: if the config changes before the lease, nobody uses the device.
                 claim(host, &plan.device).await?;
                 let mac = match plan.wire {
@@ -153,7 +153,7 @@ impl Prepared {
         let takeover = Takeover::begin(host, &kernel, &plan).await?;
         let started = async {
             dataplane::await_port(plan.local, plan.port).await?;
-            let tun = dataplane::open_device(&plan.device, &host.options)?;
+            let tun = dataplane::open_device(&plan.device, &host.options.workers)?;
             Tunnel::start(tun, host, plan, self.mac, overlay, place).await
         };
         match started.await {
@@ -407,7 +407,7 @@ impl Tunnel {
             return Err(BackendError::Displaced(device.clone()));
         }
         dataplane::await_port(*local, *port).await?;
-        let tun = dataplane::open_device(device, &host.options)?;
+        let tun = dataplane::open_device(device, &host.options.workers)?;
         self.index = configure(host, &self.plan, &self.place).await?;
         let dataplane = Dataplane::start(tun, host, &self.plan, &self.publisher).await?;
         self.dataplane = Some(dataplane);
@@ -486,8 +486,8 @@ async fn configure(host: &Host, plan: &Plan, place: &Place) -> Result<u32, Backe
 async fn claim(host: &Host, name: &str) -> Result<Link, BackendError> {
     let device = host.netlink.link(name).await?;
     let device = device.ok_or_else(|| BackendError::DeviceGone(name.to_owned()))?;
-    if let Some(mark) = leftovers::mark(&host.options) {
-        leftovers::claim(&host.netlink, &device, &mark).await;
+    if let Some(mark) = &host.mark {
+        leftovers::claim(&host.netlink, &device, mark).await;
     }
     Ok(device)
 }

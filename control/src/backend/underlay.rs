@@ -65,8 +65,8 @@ impl UnderlayWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flags::{self, Command};
-    use crate::host::iface::{Families, choose};
+    use crate::backend::BackendOptions;
+    use crate::host::iface::{Families, InterfaceOptions, choose};
     use crate::host::netns;
 
     #[test]
@@ -76,19 +76,20 @@ mod tests {
             let ip = |line: &str| netns::ip(&line.split(' ').collect::<Vec<_>>());
             ip("address add 192.0.2.1/24 dev eth0");
             ip("link set eth0 up");
-            let parsed = flags::parse(["-iface=eth0".to_owned()], |_| None);
-            let Ok(Command::Run { options, .. }) = parsed else {
-                panic!("one flag");
+            let options = InterfaceOptions {
+                iface: vec!["eth0".to_owned()],
+                ..InterfaceOptions::default()
             };
             let wanted = Families {
                 v4: true,
                 v6: false,
             };
-            let underlay = choose(&netlink, &options.interface, wanted).await.unwrap();
+            let underlay = choose(&netlink, &options, wanted).await.unwrap();
             let host = Host {
                 netlink,
                 underlay,
-                options: *options,
+                options: BackendOptions::default(),
+                mark: None,
             };
             let mut watch = UnderlayWatch::default();
             for (change, there, mtu) in [

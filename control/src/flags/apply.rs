@@ -1,11 +1,11 @@
 //! From flags to settings, and the rules for each value.
 
-use super::syntax::{parse_bool, parse_int, parse_switch};
+use super::error::FlagError;
+use super::etcd;
 use super::table::{Flag, Status, TABLE};
-use super::{
-    Admit, AgentOptions, EngineKind, EtcdOptions, FirewallOptions, FlagError, HealthzOptions,
-    InterfaceOptions, Secret, TunnelGso,
-};
+use super::value::{parse_bool, parse_int, parse_switch};
+use crate::agent::AgentOptions;
+use crate::backend::{Admit, EngineKind, TunnelGso};
 use crate::subnets::fixed;
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,39 +19,12 @@ const QUEUES_MAX: i64 = 256;
 /// Longer than this, a sleep costs less than the wait for it.
 const SPIN_US_MAX: i64 = 1000;
 
-/// What is wrong with a list of servers that has none, or something else in it.
-const NO_LIST: &str = "must be a comma-separated list such as http://10.0.0.1:2379";
-
 /// The dataplane numbers a worker's sockets with one byte.
 const TX_SOCKETS_MAX: i64 = 255;
 
 /// All settings at the table's defaults.
 pub(super) fn defaults() -> AgentOptions {
-    let mut options = AgentOptions {
-        etcd: EtcdOptions::default(),
-        interface: InterfaceOptions::default(),
-        firewall: FirewallOptions::default(),
-        blackhole_route: false,
-        healthz: HealthzOptions::default(),
-        subnets_file: None,
-        subnet_file: PathBuf::new(),
-        renew_margin: Duration::ZERO,
-        verbosity: 0,
-        state_dir: PathBuf::new(),
-        queues: None,
-        engine: EngineKind::default(),
-        admit: Admit::default(),
-        tx_sockets: None,
-        outer_df: false,
-        tso: true,
-        uso: true,
-        udp_gso: None,
-        udp_gro: true,
-        spin: Duration::ZERO,
-        tunnel_gso: TunnelGso::default(),
-        remove: false,
-        remove_state: false,
-    };
+    let mut options = AgentOptions::default();
     for flag in TABLE.iter().filter(|flag| !flag.default.is_empty()) {
         // A default that breaks a rule would fail the first test of this module.
         let _ = set(&mut options, flag.name, flag.default);
@@ -63,10 +36,9 @@ pub(super) fn defaults() -> AgentOptions {
 pub(super) fn apply(options: &mut AgentOptions, flag: &Flag, value: &str) -> Result<(), FlagError> {
     let name = flag.name;
     match flag.status {
-        Status::Works | Status::Secret => set(options, name, value).map_err(|rule| {
-            let value = flag.shown(value);
-            FlagError(format!("invalid value {value:?} for flag -{name}: {rule}"))
-        }),
+        Status::Works | Status::Secret => {
+            set(options, name, value).map_err(|rule| flag.refusal(value, &rule))
+        }
         Status::Later(instead) if !flag.is_default(value) => Err(FlagError(format!(
             "flag -{name}={value} is not there yet: only -{name}={} is; {instead}",
             flag.default
@@ -78,16 +50,10 @@ pub(super) fn apply(options: &mut AgentOptions, flag: &Flag, value: &str) -> Res
 /// Set one value; the error is the rule it breaks.
 fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String> {
     let on = parse_bool(value).unwrap_or_default();
-    let (etcd, interface) = (&mut options.etcd, &mut options.interface);
-    let firewall = &mut options.firewall;
+    let (interface, firewall) = (&mut options.interface, &mut options.firewall);
+    let workers = &mut options.backend.workers;
     match name {
-        "etcd-endpoints" => etcd.endpoints = endpoints(value)?,
-        "etcd-prefix" => etcd.prefix = value.to_owned(),
-        "etcd-keyfile" => etcd.key_file = optional_path(value),
-        "etcd-certfile" => etcd.cert_file = optional_path(value),
-        "etcd-cafile" => etcd.ca_file = optional_path(value),
-        "etcd-username" => etcd.username = value.to_owned(),
-        "etcd-password" => etcd.password = Secret::new(value),
+        name if name.starts_with(etcd::PREFIX) => etcd::set(&mut options.etcd, name, value)?,
         "iface" => interface.iface.push(value.to_owned()),
         "iface-regex" => interface.iface_regex.push(regex(value)?),
         "iface-can-reach" => interface.can_reach = address(value, "an IP address")?,
@@ -102,16 +68,16 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "healthz-port" => options.healthz.port = within(value, 0, u16::MAX.into())? as u16,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
         "subnet-file" => options.subnet_file = subnet_file(value)?,
-        "state-dir" => options.state_dir = path(value)?,
+        "state-dir" => options.backend.state_dir = path(value)?,
         "subnet-lease-renew-margin" => {
             let minutes = within(value, 1, 1439)?;
             options.renew_margin = Duration::from_secs(minutes * 60);
         }
         "v" => options.verbosity = parse_int(value).unwrap_or_default().clamp(0, 255) as u8,
-        "queues" => options.queues = count(value, QUEUES_MAX)?,
-        "tx-sockets" => options.tx_sockets = count(value, TX_SOCKETS_MAX)?,
+        "queues" => workers.queues = count(value, QUEUES_MAX)?,
+        "tx-sockets" => workers.tx_sockets = count(value, TX_SOCKETS_MAX)?,
         "engine" => {
-            options.engine = match value {
+            workers.engine = match value {
                 "auto" => EngineKind::Auto,
                 "ring" => EngineKind::Ring,
                 "poll" => EngineKind::Poll,
@@ -119,7 +85,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
             }
         }
         "admit" => {
-            options.admit = match value {
+            options.backend.admit = match value {
                 "strict" => Admit::Strict,
                 "loose" => Admit::Loose,
                 _ => return Err("must be strict or loose".to_owned()),
@@ -127,14 +93,14 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         }
         "remove" => options.remove = on,
         "remove-state" => options.remove_state = on,
-        "outer-df" => options.outer_df = on,
-        "tso" => options.tso = on,
-        "uso" => options.uso = on,
-        "udp-gso" => options.udp_gso = parse_switch(value).flatten(),
-        "udp-gro" => options.udp_gro = on,
-        "spin-us" => options.spin = Duration::from_micros(within(value, 0, SPIN_US_MAX)?),
+        "outer-df" => workers.outer_df = on,
+        "tso" => workers.tso = on,
+        "uso" => workers.uso = on,
+        "udp-gso" => workers.udp_gso = parse_switch(value).flatten(),
+        "udp-gro" => workers.udp_gro = on,
+        "spin-us" => workers.spin = Duration::from_micros(within(value, 0, SPIN_US_MAX)?),
         "tunnel-gso" => {
-            options.tunnel_gso = match value {
+            workers.tunnel_gso = match value {
                 "auto" => TunnelGso::Auto,
                 "on" => TunnelGso::On,
                 "off" => TunnelGso::Off,
@@ -145,36 +111,6 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         _ => {}
     }
     Ok(())
-}
-
-/// etcd servers, split at commas as flanneld does. Blanks and empty entries, which flanneld takes
-/// for servers, are left out with a warning when the list is used.
-fn endpoints(value: &str) -> Result<Vec<String>, String> {
-    let endpoints: Vec<String> = value.split(',').map(str::to_owned).collect();
-    let servers = endpoints.iter().map(|text| text.trim());
-    let mut servers = servers.filter(|text| !text.is_empty()).peekable();
-    if servers.peek().is_none() {
-        return Err(NO_LIST.to_owned());
-    }
-    for endpoint in servers {
-        let host = match endpoint.split_once("://") {
-            None => endpoint,
-            Some(("http" | "https" | "unix", host)) => host,
-            Some((scheme, _)) => {
-                return Err(format!(
-                    "{scheme}:// is none of http://, https:// and unix://"
-                ));
-            }
-        };
-        if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(NO_LIST.to_owned());
-        }
-        if host.contains('@') {
-            let rule = "use -etcd-username and -etcd-password instead of user:password@host";
-            return Err(rule.to_owned());
-        }
-    }
-    Ok(endpoints)
 }
 
 /// An address of the wanted kind; an empty value is none.

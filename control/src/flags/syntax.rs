@@ -1,7 +1,8 @@
 //! Go's command line syntax and flanneld's environment variables.
 
-use super::FlagError;
+use super::error::FlagError;
 use super::table::{self, Flag, Kind, TABLE};
+use super::value::parse_bool;
 use crate::text::shown;
 
 /// Flags with their values, in the order given.
@@ -37,7 +38,7 @@ pub(super) fn read(args: impl IntoIterator<Item = String>) -> Result<Option<Give
                 .next()
                 .ok_or_else(|| FlagError(format!("flag needs an argument: -{name}")))?,
         };
-        check(flag, &value).map_err(|wanted| {
+        flag.check(&value).map_err(|wanted| {
             FlagError(format!(
                 "invalid value {value:?} for flag -{name}: must be {wanted}"
             ))
@@ -70,11 +71,11 @@ pub(super) fn read_env(
         if given.iter().any(|(other, _)| *other == flag) {
             continue;
         }
-        let variable = variable(flag.name);
+        let variable = flag.variable();
         let Some(value) = env(&variable).filter(|value| !value.is_empty()) else {
             continue;
         };
-        match check(flag, &value) {
+        match flag.check(&value) {
             Ok(()) => values.push((flag, value)),
             Err(wanted) => warnings.push(format!(
                 "{variable}={value:?} is ignored: must be {wanted}; using the default {:?}",
@@ -83,12 +84,6 @@ pub(super) fn read_env(
         }
     }
     (values, warnings)
-}
-
-/// The environment variable of a flag.
-fn variable(name: &str) -> String {
-    let name = name.to_ascii_uppercase().replace(['-', '.'], "_");
-    format!("FLANNELD_{name}")
 }
 
 fn known(name: &str) -> Result<&'static Flag, FlagError> {
@@ -102,54 +97,4 @@ fn known(name: &str) -> Result<&'static Flag, FlagError> {
             FlagError(format!("unknown flag -{}; {hint}", shown(name)))
         }
     })
-}
-
-/// Whether a value is one of the flag's type; if not, what it should be.
-fn check(flag: &Flag, value: &str) -> Result<(), &'static str> {
-    let (fits, wanted) = match flag.kind {
-        Kind::Bool => (parse_bool(value).is_some(), "true or false"),
-        Kind::Int => (parse_int(value).is_some(), "an integer"),
-        Kind::Switch => (parse_switch(value).is_some(), "auto, on or off"),
-        Kind::Text | Kind::Repeated => (true, ""),
-    };
-    if fits { Ok(()) } else { Err(wanted) }
-}
-
-/// Go's `strconv.ParseBool`.
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-/// What a switch is set to: `Some(None)` if that is left to weft.
-pub(super) fn parse_switch(text: &str) -> Option<Option<bool>> {
-    match text {
-        "auto" => Some(None),
-        "on" => Some(Some(true)),
-        "off" => Some(Some(false)),
-        _ => parse_bool(text).map(Some),
-    }
-}
-
-/// Go's `strconv.ParseInt` with base 0, but for underscores.
-pub(super) fn parse_int(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let radix = |prefixes: [&str; 2]| prefixes.iter().find_map(|p| digits.strip_prefix(p));
-    let (digits, radix) = match () {
-        () if let Some(rest) = radix(["0x", "0X"]) => (rest, 16),
-        () if let Some(rest) = radix(["0b", "0B"]) => (rest, 2),
-        () if let Some(rest) = radix(["0o", "0O"]) => (rest, 8),
-        () if digits.len() > 1 && digits.starts_with('0') => (digits, 8),
-        () => (digits, 10),
-    };
-    match digits.starts_with(['+', '-']) {
-        true => None,
-        false => i64::from_str_radix(&format!("{sign}{digits}"), radix).ok(),
-    }
 }

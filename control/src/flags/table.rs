@@ -1,17 +1,19 @@
 //! Every flag: its name, type, default and what is to be said of it.
 
-use super::syntax::{parse_bool, parse_int, parse_switch};
+use super::error::FlagError;
+use super::value::{parse_bool, parse_int, parse_switch};
 use crate::text;
-use std::fmt::Write;
 
 /// One flag.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flag {
-    pub(super) name: &'static str,
+pub struct Flag {
+    /// Its name, without dashes.
+    pub name: &'static str,
     pub(super) kind: Kind,
     /// The default as it would be written on the command line.
-    pub(super) default: &'static str,
-    pub(super) help: &'static str,
+    pub default: &'static str,
+    /// What it is for; empty of a flag that does nothing.
+    pub help: &'static str,
     pub(super) status: Status,
 }
 
@@ -40,6 +42,28 @@ pub(super) enum Status {
 }
 
 impl Flag {
+    /// The environment variable that counts where the flag is not given.
+    pub fn variable(&self) -> String {
+        let name = self.name.to_ascii_uppercase().replace(['-', '.'], "_");
+        format!("FLANNELD_{name}")
+    }
+
+    /// Whether a value is one of the flag's type; if not, what it should be.
+    pub(super) fn check(&self, value: &str) -> Result<(), &'static str> {
+        let (fits, wanted) = match self.kind {
+            Bool => (parse_bool(value).is_some(), "true or false"),
+            Int => (parse_int(value).is_some(), "an integer"),
+            Switch => (parse_switch(value).is_some(), "auto, on or off"),
+            Text | Repeated => (true, ""),
+        };
+        if fits { Ok(()) } else { Err(wanted) }
+    }
+
+    /// Whether it is there to be used: neither without effect nor for later.
+    pub(super) fn does_something(&self) -> bool {
+        matches!(self.status, Status::Works | Status::Secret)
+    }
+
     /// Whether a value means the same as the default.
     pub(super) fn is_default(&self, value: &str) -> bool {
         match self.kind {
@@ -48,6 +72,12 @@ impl Flag {
             Switch => parse_switch(value) == parse_switch(self.default),
             Text | Repeated => value == self.default,
         }
+    }
+
+    /// That a value breaks a rule.
+    pub(super) fn refusal(&self, value: &str, rule: &str) -> FlagError {
+        let (name, value) = (self.name, self.shown(value));
+        FlagError(format!("invalid value {value:?} for flag -{name}: {rule}"))
     }
 
     /// A value as it may be shown to people.
@@ -323,12 +353,8 @@ pub(super) fn find(name: &str) -> Option<&'static Flag> {
 
 /// The name that `name` may be a slip of, among flags that do something.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let known = TABLE.iter().filter(|flag| does_something(flag));
+    let known = TABLE.iter().filter(|flag| flag.does_something());
     text::nearest(name, known.map(|flag| flag.name))
-}
-
-fn does_something(flag: &Flag) -> bool {
-    matches!(flag.status, Status::Works | Status::Secret)
 }
 
 /// What to say of a flag whose value changes nothing though it is not the default.
@@ -339,42 +365,4 @@ pub(super) fn no_effect(flag: &Flag, value: &str) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// What `-help` prints.
-pub(super) fn help() -> String {
-    let mut text = String::from("Usage: weft agent [flags]\n\n");
-    for flag in TABLE.iter().filter(|flag| does_something(flag)) {
-        let value = match flag.kind {
-            Bool => "",
-            Int => " int",
-            Switch | Text | Repeated => " string",
-        };
-        let default = match (flag.kind, flag.default) {
-            (Bool, "false") | (_, "") => String::new(),
-            (_, default) => format!(" (default {default})"),
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "  -{}{value}\n        {}{default}",
-            flag.name, flag.help
-        );
-    }
-    let names = |wanted: fn(&Status) -> bool| {
-        let flags = TABLE.iter().filter(|flag| wanted(&flag.status));
-        flags.map(|flag| flag.name).collect::<Vec<_>>().join(", ")
-    };
-    let _ = writeln!(
-        text,
-        "\nflanneld's flags that are accepted and have no effect: {}",
-        names(|status| matches!(status, Status::NoEffect(_)))
-    );
-    let _ = writeln!(
-        text,
-        "\nflanneld's flags that are not there yet: {}",
-        names(|status| matches!(status, Status::Later(_)))
-    );
-    text.push_str("\nA flag that is not given is taken from FLANNELD_<NAME>, such as FLANNELD_ETCD_ENDPOINTS.\n");
-    text
 }

@@ -2,6 +2,11 @@ mod environment;
 mod spelling;
 
 use super::*;
+use crate::backend::{Admit, BackendOptions, TunnelGso, WorkerOptions};
+use crate::host::firewall::FirewallOptions;
+use crate::host::iface::InterfaceOptions;
+use crate::http::HealthzOptions;
+use crate::subnets::etcd::{EtcdOptions, Secret};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,18 +73,22 @@ fn defaults_are_flannelds() {
             subnet_file: "/run/flannel/subnet.env".into(),
             renew_margin: Duration::from_secs(3600),
             verbosity: 0,
-            state_dir: "/var/lib/weft".into(),
-            queues: None,
-            engine: EngineKind::Auto,
-            admit: Admit::Strict,
-            tx_sockets: None,
-            outer_df: false,
-            tso: true,
-            uso: true,
-            udp_gso: None,
-            udp_gro: true,
-            spin: Duration::ZERO,
-            tunnel_gso: TunnelGso::Auto,
+            backend: BackendOptions {
+                state_dir: "/var/lib/weft".into(),
+                admit: Admit::Strict,
+                workers: WorkerOptions {
+                    queues: None,
+                    engine: EngineKind::Auto,
+                    tx_sockets: None,
+                    outer_df: false,
+                    tso: true,
+                    uso: true,
+                    udp_gso: None,
+                    udp_gro: true,
+                    spin: Duration::ZERO,
+                    tunnel_gso: TunnelGso::Auto,
+                },
+            },
             remove: false,
             remove_state: false,
         }
@@ -139,15 +148,22 @@ fn all_settings_are_read() {
     assert_eq!(options.subnets_file, Some("/tmp/peers.toml".into()));
     assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
-    assert_eq!(options.state_dir, PathBuf::from("/tmp/state"));
-    assert_eq!((options.queues, options.tx_sockets), (Some(2), Some(4)));
-    assert_eq!(
-        (options.engine, options.admit),
-        (EngineKind::Ring, Admit::Loose)
-    );
-    assert!(options.outer_df);
-    assert!(!options.uso && !options.udp_gro && options.tso);
-    assert_eq!(options.udp_gso, Some(false));
+    let backend = BackendOptions {
+        state_dir: "/tmp/state".into(),
+        admit: Admit::Loose,
+        workers: WorkerOptions {
+            queues: Some(2),
+            engine: EngineKind::Ring,
+            tx_sockets: Some(4),
+            outer_df: true,
+            tso: true,
+            uso: false,
+            udp_gso: Some(false),
+            udp_gro: false,
+            ..WorkerOptions::default()
+        },
+    };
+    assert_eq!(options.backend, backend);
     assert_eq!(options.log_level(), Level::DEBUG);
 }
 
@@ -179,6 +195,34 @@ fn etcd_servers_and_credentials() {
     };
     assert_eq!(options.etcd, etcd);
     assert_eq!(options.etcd.password.reveal(), "hunter2");
+}
+
+#[test]
+fn other_commands_have_the_agents_flags_of_etcd() {
+    let none = etcd_options(|_| None).unwrap();
+    assert_eq!(none, options(&[]).etcd);
+    let values = [
+        ("etcd-endpoints", "https://a:1,b:2"),
+        ("etcd-prefix", "/p"),
+        ("etcd-keyfile", "/key"),
+        ("etcd-certfile", "/cert"),
+        ("etcd-cafile", "/ca"),
+        ("etcd-username", "weft"),
+        ("etcd-password", "hunter2"),
+    ];
+    let names: Vec<&str> = etcd_flags().map(|flag| flag.name).collect();
+    assert_eq!(names, values.map(|(name, _)| name));
+    let given = |name: &str| {
+        let found = values.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.to_string())
+    };
+    let args = values.map(|(name, value)| format!("-{name}={value}"));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    assert_eq!(etcd_options(given).unwrap(), options(&args).etcd);
+    let bad = |name: &str| (name == "etcd-endpoints").then(|| "http://u:hunter2@a".to_owned());
+    let complaint = etcd_options(bad).unwrap_err().to_string();
+    assert_eq!(complaint, error(&["-etcd-endpoints=http://u:hunter2@a"]));
+    assert!(!complaint.contains("hunter2"), "{complaint}");
 }
 
 #[test]
@@ -295,8 +339,9 @@ proptest! {
 #[test]
 fn spinning_and_the_ring_engine_exclude_each_other() {
     assert!(error(&["-engine=ring", "-spin-us=50"]).contains("-engine must be auto or poll"));
-    assert_eq!(options(&["-spin-us=50"]).spin, Duration::from_micros(50));
-    assert_eq!(options(&["-engine=ring"]).engine, EngineKind::Ring);
+    let workers = |arg| options(&[arg]).backend.workers;
+    assert_eq!(workers("-spin-us=50").spin, Duration::from_micros(50));
+    assert_eq!(workers("-engine=ring").engine, EngineKind::Ring);
 }
 
 #[test]
@@ -310,7 +355,7 @@ fn a_switch_takes_what_a_boolean_takes_and_auto() {
         (&["-udp-gso=auto"], None),
         (&[], None),
     ] {
-        assert_eq!(options(args).udp_gso, wanted, "{args:?}");
+        assert_eq!(options(args).backend.workers.udp_gso, wanted, "{args:?}");
     }
 }
 

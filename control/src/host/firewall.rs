@@ -18,9 +18,11 @@ mod nftables;
 mod process;
 mod programs;
 mod rules;
+mod spec;
 mod table;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
+pub use spec::{Ends, FirewallOptions, FirewallSpec, Flavour};
 use std::convert::Infallible;
 use std::time::Duration;
 use table::{Purpose, Table, Tool};
@@ -35,42 +37,6 @@ const RETRY_PERIOD: Duration = Duration::from_secs(5);
 /// How long a start waits for its rules. It takes a fraction of a second unless somebody else
 /// holds the lock of the iptables programs.
 const START_LIMIT: Duration = Duration::from_secs(5);
-
-/// The tool that rules are written with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
-    /// `iptables` and `ip6tables`, of either variant.
-    Iptables,
-    /// `nft` (`EnableNFTables`).
-    Nftables,
-}
-
-/// The two networks that rules speak of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends<N> {
-    /// The network of all pods.
-    pub network: N,
-    /// The part of it that is this node's.
-    pub subnet: N,
-}
-
-/// Which rules are wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The IPv4 networks, if pods have IPv4 addresses.
-    pub v4: Option<Ends<Ipv4Net>>,
-    /// The IPv6 networks, if pods have IPv6 addresses.
-    pub v6: Option<Ends<Ipv6Net>>,
-    /// Whether what leaves the network gets the node's address (`-ip-masq`).
-    pub masquerade: bool,
-    /// Whether ports are chosen at random then, if the tool can do that.
-    pub random_fully: bool,
-    /// Whether packets of pods pass the FORWARD chain (`-iptables-forward-rules`).
-    pub forward: bool,
-    /// The device by which encapsulated super-packets of IPv4 come into the FORWARD chain, if
-    /// there is one. They pass it where those of pods do.
-    pub tap: Option<String>,
-}
 
 /// Why rules cannot be written or read. One line.
 #[derive(Debug, thiserror::Error)]
@@ -203,24 +169,24 @@ struct Others {
 }
 
 impl Firewall {
-    /// Remove the rules of the other flavour and variant, and write those of `plan`.
+    /// Remove the rules of the other flavour and variant, and write those of `spec`.
     ///
     /// What cannot be done, or not within a few seconds, is logged, and [`Firewall::check`]
     /// tries again.
-    pub async fn install(flavour: Flavour, plan: &Plan) -> Firewall {
+    pub async fn install(flavour: Flavour, spec: &FirewallSpec) -> Firewall {
         let programs = Programs::default();
-        Firewall::install_within(START_LIMIT, &programs, flavour, plan).await
+        Firewall::install_within(START_LIMIT, &programs, flavour, spec).await
     }
 
     async fn install_within(
         limit: Duration,
         programs: &Programs,
         flavour: Flavour,
-        plan: &Plan,
+        spec: &FirewallSpec,
     ) -> Firewall {
         let tables = match flavour {
-            Flavour::Iptables => iptables_tables(programs, plan).await,
-            Flavour::Nftables => nftables_tables(programs, plan).await,
+            Flavour::Iptables => iptables_tables(programs, spec).await,
+            Flavour::Nftables => nftables_tables(programs, spec).await,
         };
         let others = Others {
             programs: programs.clone(),
@@ -354,10 +320,10 @@ fn failure(kind: &str, program: &str, removed: Result<Vec<&str>, FirewallError>)
     None
 }
 
-async fn iptables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
+async fn iptables_tables(programs: &Programs, spec: &FirewallSpec) -> Vec<Table> {
     let mut tables = Vec::new();
-    for (program, ends) in programs.iptables.iter().zip(plan.ends()) {
-        let Some(ends) = ends.filter(|_| plan.masquerade || plan.forward) else {
+    for (program, ends) in programs.iptables.iter().zip(spec.ends()) {
+        let Some(ends) = ends.filter(|_| spec.masquerade || spec.forward) else {
             continue;
         };
         // The rules wait for a missing program; all of today's versions are modern.
@@ -377,15 +343,15 @@ async fn iptables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
             });
             Table::new(tool, chains, purpose)
         };
-        if plan.masquerade {
-            let random_fully = plan.random_fully && modern;
+        if spec.masquerade {
+            let random_fully = spec.random_fully && modern;
             let rules = rules::masquerade(&ends, Flavour::Iptables, random_fully);
             let chain = iptables::masquerade_chain(&rules);
             tables.push(table("nat", Purpose::Masquerade, vec![chain]));
         }
-        if plan.forward {
+        if spec.forward {
             let mut chains = vec![iptables::forward_chain(ends.network)];
-            let tap = plan
+            let tap = spec
                 .tap
                 .as_deref()
                 .filter(|_| ends.network.addr().is_ipv4());
@@ -396,19 +362,19 @@ async fn iptables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
     tables
 }
 
-async fn nftables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
+async fn nftables_tables(programs: &Programs, spec: &FirewallSpec) -> Vec<Table> {
     let nft = &programs.nft;
     let random_fully =
-        plan.masquerade && plan.random_fully && nftables::knows_fully_random(nft).await;
+        spec.masquerade && spec.random_fully && nftables::knows_fully_random(nft).await;
     let table = |(v6, ends): (bool, Option<Ends<IpNet>>)| {
         let mut chains = Vec::new();
         let mut purpose = Purpose::Nothing;
         if let Some(ends) = ends {
-            if plan.forward {
+            if spec.forward {
                 purpose = Purpose::Forward;
                 chains.push(nftables::forward_chain(ends.network));
             }
-            if plan.masquerade {
+            if spec.masquerade {
                 purpose = Purpose::Masquerade;
                 let rules = rules::masquerade(&ends, Flavour::Nftables, random_fully);
                 chains.insert(0, nftables::masquerade_chain(&rules));
@@ -419,24 +385,9 @@ async fn nftables_tables(programs: &Programs, plan: &Plan) -> Vec<Table> {
     };
     [false, true]
         .into_iter()
-        .zip(plan.ends())
+        .zip(spec.ends())
         .map(table)
         .collect()
-}
-
-impl Plan {
-    /// The networks of IPv4 and of IPv6.
-    fn ends(&self) -> [Option<Ends<IpNet>>; 2] {
-        let v4 = self.v4.map(|ends| Ends {
-            network: ends.network.trunc().into(),
-            subnet: ends.subnet.trunc().into(),
-        });
-        let v6 = self.v6.map(|ends| Ends {
-            network: ends.network.trunc().into(),
-            subnet: ends.subnet.trunc().into(),
-        });
-        [v4, v6]
-    }
 }
 
 /// Read `text` as a listing of either tool, as a check and a removal do. For fuzzing.

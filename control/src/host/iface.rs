@@ -6,13 +6,14 @@
 
 mod error;
 mod local;
+mod options;
 mod overlay;
 mod underlay;
 
 use super::netlink::{Address, Link, Netlink, Route};
-use crate::flags::InterfaceOptions;
 pub use error::{IfaceError, Unfit};
 pub use local::{Local, first_local};
+pub use options::InterfaceOptions;
 use overlay::is_overlay;
 pub use overlay::is_tunnel;
 use regex::Regex;
@@ -48,21 +49,6 @@ pub async fn choose(
     };
     host.warn_of(&chosen);
     Ok(chosen)
-}
-
-impl InterfaceOptions {
-    fn names_none(&self) -> bool {
-        let mut values = self.iface.iter().chain(&self.iface_regex);
-        values.all(String::is_empty) && self.can_reach.is_none()
-    }
-
-    /// The addresses to advertise, each with its flag, IPv4 first.
-    fn advertised(&self) -> impl Iterator<Item = (&'static str, IpAddr)> {
-        let v4 = self.public_ip.map(|addr| ("-public-ip", IpAddr::V4(addr)));
-        let v6 = self.public_ipv6;
-        let v6 = v6.map(|addr| ("-public-ipv6", IpAddr::V6(addr)));
-        v4.into_iter().chain(v6)
-    }
 }
 
 /// What the choice is made from.

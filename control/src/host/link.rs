@@ -12,6 +12,15 @@ pub const TXQUEUELEN: u32 = 1000;
 /// What the aliases of all devices that agents make begin with.
 pub const MARK: &str = "weft ";
 
+/// The longest alias in bytes (`IFALIASZ`, less the end).
+const ALIAS_MAX: usize = 255;
+
+/// The alias of the devices of the agent called `name`; `None` if it would be too long.
+pub fn mark(name: &str) -> Option<String> {
+    let mark = format!("{MARK}{name}");
+    (mark.len() <= ALIAS_MAX).then_some(mark)
+}
+
 /// Whether an agent of this host, not necessarily this one, has made `link`.
 pub fn is_marked(link: &Link) -> bool {
     let alias = link.alias.as_deref();

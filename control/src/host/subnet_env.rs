@@ -1,15 +1,16 @@
 //! `subnet.env`: how container runtimes and CNI plugins learn this node's subnet, and how
 //! the next start finds it again.
 
+mod dotenv;
 mod kept;
 mod previous;
 
 use super::atomic_file;
+pub use dotenv::dotenv;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use kept::{KeptEnv, remove_stale};
 pub(crate) use previous::parse_previous;
 pub use previous::read_previous;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -58,29 +59,6 @@ impl SubnetEnv {
     fn write(&self, path: &Path) -> io::Result<()> {
         atomic_file::write(path, self.render().as_bytes(), kept::MODE)
     }
-}
-
-/// The assignments of a dotenv file: `KEY=VALUE`, optionally behind `export`, optionally
-/// quoted, `#` comments. The last assignment of a key wins.
-pub fn dotenv(text: &str) -> BTreeMap<&str, &str> {
-    text.lines().filter_map(assignment).collect()
-}
-
-fn assignment(line: &str) -> Option<(&str, &str)> {
-    let line = line.trim();
-    let line = line.strip_prefix("export ").unwrap_or(line);
-    let (key, value) = line.split_once('=')?;
-    let (key, value) = (key.trim(), value.trim());
-    if key.starts_with('#') {
-        return None;
-    }
-    for quote in ['"', '\''] {
-        if let Some(quoted) = value.strip_prefix(quote) {
-            return Some((key, quoted.split(quote).next().unwrap_or_default()));
-        }
-    }
-    let value = value.split(" #").next().unwrap_or_default();
-    Some((key, value.trim_end()))
 }
 
 #[cfg(test)]
@@ -137,20 +115,5 @@ mod tests {
         assert_eq!(previous.ipv6_subnet, None);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
-    }
-
-    #[test]
-    fn dotenv_syntax() {
-        let text = "# comment\n\nexport A=1\nB=\"two words\" # why\nC='x'\nD=4 # four\n\
-                    #E=5\nnonsense\nF = 6 \nA=7\n";
-        let values = dotenv(text);
-        let expected = [
-            ("A", "7"),
-            ("B", "two words"),
-            ("C", "x"),
-            ("D", "4"),
-            ("F", "6"),
-        ];
-        assert_eq!(values, BTreeMap::from(expected));
     }
 }

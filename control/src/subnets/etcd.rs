@@ -24,8 +24,8 @@ mod watch;
 
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
-use crate::flags::EtcdOptions;
 use crate::lease::{Backoff, Lease, LeaseAttrs, LeaseEnd, Previous};
+pub use options::{EtcdOptions, Secret};
 use std::time::Duration;
 use store::Store;
 pub(crate) use store::normalised;

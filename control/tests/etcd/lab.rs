@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use weft_control::flags::EtcdOptions;
+use weft_control::subnets::etcd::EtcdOptions;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";

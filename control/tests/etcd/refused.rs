@@ -5,8 +5,8 @@ use crate::{FRESH, config, node, soon};
 use etcd_client::{Client, ConnectOptions, Permission};
 use std::time::Duration;
 use tokio::time::sleep;
-use weft_control::flags::{EtcdOptions, Secret};
 use weft_control::subnets::SubnetManager;
+use weft_control::subnets::etcd::{EtcdOptions, Secret};
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
 
 const PASSWORD: &str = "7-warp-threads";

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use weft_control::flags::{EtcdOptions, Secret};
 use weft_control::lease::Lease;
 use weft_control::subnets::etcd::EtcdSubnets;
+use weft_control::subnets::etcd::{EtcdOptions, Secret};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
 
 /// A cluster of `members` on loopback, and the directory that it lives in.

@@ -77,7 +77,7 @@ impl SubnetManager for Shared {
 }
 
 fn mac_file(options: &AgentOptions) -> String {
-    fs::read_to_string(options.state_dir.join("flannel.1.mac")).unwrap()
+    fs::read_to_string(options.backend.state_dir.join("flannel.1.mac")).unwrap()
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn without_a_place_for_it_the_mac_is_that_of_the_lease_or_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir, &[]);
         // Root may write to a directory of any mode, and nobody into a file.
-        symlink("/dev/null", &options.state_dir).unwrap();
+        symlink("/dev/null", &options.backend.state_dir).unwrap();
         let mut leases = Shared::of("10.5.72.0/24");
         Node::start(&options, &leases).await.unwrap().stop();
         let (attrs, _) = leases.leases.asked().remove(0);
@@ -156,7 +156,7 @@ fn a_copied_disk_that_cannot_be_written_has_the_mac_of_its_lease_at_each_start()
         Node::start(&options, &leases).await.unwrap().stop();
         let copied = leases.asked_macs()[0];
         leases.taken.lock().unwrap().push(copied);
-        make_read_only(&options.state_dir);
+        make_read_only(&options.backend.state_dir);
         let start = async |leases: &Shared| {
             let node = Node::start(&options, leases).await.unwrap();
             let attrs = node.lease.attrs.clone();
@@ -173,7 +173,7 @@ fn a_copied_disk_that_cannot_be_written_has_the_mac_of_its_lease_at_each_start()
         assert_ne!(start(&leases).await, own);
         leases.known = Some(leases.leases.asked().remove(0).0);
         assert_ne!(start(&leases).await.macs()[0], Some(copied));
-        let state = options.state_dir.display().to_string();
+        let state = options.backend.state_dir.display().to_string();
         let unmounted = Command::new("umount").arg(state).status();
         assert!(unmounted.unwrap().success());
     });

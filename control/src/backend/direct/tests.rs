@@ -3,8 +3,8 @@
 mod limits;
 
 use super::*;
+use crate::backend::BackendOptions;
 use crate::backend::Family;
-use crate::flags::{self, Command};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
@@ -22,9 +22,6 @@ async fn host(netlink: Netlink) -> Host {
         "nodad",
     ]);
     netns::ip(&["link", "set", "eth0", "up"]);
-    let Ok(Command::Run { options, .. }) = flags::parse([], |_| None) else {
-        panic!("the defaults");
-    };
     Host {
         netlink,
         underlay: Underlay {
@@ -36,7 +33,8 @@ async fn host(netlink: Netlink) -> Host {
             ext_v4: Some([192, 0, 2, 1].into()),
             ext_v6: None,
         },
-        options: *options,
+        options: BackendOptions::default(),
+        mark: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ways in a namespace whose eth0 has 192.0.2.1/24, and whose flannel.1 has 10.5.0.0/16.
 
 use super::*;
-use crate::flags::{self, Command};
+use crate::backend::BackendOptions;
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
@@ -25,9 +25,6 @@ async fn host(netlink: Netlink) -> Host {
     ] {
         ip(line);
     }
-    let Ok(Command::Run { options, .. }) = flags::parse([], |_| None) else {
-        panic!("the defaults");
-    };
     Host {
         netlink,
         underlay: Underlay {
@@ -39,7 +36,8 @@ async fn host(netlink: Netlink) -> Host {
             ext_v4: Some(LOCAL.into()),
             ext_v6: None,
         },
-        options: *options,
+        options: BackendOptions::default(),
+        mark: None,
     }
 }
 

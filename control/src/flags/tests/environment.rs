@@ -53,7 +53,7 @@ fn environment_counts_where_no_flag_is_given() {
         ["eth0,eth1"],
         "no splitting at commas"
     );
-    assert_eq!(options.udp_gso, Some(false));
+    assert_eq!(options.backend.workers.udp_gso, Some(false));
     assert_eq!(
         options.subnet_file,
         PathBuf::from("/run/flannel/subnet.env")

@@ -30,7 +30,7 @@ fn booleans_take_a_value_only_after_an_equals_sign() {
         ("-tso=FALSE", false),
         ("--tso=false", false),
     ] {
-        assert_eq!(options(&[arg]).tso, on, "{arg}");
+        assert_eq!(options(&[arg]).backend.workers.tso, on, "{arg}");
     }
     assert_eq!(
         error(&["-tso", "false"]),
@@ -137,6 +137,6 @@ fn integers_are_gos() {
         ("1.0", None),
         ("99999999999999999999", None),
     ] {
-        assert_eq!(syntax::parse_int(text), number, "{text:?}");
+        assert_eq!(value::parse_int(text), number, "{text:?}");
     }
 }

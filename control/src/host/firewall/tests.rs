@@ -19,8 +19,8 @@ fn variant(name: &str) -> Programs {
     }
 }
 
-fn plan() -> Plan {
-    Plan {
+fn spec() -> FirewallSpec {
+    FirewallSpec {
         v4: Some(Ends {
             network: "10.42.0.0/16".parse().unwrap(),
             subnet: "10.42.1.0/24".parse().unwrap(),
@@ -33,18 +33,18 @@ fn plan() -> Plan {
     }
 }
 
-fn dual() -> Plan {
-    Plan {
+fn dual() -> FirewallSpec {
+    FirewallSpec {
         v6: Some(Ends {
             network: "fd00:10:244::/56".parse().unwrap(),
             subnet: "fd00:10:244:1::/64".parse().unwrap(),
         }),
-        ..plan()
+        ..spec()
     }
 }
 
-async fn install(programs: &Programs, flavour: Flavour, plan: &Plan) -> Firewall {
-    Firewall::install_within(LIMIT, programs, flavour, plan).await
+async fn install(programs: &Programs, flavour: Flavour, spec: &FirewallSpec) -> Firewall {
+    Firewall::install_within(LIMIT, programs, flavour, spec).await
 }
 
 /// Run a test for both variants of iptables, each in a namespace of its own.
@@ -138,7 +138,7 @@ fn e1_iptables_rules_as_flannel_lists_them() {
         kube_forward(v4);
         // A second start puts the same rules in the same place.
         for _ in 0..2 {
-            install(&programs, Flavour::Iptables, &plan()).await;
+            install(&programs, Flavour::Iptables, &spec()).await;
             assert_eq!(nat(v4), NAT_V4);
             assert_eq!(filter(v4), golden_filter(FWD_V4));
         }
@@ -217,7 +217,7 @@ const FORWARD_V6: &str = "table ip6 flannel-ipv6 {
 fn e2_nftables_rules_as_flannel_lists_them() {
     netns::run(async |_| {
         for _ in 0..2 {
-            install(&Programs::default(), Flavour::Nftables, &plan()).await;
+            install(&Programs::default(), Flavour::Nftables, &spec()).await;
             assert_eq!(nft("ip", "flannel-ipv4", "postrtg"), POSTRTG_V4);
             assert_eq!(nft("ip", "flannel-ipv4", "forward"), FORWARD_V4);
         }
@@ -242,20 +242,20 @@ fn e13_nftables_rules_of_both_families() {
 fn u22_only_the_rules_that_flags_ask_for() {
     for_both(async |programs| {
         let v4 = &programs.iptables[0];
-        let plain = Plan {
+        let plain = FirewallSpec {
             random_fully: false,
             forward: false,
-            ..plan()
+            ..spec()
         };
         install(&programs, Flavour::Iptables, &plain).await;
         assert_eq!(nat(v4), NAT_V4.replace(" --random-fully", ""));
         assert!(!sh(&format!("{v4} -S")).contains("FLANNEL"));
     });
     netns::run(async |_| {
-        let plain = Plan {
+        let plain = FirewallSpec {
             random_fully: false,
             forward: false,
-            ..plan()
+            ..spec()
         };
         install(&Programs::default(), Flavour::Nftables, &plain).await;
         let plain = POSTRTG_V4.replace(" fully-random", "");
@@ -272,16 +272,16 @@ const TAP_CHAIN: &str = r#"-N WEFT-FWD
 fn super_packets_have_a_chain_beside_flannels_as_long_as_forward_rules_do() {
     for_both(async |programs| {
         let iptables = programs.iptables[0].clone();
-        let plan = Plan {
+        let spec = FirewallSpec {
             tap: Some("weft.7".to_owned()),
             ..dual()
         };
         kube_forward(&iptables);
-        let mut firewall = install(&programs, Flavour::Iptables, &plan).await;
+        let mut firewall = install(&programs, Flavour::Iptables, &spec).await;
         let chain = || sh(&format!("{iptables} -S WEFT-FWD"));
         assert_eq!(chain(), TAP_CHAIN);
         assert_eq!(sh(&format!("{iptables} -S FLANNEL-FWD")), {
-            let plain = Plan {
+            let plain = FirewallSpec {
                 tap: None,
                 ..dual()
             };
@@ -303,7 +303,7 @@ fn super_packets_have_a_chain_beside_flannels_as_long_as_forward_rules_do() {
             "no further process for each check"
         );
 
-        install(&programs, Flavour::Nftables, &plan).await;
+        install(&programs, Flavour::Nftables, &spec).await;
         let left = sh(&format!("{iptables}-save"));
         assert!(!left.contains("WEFT"), "{left}");
     });
@@ -313,13 +313,13 @@ fn super_packets_have_a_chain_beside_flannels_as_long_as_forward_rules_do() {
 fn u22_a_new_subnet_replaces_the_rules_of_the_old_one() {
     for_both(async |programs| {
         let v4 = &programs.iptables[0];
-        let mut old = plan();
+        let mut old = spec();
         old.v4 = Some(Ends {
             network: "10.7.0.0/16".parse().unwrap(),
             subnet: "10.7.9.0/24".parse().unwrap(),
         });
         install(&programs, Flavour::Iptables, &old).await;
-        install(&programs, Flavour::Iptables, &plan()).await;
+        install(&programs, Flavour::Iptables, &spec()).await;
         assert_eq!(nat(v4), NAT_V4);
         assert!(!sh(&format!("{v4} -S")).contains("10.7."));
     });
@@ -344,7 +344,7 @@ fn u22_damage_is_repaired_and_foreign_rules_stay() {
         let v4 = &programs.iptables[0];
         let foreign = "-A POSTROUTING -s 192.0.2.1/32 -j ACCEPT\n";
         sh(&format!("{v4} -w -t nat {foreign}"));
-        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let mut firewall = install(&programs, Flavour::Iptables, &spec()).await;
         let whole = sh(&format!("{v4} -t nat -S"));
         for damage in DAMAGE {
             sh(&damage.replace("{}", v4));
@@ -387,7 +387,7 @@ fn u22_damage_to_nftables_is_repaired() {
 fn u22_a_jump_keeps_its_place() {
     for_both(async |programs| {
         let v4 = &programs.iptables[0];
-        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let mut firewall = install(&programs, Flavour::Iptables, &spec()).await;
         sh(&format!("{v4} -w -A FORWARD -i eth9 -j DROP"));
         sh(&format!("{v4} -w -D FLANNEL-FWD 1"));
         firewall.check().await;
@@ -421,7 +421,7 @@ fn u22_a_check_of_complete_rules_changes_nothing() {
             }
             let mut programs = variant(name);
             programs.iptables[0] = dir.path().join("iptables").display().to_string();
-            let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+            let mut firewall = install(&programs, Flavour::Iptables, &spec()).await;
             calls(dir.path());
             firewall.check().await;
             let expected = match name {
@@ -461,7 +461,7 @@ fn rules_of_others_are_not_listed() {
         ));
         let mut programs = variant("nft");
         programs.iptables[0] = dir.path().join("iptables").display().to_string();
-        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let mut firewall = install(&programs, Flavour::Iptables, &spec()).await;
         fs::remove_file(&listed).unwrap();
         firewall.check().await;
         assert!(firewall.tables.iter().all(|table| table.logged.is_none()));
@@ -472,7 +472,7 @@ fn rules_of_others_are_not_listed() {
 
 #[test]
 fn two_daemons_share_the_chains() {
-    let mut other = plan();
+    let mut other = spec();
     other.v4 = Some(Ends {
         network: "10.7.0.0/16".parse().unwrap(),
         subnet: "10.7.9.0/24".parse().unwrap(),
@@ -484,7 +484,7 @@ fn two_daemons_share_the_chains() {
         let other = other.clone();
         netns::run(async move |_| {
             let programs = Programs::default();
-            let mut one = install(&programs, flavour, &plan()).await;
+            let mut one = install(&programs, flavour, &spec()).await;
             let mut two = install(&programs, flavour, &other).await;
             let rules = || {
                 let listing = sh(listing);
@@ -532,7 +532,7 @@ fn the_lock_of_another_program_is_waited_for() {
         let mut locked = [0];
         let mut stdout = holder.stdout.take().unwrap();
         std::io::Read::read_exact(&mut stdout, &mut locked).unwrap();
-        install(&variant("legacy"), Flavour::Iptables, &plan()).await;
+        install(&variant("legacy"), Flavour::Iptables, &spec()).await;
         let ended = holder.try_wait().unwrap();
         assert!(ended.is_some(), "the lock is still held");
         assert_eq!(nat("iptables-legacy"), NAT_V4);
@@ -552,7 +552,7 @@ fn another_program_may_write_at_the_same_time() {
         let mut kube = Command::new("sh").args(["-c", &loops]).spawn().unwrap();
         let mut rounds = 0;
         while rounds < 5 || kube.try_wait().unwrap().is_none() {
-            install(&programs, Flavour::Iptables, &plan()).await;
+            install(&programs, Flavour::Iptables, &spec()).await;
             assert_eq!(nat(v4), NAT_V4);
             rounds += 1;
         }
@@ -632,9 +632,9 @@ fn each_variant_of_iptables_removes_the_other() {
 fn looking_for_other_variants_creates_no_tables() {
     for (ours, other) in [("nft", "legacy"), ("legacy", "nft")] {
         netns::run(async move |_| {
-            let mut plan = plan();
-            plan.forward = false;
-            install(&variant(ours), Flavour::Iptables, &plan).await;
+            let mut spec = spec();
+            spec.forward = false;
+            install(&variant(ours), Flavour::Iptables, &spec).await;
             let nft = sh("nft list tables");
             let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names");
             let legacy = legacy.unwrap_or_default();
@@ -650,7 +650,7 @@ fn looking_for_other_variants_creates_no_tables() {
 #[test]
 fn looking_for_leftovers_creates_no_tables() {
     netns::run(async |_| {
-        install(&Programs::default(), Flavour::Nftables, &plan()).await;
+        install(&Programs::default(), Flavour::Nftables, &spec()).await;
         let tables = sh("nft list tables");
         assert_eq!(tables, "table ip flannel-ipv4\ntable ip6 flannel-ipv6\n");
         let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names");
@@ -731,7 +731,7 @@ fn without_programs_only_the_flags_that_need_them_fail() {
             "cannot masquerade: there is no /nowhere/nft in PATH; \
              install the package nftables, or leave out EnableNFTables; or leave out -ip-masq"
         );
-        let forward = Plan {
+        let forward = FirewallSpec {
             masquerade: false,
             ..dual()
         };
@@ -743,7 +743,7 @@ fn without_programs_only_the_flags_that_need_them_fail() {
             firewall.check().await;
             assert_eq!(logged(&firewall), before, "known already");
         }
-        let nothing = Plan {
+        let nothing = FirewallSpec {
             forward: false,
             ..forward
         };
@@ -761,9 +761,9 @@ fn programs_that_come_later_are_used() {
             iptables: ["iptables", "ip6tables"].map(program),
             ..no_programs()
         };
-        let forward = Plan {
+        let forward = FirewallSpec {
             masquerade: false,
-            ..plan()
+            ..spec()
         };
         let mut firewall = install(&programs, Flavour::Iptables, &forward).await;
         for suffix in ["-save", "-restore"] {
@@ -800,8 +800,8 @@ fn a_lock_that_another_holds_at_the_start_delays_the_rules_alone() {
         let checked = Firewall::check_with(&programs, Flavour::Iptables, [true, false]).await;
         assert!(checked.is_ok(), "nothing is missing: {checked:?}");
         let limit = Duration::from_millis(500);
-        let (flavour, plan) = (Flavour::Iptables, plan());
-        let mut firewall = Firewall::install_within(limit, &programs, flavour, &plan).await;
+        let (flavour, spec) = (Flavour::Iptables, spec());
+        let mut firewall = Firewall::install_within(limit, &programs, flavour, &spec).await;
         assert!(!firewall.is_complete());
         drop(lock);
         firewall.check().await;
@@ -824,7 +824,7 @@ fn rules_that_are_refused_at_the_start_are_tried_again() {
             noting(dir.path(), &format!("iptables{suffix}"), &real);
         }
         noting(dir.path(), "iptables-restore", "false");
-        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let mut firewall = install(&programs, Flavour::Iptables, &spec()).await;
         let logged = firewall.tables[0].logged.clone().unwrap();
         assert!(logged.contains("iptables-restore"), "{logged}");
         noting(dir.path(), "iptables-restore", "iptables-nft-restore");
@@ -843,7 +843,7 @@ fn rules_in_another_spelling_do_not_pile_up() {
         noting(dir.path(), "iptables", list);
         let mut programs = variant("nft");
         programs.iptables[0] = dir.path().join("iptables").display().to_string();
-        let mut firewall = install(&programs, Flavour::Iptables, &plan()).await;
+        let mut firewall = install(&programs, Flavour::Iptables, &spec()).await;
         firewall.check().await;
         firewall.check().await;
         assert_eq!(nat("iptables-nft"), NAT_V4);
@@ -856,7 +856,7 @@ fn rules_in_another_spelling_do_not_pile_up() {
 fn prefixes_that_end_inside_a_byte() {
     for flavour in [Flavour::Iptables, Flavour::Nftables] {
         netns::run(async move |_| {
-            let plan = Plan {
+            let spec = FirewallSpec {
                 v4: Some(Ends {
                     network: "10.42.16.0/20".parse().unwrap(),
                     subnet: "10.42.20.16/28".parse().unwrap(),
@@ -865,9 +865,9 @@ fn prefixes_that_end_inside_a_byte() {
                     network: "fd00:10:244:4000::/50".parse().unwrap(),
                     subnet: "fd00:10:244:4000:8000::/66".parse().unwrap(),
                 }),
-                ..plan()
+                ..spec()
             };
-            let firewall = install(&Programs::default(), flavour, &plan).await;
+            let firewall = install(&Programs::default(), flavour, &spec).await;
             for table in &firewall.tables {
                 assert!(table.verified, "{}", table.name());
             }
@@ -877,7 +877,7 @@ fn prefixes_that_end_inside_a_byte() {
 
 #[test]
 fn a_network_that_is_everything() {
-    let plan = || Plan {
+    let spec = || FirewallSpec {
         v4: Some(Ends {
             network: "0.0.0.0/0".parse().unwrap(),
             subnet: "10.42.1.0/24".parse().unwrap(),
@@ -886,7 +886,7 @@ fn a_network_that_is_everything() {
             network: "::/0".parse().unwrap(),
             subnet: "fd00:10:244:1::/64".parse().unwrap(),
         }),
-        ..plan()
+        ..spec()
     };
     let unchanged = async |mut firewall: Firewall| {
         for table in &firewall.tables {
@@ -896,7 +896,7 @@ fn a_network_that_is_everything() {
         assert!(firewall.tables.iter().all(|table| table.logged.is_none()));
     };
     for_both(async move |programs| {
-        unchanged(install(&programs, Flavour::Iptables, &plan()).await).await;
+        unchanged(install(&programs, Flavour::Iptables, &spec()).await).await;
         let nat = nat(&programs.iptables[0]);
         assert!(
             nat.contains("-A FLANNEL-POSTRTG -s 10.42.1.0/24 -m comment"),
@@ -910,6 +910,6 @@ fn a_network_that_is_everything() {
         assert_eq!(accepts, 1, "from anywhere to anywhere");
     });
     netns::run(async move |_| {
-        unchanged(install(&Programs::default(), Flavour::Nftables, &plan()).await).await;
+        unchanged(install(&Programs::default(), Flavour::Nftables, &spec()).await).await;
     });
 }

@@ -1,6 +1,7 @@
 //! `subnet.env` while a node runs: looked at from time to time, and written until it is right.
 
-use super::{SubnetEnv, dotenv, read_regular, single};
+use super::SubnetEnv;
+use super::dotenv::{dotenv, read_regular, single};
 use crate::lease::Lease;
 use ipnet::IpNet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Reading what the last start has written.
 
-use super::dotenv;
+use super::dotenv::{dotenv, read_regular, single};
 use crate::lease::Previous;
 use crate::text::shown;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -47,14 +47,6 @@ pub(crate) fn parse_previous(text: &str) -> (Previous, Vec<String>) {
     (previous, complaints)
 }
 
-/// What the regular file at `path` holds. A FIFO would hold up the agent until somebody writes.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    match std::fs::metadata(path)?.is_file() {
-        true => std::fs::read(path),
-        false => Err(io::Error::other("not a regular file")),
-    }
-}
-
 /// The network under `key`; a complaint, with its `consequence`, if the value is not exactly one.
 fn net<T: FromStr>(
     values: &BTreeMap<&str, &str>,
@@ -71,21 +63,6 @@ fn net<T: FromStr>(
         ));
     }
     net
-}
-
-/// The elements of a comma list that parse.
-fn list<T: FromStr>(value: &str) -> Vec<T> {
-    let elements = value.split(',').map(str::trim);
-    elements
-        .filter_map(|element| element.parse().ok())
-        .collect()
-}
-
-/// The one element of a comma list that parses; none if there are several.
-fn single<T: FromStr>(value: &str) -> Option<T> {
-    let mut elements = list(value);
-    let first = elements.pop();
-    if elements.is_empty() { first } else { None }
 }
 
 #[cfg(test)]

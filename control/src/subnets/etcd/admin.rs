@@ -11,12 +11,12 @@ pub use follow::News;
 pub use record::{Life, Listing, Record};
 pub use reserve::{Reservation, Reserved};
 
+use super::EtcdOptions;
 use super::connection::{Connection, Failure};
 use super::list;
 use super::store::normalised;
 use super::{SubnetError, Timing};
 use crate::config::NetworkConfig;
-use crate::flags::EtcdOptions;
 use etcd_client::{Client, Compare, CompareOp, KeyValue, LeaseTimeToLiveResponse, Txn, TxnOp};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::io;

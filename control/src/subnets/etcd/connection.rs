@@ -1,12 +1,12 @@
 //! Requests to whichever etcd server answers, and what is said when none does.
 
+use super::EtcdOptions;
 use super::progress::{self, unless_silent};
 use super::refusal::{self, Asker};
 use super::retry::Retry;
 use super::server::Server;
 use super::tls::Tls;
 use super::{SubnetError, Timing};
-use crate::flags::EtcdOptions;
 use etcd_client::{Client, ConnectOptions, Error};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};

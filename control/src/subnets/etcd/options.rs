@@ -1,6 +1,26 @@
-//! What the options of etcd come to.
+//! How to reach etcd, and what such options come to.
 
-use crate::flags::{EtcdOptions, Secret};
+use std::fmt;
+use std::path::PathBuf;
+
+/// How to reach etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdOptions {
+    /// Servers, as given: `http://host:port`, `https://host:port`, `unix://path` or `host:port`.
+    pub endpoints: Vec<String>,
+    /// Path that `config` and `subnets` are under.
+    pub prefix: String,
+    /// The client's certificate, PEM. Without `key_file` it does not count.
+    pub cert_file: Option<PathBuf>,
+    /// The client's key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// Certificates that the servers' ones are checked against, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// User name; empty: none.
+    pub username: String,
+    /// Password; empty: none.
+    pub password: Secret,
+}
 
 impl EtcdOptions {
     /// The servers, without the blanks and the empty entries of a list typed by hand.
@@ -66,6 +86,36 @@ impl EtcdOptions {
             _ => {}
         }
         lines
+    }
+}
+
+/// A text that is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keep `text` from being printed.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, to be handed to whom it is for.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.is_empty() {
+            true => "none",
+            false => "***",
+        })
     }
 }
 

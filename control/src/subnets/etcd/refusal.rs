@@ -1,6 +1,6 @@
 //! Errors of etcd in one line, with what to do about them.
 
-use crate::flags::EtcdOptions;
+use super::EtcdOptions;
 use crate::text::one_line;
 use etcd_client::Error;
 use rustls::{AlertDescription, CertificateError};

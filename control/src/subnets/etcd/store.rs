@@ -1,10 +1,10 @@
 //! What is read from and written to etcd, in terms of leases.
 
+use super::EtcdOptions;
 use super::connection::{Connection, Failure};
 use super::feed::{self, Feed, Keys, Since};
 use super::once::Warned;
 use super::{SubnetError, Timing, list};
-use crate::flags::EtcdOptions;
 use crate::lease::{LeaseAttrs, SubnetKey};
 use crate::text::shown;
 use etcd_client::{

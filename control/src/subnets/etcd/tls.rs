@@ -1,7 +1,7 @@
 //! Certificates and keys for etcd: read from files, and again when the files change.
 
+use super::EtcdOptions;
 use super::verifier::Verifier;
-use crate::flags::EtcdOptions;
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;

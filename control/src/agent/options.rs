@@ -1,0 +1,49 @@
+//! What an agent is told when it starts.
+
+use crate::backend::BackendOptions;
+use crate::host::firewall::FirewallOptions;
+use crate::host::iface::InterfaceOptions;
+use crate::http::HealthzOptions;
+use crate::subnets::etcd::EtcdOptions;
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::Level;
+
+/// Settings of the agent: those of its parts, and its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentOptions {
+    /// Where leases are kept.
+    pub etcd: EtcdOptions,
+    /// A file with the network config and all leases, in place of etcd.
+    pub subnets_file: Option<PathBuf>,
+    /// How long before its end a lease is renewed.
+    pub renew_margin: Duration,
+    /// Which interface carries the packets, and what other nodes are told.
+    pub interface: InterfaceOptions,
+    /// How packets are carried.
+    pub backend: BackendOptions,
+    /// Rules that are kept in the host's firewall.
+    pub firewall: FirewallOptions,
+    /// Keep a blackhole route for the node's own subnet.
+    pub blackhole_route: bool,
+    /// The file that container runtimes read the subnet from.
+    pub subnet_file: PathBuf,
+    /// Where `/healthz` and `/readyz` are answered.
+    pub healthz: HealthzOptions,
+    /// Log verbosity: 0 is info, from 1 debug.
+    pub verbosity: u8,
+    /// Take away what an agent with these settings has left, instead of running one.
+    pub remove: bool,
+    /// Take away what the next start would find its subnet and MAC by, too.
+    pub remove_state: bool,
+}
+
+impl AgentOptions {
+    /// The log level that `-v` asks for.
+    pub fn log_level(&self) -> Level {
+        match self.verbosity {
+            0 => Level::INFO,
+            _ => Level::DEBUG,
+        }
+    }
+}

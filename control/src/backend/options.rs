@@ -1,0 +1,69 @@
+//! What can be chosen of the way that packets take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+pub use weft_dataplane::worker::EngineKind;
+pub use weft_dataplane::worker::tunnel_gso::TunnelGso;
+
+/// Settings of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendOptions {
+    /// Where MAC addresses are kept across restarts.
+    pub state_dir: PathBuf,
+    /// How received datagrams are checked.
+    pub admit: Admit,
+    /// What the packet workers are to do.
+    pub workers: WorkerOptions,
+}
+
+/// Settings of the packet workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerOptions {
+    /// TUN queues and workers; `None`: one for every two cores.
+    pub queues: Option<usize>,
+    /// What moves packets between TUN device and sockets.
+    pub engine: EngineKind,
+    /// Sockets to send from; `None`: chosen by the dataplane.
+    pub tx_sockets: Option<usize>,
+    /// Set DF on outer packets, and learn the MTU of the path to each peer.
+    pub outer_df: bool,
+    /// Let the TUN device hand over TCP super-packets.
+    pub tso: bool,
+    /// Let the TUN device hand over UDP super-packets.
+    pub uso: bool,
+    /// Send trains with UDP segmentation offload; `None`: where the kernel does not corrupt them.
+    pub udp_gso: Option<bool>,
+    /// Receive trains with UDP receive offload.
+    pub udp_gro: bool,
+    /// How long idle workers look for packets before they sleep.
+    pub spin: Duration,
+    /// When to send TCP super-packets whole.
+    pub tunnel_gso: TunnelGso,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> WorkerOptions {
+        WorkerOptions {
+            queues: None,
+            engine: EngineKind::default(),
+            tx_sockets: None,
+            outer_df: false,
+            tso: true,
+            uso: true,
+            udp_gso: None,
+            udp_gro: true,
+            spin: Duration::ZERO,
+            tunnel_gso: TunnelGso::default(),
+        }
+    }
+}
+
+/// How received datagrams are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admit {
+    /// Only from live peers, and only for sources inside their own subnets.
+    #[default]
+    Strict,
+    /// From anybody with the right VNI and MAC address, as kernel VXLAN does.
+    Loose,
+}
