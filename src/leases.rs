@@ -13,7 +13,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use weft_control::subnets::etcd::admin::{Admin, Life, News, Record, Reserved};
+use weft_control::subnets::etcd::admin::{Admin, LeaseChange, Life, Record, Reserved};
 use weft_control::text::{line, shown};
 
 /// Act on the words after `weft leases`.
@@ -159,13 +159,13 @@ fn confirm(question: &str) -> Result<(), String> {
 }
 
 fn watch(admin: &Admin, json: bool) -> Result<(), String> {
-    let tell = |news: News| {
+    let tell = |change: LeaseChange| {
         let now = jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();
         let line = match json {
-            true => table::news_json(&now, &news).to_string(),
-            false => format!("{now} {}", table::news(&news)),
+            true => table::change_json(&now, &change).to_string(),
+            false => format!("{now} {}", table::change(&change)),
         };
         // Nobody reading any more is the other way to say that this is enough.
         match writeln!(std::io::stdout(), "{line}") {

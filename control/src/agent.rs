@@ -33,7 +33,7 @@ use crate::http::{Health, HealthError, Readiness};
 use crate::lease::{Lease, LeaseEnd, Previous};
 use crate::notify::{self, State};
 use crate::subnets::etcd::{EtcdSubnets, Timing};
-use crate::subnets::fixed::FixedSubnets;
+use crate::subnets::fixed::{FixedSubnets, LocalAddress};
 use crate::subnets::{self, SubnetError, SubnetManager};
 use ipnet::IpNet;
 use name::AgentName;
@@ -44,6 +44,7 @@ use signals::{Request, Signals};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -115,10 +116,22 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
         .build()?;
     block_on_alone(runtime, async {
         if let Some(file) = &options.subnets_file {
-            return agent(options, &FixedSubnets::new(file.clone())?).await;
+            let manager = FixedSubnets::new(file.clone(), own_address)?;
+            return agent(options, &manager).await;
         }
         let manager = EtcdSubnets::new(&options.etcd, Timing::default())?;
         agent(options, &manager).await
+    })
+}
+
+/// The first of these addresses that this host has.
+async fn own_address(addrs: Vec<IpAddr>) -> Option<LocalAddress> {
+    let netlink = Netlink::connect().ok()?;
+    let local = iface::first_local(&netlink, addrs).await.ok()??;
+    Some(LocalAddress {
+        addr: local.addr,
+        name: local.name,
+        choice: local.choice,
     })
 }
 

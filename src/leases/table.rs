@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use weft_control::subnets::etcd::admin::{Life, News, Record};
+use weft_control::subnets::etcd::admin::{LeaseChange, Life, Record};
 use weft_control::text::{escaped, line, shown};
 
 /// What stands for nothing.
@@ -192,22 +192,22 @@ pub(crate) fn details(record: &Record) -> String {
 }
 
 /// The word for what happened.
-fn word(news: &News) -> (&'static str, Option<&Record>) {
-    match news {
-        News::New(record) => ("new", Some(record)),
-        News::Renewed(record) => ("renewed", Some(record)),
-        News::Changed(record) => ("changed", Some(record)),
-        News::Deleted(record) => ("deleted", Some(record)),
-        News::Interrupted(_) => ("interrupted", None),
-        News::Resumed => ("resumed", None),
+fn word(change: &LeaseChange) -> (&'static str, Option<&Record>) {
+    match change {
+        LeaseChange::New(record) => ("new", Some(record)),
+        LeaseChange::Renewed(record) => ("renewed", Some(record)),
+        LeaseChange::Changed(record) => ("changed", Some(record)),
+        LeaseChange::Deleted(record) => ("deleted", Some(record)),
+        LeaseChange::Interrupted(_) => ("interrupted", None),
+        LeaseChange::Resumed => ("resumed", None),
     }
 }
 
 /// One thing that happened, in a line.
-pub(crate) fn news(news: &News) -> String {
-    let (word, record) = word(news);
+pub(crate) fn change(change: &LeaseChange) -> String {
+    let (word, record) = word(change);
     let Some(record) = record else {
-        let News::Interrupted(reason) = news else {
+        let LeaseChange::Interrupted(reason) = change else {
             return word.to_owned();
         };
         return format!("{word}: {}; retrying", line(reason));
@@ -230,10 +230,10 @@ pub(crate) fn news(news: &News) -> String {
 }
 
 /// One thing that happened, for programs.
-pub(crate) fn news_json(time: &str, news: &News) -> Value {
-    let (word, record) = word(news);
-    let reason = match news {
-        News::Interrupted(reason) => Some(reason),
+pub(crate) fn change_json(time: &str, change: &LeaseChange) -> Value {
+    let (word, record) = word(change);
+    let reason = match change {
+        LeaseChange::Interrupted(reason) => Some(reason),
         _ => None,
     };
     json!({

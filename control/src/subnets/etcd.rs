@@ -6,74 +6,28 @@
 
 mod acquire;
 pub mod admin;
-mod connection;
-mod feed;
+mod client;
 mod keep;
-mod list;
-mod once;
+mod lease_plan;
 mod options;
-mod plan;
-mod progress;
-mod refusal;
-mod retry;
-mod server;
 mod store;
-mod tls;
-mod verifier;
+mod timing;
 mod watch;
 
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
-use crate::lease::{Backoff, Lease, LeaseAttrs, LeaseEnd, Previous};
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
+use client::insist;
 pub use options::{EtcdOptions, Secret};
 use std::time::Duration;
 use store::Store;
 pub(crate) use store::normalised;
+pub use timing::Timing;
 use tokio::sync::mpsc;
-
-/// Intervals; the defaults are flannel's where it has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// How long a lease lives without renewal, in whole seconds.
-    pub lease_ttl: Duration,
-    /// Pause after a renewal that failed, while the lease lives.
-    pub renew_retry: Duration,
-    /// How long a server that is asked may be silent; an answer may take longer.
-    pub request_timeout: Duration,
-    /// Silence after which a server in use is asked for a sign of life; it is given half as
-    /// long to answer. etcd closes connections that ask more often than each 5 s.
-    pub keep_alive: Duration,
-    /// First pause before trying again.
-    pub backoff_min: Duration,
-    /// Longest pause before trying again; it doubles up to here.
-    pub backoff_max: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            lease_ttl: Duration::from_secs(86_400),
-            renew_retry: Duration::from_secs(60),
-            request_timeout: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(10),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Timing {
-    /// The pauses while something cannot be done without.
-    fn backoff(&self) -> Backoff {
-        Backoff::new(self.backoff_min, self.backoff_max)
-    }
-}
 
 /// The subnet manager on etcd.
 pub struct EtcdSubnets {
     store: Store,
-    /// How etcdctl is called for the same servers, for hints.
-    etcdctl: String,
 }
 
 impl EtcdSubnets {
@@ -82,21 +36,16 @@ impl EtcdSubnets {
     pub fn new(options: &EtcdOptions, timing: Timing) -> Result<EtcdSubnets, SubnetError> {
         Ok(EtcdSubnets {
             store: Store::new(options, timing)?,
-            etcdctl: options.etcdctl(),
         })
     }
 }
 
 impl SubnetManager for EtcdSubnets {
     async fn network_config(&self) -> Result<String, SubnetError> {
+        let stored = insist(self.store.timing(), || self.store.config()).await;
+        let text = String::from_utf8(stored.ok_or_else(|| self.store.no_config())?);
         let key = self.store.config_key();
-        match self.store.config().await {
-            None => {
-                let etcdctl = self.etcdctl.clone();
-                Err(SubnetError::NoConfig { key, etcdctl })
-            }
-            Some(value) => String::from_utf8(value).map_err(|_| SubnetError::ConfigNotText { key }),
-        }
+        text.map_err(|_| SubnetError::ConfigNotText { key })
     }
 
     async fn acquire(

@@ -24,19 +24,21 @@
 //!
 //! A file that cannot be read, or any entry that breaks a rule, leaves everything as it was.
 
-mod file;
-mod peers;
+mod content;
+mod format;
+mod local;
 mod poll;
 
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
-use crate::host::iface::{Local, first_local};
-use crate::host::netlink::Netlink;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
-use file::Format;
-use peers::Peers;
-use poll::State;
+use content::FileContent;
+use format::Format;
+pub use local::LocalAddress;
+use local::LocalLookup;
+use poll::FileState;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,21 +52,42 @@ const CHANGES_MAX: usize = 256;
 /// The subnet manager on a file.
 pub struct FixedSubnets {
     path: PathBuf,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<FileState>,
+    local: LocalLookup,
 }
 
 impl FixedSubnets {
     /// A manager for the file at `path`, which need not be there yet. Reads it in the background
     /// and follows it until the manager is dropped; must be called inside a tokio runtime.
-    pub fn new(path: PathBuf) -> Result<FixedSubnets, SubnetError> {
+    ///
+    /// `local` finds the first of some addresses that this host has.
+    pub fn new<F>(
+        path: PathBuf,
+        local: impl Fn(Vec<IpAddr>) -> F + Send + Sync + 'static,
+    ) -> Result<FixedSubnets, SubnetError>
+    where
+        F: Future<Output = Option<LocalAddress>> + Send + 'static,
+    {
         let format = Format::of(&path).ok_or_else(|| {
             let path = path.display();
             let rule = "the name of a subnets file must end in .toml or .json";
             SubnetError::Settings(format!("{path}: {rule}"))
         })?;
-        let (sender, state) = watch::channel(State::default());
+        let (sender, state) = watch::channel(FileState::default());
         tokio::spawn(poll::run(path.clone(), format, sender));
-        Ok(FixedSubnets { path, state })
+        Ok(FixedSubnets {
+            path,
+            state,
+            local: Box::new(move |addrs| Box::pin(local(addrs))),
+        })
+    }
+
+    /// An address of this host that the file has a lease for, though it has none for the one that
+    /// was chosen.
+    async fn own_other(&self, content: &FileContent) -> Option<LocalAddress> {
+        let leases = content.leases().iter();
+        let addrs = leases.map(|lease| lease.attrs.identity()).collect();
+        (self.local)(addrs).await
     }
 }
 
@@ -75,19 +98,19 @@ pub fn has_format(path: &Path) -> bool {
 
 /// What is wrong with the text of a subnets file, read as TOML and as JSON.
 pub(crate) fn check(text: &str) -> [Result<(), String>; 2] {
-    [Format::Toml, Format::Json].map(|format| Peers::parse(text, format).map(drop))
+    [Format::Toml, Format::Json].map(|format| FileContent::parse(text, format).map(drop))
 }
 
 /// A view of the file that waits for changes.
-struct Follow(watch::Receiver<State>);
+struct Follow(watch::Receiver<FileState>);
 
 impl Follow {
     /// The last good content; waits for the first.
-    async fn peers(&mut self) -> Arc<Peers> {
+    async fn content(&mut self) -> Arc<FileContent> {
         loop {
-            let peers = self.0.borrow_and_update().peers.clone();
-            match peers {
-                Some(peers) => return peers,
+            let content = self.0.borrow_and_update().content.clone();
+            match content {
+                Some(content) => return content,
                 None => self.change().await,
             }
         }
@@ -106,8 +129,8 @@ impl SubnetManager for FixedSubnets {
         let mut follow = Follow(self.state.clone());
         loop {
             let state = follow.0.borrow_and_update().clone();
-            match (state.peers, state.problem) {
-                (Some(peers), _) => return Ok(peers.text.clone()),
+            match (state.content, state.problem) {
+                (Some(content), _) => return Ok(content.text.clone()),
                 (None, Some(problem)) => return Err(SubnetError::File(problem)),
                 // The first look is not over.
                 (None, None) => follow.change().await,
@@ -127,16 +150,16 @@ impl SubnetManager for FixedSubnets {
         let mut follow = Follow(self.state.clone());
         let mut last = String::new();
         loop {
-            let peers = follow.peers().await;
-            if peers.config != *config {
+            let content = follow.content().await;
+            if content.config != *config {
                 return Err(SubnetError::ConfigChanged);
             }
-            if let Some(lease) = peers.lease_of(attrs) {
+            if let Some(lease) = content.lease_of(attrs) {
                 return Ok(lease.clone());
             }
-            let missing = match own_other(&peers).await {
-                Some(local) => peers.elsewhere(attrs, &local),
-                None => peers.missing(attrs),
+            let missing = match self.own_other(&content).await {
+                Some(local) => content.elsewhere(attrs, &local),
+                None => content.missing(attrs),
             };
             if missing != last {
                 warn!("{path} holds {missing}; waiting for it");
@@ -147,14 +170,14 @@ impl SubnetManager for FixedSubnets {
     }
 
     async fn known(&self, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
-        let peers = self.state.borrow().peers.clone()?;
-        peers.lease_of(attrs).map(|lease| lease.attrs.clone())
+        let content = self.state.borrow().content.clone()?;
+        content.lease_of(attrs).map(|lease| lease.attrs.clone())
     }
 
     async fn keep(&self, lease: Lease, _margin: Duration) -> LeaseEnd {
         let mut follow = Follow(self.state.clone());
         loop {
-            if let Some(end) = follow.peers().await.end_of(&lease) {
+            if let Some(end) = follow.content().await.end_of(&lease) {
                 return end;
             }
             follow.change().await;
@@ -169,33 +192,25 @@ impl SubnetManager for FixedSubnets {
     }
 }
 
-/// An address of this host that the file has a lease for, though it has none for the one that
-/// was chosen.
-async fn own_other(peers: &Peers) -> Option<Local> {
-    let addrs = peers.leases().iter().map(|lease| lease.attrs.identity());
-    let netlink = Netlink::connect().ok()?;
-    first_local(&netlink, addrs).await.ok().flatten()
-}
-
 /// Send all other leases, then what changes about them, until nobody listens.
 async fn send_changes(mut follow: Follow, own: &Lease, events: &mpsc::Sender<LeaseEvent>) {
-    let others = |peers: &Peers| -> BTreeMap<SubnetKey, Lease> {
-        let leases = peers.leases().iter();
+    let others = |content: &FileContent| -> BTreeMap<SubnetKey, Lease> {
+        let leases = content.leases().iter();
         let others = leases.filter(|lease| !lease.attrs.same_node(&own.attrs));
         others.map(|lease| (lease.key(), lease.clone())).collect()
     };
-    let mut known = others(&*follow.peers().await);
+    let mut known = others(&*follow.content().await);
     let snapshot = known.values().cloned().collect();
-    let mut news = vec![LeaseEvent::Snapshot(snapshot)];
+    let mut events_due = vec![LeaseEvent::Snapshot(snapshot)];
     loop {
-        for event in news {
+        for event in events_due {
             if events.send(event).await.is_err() {
                 return;
             }
         }
         follow.change().await;
-        let now = others(&*follow.peers().await);
-        news = changes(&known, &now);
+        let now = others(&*follow.content().await);
+        events_due = changes(&known, &now);
         known = now;
     }
 }

@@ -93,21 +93,24 @@ fn details_are_a_line_each() {
 }
 
 #[test]
-fn news_are_one_line() {
+fn changes_are_one_line() {
     let lease = || record("10.5.7.0-24", VXLAN, Life::Reserved);
     assert_eq!(
-        news(&News::New(lease())),
+        change(&LeaseChange::New(lease())),
         "new      10.5.7.0-24 192.0.2.1 vxlan 0a:00:00:00:00:01 reserved"
     );
     let bad = record("10.5.7.0-24", "nonsense", Life::Unasked);
-    assert!(news(&News::Changed(bad)).starts_with("changed  10.5.7.0-24 unreadable: "));
+    assert!(change(&LeaseChange::Changed(bad)).starts_with("changed  10.5.7.0-24 unreadable: "));
     assert_eq!(
-        news(&News::Interrupted("no answer".to_owned())),
+        change(&LeaseChange::Interrupted("no answer".to_owned())),
         "interrupted: no answer; retrying"
     );
-    assert_eq!(news(&News::Resumed), "resumed");
-    assert_eq!(news_json("now", &News::Resumed)["event"], "resumed");
-    let value = news_json("now", &News::Deleted(lease()));
+    assert_eq!(change(&LeaseChange::Resumed), "resumed");
+    assert_eq!(
+        change_json("now", &LeaseChange::Resumed)["event"],
+        "resumed"
+    );
+    let value = change_json("now", &LeaseChange::Deleted(lease()));
     assert_eq!(value["event"], "deleted");
     assert_eq!(value["lease"]["mac"], "0a:00:00:00:00:01");
     assert_eq!(value["lease"]["ttl_seconds"], Value::Null);
@@ -124,9 +127,9 @@ fn control_characters_of_keys_and_values_never_get_out() {
         (list(&[odd.clone(), raw.clone()]), 5),
         (details(&odd), 16),
         (details(&raw), 15),
-        (news(&News::New(odd)), 1),
-        (news(&News::Changed(raw)), 1),
-        (news(&News::Interrupted("\u{1b}c".to_owned())), 1),
+        (change(&LeaseChange::New(odd)), 1),
+        (change(&LeaseChange::Changed(raw)), 1),
+        (change(&LeaseChange::Interrupted("\u{1b}c".to_owned())), 1),
     ] {
         let shown: Vec<&str> = text.lines().collect();
         assert_eq!(shown.len(), lines, "{text:?}");

@@ -1,12 +1,11 @@
 //! Taking a lease.
 
-use super::SubnetError;
-use super::connection::Failure;
-use super::plan::{self, Plan, Wanted, mac_taken, plan, rival};
-use super::retry::Retry;
+use super::client::{Failure, Retry, insist};
+use super::lease_plan::{self, LeasePlan, Wanted, mac_taken, plan, rival};
 use super::store::{Entry, Grant, RESERVATION, Store};
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, Previous, SubnetKey, choose};
+use crate::subnets::SubnetError;
 use rand::RngExt;
 use std::time::Duration;
 use tracing::info;
@@ -59,7 +58,7 @@ pub(super) async fn acquire(
 }
 
 async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure> {
-    if is_outdated(wanted.config, store.config().await) {
+    if is_outdated(wanted.config, store.config().await?) {
         return Ok(Try::Refused(SubnetError::ConfigChanged));
     }
     let entries = store.list().await?;
@@ -69,8 +68,8 @@ async fn try_acquire(store: &Store, wanted: &Wanted<'_>) -> Result<Try, Failure>
     let plan = plan(wanted, &entries, &mut rand::rng());
     match plan {
         Err(error) => Ok(Try::Refused(error)),
-        Ok(Plan::Reuse(entry)) => reuse(store, wanted, entry).await,
-        Ok(Plan::Take { key, instead_of }) => take(store, wanted, key, &instead_of).await,
+        Ok(LeasePlan::Reuse(entry)) => reuse(store, wanted, entry).await,
+        Ok(LeasePlan::Take { key, instead_of }) => take(store, wanted, key, &instead_of).await,
     }
 }
 
@@ -137,13 +136,8 @@ async fn take(
 
 /// What this node's lease says of it; waits for etcd.
 pub(super) async fn known(store: &Store, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
-    let mut retry = Retry::new(store.timing());
-    loop {
-        match store.list().await {
-            Ok(entries) => return plan::known(attrs, &entries).cloned(),
-            Err(failure) => retry.pause(failure).await,
-        }
-    }
+    let entries = insist(store.timing(), || store.list()).await;
+    lease_plan::known(attrs, &entries).cloned()
 }
 
 /// Delete a lease if it is as it was written when its key was new.

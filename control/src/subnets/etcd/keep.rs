@@ -1,9 +1,8 @@
 //! Keeping the own lease: renewal by the clock, and an eye on its key. A lease that was deleted,
 //! or that expired while etcd was out of reach, is taken again if nobody else has it.
 
-use super::connection::Failure;
-use super::plan::rival;
-use super::retry::Retry;
+use super::client::{Failure, Retry};
+use super::lease_plan::rival;
 use super::store::{Entry, RESERVATION, Store};
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
 use crate::suspend::SuspendWatch;

@@ -1,54 +1,35 @@
 //! Following all other nodes' leases.
 
-use super::feed::News;
-use super::retry::Retry;
-use super::store::{Entry, Store};
+use super::store::{Entry, Store, Update};
 use crate::lease::{Lease, SubnetKey};
 use crate::subnets::LeaseEvent;
-use etcd_client::{Event, EventType};
+use etcd_client::{Event, EventType, KeyValue};
 use std::collections::BTreeMap;
-use std::time::Instant;
 use tokio::sync::mpsc::{Sender, error::SendError};
-
-/// Nobody listens any more.
-struct Closed;
-
-impl From<SendError<LeaseEvent>> for Closed {
-    fn from(_: SendError<LeaseEvent>) -> Closed {
-        Closed
-    }
-}
 
 /// Send all leases, then the changes, until nobody listens.
 pub(super) async fn watch(store: &Store, own: &Lease, events: &Sender<LeaseEvent>) {
-    let mut peers = Peers::new(own);
+    let mut known = KnownLeases::new(own);
     let mut feed = store.feed();
-    let mut retry = Retry::new(store.timing());
     loop {
-        let told = match feed.next().await {
-            Ok(News::All(keys)) => {
-                // No reset: a watch that breaks each time would bring one list after another.
-                retry.granted(Instant::now());
-                let entries = keys.iter().filter_map(|kv| store.entry(kv));
-                peers.replace(store, entries).into_iter().collect()
-            }
-            Ok(News::Changes(changes)) => {
-                retry.reset();
-                peers.changes(store, &changes)
-            }
+        let changes = match feed.next().await {
+            Ok(update) => known.take_in(store, &update),
             Err(failure) => {
-                retry.pause(failure).await;
+                feed.note(failure);
                 continue;
             }
         };
-        if let Err(Closed) = send(events, told).await {
+        if send(events, changes).await.is_err() {
             return;
         }
     }
 }
 
-async fn send(events: &Sender<LeaseEvent>, told: Vec<LeaseEvent>) -> Result<(), Closed> {
-    for event in told {
+async fn send(
+    events: &Sender<LeaseEvent>,
+    changes: Vec<LeaseEvent>,
+) -> Result<(), SendError<LeaseEvent>> {
+    for event in changes {
         events.send(event).await?;
     }
     Ok(())
@@ -56,25 +37,30 @@ async fn send(events: &Sender<LeaseEvent>, told: Vec<LeaseEvent>) -> Result<(), 
 
 /// The leases that the receiver knows, without the own one. Remembered so that a value that
 /// has become unreadable does not remove its node.
-struct Peers {
+struct KnownLeases {
     own: Lease,
     /// `None` before the first list.
     leases: Option<BTreeMap<SubnetKey, Lease>>,
 }
 
-impl Peers {
-    fn new(own: &Lease) -> Peers {
+impl KnownLeases {
+    fn new(own: &Lease) -> KnownLeases {
         let own = own.clone();
-        Peers { own, leases: None }
+        KnownLeases { own, leases: None }
+    }
+
+    /// What an update changes.
+    fn take_in(&mut self, store: &Store, update: &Update) -> Vec<LeaseEvent> {
+        match update {
+            Update::All(keys) => self.replace(store, keys).into_iter().collect(),
+            Update::Changes(events) => self.change(store, events),
+        }
     }
 
     /// Take a new list in place of everything before; `None` if it says the same.
-    fn replace(
-        &mut self,
-        store: &Store,
-        entries: impl Iterator<Item = Entry>,
-    ) -> Option<LeaseEvent> {
+    fn replace(&mut self, store: &Store, keys: &[KeyValue]) -> Option<LeaseEvent> {
         let mut leases = BTreeMap::new();
+        let entries = keys.iter().filter_map(|kv| store.entry(kv));
         for entry in entries.filter(|entry| !is_own(&self.own, entry)) {
             let key = entry.key;
             let before = || self.leases.as_ref()?.get(&key).cloned();
@@ -91,7 +77,7 @@ impl Peers {
     }
 
     /// Take in changes.
-    fn changes(&mut self, store: &Store, changes: &[Event]) -> Vec<LeaseEvent> {
+    fn change(&mut self, store: &Store, changes: &[Event]) -> Vec<LeaseEvent> {
         let change = |event: &Event| {
             let kv = event.kv()?;
             match event.event_type() {

@@ -4,8 +4,8 @@
 //! rename, links that are turned and file systems that keep coarse times, and the file is
 //! small.
 
-use super::file::Format;
-use super::peers::Peers;
+use super::content::FileContent;
+use super::format::Format;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,43 +22,43 @@ const SIZE_MAX: u64 = 16 << 20;
 
 /// What is known of the file: neither before the first look, and at least one after it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(super) struct FileState {
     /// The last good content.
-    pub(super) peers: Option<Arc<Peers>>,
+    pub(super) content: Option<Arc<FileContent>>,
     /// What is wrong with the content there is now.
     pub(super) problem: Option<String>,
 }
 
 /// What a look finds, or why nothing can be read.
-type Content = Result<Vec<u8>, String>;
+type Look = Result<Vec<u8>, String>;
 
 /// The file and what has been seen of it.
 pub(super) struct Poller {
     path: PathBuf,
     format: Format,
     /// What `state` comes from.
-    judged: Content,
+    judged: Look,
     /// What the last look saw.
-    seen: Content,
-    state: State,
+    seen: Look,
+    state: FileState,
 }
 
 impl Poller {
     /// Look at the file for the first time; what is there counts at once.
     pub(super) fn new(path: PathBuf, format: Format) -> Poller {
-        let content = read(&path);
+        let look = read(&path);
         let mut poller = Poller {
             path,
             format,
-            judged: content.clone(),
-            seen: content,
-            state: State::default(),
+            judged: look.clone(),
+            seen: look,
+            state: FileState::default(),
         };
         poller.judge();
         poller
     }
 
-    pub(super) fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &FileState {
         &self.state
     }
 
@@ -79,17 +79,17 @@ impl Poller {
 
     fn judge(&mut self) -> bool {
         let path = self.path.display();
-        let peers = match self.judged.as_deref().map(std::str::from_utf8) {
-            Ok(Ok(text)) => Peers::parse(text, self.format),
+        let content = match self.judged.as_deref().map(std::str::from_utf8) {
+            Ok(Ok(text)) => FileContent::parse(text, self.format),
             Ok(Err(_)) => Err("is not UTF-8 text".to_owned()),
             Err(reason) => Err(reason.clone()),
         };
         let before = self.state.clone();
-        match peers {
-            Ok(peers) => {
+        match content {
+            Ok(content) => {
                 self.state.problem = None;
-                if before.peers.as_deref() != Some(&peers) {
-                    self.state.peers = Some(Arc::new(peers));
+                if before.content.as_deref() != Some(&content) {
+                    self.state.content = Some(Arc::new(content));
                 }
             }
             Err(reason) => self.state.problem = Some(format!("{path}: {reason}")),
@@ -99,8 +99,8 @@ impl Poller {
     }
 
     /// Log what has changed, once there is a state to keep.
-    fn tell(&self, before: &State) {
-        let (Some(old), Some(new)) = (&before.peers, &self.state.peers) else {
+    fn tell(&self, before: &FileState) {
+        let (Some(old), Some(new)) = (&before.content, &self.state.content) else {
             return;
         };
         let path = self.path.display();
@@ -123,8 +123,8 @@ impl Poller {
     }
 }
 
-fn same(a: &State, b: &State) -> bool {
-    match (&a.peers, &b.peers) {
+fn same(a: &FileState, b: &FileState) -> bool {
+    match (&a.content, &b.content) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         (None, None) => true,
         _ => false,
@@ -132,7 +132,7 @@ fn same(a: &State, b: &State) -> bool {
 }
 
 /// Look at once, and then every [`PERIOD`], until nobody wants to know.
-pub(super) async fn run(path: PathBuf, format: Format, sender: watch::Sender<State>) {
+pub(super) async fn run(path: PathBuf, format: Format, sender: watch::Sender<FileState>) {
     // A large file takes its time, and a file system that hangs must not hang the agent.
     let first = tokio::task::spawn_blocking(move || Poller::new(path, format));
     let Ok(mut poller) = first.await else {
@@ -163,7 +163,7 @@ pub(super) async fn run(path: PathBuf, format: Format, sender: watch::Sender<Sta
     }
 }
 
-fn read(path: &Path) -> Content {
+fn read(path: &Path) -> Look {
     let failed = |error: io::Error| format!("cannot be read: {error}");
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {

@@ -2,7 +2,7 @@
 
 mod store;
 
-use super::peers::derived_mac;
+use super::content::derived_mac;
 use super::poll::Poller;
 use super::*;
 use proptest::prelude::*;
@@ -25,8 +25,8 @@ fn file(nodes: &[u8]) -> String {
     std::iter::once(CONFIG.to_owned()).chain(entries).collect()
 }
 
-fn toml(text: &str) -> Result<Peers, String> {
-    Peers::parse(text, Format::Toml)
+fn toml(text: &str) -> Result<FileContent, String> {
+    FileContent::parse(text, Format::Toml)
 }
 
 fn attrs(n: u8) -> LeaseAttrs {
@@ -38,7 +38,7 @@ fn json_and_toml_hold_the_same_leases() {
     let json = r#"{"config":{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7}},
         "leases":[{"Subnet":"10.5.1.1/24","PublicIP":"192.0.2.1"},
                   {"subnet":"10.5.2.0/24","publicip":"192.0.2.2"}]}"#;
-    let json = Peers::parse(json, Format::Json).unwrap();
+    let json = FileContent::parse(json, Format::Json).unwrap();
     let toml = toml(&file(&[1, 2])).unwrap();
     assert_eq!(json.leases(), toml.leases());
     assert_eq!(json.config, toml.config);
@@ -68,8 +68,8 @@ fn the_time_for_a_file_grows_with_its_length_alone() {
         let text = large(leases);
         let took = || {
             let begun = std::time::Instant::now();
-            let peers = Peers::parse(&text, Format::Json).unwrap();
-            assert_eq!(peers.leases().len(), leases as usize);
+            let content = FileContent::parse(&text, Format::Json).unwrap();
+            assert_eq!(content.leases().len(), leases as usize);
             begun.elapsed()
         };
         // The best of several: others use this machine, too.
@@ -81,13 +81,13 @@ fn the_time_for_a_file_grows_with_its_length_alone() {
 
 #[test]
 fn many_changes_are_told_at_once() {
-    let peers = |leases| -> BTreeMap<SubnetKey, Lease> {
-        let peers = Peers::parse(&large(leases), Format::Json).unwrap();
-        let leases = peers.leases().iter();
+    let content = |leases| -> BTreeMap<SubnetKey, Lease> {
+        let content = FileContent::parse(&large(leases), Format::Json).unwrap();
+        let leases = content.leases().iter();
         leases.map(|lease| (lease.key(), lease.clone())).collect()
     };
-    let (few, many) = (peers(10), peers(1_000));
-    assert_eq!(changes(&peers(7), &few).len(), 3);
+    let (few, many) = (content(10), content(1_000));
+    assert_eq!(changes(&content(7), &few).len(), 3);
     match &changes(&few, &many)[..] {
         [LeaseEvent::Snapshot(all)] => assert_eq!(all.len(), 1_000),
         other => panic!("{} events", other.len()),
@@ -97,15 +97,15 @@ fn many_changes_are_told_at_once() {
 #[test]
 fn what_an_entry_states_counts() {
     let mac = "[leases.BackendData]\nVtepMAC = \"c6:d2:32:6f:8f:44\"\n";
-    let peers = toml(&(file(&[1]) + mac)).unwrap();
-    let data = peers.leases()[0].attrs.vxlan_data().unwrap();
+    let content = toml(&(file(&[1]) + mac)).unwrap();
+    let data = content.leases()[0].attrs.vxlan_data().unwrap();
     assert_eq!(MacAddr(data.vtep_mac).to_string(), "c6:d2:32:6f:8f:44");
     for (kind, expected) in [
         ("host-gw", r#","BackendType":"host-gw"}"#),
         ("udp", "null}"),
     ] {
-        let peers = toml(&file(&[1]).replace("vxlan", kind)).unwrap();
-        let text = peers.leases()[0].attrs.to_json();
+        let content = toml(&file(&[1]).replace("vxlan", kind)).unwrap();
+        let text = content.leases()[0].attrs.to_json();
         assert!(text.ends_with(expected), "{text}");
     }
 }
@@ -115,16 +115,16 @@ fn both_families_share_the_derived_mac() {
     let config = "[config]\nEnableIPv6 = true\nNetwork = \"10.5.0.0/16\"\n\
                   IPv6Network = \"fd00:5::/48\"\nBackend.Type = \"vxlan\"\n";
     let more = "IPv6Subnet = \"fd00:5:0:1::/64\"\nPublicIPv6 = \"2001:db8::1\"\n";
-    let peers = toml(&format!("{config}{}{more}", entry(1))).unwrap();
-    let lease = &peers.leases()[0];
+    let content = toml(&format!("{config}{}{more}", entry(1))).unwrap();
+    let lease = &content.leases()[0];
     assert_eq!(lease.key().to_string(), "10.5.1.0-24&fd00:5:0:1::-64");
     let mac = derived_mac("192.0.2.1".parse().unwrap());
     assert_eq!(lease.attrs.vxlan_data().unwrap().vtep_mac, mac);
     assert_eq!(lease.attrs.vxlan_v6_data().unwrap().vtep_mac, mac);
 
     let v6_only = config.replace("Network = \"10", "EnableIPv4 = false\nNetwork = \"10");
-    let peers = toml(&format!("{v6_only}[[leases]]\n{more}")).unwrap();
-    let data = peers.leases()[0].attrs.vxlan_v6_data().unwrap();
+    let content = toml(&format!("{v6_only}[[leases]]\n{more}")).unwrap();
+    let data = content.leases()[0].attrs.vxlan_v6_data().unwrap();
     assert_eq!(data.vtep_mac, derived_mac("2001:db8::1".parse().unwrap()));
 }
 
@@ -253,14 +253,14 @@ fn u21_subnets_lie_inside_their_network() {
 
 #[test]
 fn another_address_of_the_host_names_its_interface() {
-    let local = Local {
+    let local = LocalAddress {
         addr: "192.0.2.1".parse().unwrap(),
         name: "eth1".to_owned(),
         choice: "eth1".to_owned(),
     };
-    let peers = toml(&file(&[1])).unwrap();
+    let content = toml(&file(&[1])).unwrap();
     assert_eq!(
-        peers.elsewhere(&attrs(9), &local),
+        content.elsewhere(&attrs(9), &local),
         "no lease for 192.0.2.9, this node's address, but one for 192.0.2.1, which is on eth1 of \
          this node; start again with -iface=eth1, or add the other"
     );
@@ -303,7 +303,9 @@ fn the_entry_to_add_is_shown() {
     assert!(shown.ends_with(wanted), "{shown}");
 
     let json = r#"{"config":{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}}"#;
-    let shown = Peers::parse(json, Format::Json).unwrap().missing(&attrs(9));
+    let shown = FileContent::parse(json, Format::Json)
+        .unwrap()
+        .missing(&attrs(9));
     let wanted = r#"add this to "leases": {"Subnet":"10.5.1.0/24","PublicIP":"192.0.2.9"}"#;
     assert!(shown.ends_with(wanted), "{shown}");
 }
@@ -311,8 +313,8 @@ fn the_entry_to_add_is_shown() {
 proptest! {
     #[test]
     fn any_text_is_a_file_or_a_reason(text in "\\PC*") {
-        let _ = Peers::parse(&text, Format::Toml);
-        let _ = Peers::parse(&text, Format::Json);
+        let _ = FileContent::parse(&text, Format::Toml);
+        let _ = FileContent::parse(&text, Format::Json);
     }
 
     #[test]

@@ -1,18 +1,17 @@
 //! What happens to leases, as it happens.
 
+use super::error::AdminError;
+use super::leases::Leases;
 use super::record::Record;
-use super::{AdminError, Keys};
-use crate::subnets::etcd::connection::Failure;
-use crate::subnets::etcd::feed::{self, Feed};
-use crate::subnets::etcd::retry::Retry;
+use crate::subnets::etcd::client::Failure;
+use crate::subnets::etcd::store::Update;
 use etcd_client::{Event, EventType};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum LeaseChange {
     /// A lease is new.
     New(Record),
     /// A lease was written again with the same value.
@@ -29,83 +28,86 @@ pub enum News {
 
 /// Tell all changes. The first failure is an error; later ones are waited for.
 pub(super) async fn follow(
-    keys: &Keys,
-    mut tell: impl FnMut(News) -> ControlFlow<()>,
+    leases: &Leases,
+    mut tell: impl FnMut(LeaseChange) -> ControlFlow<()>,
 ) -> Result<(), AdminError> {
-    let mut feed = Feed::new(&keys.connection, keys.path(""));
-    let mut known = match feed.next().await.map_err(|failure| keys.error(failure))? {
-        feed::News::All(all) => Known(by_key(keys.records(&all))),
-        feed::News::Changes(_) => Known(BTreeMap::new()),
-    };
-    let mut retry = Retry::new(keys.connection.timing());
-    retry.granted(Instant::now());
+    let mut feed = leases.feed();
+    let mut known = KnownRecords::default();
+    let first = feed.next().await.map_err(|failure| leases.error(failure))?;
+    known.take_in(leases, &first);
     let mut interrupted = false;
     loop {
-        let (before, after) = match feed.next().await {
-            Ok(feed::News::All(all)) => {
-                retry.granted(Instant::now());
-                (known.replace(keys.records(&all)), Vec::new())
-            }
-            Ok(feed::News::Changes(changes)) => {
-                retry.reset();
-                (Vec::new(), known.take_in(keys, &changes))
-            }
-            Err(failure) => {
-                // A server that is stopped ends its watches; the next one has the rest.
-                let passing = matches!(failure, Failure::Broken(_));
-                let reason = keys.error(failure).to_string();
-                if !passing
-                    && !std::mem::replace(&mut interrupted, true)
-                    && tell(News::Interrupted(reason)).is_break()
-                {
-                    return Ok(());
+        let changes = match feed.next().await {
+            Ok(update) => {
+                let mut changes = known.take_in(leases, &update);
+                if std::mem::take(&mut interrupted) {
+                    // What a list brings has happened in the meantime, what a watch brings since.
+                    let at = if matches!(update, Update::All(_)) {
+                        changes.len()
+                    } else {
+                        0
+                    };
+                    changes.insert(at, LeaseChange::Resumed);
                 }
-                retry.pause(Failure::Unreachable).await;
-                continue;
+                changes
+            }
+            // A server that is stopped ends its watches; the next one has the rest.
+            Err(Failure::Broken(_)) => Vec::new(),
+            Err(_) if interrupted => Vec::new(),
+            Err(failure) => {
+                interrupted = true;
+                vec![LeaseChange::Interrupted(leases.error(failure).to_string())]
             }
         };
-        let resumed = std::mem::take(&mut interrupted).then_some(News::Resumed);
-        let mut news = before.into_iter().chain(resumed).chain(after);
-        if news.try_for_each(&mut tell).is_break() {
+        if changes.into_iter().try_for_each(&mut tell).is_break() {
             return Ok(());
         }
     }
 }
 
 /// The keys as they were last seen.
-struct Known(BTreeMap<String, Record>);
+#[derive(Default)]
+struct KnownRecords(BTreeMap<String, Record>);
 
-impl Known {
-    /// Take in changes.
-    fn take_in(&mut self, keys: &Keys, changes: &[Event]) -> Vec<News> {
-        let prefix = keys.path("");
-        let news = |event: &Event| {
-            let record = Record::of(event.kv()?, &prefix);
+impl KnownRecords {
+    /// What an update changes.
+    fn take_in(&mut self, leases: &Leases, update: &Update) -> Vec<LeaseChange> {
+        match update {
+            Update::All(keys) => self.replace(leases.records(keys)),
+            Update::Changes(events) => self.change(leases, events),
+        }
+    }
+
+    fn change(&mut self, leases: &Leases, events: &[Event]) -> Vec<LeaseChange> {
+        let change = |event: &Event| {
+            let record = leases.record(event.kv()?);
             Some(match event.event_type() {
                 EventType::Delete => {
                     let last = self.0.remove(&record.key);
-                    News::Deleted(last.unwrap_or(record))
+                    LeaseChange::Deleted(last.unwrap_or(record))
                 }
                 EventType::Put => self.put(record),
             })
         };
-        changes.iter().filter_map(news).collect()
+        events.iter().filter_map(change).collect()
     }
 
-    fn put(&mut self, record: Record) -> News {
+    fn put(&mut self, record: Record) -> LeaseChange {
         let before = self.0.insert(record.key.clone(), record.clone());
         match before {
-            None => News::New(record),
-            Some(before) if before.value == record.value => News::Renewed(record),
-            Some(_) => News::Changed(record),
+            None => LeaseChange::New(record),
+            Some(before) if before.value == record.value => LeaseChange::Renewed(record),
+            Some(_) => LeaseChange::Changed(record),
         }
     }
 
     /// Take a new list in place of everything before; what has changed.
-    fn replace(&mut self, records: Vec<Record>) -> Vec<News> {
+    fn replace(&mut self, records: Vec<Record>) -> Vec<LeaseChange> {
         let now = by_key(records);
         let gone = self.0.extract_if(.., |key, _| !now.contains_key(key));
-        let mut news: Vec<News> = gone.map(|(_, record)| News::Deleted(record)).collect();
+        let mut changes: Vec<LeaseChange> = gone
+            .map(|(_, record)| LeaseChange::Deleted(record))
+            .collect();
         for (key, record) in now {
             // In another history a revision may be a former one, and is no renewal.
             let same = self.0.get(&key).is_some_and(|before| {
@@ -113,10 +115,10 @@ impl Known {
             });
             match same {
                 true => _ = self.0.insert(key, record),
-                false => news.push(self.put(record)),
+                false => changes.push(self.put(record)),
             }
         }
-        news
+        changes
     }
 }
 

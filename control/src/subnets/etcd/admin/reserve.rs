@@ -1,10 +1,10 @@
 //! Subnets that stay a node's for ever.
 
+use super::error::AdminError;
+use super::leases::Leases;
 use super::record::{Life, Record};
-use super::{AdminError, Keys};
 use crate::config::NetworkConfig;
 use crate::lease::{LeaseAttrs, SubnetKey, choose};
-use etcd_client::{PutOptions, TxnOp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What is to be reserved for whom.
@@ -30,11 +30,11 @@ pub enum Reserved {
 }
 
 /// Write the key without an etcd lease, if nothing speaks against it.
-pub(super) async fn reserve(keys: &Keys, wanted: &Reservation) -> Result<Reserved, AdminError> {
+pub(super) async fn reserve(leases: &Leases, wanted: &Reservation) -> Result<Reserved, AdminError> {
     let attrs = LeaseAttrs::alloc(wanted.public_ip, wanted.public_ipv6);
-    let config = keys.config().await?.map_err(AdminError::Refused)?;
+    let config = leases.config().await?.map_err(AdminError::Refused)?;
     allowed(&config, wanted).map_err(AdminError::Refused)?;
-    let records = keys.read().await?;
+    let records = leases.read().await?;
     let present = against(&records, wanted, &attrs).map_err(AdminError::Refused)?;
     let key = wanted.subnets.to_string();
     let (present, value, outcome) = match present {
@@ -42,25 +42,23 @@ pub(super) async fn reserve(keys: &Keys, wanted: &Reservation) -> Result<Reserve
         Some(record) => (record.clone(), record.value.clone(), Reserved::Kept),
         None => (absent(&key), attrs.to_json(), Reserved::New),
     };
-    let options = PutOptions::new().with_lease(0);
-    let put = TxnOp::put(keys.path(&key), value, Some(options));
-    if !keys.change_if(&present, put).await? {
+    if !leases.reserve(&present, &value).await? {
         return Err(AdminError::Refused(format!(
             "{key} was changed by somebody else at the same moment: look again with weft leases show {key}"
         )));
     }
-    confirm(keys, wanted, &attrs, outcome).await
+    confirm(leases, wanted, &attrs, outcome).await
 }
 
 /// Look again after the write, which etcd held only against the key itself: a lease that
 /// overlaps may have been written meanwhile. What is new is taken back then.
 async fn confirm(
-    keys: &Keys,
+    leases: &Leases,
     wanted: &Reservation,
     attrs: &LeaseAttrs,
     outcome: Reserved,
 ) -> Result<Reserved, AdminError> {
-    let records = keys.read().await?;
+    let records = leases.read().await?;
     let Err(reason) = against(&records, wanted, attrs) else {
         return Ok(outcome);
     };
@@ -69,10 +67,7 @@ async fn confirm(
         record.key == key && record.etcd_lease == 0 && record.attrs.as_ref() == Ok(attrs)
     });
     let taken_back = match ours.filter(|_| outcome == Reserved::New) {
-        Some(ours) => {
-            let delete = TxnOp::delete(keys.path(&key), None);
-            keys.change_if(ours, delete).await?
-        }
+        Some(ours) => leases.release(ours).await?,
         None => false,
     };
     let now = match taken_back {
@@ -159,7 +154,7 @@ fn against<'a>(
                     attrs.identity()
                 ));
             }
-            (false, false) if overlap(&subnets, &wanted.subnets) => {
+            (false, false) if subnets.overlaps(&wanted.subnets) => {
                 return Err(format!(
                     "{} overlaps with {key} of {}",
                     wanted.subnets,
@@ -174,13 +169,6 @@ fn against<'a>(
 
 fn owner(node: Result<IpAddr, &String>) -> String {
     node.map_or("nobody known".to_owned(), |node| node.to_string())
-}
-
-fn overlap(a: &SubnetKey, b: &SubnetKey) -> bool {
-    let v4 = a.v4.zip(b.v4);
-    let v6 = a.v6.zip(b.v6);
-    v4.is_some_and(|(a, b)| a.contains(&b) || b.contains(&a))
-        || v6.is_some_and(|(a, b)| a.contains(&b) || b.contains(&a))
 }
 
 /// A key that is not there.

@@ -11,9 +11,9 @@ fn look_until_settled(poller: &mut Poller) {
 fn leases(poller: &Poller) -> Option<usize> {
     poller
         .state()
-        .peers
+        .content
         .as_ref()
-        .map(|peers| peers.leases().len())
+        .map(|content| content.leases().len())
 }
 
 #[test]
@@ -70,6 +70,11 @@ fn changes_count_once_they_hold_still_and_bad_ones_never() {
     assert!(!poller.look(), "nothing new");
 }
 
+/// A manager on a host that has none of the addresses.
+fn manager(path: PathBuf) -> Result<FixedSubnets, SubnetError> {
+    FixedSubnets::new(path, |_| std::future::ready(None))
+}
+
 /// A file and its manager.
 struct Store {
     dir: TempDir,
@@ -80,7 +85,7 @@ impl Store {
     fn of(text: &str) -> Store {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("peers.toml"), text).unwrap();
-        let manager = FixedSubnets::new(dir.path().join("peers.toml")).unwrap();
+        let manager = manager(dir.path().join("peers.toml")).unwrap();
         Store { dir, manager }
     }
 
@@ -149,7 +154,7 @@ fn a_pipe_in_place_of_the_file_holds_up_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("peers.toml");
         mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let manager = FixedSubnets::new(path).unwrap();
+        let manager = manager(path).unwrap();
         let error = manager.network_config().await.unwrap_err().to_string();
         assert!(error.ends_with("peers.toml: is not a file"), "{error}");
     });
@@ -225,9 +230,7 @@ fn u13_the_watch_tells_of_others_only_and_of_every_change() {
 #[test]
 fn a_name_without_format_is_refused() {
     run(async {
-        let error = FixedSubnets::new(Path::new("/etc/peers.yaml").into())
-            .err()
-            .unwrap();
+        let error = manager(Path::new("/etc/peers.yaml").into()).err().unwrap();
         let text = "/etc/peers.yaml: the name of a subnets file must end in .toml or .json";
         assert_eq!(error.to_string(), text);
     });

@@ -11,7 +11,7 @@ const KEYS_MAX: usize = 1000;
 
 /// The keys that have been warned of.
 #[derive(Default)]
-pub(super) struct Warned {
+pub(crate) struct Warned {
     /// Hashes, since keys may be long.
     keys: Mutex<HashSet<u64>>,
     hasher: RandomState,
@@ -19,7 +19,7 @@ pub(super) struct Warned {
 
 impl Warned {
     /// Say `line` of a key, unless something has been said of it.
-    pub(super) fn warn(&self, key: &str, line: impl FnOnce() -> String) {
+    pub(crate) fn warn(&self, key: &str, line: impl FnOnce() -> String) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() > KEYS_MAX || !keys.insert(self.hasher.hash_one(key)) {
             return;

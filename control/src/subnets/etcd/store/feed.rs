@@ -1,16 +1,16 @@
 //! All keys under a prefix and what happens to them, across interruptions.
 
-use super::connection::{Connection, Failure};
 use super::list::list;
-use super::refusal;
-use super::store::{MESSAGE_MAX, Position, position};
-use etcd_client::{
-    Client, Error, Event, EventType, GetOptions, KeyValue, WatchOptions, WatchStream,
-};
+use super::position::{Position, position};
+use super::stream::{self, Scope, Since};
+use crate::subnets::etcd::client::{Connection, Failure, Retry, refusal};
+use etcd_client::{Client, Event, EventType, GetOptions, KeyValue, WatchStream};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 /// What a feed tells.
-pub(super) enum News {
+pub(crate) enum Update {
     /// All keys there are: at first, and whenever some change may have been missed.
     All(Vec<KeyValue>),
     /// What has happened since, in order; nothing, after an interruption in which nothing was
@@ -22,13 +22,16 @@ pub(super) enum News {
 /// seen if it can be sure that etcd's history up to there is still the one that it saw, and else
 /// lists anew: a store that was put back from a snapshot has the same ids, and its revisions
 /// soon are as high as before.
-pub(super) struct Feed<'a> {
+pub(crate) struct Feed<'a> {
     connection: &'a Connection,
     prefix: String,
     /// `None` before the first list.
     history: Option<History>,
     /// `None` when it has to be opened.
     stream: Option<WatchStream>,
+    retry: Retry,
+    /// How long to wait first, after a failure.
+    pause: Option<Duration>,
 }
 
 /// Up to where etcd's history is known.
@@ -55,17 +58,40 @@ enum Verdict {
 
 impl Feed<'_> {
     /// What is under `prefix`, which ends with a slash; nothing is sent yet.
-    pub(super) fn new(connection: &Connection, prefix: String) -> Feed<'_> {
+    pub(crate) fn new(connection: &Connection, prefix: String) -> Feed<'_> {
         Feed {
             connection,
             prefix,
             history: None,
             stream: None,
+            retry: Retry::new(connection.timing()),
+            pause: None,
         }
     }
 
-    /// Wait for what comes next. A failure is an interruption: the next call tries to go on.
-    pub(super) async fn next(&mut self) -> Result<News, Failure> {
+    /// Wait for what comes next. A failure is an interruption: the next call waits for a while,
+    /// longer each time, and tries to go on.
+    pub(crate) async fn next(&mut self) -> Result<Update, Failure> {
+        if let Some(pause) = self.pause {
+            sleep(pause).await;
+            self.pause = None;
+        }
+        let outcome = self.receive().await;
+        match &outcome {
+            // No reset: a watch that breaks each time would bring one list after another.
+            Ok(Update::All(_)) => self.retry.granted(Instant::now()),
+            Ok(Update::Changes(_)) => self.retry.reset(),
+            Err(_) => self.pause = Some(self.retry.failed()),
+        }
+        outcome
+    }
+
+    /// Log a failure unless it is the one logged last.
+    pub(crate) fn note(&mut self, failure: Failure) {
+        self.retry.note(failure);
+    }
+
+    async fn receive(&mut self) -> Result<Update, Failure> {
         loop {
             let (Some(stream), Some(history)) = (&mut self.stream, &mut self.history) else {
                 return self.open().await;
@@ -74,7 +100,7 @@ impl Feed<'_> {
                 Ok(Some(response)) if !response.canceled() => {
                     match history.take_in(response.events()) {
                         changes if changes.is_empty() => continue,
-                        changes => return Ok(News::Changes(changes)),
+                        changes => return Ok(Update::Changes(changes)),
                     }
                 }
                 Ok(Some(response)) => refusal::cancelled(response.cancel_reason()),
@@ -86,12 +112,12 @@ impl Feed<'_> {
         }
     }
 
-    async fn open(&mut self) -> Result<News, Failure> {
-        if let Some(news) = self.resume().await? {
-            return Ok(news);
+    async fn open(&mut self) -> Result<Update, Failure> {
+        if let Some(update) = self.resume().await? {
+            return Ok(update);
         }
         // The watch first: whatever puts another history in place after the list ends it.
-        let stream = watch(self.connection, &self.prefix, Keys::Below, Since::Now).await?;
+        let stream = stream::open(self.connection, &self.prefix, Scope::Below, Since::Now).await?;
         let (position, keys) = list(self.connection, &self.prefix).await?;
         let history = History::of_list(position, &keys);
         if self
@@ -102,11 +128,11 @@ impl Feed<'_> {
             told_other_history();
         }
         (self.history, self.stream) = (Some(history), Some(stream));
-        Ok(News::All(keys))
+        Ok(Update::All(keys))
     }
 
     /// Go on after the last change, if history up to there is the same.
-    async fn resume(&mut self) -> Result<Option<News>, Failure> {
+    async fn resume(&mut self) -> Result<Option<Update>, Failure> {
         let Some(history) = &self.history else {
             return Ok(None);
         };
@@ -115,11 +141,11 @@ impl Feed<'_> {
         };
         // The watch first here, too.
         let since = Since::Revision(history.position.revision + 1);
-        let stream = watch(self.connection, &self.prefix, Keys::Below, since).await?;
+        let stream = stream::open(self.connection, &self.prefix, Scope::Below, since).await?;
         match verify(self.connection, history.position, proof).await? {
             Verdict::Same => {
                 self.stream = Some(stream);
-                return Ok(Some(News::Changes(Vec::new())));
+                return Ok(Some(Update::Changes(Vec::new())));
             }
             Verdict::Compacted => info!("etcd has compacted its history: listing all leases again"),
             Verdict::Other => told_other_history(),
@@ -200,54 +226,4 @@ async fn verify(connection: &Connection, at: Position, proof: Proof) -> Result<V
         }
     };
     connection.call("tell its history", read).await
-}
-
-/// Which keys to watch.
-#[derive(Clone, Copy)]
-pub(super) enum Keys {
-    One,
-    /// All that begin so.
-    Below,
-}
-
-/// From where on to watch.
-#[derive(Clone, Copy)]
-pub(super) enum Since {
-    Now,
-    Revision(i64),
-}
-
-/// A watch that stands: the server has said so.
-pub(super) async fn watch(
-    connection: &Connection,
-    path: &str,
-    keys: Keys,
-    since: Since,
-) -> Result<WatchStream, Failure> {
-    let options = match since {
-        Since::Now => WatchOptions::new(),
-        Since::Revision(from) => WatchOptions::new().with_start_revision(from),
-    };
-    let options = match keys {
-        Keys::One => options,
-        Keys::Below => options.with_prefix(),
-    };
-    let open = |client: Client| {
-        let options = options.clone();
-        async move {
-            let mut watch = client.watch_client().max_decoding_message_size(MESSAGE_MAX);
-            let mut stream = watch.watch(path, Some(options)).await?;
-            match stream.message().await? {
-                // What it was cancelled for may be a matter of who asks; else it is told again.
-                Some(first) if first.canceled() => {
-                    let reason = first.cancel_reason();
-                    let refusal = refusal::of_cancelled_watch(reason);
-                    Err(refusal.unwrap_or_else(|| Error::WatchError(refusal::cancelled(reason))))
-                }
-                Some(_) => Ok(stream),
-                None => Err(Error::WatchError("the stream ended at once".into())),
-            }
-        }
-    };
-    connection.call("watch leases", open).await
 }

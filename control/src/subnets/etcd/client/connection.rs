@@ -1,12 +1,12 @@
 //! Requests to whichever etcd server answers, and what is said when none does.
 
-use super::EtcdOptions;
 use super::progress::{self, unless_silent};
 use super::refusal::{self, Asker};
-use super::retry::Retry;
 use super::server::Server;
 use super::tls::Tls;
-use super::{SubnetError, Timing};
+use crate::subnets::SubnetError;
+use crate::subnets::etcd::options::EtcdOptions;
+use crate::subnets::etcd::timing::Timing;
 use etcd_client::{Client, ConnectOptions, Error};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 /// Why a request brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// No server answered; it has been logged.
     Unreachable,
     /// A server answered with a refusal.
@@ -27,7 +27,7 @@ pub(super) enum Failure {
 }
 
 /// A set of etcd servers, of which one is used as long as it answers.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     servers: Vec<Server>,
     /// `None` if no server is spoken to in TLS.
     tls: Option<Tls>,
@@ -35,10 +35,11 @@ pub(super) struct Connection {
     login: ConnectOptions,
     asker: Asker,
     timing: Timing,
-    state: Mutex<State>,
+    state: Mutex<InUse>,
 }
 
-struct State {
+/// Which server is in use, and how that goes.
+struct InUse {
     /// Index of the server in use.
     current: usize,
     /// The connection to it; a new one is made after each failure, since one whose peer has
@@ -74,7 +75,7 @@ struct Link {
 impl Connection {
     /// Check the options and read the files that they name; nothing is sent. `prefix` is the
     /// path of all keys that will be asked for.
-    pub(super) fn new(
+    pub(crate) fn new(
         options: &EtcdOptions,
         prefix: &str,
         timing: Timing,
@@ -116,7 +117,7 @@ impl Connection {
             login: login.with_require_leader(true),
             asker: Asker::new(options, prefix),
             timing,
-            state: Mutex::new(State {
+            state: Mutex::new(InUse {
                 current: first,
                 link: None,
                 links: 0,
@@ -133,13 +134,13 @@ impl Connection {
         Ok(connection)
     }
 
-    pub(super) fn timing(&self) -> &Timing {
+    pub(crate) fn timing(&self) -> &Timing {
         &self.timing
     }
 
     /// Send a request to the server in use, then to each other until one answers. `what`
     /// completes "etcd refused to ...". The request may be sent more than once.
-    pub(super) async fn call<T, F, Fut>(&self, what: &str, request: F) -> Result<T, Failure>
+    pub(crate) async fn call<T, F, Fut>(&self, what: &str, request: F) -> Result<T, Failure>
     where
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, Error>>,
@@ -191,21 +192,6 @@ impl Connection {
             reasons.map(|(server, reason)| format!("{}: {reason}", self.servers[*server].url()));
         self.unreached(reasons.collect::<Vec<_>>().join(", "));
         Err(Failure::Unreachable)
-    }
-
-    /// As [`Connection::call`], again and again until a server grants it.
-    pub(super) async fn insist<T, F, Fut>(&self, what: &str, request: F) -> T
-    where
-        F: Fn(Client) -> Fut,
-        Fut: Future<Output = Result<T, Error>>,
-    {
-        let mut retry = Retry::new(&self.timing);
-        loop {
-            match self.call(what, &request).await {
-                Ok(value) => return value,
-                Err(failure) => retry.pause(failure).await,
-            }
-        }
     }
 
     /// The server to ask, and the connection to it if there is one that is up to date.
@@ -337,13 +323,13 @@ impl Connection {
     }
 
     /// Why the last request found no server, each with its reason.
-    pub(super) fn outage(&self) -> String {
+    pub(crate) fn outage(&self) -> String {
         let state = self.state();
         let outage = state.outage.as_ref();
         outage.map_or_else(String::new, |outage| outage.reasons.clone())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InUse> {
         // Each critical section is a few assignments: a poisoned state is still a state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

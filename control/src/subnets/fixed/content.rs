@@ -1,8 +1,8 @@
 //! A subnets file whose every entry has been checked.
 
-use super::file::{Format, Part};
+use super::format::{Format, Part};
+use super::local::LocalAddress;
 use crate::config::{NetworkConfig, VxlanOptions};
-use crate::host::iface::Local;
 use crate::json::Object;
 use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose, is_host};
 use crate::text::{one_line, shown};
@@ -26,7 +26,7 @@ const KEYS: [&str; 7] = [
 
 /// The network config and all leases of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Peers {
+pub(super) struct FileContent {
     /// The network config as JSON.
     pub(super) text: String,
     pub(super) config: NetworkConfig,
@@ -34,26 +34,26 @@ pub(super) struct Peers {
     leases: Vec<Lease>,
 }
 
-impl Peers {
+impl FileContent {
     /// Read a file; the error is one line that says where and what.
-    pub(super) fn parse(text: &str, format: Format) -> Result<Peers, String> {
-        Peers::read(text, format).map_err(|reason| one_line(&reason))
+    pub(super) fn parse(text: &str, format: Format) -> Result<FileContent, String> {
+        FileContent::read(text, format).map_err(|reason| one_line(&reason))
     }
 
-    fn read(text: &str, format: Format) -> Result<Peers, String> {
+    fn read(text: &str, format: Format) -> Result<FileContent, String> {
         let document = format.read(text)?;
         let line = document.config.line;
         let config = NetworkConfig::parse(&document.config.json)
             .map_err(|error| format!("line {line}: {error}"))?;
-        let mut seen = Seen::default();
+        let mut unique = Unique::default();
         let mut leases = Vec::with_capacity(document.leases.len());
         for part in &document.leases {
             let lease = lease(part, &config)
-                .and_then(|lease| seen.add(&lease, part.line).map(|()| lease))
+                .and_then(|lease| unique.add(&lease, part.line).map(|()| lease))
                 .map_err(|reason| format!("line {}: {reason}", part.line))?;
             leases.push(lease);
         }
-        Ok(Peers {
+        Ok(FileContent {
             text: document.config.json,
             config,
             format,
@@ -103,8 +103,8 @@ impl Peers {
     }
 
     /// Why a node has no lease here, though it would have with another of its addresses.
-    pub(super) fn elsewhere(&self, attrs: &LeaseAttrs, local: &Local) -> String {
-        let Local { addr, name, choice } = local;
+    pub(super) fn elsewhere(&self, attrs: &LeaseAttrs, local: &LocalAddress) -> String {
+        let LocalAddress { addr, name, choice } = local;
         let address = attrs.identity();
         format!(
             "no lease for {address}, this node's address, but one for {addr}, which is on {name} \
@@ -176,13 +176,13 @@ fn difference(before: &Lease, after: &Lease) -> Option<&'static str> {
 
 /// What may be there only once, with the line where it was.
 #[derive(Default)]
-struct Seen {
+struct Unique {
     subnets: BTreeMap<IpNet, usize>,
     addresses: BTreeMap<IpAddr, usize>,
     macs: BTreeMap<[u8; 6], usize>,
 }
 
-impl Seen {
+impl Unique {
     fn add(&mut self, lease: &Lease, line: usize) -> Result<(), String> {
         // All subnets have the same length: they overlap only if they are the same.
         if let Some(subnet) = lease.subnet {
@@ -313,7 +313,7 @@ fn fill_in(attrs: &mut LeaseAttrs, config: &NetworkConfig) -> Result<(), String>
     if attrs.backend_type != "vxlan" {
         return Ok(());
     }
-    // Peers never look at each other's VNI.
+    // FileContent never look at each other's VNI.
     let vni = VxlanOptions::parse(&config.backend).map_or(1, |options| options.vni);
     let derived = VxlanData {
         vni,

@@ -1,6 +1,6 @@
 //! Errors of etcd in one line, with what to do about them.
 
-use super::EtcdOptions;
+use crate::subnets::etcd::options::EtcdOptions;
 use crate::text::one_line;
 use etcd_client::Error;
 use rustls::{AlertDescription, CertificateError};
@@ -57,7 +57,7 @@ const ANSWERS: [Code; 9] = [
 ];
 
 /// Whether an error is a server's answer rather than the lack of one.
-pub(super) fn is_answer(error: &Error) -> bool {
+pub(crate) fn is_answer(error: &Error) -> bool {
     let Error::GRpcStatus(status) = error else {
         return false;
     };
@@ -71,7 +71,7 @@ fn is_foreign(status: &Status) -> bool {
 
 /// Whether a refusal may end if this client says anew who it is. A watch is refused for lack
 /// of permission also when only the token has expired (etcd 3.4 server/etcdserver/api/v3rpc).
-pub(super) fn is_about_identity(error: &Error) -> bool {
+pub(crate) fn is_about_identity(error: &Error) -> bool {
     let Error::GRpcStatus(status) = error else {
         return false;
     };
@@ -84,30 +84,30 @@ pub(super) fn is_about_identity(error: &Error) -> bool {
 
 /// Whether a server does not have the revision that it is asked for: it is too old, or of
 /// another history.
-pub(super) fn is_about_revision(error: &Error) -> bool {
+pub(crate) fn is_about_revision(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.code() == Code::OutOfRange)
         && !is_about_length(error)
 }
 
 /// Whether an answer is longer than this client takes.
-pub(super) fn is_about_length(error: &Error) -> bool {
+pub(crate) fn is_about_length(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.code() == Code::OutOfRange
         && status.message().contains(TOO_LONG))
 }
 
 /// Whether it is too old.
-pub(super) fn is_of_compacted(error: &Error) -> bool {
+pub(crate) fn is_of_compacted(error: &Error) -> bool {
     is_about_revision(error) && error.to_string().contains("compacted")
 }
 
 /// Whether a server wants no password from anybody.
-pub(super) fn wants_no_user(error: &Error) -> bool {
+pub(crate) fn wants_no_user(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().contains(NOT_ENABLED))
 }
 
 /// The refusal that stands in a cancelled watch's reason, if it is one that a request would
 /// have been answered with.
-pub(super) fn of_cancelled_watch(reason: &str) -> Option<Error> {
+pub(crate) fn of_cancelled_watch(reason: &str) -> Option<Error> {
     let stale = STALE_TOKEN.iter().any(|text| reason.contains(text));
     let code = match reason {
         _ if stale => Code::Unauthenticated,
@@ -118,12 +118,12 @@ pub(super) fn of_cancelled_watch(reason: &str) -> Option<Error> {
 }
 
 /// A cancelled watch's reason, for people.
-pub(super) fn cancelled(reason: &str) -> String {
+pub(crate) fn cancelled(reason: &str) -> String {
     format!("etcd ended the watch: {}", one_line(reason))
 }
 
 /// Who asks, for what is said of refusals.
-pub(super) struct Asker {
+pub(crate) struct Asker {
     /// Name of the user; `None`: the client certificate tells, if anything does.
     user: Option<String>,
     by_certificate: bool,
@@ -132,7 +132,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn new(options: &EtcdOptions, prefix: &str) -> Asker {
+    pub(crate) fn new(options: &EtcdOptions, prefix: &str) -> Asker {
         Asker {
             user: options.login().map(|(name, _)| name.to_owned()),
             by_certificate: options.cert_file.is_some() && options.key_file.is_some(),
@@ -141,7 +141,7 @@ impl Asker {
     }
 
     /// A refusal in one line. `what` completes "etcd refused to ...".
-    pub(super) fn explain(&self, what: &str, error: &Error) -> String {
+    pub(crate) fn explain(&self, what: &str, error: &Error) -> String {
         let reason = describe(error);
         let Error::GRpcStatus(status) = error else {
             return format!("etcd refused to {what}: {reason}");
@@ -182,7 +182,7 @@ impl Asker {
 
 /// An error in one line: what etcd says, what is wrong with a certificate, or the innermost
 /// cause.
-pub(super) fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     one_line(&cause(error))
 }
 
@@ -212,7 +212,7 @@ fn cause(error: &Error) -> String {
 /// As [`describe`], for the first request over a new connection with TLS. In TLS 1.3 a server
 /// looks at the client's certificate after the client's side of the handshake is over, and the
 /// alert by which it refuses it is often lost with the connection (RFC 8446, 4.4.2.4 and 6.2).
-pub(super) fn describe_first(error: &Error) -> String {
+pub(crate) fn describe_first(error: &Error) -> String {
     let text = describe(error);
     match CLOSED.iter().any(|closed| text.contains(closed)) {
         // Which of these it was is chance.

@@ -1,8 +1,7 @@
 //! All keys under a prefix, as they were at one moment.
 
-use super::connection::{Connection, Failure};
-use super::refusal;
-use super::store::{MESSAGE_MAX, Position, position};
+use super::position::{MESSAGE_MAX, Position, position};
+use crate::subnets::etcd::client::{Connection, Failure, refusal};
 use crate::text::shown;
 use etcd_client::{Client, Error, GetOptions, KeyValue};
 use tonic::Status;
@@ -21,7 +20,7 @@ const TRIES_MAX: usize = 3;
 ///
 /// The pages are one request for [`Connection::call`]: one server answers them all, and after a
 /// failure the next one begins anew.
-pub(super) async fn list(
+pub(crate) async fn list(
     connection: &Connection,
     prefix: &str,
 ) -> Result<(Position, Vec<KeyValue>), Failure> {

@@ -1,14 +1,14 @@
 //! Trying again until etcd grants what is asked for.
 
-use super::Timing;
 use super::connection::Failure;
 use crate::lease::Backoff;
+use crate::subnets::etcd::timing::Timing;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 /// Pauses between tries. Logs each refusal once.
-pub(super) struct Retry {
+pub(crate) struct Retry {
     backoff: Backoff,
     longest: Duration,
     refusal: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    pub(super) fn new(timing: &Timing) -> Retry {
+    pub(crate) fn new(timing: &Timing) -> Retry {
         Retry {
             backoff: timing.backoff(),
             longest: timing.backoff_max,
@@ -28,21 +28,26 @@ impl Retry {
 
     /// What was asked for is there. If it lasts, what ends it is another matter than what failed
     /// before; if not, pauses go on growing.
-    pub(super) fn granted(&mut self, now: Instant) {
+    pub(crate) fn granted(&mut self, now: Instant) {
         self.granted = Some(now);
     }
 
     /// Start from the shortest pause again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.backoff.reset();
         self.refusal = None;
     }
 
-    /// Wait before the next try.
-    pub(super) async fn pause(&mut self, failure: Failure) {
-        let pause = self.next(rand::random(), Instant::now());
+    /// Log a failure, and wait before the next try.
+    pub(crate) async fn pause(&mut self, failure: Failure) {
+        let pause = self.failed();
         self.note(failure);
         sleep(pause).await;
+    }
+
+    /// A try has failed: how long to wait before the next one.
+    pub(crate) fn failed(&mut self) -> Duration {
+        self.next(rand::random(), Instant::now())
     }
 
     fn next(&mut self, scatter: f64, now: Instant) -> Duration {
@@ -54,7 +59,7 @@ impl Retry {
     }
 
     /// Log a refusal unless it is the one logged last.
-    pub(super) fn note(&mut self, failure: Failure) {
+    pub(crate) fn note(&mut self, failure: Failure) {
         match failure {
             Failure::Unreachable => {}
             Failure::Broken(reason) => debug!("the watch ended: {reason}"),
@@ -63,6 +68,21 @@ impl Retry {
                 warn!("{reason}; retrying");
                 self.refusal = Some(reason);
             }
+        }
+    }
+}
+
+/// Ask again and again until it is granted.
+pub(crate) async fn insist<T, F, Fut>(timing: &Timing, ask: F) -> T
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, Failure>>,
+{
+    let mut retry = Retry::new(timing);
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(failure) => retry.pause(failure).await,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What to take, given all leases there are: decided without a look at etcd.
 
-use super::SubnetError;
 use super::store::Entry;
 use crate::config::NetworkConfig;
 use crate::lease::choose::{self, Subnet};
 use crate::lease::{LeaseAttrs, Previous, SubnetKey};
+use crate::subnets::SubnetError;
 use rand::Rng;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -22,7 +22,7 @@ pub(super) struct Wanted<'a> {
 
 /// What to do.
 #[derive(Debug)]
-pub(super) enum Plan<'a> {
+pub(super) enum LeasePlan<'a> {
     /// Write this lease of the node anew.
     Reuse(&'a Entry),
     /// Write a new lease.
@@ -41,7 +41,7 @@ pub(super) fn plan<'a>(
     wanted: &Wanted<'_>,
     entries: &'a [Entry],
     rng: &mut impl Rng,
-) -> Result<Plan<'a>, SubnetError> {
+) -> Result<LeasePlan<'a>, SubnetError> {
     let (mut own, others): (Vec<&Entry>, Vec<&Entry>) =
         entries.iter().partition(|entry| entry.is_of(wanted.attrs));
     own.sort_by_key(|entry| rank(entry));
@@ -49,14 +49,14 @@ pub(super) fn plan<'a>(
         choose::compatible(wanted.config, &entry.key) && rival(entry, entries).is_none()
     };
     if let Some(entry) = own.iter().find(usable) {
-        return Ok(Plan::Reuse(entry));
+        return Ok(LeasePlan::Reuse(entry));
     }
-    let v4 = Half {
+    let v4 = FamilyWish {
         former: own.iter().filter_map(|entry| entry.key.v4).collect(),
         previous: wanted.previous.subnet,
         taken: others.iter().filter_map(|entry| entry.key.v4).collect(),
     };
-    let v6 = Half {
+    let v6 = FamilyWish {
         former: own.iter().filter_map(|entry| entry.key.v6).collect(),
         previous: wanted.previous.ipv6_subnet,
         taken: others.iter().filter_map(|entry| entry.key.v6).collect(),
@@ -87,7 +87,7 @@ pub(super) fn plan<'a>(
             entry.key
         );
     }
-    Ok(Plan::Take { key, instead_of })
+    Ok(LeasePlan::Take { key, instead_of })
 }
 
 /// Why an own lease is not used as it is.
@@ -156,7 +156,7 @@ fn holder(entry: &Entry) -> String {
 }
 
 /// What there is to choose from in one family.
-struct Half<S> {
+struct FamilyWish<S> {
     /// Of this node's leases that do not fit.
     former: Vec<S>,
     /// Of an earlier start.
@@ -165,7 +165,7 @@ struct Half<S> {
     taken: Vec<S>,
 }
 
-impl<S: Subnet + Display> Half<S> {
+impl<S: Subnet + Display> FamilyWish<S> {
     /// `None` if the network does not have this family. `address` writes a number as one.
     fn choose<A: Into<std::net::IpAddr>>(
         &self,

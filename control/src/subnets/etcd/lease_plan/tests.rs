@@ -59,8 +59,8 @@ fn decide(
         candidates: choose::CANDIDATES_MAX,
     };
     match plan(&wanted, entries, &mut StdRng::seed_from_u64(1)).unwrap() {
-        Plan::Reuse(entry) => (entry.key, None),
-        Plan::Take { key, instead_of } => {
+        LeasePlan::Reuse(entry) => (entry.key, None),
+        LeasePlan::Take { key, instead_of } => {
             assert!(choose::compatible(config, &key), "{key}");
             (key, Some(instead_of.len()))
         }

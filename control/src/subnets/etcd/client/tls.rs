@@ -1,7 +1,7 @@
 //! Certificates and keys for etcd: read from files, and again when the files change.
 
-use super::EtcdOptions;
 use super::verifier::Verifier;
+use crate::subnets::etcd::options::EtcdOptions;
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -17,10 +17,11 @@ use tracing::{info, warn};
 /// What connections with TLS are made with.
 pub(super) struct Tls {
     files: Files,
-    state: Mutex<State>,
+    state: Mutex<Loaded>,
 }
 
-struct State {
+/// What was read last.
+struct Loaded {
     material: Arc<Material>,
     /// How the files were when they were last looked at.
     stamps: Stamps,
@@ -64,7 +65,7 @@ impl Tls {
         let material = Arc::new(files.parse(contents)?);
         Ok(Tls {
             files,
-            state: Mutex::new(State {
+            state: Mutex::new(Loaded {
                 material,
                 stamps,
                 complaint: None,
@@ -120,7 +121,7 @@ impl Tls {
         endpoint.tls_config_with_verifier(config, material.verifier.clone())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Loaded> {
         // Each change is a plain assignment: a poisoned state is still a state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
