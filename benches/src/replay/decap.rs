@@ -1,5 +1,6 @@
 //! From received trains to the writes.
 
+use super::arrival::Arrival;
 use super::{FAR, MTU, NEAR, Replay, coalescer, subnet, table};
 use std::sync::Arc;
 use weft_dataplane::mtu::pods::PodMtus;
@@ -13,27 +14,6 @@ use weft_dataplane::sys::engine::{Datagram, DecapIo, EngineError};
 use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 use weft_dataplane::wire::ip::IpPacket;
 use weft_dataplane::worker::decap::{self, Inside};
-
-/// One datagram or train as the receive socket gives it.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// Its frames.
-    pub payload: Vec<u8>,
-    /// The stride, if it is a train; its outer checksum has been verified then.
-    pub gro_size: Option<u16>,
-}
-
-impl Arrival {
-    /// The frames as datagrams of their own, as they come where nothing merges them.
-    pub fn frames(&self) -> Vec<Arrival> {
-        let stride = self.gro_size.map_or(self.payload.len(), usize::from);
-        let frame = |payload: &[u8]| Arrival {
-            payload: payload.to_vec(),
-            gro_size: None,
-        };
-        self.payload.chunks(stride.max(1)).map(frame).collect()
-    }
-}
 
 /// Decapsulates one batch.
 pub struct Decap {

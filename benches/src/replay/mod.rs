@@ -4,13 +4,15 @@
 //! `worker::encap::batch` and `worker::decap::batch`, again and again. The trains that an
 //! [`Encap`] plans are what a [`Decap`] receives, so one set of packets serves both ways.
 
+mod arrival;
 mod coalesce;
 mod decap;
 mod encap;
 mod packets;
 
+pub use arrival::Arrival;
 pub use coalesce::Coalesce;
-pub use decap::{Arrival, Decap};
+pub use decap::Decap;
 pub use encap::{Encap, TunRead};
 pub use packets::Spec;
 

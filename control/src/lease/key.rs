@@ -2,7 +2,6 @@
 //! `0.0.0.0-0&fd00:12:13::-56` with IPv6 alone, which is what flannel makes of a lease without
 //! an IPv4 subnet.
 
-use super::choose::{self, Subnet};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -25,10 +24,11 @@ pub struct BadKey;
 impl SubnetKey {
     /// Whether two leases share an address, of either family.
     pub fn overlaps(&self, other: &SubnetKey) -> bool {
-        fn overlap<S: Subnet>(one: Option<S>, other: Option<S>) -> bool {
-            matches!((one, other), (Some(one), Some(other)) if choose::overlap(&one, &other))
-        }
-        overlap(self.v4, other.v4) || overlap(self.v6, other.v6)
+        let v4 = self.v4.zip(other.v4);
+        let v6 = self.v6.zip(other.v6);
+        // Of two subnets that overlap one contains the other.
+        v4.is_some_and(|(one, other)| one.contains(&other) || other.contains(&one))
+            || v6.is_some_and(|(one, other)| one.contains(&other) || other.contains(&one))
     }
 }
 

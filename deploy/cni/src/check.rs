@@ -1,9 +1,9 @@
 //! CHECK: let the delegate compare a container with what ADD made of it.
 
-use crate::commands;
 use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::netconf::NetConf;
+use crate::state::Attachment;
 use crate::{delegate, render};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use std::net::IpAddr;
 /// Run the delegate's CHECK with the configuration that attached the container, or today's
 /// where none is kept. `prevResult` is in the version of today's.
 pub(crate) fn check(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
-    let kept = commands::attachment(call, conf).load(&conf.data_dir)?;
+    let kept = Attachment::of(call, conf).load(&conf.data_dir)?;
     let mut rendered = match kept.and_then(|kept| kept.conf()) {
         Some(rendered) => rendered,
-        None => commands::render_for(conf)?,
+        None => render::for_today(conf)?,
     };
     rendered.insert("cniVersion".into(), conf.cni_version.clone().into());
     if let Some(result) = &conf.prev_result {
         rendered.insert("prevResult".into(), with_gateways(result.clone()));
     }
     let kind = render::delegate_type(&rendered["type"])?;
-    delegate::run(kind, &call.path, &[], &commands::text(&rendered)).map(drop)
+    delegate::run(kind, &call.path, &[], &render::text(&rendered)).map(drop)
 }
 
 /// A result whose routes all name their gateway. Where one does not, ADD takes the first

@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error};
 use crate::invocation::{Command, Invocation};
-use crate::netconf::{NetConf, Object};
+use crate::netconf::NetConf;
 use crate::state::Attachment;
 use crate::subnet_env::SubnetEnv;
 use crate::{VERSIONS, check, delegate, gc, remedy, render};
@@ -61,16 +61,16 @@ fn version() -> Vec<u8> {
 /// Keep the rendered configuration, then let the delegate attach the container. It is kept
 /// when that fails, too: the runtime sends a DEL to tidy up.
 fn add(call: &Invocation, conf: &NetConf) -> Result<Vec<u8>, Error> {
-    let rendered = render_for(conf)?;
-    let text = text(&rendered);
-    attachment(call, conf).save(&conf.data_dir, &text)?;
+    let rendered = render::for_today(conf)?;
+    let text = render::text(&rendered);
+    Attachment::of(call, conf).save(&conf.data_dir, &text)?;
     let kind = render::delegate_type(&rendered["type"])?;
     delegate::run(kind, &call.path, &[], &text).map_err(|error| remedy::add(error, &rendered))
 }
 
 /// Let the delegate detach the container, with the configuration that attached it.
 fn del(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
-    let Some(kept) = attachment(call, conf).load(&conf.data_dir)? else {
+    let Some(kept) = Attachment::of(call, conf).load(&conf.data_dir)? else {
         release(call, conf);
         return Ok(());
     };
@@ -101,7 +101,12 @@ fn release(call: &Invocation, conf: &NetConf) {
         let env = SubnetEnv::load(&conf.subnet_file).unwrap_or_else(|_| SubnetEnv::stand_in());
         let rendered = render::delegate_conf(conf, &env)?;
         let kind = render::delegate_type(&rendered["type"])?;
-        delegate::detach(kind, &call.path, &[("CNI_NETNS", "")], &text(&rendered))
+        delegate::detach(
+            kind,
+            &call.path,
+            &[("CNI_NETNS", "")],
+            &render::text(&rendered),
+        )
     };
     if let Err(error) = released() {
         let Invocation {
@@ -119,7 +124,7 @@ fn status(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
         code: Code::NotAvailable as u32,
         ..error
     };
-    let rendered = render_for(conf).map_err(unavailable)?;
+    let rendered = render::for_today(conf).map_err(unavailable)?;
     let kind = render::delegate_type(&rendered["type"])?;
     let version = &conf.cni_version;
     if !delegate::speaks(kind, &call.path, version).map_err(unavailable)? {
@@ -129,25 +134,5 @@ fn status(call: &Invocation, conf: &NetConf) -> Result<(), Error> {
         );
         return Err(Error::new(Code::NotAvailable, msg));
     }
-    delegate::run(kind, &call.path, &[], &text(&rendered)).map(drop)
-}
-
-/// What the call is about.
-pub(crate) fn attachment(call: &Invocation, conf: &NetConf) -> Attachment {
-    Attachment {
-        network: conf.name.clone(),
-        container_id: call.container_id.clone(),
-        ifname: call.ifname.clone(),
-    }
-}
-
-/// The delegate's configuration of today.
-pub(crate) fn render_for(conf: &NetConf) -> Result<Object, Error> {
-    let env = SubnetEnv::load(&conf.subnet_file)?;
-    render::delegate_conf(conf, &env)
-}
-
-pub(crate) fn text(conf: &Object) -> Vec<u8> {
-    // A map of JSON values always serialises.
-    serde_json::to_vec(conf).unwrap_or_default()
+    delegate::run(kind, &call.path, &[], &render::text(&rendered)).map(drop)
 }

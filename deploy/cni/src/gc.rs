@@ -5,7 +5,7 @@ use crate::invocation::Invocation;
 use crate::netconf::{NetConf, Object};
 use crate::state::{self, Attachment};
 use crate::subnet_env::SubnetEnv;
-use crate::{commands, delegate, render};
+use crate::{delegate, render};
 use serde_json::{Value, json};
 
 /// Key of the attachments that are still there.
@@ -93,5 +93,5 @@ fn delegated_with(
     if !delegate::speaks(kind, &call.path, &conf.cni_version)? {
         return Ok(());
     }
-    delegate::run(kind, &call.path, &[], &commands::text(&rendered)).map(drop)
+    delegate::run(kind, &call.path, &[], &render::text(&rendered)).map(drop)
 }

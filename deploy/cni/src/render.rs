@@ -9,6 +9,18 @@ use serde_json::{Value, json};
 /// The plugin that attaches pods unless `delegate.type` names another.
 const BRIDGE: &str = "bridge";
 
+/// The delegate's configuration by the `subnet.env` of today.
+pub(crate) fn for_today(conf: &NetConf) -> Result<Object, Error> {
+    let env = SubnetEnv::load(&conf.subnet_file)?;
+    delegate_conf(conf, &env)
+}
+
+/// A configuration as a plugin reads it.
+pub(crate) fn text(conf: &Object) -> Vec<u8> {
+    // A map of JSON values always serialises.
+    serde_json::to_vec(conf).unwrap_or_default()
+}
+
 /// The configuration that `conf` and `env` make for the delegate. Rendered by
 /// [`serde_json::to_vec`] it reads as Go's `json.Marshal` writes a map: keys sorted, no
 /// blanks.

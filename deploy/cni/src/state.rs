@@ -7,7 +7,8 @@
 //! of a container has a link of that name, so that flannel's plugin finds it in turn.
 
 use crate::error::{Code, Error};
-use crate::netconf::Object;
+use crate::invocation::Invocation;
+use crate::netconf::{NetConf, Object};
 use serde_json::Value;
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind, Write};
@@ -40,6 +41,15 @@ pub struct Kept {
 }
 
 impl Attachment {
+    /// What a call is about.
+    pub(crate) fn of(call: &Invocation, conf: &NetConf) -> Attachment {
+        Attachment {
+            network: conf.name.clone(),
+            container_id: call.container_id.clone(),
+            ifname: call.ifname.clone(),
+        }
+    }
+
     /// Path of the file below the data directory.
     fn file(&self) -> PathBuf {
         let name = format!("{}:{}", self.container_id, self.ifname);
