@@ -51,7 +51,7 @@ use peers::{PeerKind, Peers};
 use recursion::Recursion;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tracing::{debug, info, warn};
-use tunnel::{Place, Tunnel};
+use tunnel::{Place, PreparedTunnel, Tunnel};
 use underlay::UnderlayWatch;
 use weft_dataplane::route::table::{Admission, Overlay};
 use weft_dataplane::wire::frame::Wire;
@@ -99,7 +99,7 @@ pub struct Prepared {
 /// What is to carry the packets of one address family.
 struct PreparedCarrier {
     peers: PeerKind,
-    tunnel: Option<tunnel::Prepared>,
+    tunnel: Option<PreparedTunnel>,
     direct: Which,
 }
 

@@ -19,6 +19,7 @@ pub mod presence;
 pub mod route;
 pub mod subnet_env;
 pub mod sysctl;
+pub mod tap;
 
 mod atomic_file;
 #[cfg(test)]

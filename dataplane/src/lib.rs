@@ -14,6 +14,9 @@
 //!   which may be shorter. One UDP GSO send or one UDP GRO receive.
 //! - **stride**: the length in bytes of every frame of a train but the last
 //!   (`gso_size` to the kernel).
+//! - **tunnel GSO**: a super-packet leaves uncut, with all its outer headers, through a TAP, and
+//!   is segmented by the network device, or last of all by the kernel (`SKB_GSO_UDP_TUNNEL`).
+//!   *Tunnel* alone means the overlay's device and its workers.
 //! - **batch**: what a worker handles between two waits.
 //!
 //! # Modules

@@ -1,7 +1,7 @@
 //! The control plane's only contact with the packet workers: how many of them, how they are
 //! started and stopped, what they have counted.
 
-use super::tunnel::Plan;
+use super::tunnel::{TunnelSpec, tap};
 use super::{BackendError, Host, WorkerOptions};
 use crate::host::kernel;
 use std::cmp::Reverse;
@@ -14,8 +14,7 @@ use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
-use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGso, TunnelGsoState};
+use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
 use weft_dataplane::worker::{self, EngineKind, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
@@ -82,24 +81,21 @@ pub(super) fn open_device(name: &str, options: &WorkerOptions) -> Result<Tun, Ba
 }
 
 /// What the workers are told.
-pub(super) fn config(host: &Host, plan: &Plan) -> worker::Config {
+fn config(host: &Host, spec: &TunnelSpec) -> worker::Config {
     let options = &host.options.workers;
     worker::Config {
         engine: options.engine,
-        local: plan.local,
-        port: plan.port,
-        mtu: plan.mtu as usize,
-        pod_mtu: plan.pod_mtu as usize,
+        local: spec.local,
+        port: spec.port,
+        mtu: spec.mtu as usize,
+        pod_mtu: spec.pod_mtu as usize,
         tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
         outer_df: options.outer_df,
         udp_gso: options
             .udp_gso
             .unwrap_or_else(|| kernel::corrupts_udp_gso().is_none()),
         udp_gro: options.udp_gro,
-        tunnel_gso: match plan.wire {
-            Wire::Vxlan => options.tunnel_gso,
-            Wire::Ip => TunnelGso::Off,
-        },
+        tunnel_gso: options.tunnel_gso,
         spin: options.spin,
         underlay: host.underlay.index,
     }
@@ -122,6 +118,8 @@ struct Capabilities {
 pub(super) struct Dataplane {
     workers: worker::Dataplane,
     capabilities: Capabilities,
+    /// Tunnel GSO was wanted, and there is no TAP for it.
+    tap_refused: bool,
 }
 
 impl Dataplane {
@@ -129,11 +127,11 @@ impl Dataplane {
     pub(super) async fn start(
         tun: Tun,
         host: &Host,
-        plan: &Plan,
+        spec: &TunnelSpec,
         publisher: &Publisher,
     ) -> Result<Dataplane, BackendError> {
         let options = &host.options.workers;
-        let mut config = config(host, plan);
+        let mut config = config(host, spec);
         // A bond or a VLAN that was made anew has another index than at the start.
         if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
             config.underlay = underlay.index;
@@ -147,7 +145,16 @@ impl Dataplane {
             ));
         }
         let offloads = tun.offloads();
-        let dataplane = worker::Dataplane::start(tun, config, publisher)?;
+        let tap = match tap::name(spec, options) {
+            Some(name) => Some(tap::make(&host.netlink, &name).await),
+            None => None,
+        };
+        if let Some(Err(refusal)) = &tap {
+            info!("super-packets are cut before they leave: {refusal}");
+        }
+        let tap_refused = matches!(tap, Some(Err(_)));
+        let tap = tap.and_then(Result::ok);
+        let dataplane = worker::Dataplane::start(tun, tap, config, publisher)?;
         if let Some(refusal) = dataplane.refusal() {
             warn!("{refusal}: using the poll engine");
         }
@@ -155,9 +162,6 @@ impl Dataplane {
             warn!(
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
             );
-        }
-        if let Some(refusal) = dataplane.tunnel_gso_refusal() {
-            info!("super-packets are cut before they leave: {refusal}");
         }
         let capabilities = Capabilities {
             engine: dataplane.engine(),
@@ -168,6 +172,7 @@ impl Dataplane {
         Ok(Dataplane {
             workers: dataplane,
             capabilities,
+            tap_refused,
         })
     }
 
@@ -178,7 +183,10 @@ impl Dataplane {
 
     /// What is known of tunnel GSO as a whole.
     pub(super) fn tunnel_gso(&self) -> TunnelGsoState {
-        self.workers.tunnel_gso()
+        match self.tap_refused {
+            true => TunnelGsoState::Refused,
+            false => self.workers.tunnel_gso(),
+        }
     }
 
     /// The peers that super-packets were for of late, and what is known of tunnel GSO to each.

@@ -7,7 +7,7 @@
 //! devices only; and none that a process holds.
 
 use super::dataplane::RELEASE_GRACE;
-use super::tunnel::Plan;
+use super::tunnel::TunnelSpec;
 use super::{BackendError, Host};
 use crate::host::link;
 use crate::host::netlink::{Link, Netlink, NetlinkError};
@@ -64,15 +64,15 @@ pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
     }
 }
 
-/// See whether another agent of this host has the device of `plan`, and so its VNI.
-pub(super) async fn check_vni(host: &Host, plan: &Plan) -> Result<(), BackendError> {
-    match other_holder(&host.netlink, &plan.device, host.mark.as_deref()).await? {
+/// See whether another agent of this host has the device of `spec`, and so its VNI.
+pub(super) async fn check_vni(host: &Host, spec: &TunnelSpec) -> Result<(), BackendError> {
+    match other_holder(&host.netlink, &spec.device, host.mark.as_deref()).await? {
         None => Ok(()),
         Some(alias) => Err(BackendError::VniTaken {
-            device: plan.device.clone(),
+            device: spec.device.clone(),
             alias,
-            vni: plan.vni,
-            port: udp::is_taken(plan.local, plan.port).then_some(plan.port),
+            vni: spec.vni,
+            port: udp::is_taken(spec.local, spec.port).then_some(spec.port),
         }),
     }
 }

@@ -2,7 +2,7 @@
 //! workers run, and if they cannot, it comes back.
 
 use super::dataplane;
-use super::tunnel::Plan;
+use super::tunnel::TunnelSpec;
 use super::{BackendError, Host};
 use crate::host::netlink::{Aside, Link, NetlinkError, Port};
 use std::net::IpAddr;
@@ -13,17 +13,21 @@ const IN_THE_WAY: &str = "flanneld cannot make its device beside one that was se
 
 /// See to all that can be known to keep a tunnel from the place of `kernel` while that is in
 /// use.
-pub(super) async fn check(host: &Host, kernel: &Link, plan: &Plan) -> Result<(), BackendError> {
-    let holders = host.netlink.vxlan_on(port(plan)).await?;
+pub(super) async fn check(
+    host: &Host,
+    kernel: &Link,
+    spec: &TunnelSpec,
+) -> Result<(), BackendError> {
+    let holders = host.netlink.vxlan_on(port(spec)).await?;
     if let Some(other) = holders.iter().find(|link| link.index != kernel.index) {
         return Err(BackendError::PortShared {
             device: kernel.name.clone(),
             other: other.name.clone(),
-            port: plan.port,
+            port: spec.port,
         });
     }
     match holders.is_empty() {
-        true => dataplane::await_port(plan.local, plan.port).await,
+        true => dataplane::await_port(spec.local, spec.port).await,
         false => Ok(()),
     }
 }
@@ -31,14 +35,14 @@ pub(super) async fn check(host: &Host, kernel: &Link, plan: &Plan) -> Result<(),
 /// Remove a kernel device that a takeover left aside when it was broken off: beside it the
 /// kernel makes no other with its VNI and port, so that flanneld could not come back. A failure
 /// costs this run nothing.
-pub(super) async fn clear(host: &Host, plan: &Plan) {
-    if let Err(error) = remove_left_aside(host, plan).await {
+pub(super) async fn clear(host: &Host, spec: &TunnelSpec) {
+    if let Err(error) = remove_left_aside(host, spec).await {
         warn!("{error}; {IN_THE_WAY}");
     }
 }
 
-async fn remove_left_aside(host: &Host, plan: &Plan) -> Result<(), NetlinkError> {
-    for link in host.netlink.left_aside(port(plan), plan.vni).await? {
+async fn remove_left_aside(host: &Host, spec: &TunnelSpec) -> Result<(), NetlinkError> {
+    for link in host.netlink.left_aside(port(spec), spec.vni).await? {
         host.netlink.delete_link(&link).await?;
         info!(
             "removed {}, left by a takeover that was broken off",
@@ -48,10 +52,10 @@ async fn remove_left_aside(host: &Host, plan: &Plan) -> Result<(), NetlinkError>
     Ok(())
 }
 
-fn port(plan: &Plan) -> Port {
+fn port(spec: &TunnelSpec) -> Port {
     Port {
-        number: plan.port,
-        v6: plan.local.is_ipv6(),
+        number: spec.port,
+        v6: spec.local.is_ipv6(),
     }
 }
 
@@ -68,17 +72,17 @@ impl Takeover {
     pub(super) async fn begin(
         host: &Host,
         kernel: &Link,
-        plan: &Plan,
+        spec: &TunnelSpec,
     ) -> Result<Takeover, BackendError> {
         info!(
             "taking over from the kernel VXLAN device {}, which is removed",
-            plan.device
+            spec.device
         );
         Ok(Takeover {
             kernel: host.netlink.set_aside(kernel).await?,
-            device: plan.device.clone(),
-            local: plan.local,
-            port: plan.port,
+            device: spec.device.clone(),
+            local: spec.local,
+            port: spec.port,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::direct::Which;
 use super::peers::PeerKind;
-use super::tunnel::{self, Plan};
+use super::tunnel::{PreparedTunnel, TunnelSpec};
 use super::{BackendError, Family, Host, Prepared, PreparedCarrier, dataplane, mtu};
 use crate::config::{NetworkConfig, UdpOptions};
 use crate::host::link::{self, Existing};
@@ -42,7 +42,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     let mtu = mtu::of_device(&host.underlay, family, None, UdpOptions::OVERHEAD)?;
     // Once the port is free, so is the device of an agent that had both.
     dataplane::await_port(local, options.port).await?;
-    let plan = Plan {
+    let spec = TunnelSpec {
         device: device(&host).await?,
         wire: Wire::Ip,
         vni: 0,
@@ -59,7 +59,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
             backend: BACKEND,
             has_mac: false,
         },
-        tunnel: Some(tunnel::Prepared::new(plan, &host).await?),
+        tunnel: Some(PreparedTunnel::new(spec, &host).await?),
         direct: Which::None,
     };
     Ok(Prepared {

@@ -3,7 +3,7 @@
 
 use super::direct::Which;
 use super::peers::PeerKind;
-use super::tunnel::{self, Plan};
+use super::tunnel::{PreparedTunnel, TunnelSpec};
 use super::{BackendError, Family, Host, Prepared, PreparedCarrier, mtu};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::lease::LeaseAttrs;
@@ -19,16 +19,16 @@ const NAME_MAX: usize = 15;
 pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
     let options = VxlanOptions::parse(&config.backend)?;
     let mut carriers = Vec::new();
-    let mut plans = Vec::new();
+    let mut specs = Vec::new();
     for family in Family::of(config) {
-        plans.push((family, plan(&host, &options, family)?));
+        specs.push((family, spec(&host, &options, family)?));
     }
     // Pods have one MTU for both families, so it must fit the longer outer headers.
-    let pod_mtu = plans.iter().map(|(_, plan)| plan.mtu).min();
+    let pod_mtu = specs.iter().map(|(_, spec)| spec.mtu).min();
     let pod_mtu = pod_mtu.unwrap_or(u32::MAX);
-    for (family, plan) in plans {
-        let plan = Plan { pod_mtu, ..plan };
-        let tunnel = tunnel::Prepared::new(plan, &host).await?;
+    for (family, spec) in specs {
+        let spec = TunnelSpec { pod_mtu, ..spec };
+        let tunnel = PreparedTunnel::new(spec, &host).await?;
         carriers.push(PreparedCarrier {
             peers: PeerKind {
                 family,
@@ -60,10 +60,10 @@ pub(super) fn attrs(host: &Host, carriers: &[PreparedCarrier]) -> LeaseAttrs {
     LeaseAttrs::vxlan(v4.zip(data(Family::V4)), v6.zip(data(Family::V6)))
 }
 
-fn plan(host: &Host, options: &VxlanOptions, family: Family) -> Result<Plan, BackendError> {
+fn spec(host: &Host, options: &VxlanOptions, family: Family) -> Result<TunnelSpec, BackendError> {
     let overhead = VxlanOptions::overhead(family == Family::V6);
     let mtu = mtu::of_device(&host.underlay, family, options.mtu, overhead)?;
-    Ok(Plan {
+    Ok(TunnelSpec {
         device: device(options.vni, family)?,
         wire: Wire::Vxlan,
         vni: options.vni,

@@ -6,6 +6,7 @@
 mod aside;
 mod filter;
 mod message;
+mod tap;
 mod vxlan;
 
 pub use aside::Aside;

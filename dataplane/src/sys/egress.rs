@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// Where the classic BPF of sockets finds a packet's direction (`SKF_AD_OFF`,
 /// `SKF_AD_PKTTYPE`), and the direction that counts (`PACKET_OUTGOING`).
@@ -77,9 +78,35 @@ impl EgressWatch {
         Ok(EgressWatch(socket))
     }
 
-    /// The next IP packet seen; `None` when there is none. An error tells that the device has
-    /// gone or is down.
-    pub fn next(&self) -> io::Result<Option<Seen>> {
+    /// The next IP packet seen; `None` if there is none by `deadline`. An error tells that the
+    /// device has gone or is down.
+    pub fn next(&self, deadline: Instant) -> io::Result<Option<Seen>> {
+        loop {
+            if let Some(seen) = self.receive()? {
+                return Ok(Some(seen));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.wait(left);
+        }
+    }
+
+    /// Wait until there is something to receive, at most `limit`.
+    fn wait(&self, limit: Duration) {
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // A part of a millisecond would be none.
+        let millis = limit.as_millis() as libc::c_int + 1;
+        // SAFETY: one pollfd, which outlives the call. Whatever ends it, receiving tells more.
+        unsafe { libc::poll(&mut poll, 1, millis) };
+    }
+
+    fn receive(&self) -> io::Result<Option<Seen>> {
         let mut header = [0_u8; DESTINATION + 4];
         // SAFETY: `header` has as many bytes; with MSG_TRUNC the result is the true length.
         let len = unsafe {

@@ -12,7 +12,6 @@ use crate::sys::cmsg::Received;
 use crate::sys::event::StopEvent;
 use crate::sys::refusals::is_of_icmp;
 use crate::sys::sender::Sender;
-use crate::sys::tap::TapError;
 use crate::sys::tun::TunQueue;
 use socket2::Socket;
 use std::io;
@@ -167,9 +166,6 @@ pub enum EngineError {
     /// The coalescer was made for another `virtio_net_hdr`.
     #[error(transparent)]
     Layout(#[from] LayoutTooLong),
-    /// No TAP for tunnel GSO.
-    #[error("TAP for super-packets: {0}")]
-    Tap(TapError),
     /// A call that worked before, or must always work.
     #[error("{step}: {error}")]
     Failed {

@@ -66,8 +66,7 @@ pub struct Config {
     pub udp_gso: bool,
     /// Receive trains with `UDP_GRO`.
     pub udp_gro: bool,
-    /// When to use tunnel GSO, that is to send TCP super-packets uncut through a TAP; of use with
-    /// VXLAN alone.
+    /// When to use tunnel GSO, if there is a TAP for it; of use with VXLAN alone.
     pub tunnel_gso: TunnelGso,
     /// How long a worker that finds nothing to do looks again before it sleeps. Only the poll
     /// engine can; with any time at all [`EngineKind::Auto`] takes it.

@@ -16,6 +16,7 @@ use crate::sys::engine::EngineError;
 use crate::sys::path::PathProbe;
 use crate::sys::poll::PollEngine;
 use crate::sys::ring::{self, RingEngine};
+use crate::sys::tap::Tap;
 use crate::sys::tun::Tun;
 use crate::sys::udp;
 use socket2::Socket;
@@ -33,18 +34,21 @@ pub struct Dataplane {
     /// Why it is not the engine that was preferred.
     refusal: Option<EngineError>,
     tunnel_gso: Option<Arc<TunnelGsoGate>>,
-    /// Why there is no tunnel GSO although it was wanted.
-    tunnel_gso_refusal: Option<EngineError>,
     losses: Arc<PeerLosses>,
     short_send_buffer: Option<usize>,
 }
 
 impl Dataplane {
     /// Open the sockets and start the workers of every queue of `tun`, which read the tables
-    /// of `publisher`. Returns once all of them run.
-    pub fn start(tun: Tun, config: Config, publisher: &Publisher) -> Result<Dataplane, StartError> {
+    /// of `publisher`. Returns once all of them run. There is tunnel GSO if there is a `tap` and
+    /// the underlay is IPv4.
+    pub fn start(
+        tun: Tun,
+        tap: Option<Tap>,
+        config: Config,
+        publisher: &Publisher,
+    ) -> Result<Dataplane, StartError> {
         let (engine, refusal) = choose(config.engine, config.spin, ring::probe)?;
-        let tap = tap_name(tun.name(), &config);
         let queues = tun.into_queues();
         let source = udp::source(config.local, config.underlay);
         // One pool for all workers: the outer source port, by which the peer picks its worker,
@@ -58,10 +62,11 @@ impl Dataplane {
         let pods = Arc::new(PodMtus::new(config.pod_mtu.min(config.mtu)));
         let losses = Arc::new(PeerLosses::default());
         let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
-        let gate = tunnel_gso_gate(&config, tap, &senders);
-        let (tunnel_gso, tunnel_gso_refusal) = match gate {
-            Ok(gate) => (gate.map(Arc::new), None),
-            Err(error) => (None, Some(error)),
+        let tunnel_gso = match (tap, config.local) {
+            (Some(tap), IpAddr::V4(local)) if config.tunnel_gso != TunnelGso::Off => {
+                Some(Arc::new(TunnelGsoGate::new(tap, local, &senders)?))
+            }
+            _ => None,
         };
         for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
             let lane = Lane {
@@ -95,7 +100,6 @@ impl Dataplane {
             engine,
             refusal,
             tunnel_gso,
-            tunnel_gso_refusal,
             losses,
             short_send_buffer,
         })
@@ -113,11 +117,8 @@ impl Dataplane {
 
     /// What is known of tunnel GSO as a whole.
     pub fn tunnel_gso(&self) -> TunnelGsoState {
-        match (&self.tunnel_gso, &self.tunnel_gso_refusal) {
-            (Some(gate), _) => gate.state(),
-            (None, Some(_)) => TunnelGsoState::Refused,
-            (None, None) => TunnelGsoState::Off,
-        }
+        let gate = self.tunnel_gso.as_deref();
+        gate.map_or(TunnelGsoState::Off, TunnelGsoGate::state)
     }
 
     /// The peers that super-packets were for of late, and what is known of tunnel GSO to each.
@@ -134,11 +135,6 @@ impl Dataplane {
     /// Name of the TAP for tunnel GSO, if there is one.
     pub fn tap(&self) -> Option<&str> {
         self.tunnel_gso.as_deref().map(TunnelGsoGate::device)
-    }
-
-    /// Why there is no tunnel GSO although it was wanted.
-    pub fn tunnel_gso_refusal(&self) -> Option<&EngineError> {
-        self.tunnel_gso_refusal.as_ref()
     }
 
     /// The counters of every worker.
@@ -165,26 +161,6 @@ impl Dataplane {
     /// Stop the workers and wait for them.
     pub fn stop(self) {
         drop(self);
-    }
-}
-
-/// Name of the TAP for tunnel GSO beside the TUN `device`; none if tunnel GSO is not wanted or
-/// not possible, as with an underlay of IPv6.
-pub fn tap_name(device: &str, config: &Config) -> Option<String> {
-    let number = device.rsplit('.').next().unwrap_or("0");
-    // With DF on outer packets the kernel says nothing of the path to those who send by a TAP.
-    let possible = config.local.is_ipv4() && !config.outer_df;
-    (possible && config.tunnel_gso != TunnelGso::Off).then(|| format!("weft.{number}"))
-}
-
-fn tunnel_gso_gate(
-    config: &Config,
-    tap: Option<String>,
-    senders: &[Socket],
-) -> Result<Option<TunnelGsoGate>, EngineError> {
-    match (tap, config.local) {
-        (Some(tap), IpAddr::V4(local)) => TunnelGsoGate::new(&tap, local, senders).map(Some),
-        _ => Ok(None),
     }
 }
 

@@ -18,5 +18,5 @@ mod threads;
 pub mod tunnel_gso;
 
 pub use config::{Config, EngineKind};
-pub use dataplane::{Dataplane, tap_name};
+pub use dataplane::Dataplane;
 pub use error::StartError;

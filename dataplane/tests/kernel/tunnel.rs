@@ -281,7 +281,7 @@ fn start_weft(
         spin: Duration::ZERO,
         underlay: 0,
     };
-    let dataplane = Dataplane::start(tun, config, &publisher).unwrap();
+    let dataplane = Dataplane::start(tun, None, config, &publisher).unwrap();
     assert_eq!(dataplane.engine(), engine);
     (dataplane, publisher)
 }

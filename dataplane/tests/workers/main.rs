@@ -1,7 +1,7 @@
 //! Running workers allocate nothing: over either engine, in either wire format, with packets
 //! that are too long for the underlay, and with super-packets that leave whole.
 //!
-//! The test counts allocations of the whole process, so it is alone in its binary.
+//! Allocations are counted for the whole process, so the tests of this binary take turns.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../kernel/namespace.rs"]
@@ -12,6 +12,7 @@
 mod namespace;
 mod nodes;
 mod packets;
+mod tunnel_gso;
 
 use namespace::skips_test;
 use nodes::{Node, Setup, pod};
@@ -19,6 +20,7 @@ use packets::{IP, Parcel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
@@ -29,6 +31,9 @@ use weft_dataplane::worker::tunnel_gso::{TunnelGso, TunnelGsoState};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Held by the test that runs.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Payload of a super-packet: with 43 full segments and a short one, one train.
 const SUPER: usize = 43 * 1398 + 500;
@@ -137,8 +142,13 @@ fn teach(nodes: &[Node; 2], parcels: &[Vec<Parcel>; 2], space: &mut [u8]) {
     }
 }
 
-/// Exchange packets until both nodes send super-packets whole.
-fn open_the_way(nodes: &[Node; 2], parcels: &[Vec<Parcel>; 2], space: &mut [u8]) {
+/// Room for any packet that arrives.
+fn space() -> Vec<u8> {
+    vec![0; VNET_HDR_LEN + 65_535]
+}
+
+/// Do `exchange` until both nodes use tunnel GSO.
+fn await_in_use(nodes: &[Node; 2], mut exchange: impl FnMut()) {
     let end = Instant::now() + PATIENCE;
     let is_open = |node: &Node| node.dataplane.tunnel_gso() == TunnelGsoState::InUse;
     while !nodes.iter().all(is_open) {
@@ -147,21 +157,21 @@ fn open_the_way(nodes: &[Node; 2], parcels: &[Vec<Parcel>; 2], space: &mut [u8])
             "{:?}",
             nodes[0].dataplane.tunnel_gso()
         );
-        exchange(nodes, parcels, space);
+        exchange();
     }
 }
 
 fn workers_allocate_nothing(setup: Setup) {
     let nodes = nodes::start(setup);
     let parcels = parcels(setup);
-    let mut space = vec![0; VNET_HDR_LEN + 65_535];
+    let mut space = space();
     if setup.underlay == NARROW {
         teach(&nodes, &parcels, &mut space);
     }
     // Long enough for the prober to look again.
     let mut least = Duration::ZERO;
     if setup.tunnel_gso != TunnelGso::Off {
-        open_the_way(&nodes, &parcels, &mut space);
+        await_in_use(&nodes, || exchange(&nodes, &parcels, &mut space));
         least = Duration::from_millis(1_500);
     }
     for _ in 0..WARM_UP {
@@ -234,6 +244,7 @@ fn workers_of_both_engines_allocate_nothing() {
     if skips_test() {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     for engine in [EngineKind::Ring, EngineKind::Poll] {
         for wire in [Wire::Vxlan, Wire::Ip] {
             let plain = Setup {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
+use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
@@ -36,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) pods: TunQueue,
     pub(crate) dataplane: Dataplane,
     _publisher: Publisher,
-    _ns: Namespace,
+    pub(crate) ns: Namespace,
 }
 
 /// Both nodes, each the other's only peer.
@@ -111,6 +112,20 @@ fn tun(name: &str, subnet: &str) -> Tun {
     tun
 }
 
+/// What tunnel GSO needs.
+fn tap() -> Tap {
+    let tap = Tap::open("weft.1").unwrap();
+    for (key, value) in [
+        ("forwarding", "1"),
+        ("accept_local", "1"),
+        ("rp_filter", "0"),
+    ] {
+        sysctl(&format!("net/ipv4/conf/weft.1/{key}"), value);
+    }
+    ip("link set weft.1 arp off up");
+    tap
+}
+
 impl Node {
     fn start(ns: Namespace, own: u8, other: u8, setup: Setup) -> Node {
         let config = Config {
@@ -131,14 +146,16 @@ impl Node {
         let (pods, dataplane) = ns.enter(|| {
             let pods = tun("pods", &format!("10.244.{own}.0/24"));
             let tunnel = tun("flannel.1", "10.244.0.0/16");
-            (pods, Dataplane::start(tunnel, config, &publisher).unwrap())
+            let tap = (setup.tunnel_gso != TunnelGso::Off).then(tap);
+            let dataplane = Dataplane::start(tunnel, tap, config, &publisher);
+            (pods, dataplane.unwrap())
         });
         assert_eq!(dataplane.engine(), setup.engine);
         Node {
             pods: pods.into_queues().pop().unwrap(),
             dataplane,
             _publisher: publisher,
-            _ns: ns,
+            ns,
         }
     }
 

@@ -19,6 +19,7 @@
 //! [`Oversize`](super::oversize) to cut by.
 
 mod peers;
+mod probe;
 mod prober;
 mod redirect;
 
@@ -26,7 +27,8 @@ pub use peers::PeerState;
 pub use redirect::RedirectState;
 
 use self::peers::TunnelGsoPeers;
-use self::prober::{Memory, Prober};
+use self::probe::Probing;
+use self::prober::Prober;
 use self::redirect::RedirectCell;
 use super::config::Config;
 use super::threads::{Common, Threads};
@@ -60,7 +62,7 @@ pub enum TunnelGso {
 /// What is known of tunnel GSO as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TunnelGsoState {
-    /// Switched off, or the underlay is IPv6.
+    /// There is no TAP, and none was wanted.
     Off,
     /// The kernel has no such TAP, refuses what is written to it, or lets nobody watch; or there
     /// was no underlay device at the start.
@@ -123,13 +125,12 @@ pub struct TunnelGsoGate {
 }
 
 impl TunnelGsoGate {
-    /// Create the TAP `name` for packets from `local`, with the ports of `senders`.
+    /// Through `tap` for packets from `local`, with the ports of `senders`; open to nobody yet.
     pub(super) fn new(
-        name: &str,
+        tap: Tap,
         local: Ipv4Addr,
         senders: &[Socket],
     ) -> Result<TunnelGsoGate, EngineError> {
-        let tap = Tap::open(name).map_err(EngineError::Tap)?;
         let port = |socket: &Socket| -> io::Result<u16> {
             Ok(socket.local_addr()?.as_socket().map_or(0, |a| a.port()))
         };
@@ -228,19 +229,9 @@ pub(super) fn start(
         let source = (gate.origin.local, 0).into();
         let socket =
             udp::sender(source, false).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
-        let port = socket.local_addr().map_err(failed("getsockname"))?;
-        let port = port.as_socket().map_or(0, |a| a.port());
-        let mut prober = Prober {
-            gate,
-            wanted,
-            device: Device::of_index(underlay).ok(),
-            port,
-            socket,
-            paths,
-            longest,
-            memory: Memory::new(),
-            redirect: None,
-        };
+        let device = Device::of_index(underlay).ok();
+        let probing = Probing::new(device, socket).map_err(failed("getsockname"))?;
+        let mut prober = Prober::new(gate, wanted, probing, paths, longest);
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();
             prober.run(reader, &common.stop, &common.stats);

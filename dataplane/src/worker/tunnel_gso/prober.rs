@@ -4,17 +4,16 @@
 //! a second.
 
 use super::peers::{PeerState, SLOTS};
+use super::probe::{Outcome, Probe, Probing};
 use super::{TunnelGso, TunnelGsoGate};
-use crate::offload::tunnel_gso::{self, Origin, Outer};
 use crate::publish::Reader;
 use crate::route::table::Table;
 use crate::stats::{Count, WorkerStats};
-use crate::sys::egress::{Device, EgressWatch};
+use crate::sys::egress::Device;
 use crate::sys::event::StopEvent;
 use crate::sys::path::PathProbe;
 use crate::sys::redirect::{self, Redirect};
 use crate::wire::frame::{FRAME_OVERHEAD, FrameHeader};
-use socket2::Socket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -32,21 +31,8 @@ const TRY_AGAIN_EVERY: Duration = Duration::from_secs(60);
 /// How long what is known of a peer is believed without a super-packet for it.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a probe may take to leave. It mostly has when the write to the TAP returns.
-const PROBE_TIME: Duration = Duration::from_millis(20);
-
 /// Probes in flight at once: what the packet socket surely has room for.
 const PROBES: usize = 64;
-
-/// How a probe fared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Whole,
-    Segmented,
-    Lost,
-    /// It could not be tried, as while the TAP or the underlay device is away.
-    Unknown,
-}
 
 /// The state of a peer after a probe, and how many were lost in a row.
 fn judge(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (PeerState, u32) {
@@ -81,54 +67,48 @@ struct Account {
     wanted: Instant,
 }
 
-/// A probe of this round.
-struct Probe {
-    slot: usize,
-    to: SocketAddrV4,
-    frame: [u8; FRAME_OVERHEAD],
-    outcome: Outcome,
-    /// It was sent and not yet seen.
-    in_flight: bool,
-}
-
-impl Probe {
-    fn is_sent(&mut self) {
-        (self.outcome, self.in_flight) = (Outcome::Lost, true);
-    }
-}
-
 pub(super) struct Prober {
-    pub(super) gate: Arc<TunnelGsoGate>,
-    pub(super) wanted: TunnelGso,
-    /// None if it was away at the start: then the gate stays closed.
-    pub(super) device: Option<Device>,
-    /// Source port of probes, which is nobody else's while the socket is open.
-    pub(super) port: u16,
-    pub(super) socket: Socket,
-    pub(super) paths: PathProbe,
-    /// Length in bytes of the frame of a packet that fills the overlay's MTU.
-    pub(super) longest: usize,
-    pub(super) memory: Memory,
+    gate: Arc<TunnelGsoGate>,
+    wanted: TunnelGso,
+    probing: Probing,
+    paths: PathProbe,
+    longest: usize,
     /// In place where `rp_filter` is strict.
-    pub(super) redirect: Option<Redirect>,
+    redirect: Option<Redirect>,
+    memory: Memory,
 }
 
 /// Memory of the prober, taken once.
-pub(super) struct Memory {
+struct Memory {
     accounts: Box<[Option<Account>]>,
     probes: Vec<Probe>,
 }
 
-impl Memory {
-    pub(super) fn new() -> Memory {
-        Memory {
-            accounts: vec![None; SLOTS].into_boxed_slice(),
-            probes: Vec::with_capacity(PROBES),
+impl Prober {
+    /// Decides for `gate` by how the probes of `probing` leave, and has `paths` learn MTUs.
+    /// `longest` is the length in bytes of the frame of a packet that fills the overlay's MTU.
+    pub(super) fn new(
+        gate: Arc<TunnelGsoGate>,
+        wanted: TunnelGso,
+        probing: Probing,
+        paths: PathProbe,
+        longest: usize,
+    ) -> Prober {
+        Prober {
+            gate,
+            wanted,
+            probing,
+            paths,
+            longest,
+            redirect: None,
+            memory: Memory {
+                accounts: vec![None; SLOTS].into_boxed_slice(),
+                probes: Vec::with_capacity(PROBES),
+            },
         }
     }
-}
 
-impl Prober {
+    /// Probe when there is something to probe, until `stop` is raised.
     pub(super) fn run(&mut self, mut reader: Reader, stop: &StopEvent, stats: &WorkerStats) {
         let gate = self.gate.clone();
         while !gate.is_refused() {
@@ -189,18 +169,18 @@ impl Prober {
                 continue;
             };
             self.paths.is_too_long(to.into(), self.longest, stats);
-            self.memory.probes.push(Probe {
-                slot,
-                to,
-                frame,
-                outcome: Outcome::Unknown,
-                in_flight: false,
-            });
+            self.memory.probes.push(Probe::new(slot, to, frame));
             if self.memory.probes.len() == PROBES {
                 self.probe(now, stats);
             }
         }
         self.probe(now, stats);
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let redirected = self.redirect.is_some();
+        let probes = &mut self.memory.probes;
+        self.probing.send(&self.gate, probes, redirected)
     }
 
     /// Send the probes that are due, and draw the lesson from how each leaves.
@@ -248,7 +228,7 @@ impl Prober {
     /// longer redirected, so that it is worth to send them again.
     #[cold]
     fn change_redirect(&mut self) -> bool {
-        let Some(device) = &self.device else {
+        let Some(device) = &self.probing.device else {
             return false;
         };
         let tap = self.gate.device();
@@ -270,83 +250,6 @@ impl Prober {
         self.redirect = made.ok();
         self.redirect.is_some()
     }
-
-    /// Send the probes, and see how each leaves.
-    fn send(&mut self) -> io::Result<()> {
-        let Some(device) = &self.device else {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        };
-        let watch = EgressWatch::new(device, self.port)?;
-        let probes = &mut self.memory.probes;
-        for probe in probes.iter_mut() {
-            (probe.outcome, probe.in_flight) = (Outcome::Unknown, false);
-        }
-        if self.redirect.is_some() {
-            // What goes around the checks must not be what they would stop or change, as IPsec
-            // does: frames of sockets meet them, and must leave as they are.
-            for probe in probes.iter_mut() {
-                probe.is_sent();
-                let packet = packet(&self.gate.origin, self.port, probe);
-                let (frame, to) = (tunnel_gso::datagram(&packet), probe.to.into());
-                let send = || {
-                    self.socket
-                        .send_to_with_flags(frame, &to, libc::MSG_DONTWAIT)
-                };
-                // The first error may be about an earlier one, of which an ICMP message told.
-                probe.in_flight = send().or_else(|_| send()).is_ok();
-            }
-            await_seen(&watch, probes, |_| Outcome::Unknown)?;
-        }
-        let untried = |probe: &&mut Probe| probe.outcome == Outcome::Unknown;
-        for probe in probes.iter_mut().filter(untried) {
-            self.gate
-                .tap
-                .write(&packet(&self.gate.origin, self.port, probe))?;
-            probe.is_sent();
-        }
-        await_seen(&watch, probes, |len| match len {
-            tunnel_gso::PROBE_IP_LEN => Outcome::Whole,
-            _ => Outcome::Segmented,
-        })
-    }
-}
-
-fn packet(origin: &Origin, port: u16, probe: &Probe) -> [u8; tunnel_gso::PROBE_LEN] {
-    let outer = Outer {
-        src_port: port,
-        to: probe.to,
-        ecn: 0,
-        ident: 0,
-    };
-    tunnel_gso::probe(origin, &outer, &probe.frame)
-}
-
-/// Wait for the probes in flight. The length in bytes of the IP packet that is seen
-/// of one tells its outcome.
-fn await_seen(
-    watch: &EgressWatch,
-    probes: &mut [Probe],
-    outcome: fn(usize) -> Outcome,
-) -> io::Result<()> {
-    let deadline = Instant::now() + PROBE_TIME;
-    while probes.iter().any(|probe| probe.in_flight) {
-        let Some(seen) = watch.next()? else {
-            if Instant::now() > deadline {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        };
-        let mut probes = probes.iter_mut();
-        // Of one that leaves in frames, the first tells.
-        if let Some(probe) = probes.find(|probe| probe.in_flight && *probe.to.ip() == seen.to) {
-            (probe.outcome, probe.in_flight) = (outcome(seen.len), false);
-        }
-    }
-    for probe in probes {
-        probe.in_flight = false;
-    }
-    Ok(())
 }
 
 /// Where the frames of a peer go, and what they begin with.

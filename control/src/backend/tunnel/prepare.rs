@@ -1,0 +1,143 @@
+//! A tunnel before the lease.
+
+use super::device;
+use super::spec::{Place, TunnelSpec};
+use super::{Tunnel, tap};
+use crate::backend::takeover::{self, Takeover};
+use crate::backend::{BackendError, Host, dataplane, leftovers};
+use crate::host::link::{self, Existing};
+use crate::host::mac_store::{self, VtepMac};
+use crate::host::netlink::Link;
+use crate::lease::VxlanData;
+use weft_dataplane::route::table::Overlay;
+use weft_dataplane::sys::tun::{self, Tun};
+use weft_dataplane::wire::frame::Wire;
+
+/// A tunnel that needs only a lease.
+pub(crate) struct PreparedTunnel {
+    spec: TunnelSpec,
+    mac: VtepMac,
+    device: Device,
+}
+
+enum Device {
+    Ours(Tun),
+    /// flanneld's, which carries traffic up to the last moment.
+    Kernel(Link),
+}
+
+impl PreparedTunnel {
+    /// See to device, port and MAC. A kernel VXLAN device of this name gives its MAC, by which
+    /// peers know the node, and stays until the tunnel starts.
+    pub(crate) async fn new(spec: TunnelSpec, host: &Host) -> Result<PreparedTunnel, BackendError> {
+        let state_dir = &host.options.state_dir;
+        dataplane::check_local(spec.local, host)?;
+        let found = host.netlink.link(&spec.device).await?;
+        let existing = found.as_ref().map(link::existing).transpose()?;
+        let (mac, device) = match (existing, found) {
+            (Some(Existing::KernelVxlan(mac)), Some(kernel)) => {
+                tun::check(&spec.device)?;
+                takeover::check(host, &kernel, &spec).await?;
+                let mac = mac_store::adopt(state_dir, &spec.device, mac);
+                (mac, Device::Kernel(kernel))
+            }
+            _ => {
+                if spec.wire == Wire::Vxlan {
+                    takeover::clear(host, &spec).await;
+                    leftovers::check_vni(host, &spec).await?;
+                }
+                dataplane::await_port(spec.local, spec.port).await?;
+                let tun = dataplane::open_device(&spec.device, &host.options.workers)?;
+                // At once: if the config changes before the lease, nobody uses the device.
+                device::claim(host, &spec.device).await?;
+                let mac = match spec.wire {
+                    Wire::Vxlan => mac_store::load_or_create(state_dir, &spec.device),
+                    Wire::Ip => VtepMac::none(),
+                };
+                (mac, Device::Ours(tun))
+            }
+        };
+        Ok(PreparedTunnel { spec, mac, device })
+    }
+
+    /// The VtepMAC of this node; zero without VXLAN.
+    pub(crate) fn mac(&self) -> [u8; 6] {
+        self.mac.mac
+    }
+
+    /// VNI and VtepMAC, for the lease; none without VXLAN.
+    pub(crate) fn vxlan_data(&self) -> Option<VxlanData> {
+        (self.spec.wire == Wire::Vxlan).then_some(VxlanData {
+            vni: self.spec.vni,
+            vtep_mac: self.mac.mac,
+        })
+    }
+
+    /// The device's name.
+    pub(crate) fn device(&self) -> &str {
+        &self.spec.device
+    }
+
+    /// The MAC and whether it is kept.
+    pub(crate) fn kept_mac(&self) -> &VtepMac {
+        &self.mac
+    }
+
+    /// Have the MAC that peers know this node by, in place of one that could not be kept.
+    pub(crate) fn take_mac(&mut self, known: [u8; 6]) {
+        self.mac.take(known);
+    }
+
+    /// Have a new MAC; the device's name.
+    pub(crate) fn renew_mac(&mut self, host: &Host) -> String {
+        let device = &self.spec.device;
+        self.mac = mac_store::renew(&host.options.state_dir, device);
+        device.clone()
+    }
+
+    /// The device beside it through which encapsulated super-packets will be forwarded, if any.
+    pub(crate) fn tap(&self, host: &Host) -> Option<String> {
+        tap::name(&self.spec, &host.options.workers)
+    }
+
+    /// Give the device its address and route, and start the workers; no peer is known yet.
+    /// `overlay` lacks only the wire format.
+    pub(crate) async fn start(
+        self,
+        host: &Host,
+        overlay: Overlay,
+        place: Place,
+    ) -> Result<Tunnel, BackendError> {
+        let spec = self.spec;
+        let kernel = match self.device {
+            Device::Ours(tun) => {
+                return Tunnel::start(tun, host, spec, self.mac, overlay, place).await;
+            }
+            Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
+        };
+        let takeover = Takeover::begin(host, &kernel, &spec).await?;
+        let started = async {
+            dataplane::await_port(spec.local, spec.port).await?;
+            let tun = dataplane::open_device(&spec.device, &host.options.workers)?;
+            Tunnel::start(tun, host, spec, self.mac, overlay, place).await
+        };
+        match started.await {
+            Ok(tunnel) => Ok(Tunnel {
+                takeover: Some(takeover),
+                ..tunnel
+            }),
+            Err(error) => {
+                takeover.undo(host).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The kernel device as it is after the wait for the lease. If it is another one, or has
+/// another MAC, the lease tells peers the wrong one.
+async fn as_it_is_now(host: &Host, kernel: &Link) -> Result<Link, BackendError> {
+    let now = host.netlink.link(&kernel.name).await?;
+    now.filter(|now| (now.index, now.mac) == (kernel.index, kernel.mac))
+        .ok_or_else(|| BackendError::Changed(kernel.name.clone()))
+}

@@ -1,0 +1,62 @@
+//! Tunnel GSO that rests.
+
+use crate::namespace::skips_test;
+use crate::nodes::{self, Setup, pod};
+use crate::packets::Parcel;
+use crate::{ALONE, PATIENCE, PLAIN, carry, space};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use weft_dataplane::worker::tunnel_gso::TunnelGso;
+
+const WITH_TUNNEL_GSO: Setup = Setup {
+    tunnel_gso: TunnelGso::On,
+    ..PLAIN
+};
+
+/// Directories of this process's probers in `/proc`.
+fn probers() -> Vec<PathBuf> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let mut tasks: Vec<PathBuf> = tasks.map(|task| task.unwrap().path()).collect();
+    let name = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
+    tasks.retain(|task| name(task).trim() == "weft-prober");
+    tasks
+}
+
+/// A line of a thread's `status`.
+fn status(task: &Path, key: &str) -> String {
+    let status = fs::read_to_string(task.join("status")).unwrap();
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+/// How often a thread has gone to sleep, once it sleeps.
+fn sleeps(task: &Path) -> u64 {
+    let end = Instant::now() + PATIENCE;
+    while !status(task, "State").starts_with('S') {
+        assert!(Instant::now() < end, "it does not sleep");
+        std::thread::yield_now();
+    }
+    status(task, "voluntary_ctxt_switches").parse().unwrap()
+}
+
+#[test]
+fn a_prober_sleeps_while_there_is_no_super_packet() {
+    if skips_test() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    let [a, b] = nodes::start(WITH_TUNNEL_GSO);
+    let small = Parcel::udp(pod(1), pod(2), 18, true);
+    let probers = probers();
+    assert_eq!(probers.len(), 2);
+    let before: Vec<u64> = probers.iter().map(|task| sleeps(task)).collect();
+    // Long enough for whoever looks now and then to be seen.
+    let end = Instant::now() + Duration::from_millis(1_500);
+    while Instant::now() < end {
+        carry(&a, &b, &small, 1, &mut space());
+    }
+    let after: Vec<u64> = probers.iter().map(|task| sleeps(task)).collect();
+    assert_eq!(after, before);
+}
