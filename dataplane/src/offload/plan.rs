@@ -187,6 +187,11 @@ impl SendPlan {
         self.max_frames = self.max_frames.min(max_frames).max(1);
     }
 
+    /// Frames that a send may carry.
+    pub fn max_frames(&self) -> u16 {
+        self.max_frames
+    }
+
     /// Whether nothing is planned.
     pub fn is_empty(&self) -> bool {
         self.send_count == 0

@@ -6,6 +6,8 @@
 //! frames. Nothing is segmented or summed here: only headers are written, into the headroom
 //! right before the inner packet.
 
+pub mod recut;
+
 use super::segment::Segmenter;
 use super::vnet_hdr::{self, Layout, TunnelGsoHdr, VnetHdr};
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, MacAddr};

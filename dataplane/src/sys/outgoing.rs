@@ -96,8 +96,8 @@ pub(super) fn frames(send: &Send) -> impl Iterator<Item = &[Piece]> {
     })
 }
 
-/// Where and how long the packet of a send by tunnel GSO is: its one piece.
-pub(super) fn tap_packet(send: &Send, buffers: &Buffers) -> Option<(*const u8, u32)> {
+/// The packet of a send by tunnel GSO: its one piece.
+pub(super) fn tap_packet<'a>(send: &Send, buffers: &'a Buffers) -> Option<&'a [u8]> {
     let [piece] = send.pieces() else {
         return None;
     };
@@ -105,8 +105,7 @@ pub(super) fn tap_packet(send: &Send, buffers: &Buffers) -> Option<(*const u8, u
         return None;
     };
     let (offset, len) = (piece.offset as usize, piece.len as usize);
-    let start = buffers.address(id, offset, len)?;
-    Some((start.cast_const(), piece.len))
+    buffers.bytes(id).get(offset..offset + len)
 }
 
 /// Count `frames` frames that left in one send.

@@ -13,11 +13,11 @@ use super::refusals::{Refusals, Verdict};
 use super::tap::Tap;
 use super::udp;
 use crate::offload::plan::{MAX_FRAMES, MAX_SEND_PIECES, Piece, Send, SendPlan, Via};
-use crate::stats::DropReason;
+use crate::offload::tunnel_gso::recut::Recut;
 use socket2::Socket;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// Gather entries of one system call.
@@ -33,6 +33,11 @@ const _: () = assert!(IOVECS >= MAX_SEND_PIECES);
 /// while devices keep up with them, and single frames otherwise, which fill a queue as those of
 /// the kernel's VXLAN do. One batch is as long.
 const TRAINS_WAITING: usize = 256 << 10;
+
+/// Sends and bytes of headers of a super-packet that is cut after all, of which further ones take
+/// their turn: one of 64 KB has two trains of 46 frames in all.
+const RECUT_SENDS: usize = 4;
+const RECUT_ARENA: usize = 8 << 10;
 
 /// The system calls that packets leave by. Tests have others in their place, which refuse what
 /// no kernel can be made to refuse at will.
@@ -79,6 +84,8 @@ impl Transmit for Kernel {
 pub struct Sender<T = Kernel> {
     sockets: Arc<[Socket]>,
     tap: Option<Arc<Tap>>,
+    /// Room for what becomes of a super-packet that the TAP refuses.
+    trains: Option<SendPlan>,
     messages: Messages,
     refusals: Refusals,
     calls: T,
@@ -101,8 +108,10 @@ impl<T: Transmit> Sender<T> {
         tap: Option<Arc<Tap>>,
         refusals: Refusals,
     ) -> Sender<T> {
+        let trains = || SendPlan::new(RECUT_SENDS, RECUT_ARENA, MAX_FRAMES as u16);
         Sender {
             sockets,
+            trains: tap.as_ref().map(|_| trains()),
             tap,
             messages: Messages::new(),
             refusals,
@@ -118,7 +127,7 @@ impl<T: Transmit> Sender<T> {
             next = match send.via {
                 Via::Socket => self.send_run(plan, next, buffers),
                 Via::TunnelGso => {
-                    self.send_tunnel_gso(send, buffers);
+                    self.send_tunnel_gso(plan, next, buffers);
                     next + 1
                 }
             };
@@ -241,24 +250,34 @@ impl<T: Transmit> Sender<T> {
         left
     }
 
-    /// Write a super-packet to the TAP.
-    fn send_tunnel_gso(&self, send: &Send, buffers: &Buffers) {
-        let stats = &self.refusals.stats;
+    /// Write super-packet `index` of `plan` to the TAP. One that the TAP refuses leaves in frames,
+    /// in its place.
+    fn send_tunnel_gso(&mut self, plan: &SendPlan, index: usize, buffers: &Buffers) {
+        let send = &plan.sends()[index];
         let target = self.tap.as_deref().zip(outgoing::tap_packet(send, buffers));
-        let Some((tap, (start, len))) = target else {
+        let Some((tap, packet)) = target else {
             self.refusals.lost(send, send.frames, libc::EINVAL);
             return;
         };
-        let fd = tap.as_fd().as_raw_fd();
-        // SAFETY: `len` bytes from `start` lie in a filled buffer of `buffers`.
-        if unsafe { libc::write(fd, start.cast(), len as usize) } >= 0 {
-            outgoing::count_left(stats, send);
-        } else {
-            let errno = errno(&io::Error::last_os_error());
-            // That says something of the TAP, and nothing of the peer.
-            stats.count_drops(DropReason::SendFailed, u64::from(send.frames));
-            tap.note_refusal(errno);
+        match tap.write(packet) {
+            Ok(()) => outgoing::count_left(&self.refusals.stats, send),
+            Err(_) => self.send_recut(send, packet, plan.max_frames(), buffers),
         }
+    }
+
+    /// Send a super-packet that the TAP refused in trains of at most `max_frames` frames.
+    #[cold]
+    fn send_recut(&mut self, send: &Send, packet: &[u8], max_frames: u16, buffers: &Buffers) {
+        let Some((mut recut, mut trains)) = Recut::new(send, packet).zip(self.trains.take()) else {
+            self.refusals.lost(send, send.frames, libc::EINVAL);
+            return;
+        };
+        trains.limit_frames(max_frames);
+        while !recut.plan(packet, &mut trains) {
+            self.send(&mut trains, buffers);
+        }
+        self.send(&mut trains, buffers);
+        self.trains = Some(trains);
     }
 }
 

@@ -14,7 +14,7 @@ use super::tun::{
 use crate::offload::vnet_hdr::Layout;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
@@ -89,6 +89,18 @@ impl Tap {
         })
     }
 
+    /// A TAP that is any other file.
+    #[cfg(test)]
+    pub(super) fn over(file: File) -> Tap {
+        Tap {
+            name: String::new(),
+            file,
+            mac: [0; 6],
+            refused: AtomicBool::new(false),
+            down: AtomicBool::new(false),
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -112,7 +124,7 @@ impl Tap {
     /// Note that the kernel refused a packet with `errno`: with `EIO` because the device is
     /// down, with `EINVAL` for what the packet is, with `EBADFD` because the device was
     /// removed.
-    pub(super) fn note_refusal(&self, errno: i32) {
+    fn note_refusal(&self, errno: i32) {
         match errno {
             libc::EIO => self.down.store(true, Ordering::Relaxed),
             libc::EINVAL | libc::EBADFD => self.refused.store(true, Ordering::Relaxed),
@@ -131,12 +143,6 @@ impl Tap {
             Err(error) => self.note_refusal(error.raw_os_error().unwrap_or(0)),
         }
         written
-    }
-}
-
-impl AsFd for Tap {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }
 

@@ -1,12 +1,14 @@
-//! Tunnel GSO that rests.
+//! Tunnel GSO that rests, and that fails.
 
-use crate::namespace::skips_test;
-use crate::nodes::{self, Setup, pod};
+use crate::namespace::{ip, skips_test};
+use crate::nodes::{self, Node, Setup, pod};
 use crate::packets::Parcel;
-use crate::{ALONE, PATIENCE, PLAIN, carry, space};
+use crate::{ALONE, PATIENCE, PLAIN, SUPER, await_in_use, carry, exchange, parcels, space};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use weft_dataplane::stats::{Count, DropReason};
+use weft_dataplane::worker::EngineKind;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
 
 const WITH_TUNNEL_GSO: Setup = Setup {
@@ -59,4 +61,32 @@ fn a_prober_sleeps_while_there_is_no_super_packet() {
     }
     let after: Vec<u64> = probers.iter().map(|task| sleeps(task)).collect();
     assert_eq!(after, before);
+}
+
+#[test]
+fn a_super_packet_that_the_tap_refuses_leaves_in_trains() {
+    if skips_test() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for engine in [EngineKind::Ring, EngineKind::Poll] {
+        let setup = Setup {
+            engine,
+            ..WITH_TUNNEL_GSO
+        };
+        let nodes = nodes::start(setup);
+        let mut space = space();
+        let parcels = parcels(setup);
+        await_in_use(&nodes, || exchange(&nodes, &parcels, &mut space));
+        let [a, b] = &nodes;
+        a.ns.enter(|| ip("link set weft.1 down"));
+        let counts = |node: &Node| (node.count(Count::TunnelGsoSends), node.count(Count::Sends));
+        let (uncut, sends) = counts(a);
+        // Nobody but the TAP can say that it is down.
+        let large = Parcel::tcp(pod(1), pod(2), SUPER);
+        carry(a, b, &large, 1, &mut space);
+        assert_eq!(a.count(Count::TunnelGsoSends), uncut, "{engine:?}");
+        assert!(a.count(Count::Sends) > sends, "{engine:?}");
+        assert_eq!(a.drops(DropReason::SendFailed), 0, "{engine:?}");
+    }
 }

@@ -2,9 +2,11 @@
 //! calls that refuse what the test wants them to.
 
 use super::*;
-use crate::offload::plan::TrainKey;
-use crate::stats::{Count, WorkerStats};
+use crate::offload::plan::{Source, TrainKey};
+use crate::offload::tunnel_gso::{self, Origin, Outer};
+use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::refusals::tests::refusals;
+use crate::wire::frame::FRAME_OVERHEAD;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -27,11 +29,15 @@ struct Bench<T> {
 
 impl<T: Transmit> Bench<T> {
     fn new(calls: T, sockets: Vec<Socket>) -> Bench<T> {
+        Bench::beside(None, calls, sockets)
+    }
+
+    fn beside(tap: Option<Tap>, calls: T, sockets: Vec<Socket>) -> Bench<T> {
         let stats = Arc::new(WorkerStats::default());
         Bench {
-            sender: Sender::by(calls, sockets.into(), None, refusals(&stats)),
+            sender: Sender::by(calls, sockets.into(), tap.map(Arc::new), refusals(&stats)),
             plan: SendPlan::new(64, 64 << 10, 128),
-            buffers: Buffers::new(1, 64).unwrap(),
+            buffers: Buffers::new(1, 64 << 10).unwrap(),
             stats,
         }
     }
@@ -373,4 +379,54 @@ fn a_super_packet_without_a_way_is_counted_with_all_its_frames() {
     bench.send();
     assert_eq!(bench.lost(DropReason::SendFailed), 7);
     assert_eq!(bench.sender.calls.sent, [Sent::single(1, 50)]);
+}
+
+#[test]
+fn nothing_of_its_flow_overtakes_a_super_packet_that_the_tap_refuses() {
+    // Whatever is written to it, there is no room.
+    let tap = Tap::over(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap(),
+    );
+    let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let SocketAddr::V4(to) = peer.local_addr().unwrap() else {
+        panic!("an IPv4 address");
+    };
+    let mut bench = Bench::beside(Some(tap), Kernel, sockets());
+    let origin = Origin {
+        mac: [2; 6],
+        local: Ipv4Addr::LOCALHOST,
+    };
+    let outer = Outer {
+        src_port: 40_000,
+        to,
+        ecn: 0,
+        ident: 0,
+    };
+    let packet = tunnel_gso::probe(&origin, &outer, &[7; FRAME_OVERHEAD]);
+    bench.buffers.take(0);
+    bench.buffers.bytes_mut(0)[..packet.len()].copy_from_slice(&packet);
+    let piece = Piece {
+        source: Source::Buffer(0),
+        offset: 0,
+        len: packet.len() as u32,
+    };
+
+    bench.plan(0, to.into(), 1, 70);
+    bench
+        .plan
+        .push_tunnel_gso(KEY, to.into(), 2, piece)
+        .unwrap();
+    bench.plan(0, to.into(), 2, 50);
+    bench.send();
+
+    // A super-packet of two segments: 22 bytes of frame, 40 of headers and 8 of payload each.
+    let sizes: Vec<usize> = (0..4).map(|_| received(&peer).len()).collect();
+    assert_eq!(sizes, [70, 70, 70, 50]);
+    assert_eq!(bench.stats.get(Count::FramesSent), 4);
+    assert_eq!(bench.stats.get(Count::TunnelGsoSends), 0);
+    assert_eq!(bench.lost(DropReason::SendFailed), 0);
 }
