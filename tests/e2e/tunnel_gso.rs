@@ -197,6 +197,8 @@ fn a_tap_that_was_set_down_or_removed_comes_back() {
             send_until(&cluster, 1, 2, &["WARN", said]);
             cluster.await_path(1, 2);
             await_whole(&cluster);
+            // What the TAP refused left in trains.
+            assert_eq!(cluster.counter(1, "drop_send_failed"), 0);
         }
         for wrong in ["trains", "refuses whole"] {
             let lines = lines_with(&log, &["WARN", wrong]);
