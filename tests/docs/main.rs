@@ -1,0 +1,14 @@
+//! The documentation held to the code: what a table lists is what the code has, and the reverse.
+
+#![allow(clippy::unwrap_used)]
+
+mod counters;
+mod figures;
+mod files;
+mod flags;
+mod glossary;
+mod links;
+mod log;
+mod markdown;
+mod readme;
+mod rust;
