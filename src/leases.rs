@@ -159,7 +159,7 @@ fn confirm(question: &str) -> Result<(), String> {
 }
 
 fn watch(admin: &Admin, json: bool) -> Result<(), String> {
-    let tell = |change: LeaseChange| {
+    let report = |change: LeaseChange| {
         let now = jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();
@@ -173,7 +173,7 @@ fn watch(admin: &Admin, json: bool) -> Result<(), String> {
             Err(_) => ControlFlow::Break(()),
         }
     };
-    admin.watch(tell).map_err(|error| error.to_string())
+    admin.watch(report).map_err(|error| error.to_string())
 }
 
 /// Leases that a key, a subnet or an address means: a node's address, or one in its subnet.

@@ -72,16 +72,16 @@ impl Admin {
         self.runtime.block_on(self.leases.release(record))
     }
 
-    /// Tell every change from now on, until SIGINT or SIGTERM comes or `tell` breaks.
+    /// Report every change from now on, until SIGINT or SIGTERM comes or `report` breaks.
     pub fn watch(
         &self,
-        tell: impl FnMut(LeaseChange) -> ControlFlow<()>,
+        report: impl FnMut(LeaseChange) -> ControlFlow<()>,
     ) -> Result<(), AdminError> {
         self.runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
             tokio::select! {
-                ended = follow::follow(&self.leases, tell) => ended,
+                ended = follow::follow(&self.leases, report) => ended,
                 _ = interrupt.recv() => Ok(()),
                 _ = terminate.recv() => Ok(()),
             }

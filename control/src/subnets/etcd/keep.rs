@@ -132,7 +132,7 @@ async fn take_again(store: &Store, lease: &Lease, keeper: &mut Keeper) -> Result
     let key = lease.key();
     let entries = store.list().await?;
     if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
-        return judge(store, lease, entry).await;
+        return seen_in(store, lease, entry).await;
     }
     keeper.lost(Instant::now());
     let mut overlapping = entries.iter().filter(|entry| entry.key.overlaps(&key));
@@ -180,7 +180,7 @@ fn is_intact(lease: &Lease, entry: &Entry) -> bool {
 }
 
 /// What the own key holds.
-async fn judge(store: &Store, lease: &Lease, entry: &Entry) -> Result<Seen, Failure> {
+async fn seen_in(store: &Store, lease: &Lease, entry: &Entry) -> Result<Seen, Failure> {
     match taken(lease, entry) {
         Some(taken) => Ok(taken),
         None => Ok(Seen::Own {
@@ -254,7 +254,7 @@ impl Observer<'_> {
             None => Seen::Absent,
             Some(entry) => {
                 self.warn_of_twin(entry);
-                judge(self.store, self.lease, entry).await?
+                seen_in(self.store, self.lease, entry).await?
             }
         };
         // The receiver lives as long as this future: see `keep`.

@@ -37,7 +37,7 @@ pub(super) struct Poller {
     path: PathBuf,
     format: Format,
     /// What `state` comes from.
-    judged: Look,
+    parsed: Look,
     /// What the last look saw.
     seen: Look,
     state: FileState,
@@ -50,11 +50,11 @@ impl Poller {
         let mut poller = Poller {
             path,
             format,
-            judged: look.clone(),
+            parsed: look.clone(),
             seen: look,
             state: FileState::default(),
         };
-        poller.judge();
+        poller.parse();
         poller
     }
 
@@ -70,16 +70,16 @@ impl Poller {
             self.seen = now;
             return false;
         }
-        if now == self.judged {
+        if now == self.parsed {
             return false;
         }
-        self.judged = now;
-        self.judge()
+        self.parsed = now;
+        self.parse()
     }
 
-    fn judge(&mut self) -> bool {
+    fn parse(&mut self) -> bool {
         let path = self.path.display();
-        let content = match self.judged.as_deref().map(std::str::from_utf8) {
+        let content = match self.parsed.as_deref().map(std::str::from_utf8) {
             Ok(Ok(text)) => FileContent::parse(text, self.format),
             Ok(Err(_)) => Err("is not UTF-8 text".to_owned()),
             Err(reason) => Err(reason.clone()),
@@ -94,12 +94,12 @@ impl Poller {
             }
             Err(reason) => self.state.problem = Some(format!("{path}: {reason}")),
         }
-        self.tell(&before);
+        self.log_changes(&before);
         self.state.problem != before.problem || !same(&self.state, &before)
     }
 
     /// Log what has changed, once there is a state to keep.
-    fn tell(&self, before: &FileState) {
+    fn log_changes(&self, before: &FileState) {
         let (Some(old), Some(new)) = (&before.content, &self.state.content) else {
             return;
         };

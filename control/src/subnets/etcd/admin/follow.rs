@@ -26,10 +26,10 @@ pub enum LeaseChange {
     Resumed,
 }
 
-/// Tell all changes. The first failure is an error; later ones are waited for.
+/// Report all changes. The first failure is an error; later ones are waited for.
 pub(super) async fn follow(
     leases: &Leases,
-    mut tell: impl FnMut(LeaseChange) -> ControlFlow<()>,
+    mut report: impl FnMut(LeaseChange) -> ControlFlow<()>,
 ) -> Result<(), AdminError> {
     let mut feed = leases.feed();
     let mut known = KnownRecords::default();
@@ -59,7 +59,7 @@ pub(super) async fn follow(
                 vec![LeaseChange::Interrupted(leases.error(failure).to_string())]
             }
         };
-        if changes.into_iter().try_for_each(&mut tell).is_break() {
+        if changes.into_iter().try_for_each(&mut report).is_break() {
             return Ok(());
         }
     }

@@ -59,7 +59,7 @@ struct Outage {
     /// What each server said to the last request.
     reasons: String,
     /// What has been logged, without digits: some reasons count seconds.
-    told: BTreeSet<String>,
+    logged: BTreeSet<String>,
 }
 
 /// How many lines one outage may have.
@@ -313,8 +313,8 @@ impl Connection {
         let mut state = self.state();
         let outage = state.outage.get_or_insert_default();
         let text = reasons.replace(|c: char| c.is_ascii_digit(), "");
-        let new = outage.told.len() < OUTAGE_LINES_MAX && outage.told.insert(text);
-        match outage.told.len() {
+        let new = outage.logged.len() < OUTAGE_LINES_MAX && outage.logged.insert(text);
+        match outage.logged.len() {
             _ if !new => {}
             1 => warn!("etcd unreachable: {reasons}; retrying"),
             _ => warn!("etcd still unreachable: {reasons}; retrying"),

@@ -125,7 +125,7 @@ impl Feed<'_> {
             .as_ref()
             .is_some_and(|before| before.is_proved_wrong_by(position))
         {
-            told_other_history();
+            log_other_history();
         }
         (self.history, self.stream) = (Some(history), Some(stream));
         Ok(Update::All(keys))
@@ -148,14 +148,14 @@ impl Feed<'_> {
                 return Ok(Some(Update::Changes(Vec::new())));
             }
             Verdict::Compacted => info!("etcd has compacted its history: listing all leases again"),
-            Verdict::Other => told_other_history(),
+            Verdict::Other => log_other_history(),
         }
         self.history = None;
         Ok(None)
     }
 }
 
-fn told_other_history() {
+fn log_other_history() {
     warn!("etcd's history is another than before: listing all leases again");
 }
 
