@@ -29,29 +29,20 @@
 
 mod flow;
 mod inspect;
+mod limits;
 mod refusal;
 mod write;
 
+pub use self::limits::{Limits, MAX_TCP_SEGMENTS, MAX_UDP_SEGMENTS, MAX_WRITE_PIECES};
 pub use self::write::Write;
 
 use self::flow::{Flow, Index, Slot};
 use self::inspect::{Inner, Protocol, Segment, inspect};
+use self::limits::OLD_UDP_SEGMENTS;
 use self::refusal::Refusal;
 use super::vnet_hdr::Layout;
 use crate::stats::DropReason;
 use crate::wire::ip::IpPacket;
-
-/// TCP segments that one write may carry.
-pub const MAX_TCP_SEGMENTS: u16 = 64;
-
-/// UDP segments that one write may carry (`UDP_MAX_SEGMENTS`).
-pub const MAX_UDP_SEGMENTS: u16 = 128;
-
-/// The same before Linux 6.9.
-const OLD_UDP_SEGMENTS: u16 = 64;
-
-/// Pieces of one write: a header and as many segments.
-pub const MAX_WRITE_PIECES: usize = 1 + MAX_UDP_SEGMENTS as usize;
 
 /// The receive buffers that packets lie in, by number.
 pub trait Buffers {
@@ -97,40 +88,6 @@ pub enum PushError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a virtio_net_hdr of {0} bytes does not fit the 22 bytes before an inner packet")]
 pub struct LayoutTooLong(pub usize);
-
-/// How far to merge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// MTU of the TUN in bytes. A longer packet was a super-packet already.
-    pub mtu: usize,
-    /// The smallest MTU behind the TUN, in bytes, which the segments of a super-packet must
-    /// fit whose own size is lost.
-    pub pod_mtu: usize,
-    /// TCP segments a write, at most [`MAX_TCP_SEGMENTS`]; 1 turns merging off.
-    pub tcp_segments: u16,
-    /// UDP segments a write, at most [`MAX_UDP_SEGMENTS`]; 1 turns merging off.
-    pub udp_segments: u16,
-}
-
-impl Limits {
-    /// As far as Linux 6.9 and later allow on a TUN of this MTU; earlier ones refuse writes
-    /// of more than 64 UDP segments.
-    pub fn new(mtu: usize) -> Limits {
-        Limits {
-            mtu,
-            pod_mtu: mtu,
-            tcp_segments: MAX_TCP_SEGMENTS,
-            udp_segments: MAX_UDP_SEGMENTS,
-        }
-    }
-
-    fn segments(&self, protocol: Protocol) -> u16 {
-        match protocol {
-            Protocol::Tcp => self.tcp_segments.min(MAX_TCP_SEGMENTS),
-            Protocol::Udp => self.udp_segments.min(MAX_UDP_SEGMENTS),
-        }
-    }
-}
 
 /// Merges the inner packets of one batch into as few writes as order allows.
 ///
