@@ -72,10 +72,11 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn fold(self) -> u16 {
-        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        let sum = (sum >> 32) as u32 + (sum >> 16 & 0xffff) as u32 + (sum & 0xffff) as u32;
-        let sum = (sum >> 16) + (sum & 0xffff);
-        u16::from_be(((sum >> 16) + sum) as u16)
+        // The upper half of a number added to itself with its halves exchanged is their sum, and
+        // the carry of the lower half is the one that goes around (as `csum_fold` in Linux).
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        let sum = (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16;
+        u16::from_be(sum)
     }
 
     /// The checksum: the folded sum, inverted.
@@ -173,26 +174,45 @@ fn sum_long(bytes: &[u8]) -> u64 {
     sum_lanes(bytes)
 }
 
-/// The sum of `bytes` in memory order modulo 2^64 - 1, as 64-bit words, the carry handed from
-/// each to the next: the least work for a header.
+/// The sum of `bytes` in memory order modulo 2^64 - 1, as 64-bit words in a number of 128 bits
+/// that collects the carries: the least work for a header.
 #[inline]
 fn sum_words(bytes: &[u8]) -> u64 {
-    // Blocks of four words keep the carry in the processor's flag.
-    let (blocks, tail) = bytes.as_chunks::<32>();
-    let mut sum = 0u64;
-    let mut carry = false;
+    let (blocks, mut tail) = bytes.as_chunks::<64>();
+    let mut sum = 0u128;
     for block in blocks {
-        for word in block.as_chunks::<8>().0 {
-            (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
-        }
+        sum += sum_exactly(block);
     }
-    let (words, tail) = tail.as_chunks::<8>();
-    for word in words {
-        (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
+    // No loop for the rest: it would cost as much as the sum.
+    sum += take_exactly::<32>(&mut tail);
+    sum += take_exactly::<16>(&mut tail);
+    sum += take_exactly::<8>(&mut tail);
+    if !tail.is_empty() {
+        sum += u128::from(last_word(tail));
     }
-    let (sum, carry) = sum.carrying_add(last_word(tail), carry);
-    // The last word is below 2^56, so a sum that carried is too: this cannot overflow.
+    let (low, carries) = (sum as u64, (sum >> 64) as u64);
+    let (sum, carry) = low.overflowing_add(carries);
+    // Cannot overflow again: there are fewer carries than words.
     sum + u64::from(carry)
+}
+
+/// The sum of the first `N` bytes, which are taken off, if there are as many.
+#[inline(always)]
+fn take_exactly<const N: usize>(bytes: &mut &[u8]) -> u128 {
+    let Some((words, rest)) = bytes.split_first_chunk::<N>() else {
+        return 0;
+    };
+    *bytes = rest;
+    sum_exactly(words)
+}
+
+/// The sum of whole words.
+#[inline(always)]
+fn sum_exactly<const N: usize>(words: &[u8; N]) -> u128 {
+    let words = words.as_chunks::<8>().0.iter();
+    words
+        .map(|word| u128::from(u64::from_ne_bytes(*word)))
+        .sum()
 }
 
 /// 32-bit words in eight lanes of 64 bits, which need no carry below 2^32 blocks: a shape
