@@ -86,6 +86,11 @@ fn cases() -> Vec<Case> {
     let few_frames = frames(arrivals(one));
     vec![
         case("encap 64-byte packet", 32, encap(&small)),
+        case(
+            "encap 64-byte packet, other path MTU",
+            32,
+            encap(&small).with_other_path(),
+        ),
         case("encap 64 KB super-packet", supers.len(), encap(&supers)),
         case("encap 64 KB super-packet, IPv6", 3, encap(&supers_v6)),
         case("decap 64-byte packet", 32, Decap::new(small_frames)),
@@ -175,7 +180,7 @@ fn counts() -> Result<Counts> {
         let all = ROUNDS * units as u64;
         let count = (rounds + all / 2) / all;
         // A closed pipe shall not keep anyone from the verdict.
-        let _ = writeln!(io::stdout(), "{name:32}{count:10}");
+        let _ = writeln!(io::stdout(), "{name:38}{count:10}");
         counts.insert(name.to_owned(), count);
     }
     Ok(counts)

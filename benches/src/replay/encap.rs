@@ -1,6 +1,7 @@
 //! From the TUN to the send plan.
 
 use super::{Arrival, FAR, MTU, NEAR, Replay, subnet, table};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::mtu::pods::PodMtus;
@@ -13,8 +14,9 @@ use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use weft_dataplane::sys::tun::VNET_HDR_LEN;
 use weft_dataplane::wire::ip::IpPacket;
-use weft_dataplane::worker::encap::{self, Egress};
-use weft_dataplane::worker::oversize::Oversize;
+use weft_dataplane::worker::egress::Egress;
+use weft_dataplane::worker::encap;
+use weft_dataplane::worker::path_limits::PathLimits;
 
 /// Packets that one batch may have.
 const BATCH: usize = 64;
@@ -24,6 +26,9 @@ const BATCH_BYTES: usize = 256 << 10;
 
 /// The agent's default number of send sockets.
 const BUCKETS: u8 = 8;
+
+/// A peer that no packet is for.
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 3));
 
 /// One read from the TUN.
 #[derive(Clone, Debug)]
@@ -38,7 +43,6 @@ pub struct TunRead {
 pub struct Encap {
     io: Reads,
     egress: Egress,
-    oversize: Oversize,
     table: Table,
     stats: WorkerStats,
 }
@@ -62,12 +66,21 @@ impl Encap {
         subnets.dedup();
         let encap = Encap {
             io: Reads::new(batch),
-            egress: Egress::new(BUCKETS, None, Clock::start(), Arc::new(PodMtus::new(MTU))),
-            oversize: Oversize::new(Arc::new(PathMtus::new()), false),
+            egress: egress(Arc::new(PathMtus::new())),
             table: table(NEAR, FAR, &subnets),
             stats: WorkerStats::default(),
         };
         (encap, rest)
+    }
+
+    /// The same on a node that has learned the MTU of the path to another peer.
+    pub fn with_other_path(self) -> Encap {
+        let paths = Arc::new(PathMtus::new());
+        paths.learn(OTHER, 1400, Clock::start().now_ms());
+        Encap {
+            egress: egress(paths),
+            ..self
+        }
     }
 
     /// One [`Encap`] for each batch of `reads`.
@@ -124,10 +137,16 @@ impl Replay for Encap {
     }
 
     fn run(&mut self) {
-        let (egress, oversize) = (&mut self.egress, &mut self.oversize);
-        let done = encap::batch(&mut self.io, &self.table, &self.stats, egress, oversize);
+        let done = encap::batch(&mut self.io, &self.table, &self.stats, &mut self.egress);
         assert!(done.is_ok(), "nothing can fail without a kernel");
     }
+}
+
+/// Through the agent's default number of sockets, in packets that `paths` allow.
+fn egress(paths: Arc<PathMtus>) -> Egress {
+    let limits = PathLimits::new(paths, false);
+    let pods = Arc::new(PodMtus::new(MTU));
+    Egress::new(BUCKETS, limits, None, Clock::start(), pods)
 }
 
 fn destination(read: &TunRead) -> Option<ipnet::IpNet> {

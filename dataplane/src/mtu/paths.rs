@@ -5,6 +5,7 @@
 //! from any fixed moment. The control thread has no part in it.
 
 use crate::route::table::hash_addr;
+use crate::wire::{ipv4, ipv6};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -16,14 +17,6 @@ pub const LIFETIME_MS: u64 = 60 * 1000;
 /// it keeps what routers report itself, for ten minutes (RFC 1191 section 6.3), and may be told
 /// to forget it, or be given another route.
 pub const ASK_EVERY_MS: u64 = 2 * 1000;
-
-/// The smallest MTU that is believed of an IPv4 path, as in Linux (`min_pmtu`): below, a
-/// forged report would buy too many packets for its price. Senders that are told less than
-/// that clear DF.
-pub const MIN_V4: u16 = 552;
-
-/// The smallest MTU an IPv6 path can have (RFC 8200 section 5).
-pub const MIN_V6: u16 = 1280;
 
 /// Slots that an address may lie in.
 const WAYS: usize = 4;
@@ -77,6 +70,13 @@ impl Slot {
         fence(Ordering::Acquire);
         let after = self.version.load(Ordering::Relaxed);
         (before & 1 == 0 && before == after).then_some(lesson)
+    }
+
+    /// Whether its lesson may be about the address `key`: a cheap look before [`Slot::read`]. One
+    /// that is just being replaced may be missed, as `read` misses it.
+    #[inline]
+    fn may_be(&self, key: u128) -> bool {
+        self.addr_low.load(Ordering::Relaxed) == key as u64
     }
 
     /// Replace the lesson, unless another thread is at it: then that one's stands.
@@ -178,7 +178,7 @@ impl PathMtus {
             return None;
         }
         let key = key(addr);
-        let slots = self.set(addr).iter();
+        let slots = self.set(addr).iter().filter(|slot| slot.may_be(key));
         let mut lessons = slots.filter_map(|slot| Some((slot, slot.read()?)));
         lessons.find(|(_, lesson)| lesson.addr == key && now < lesson.until)
     }
@@ -193,9 +193,10 @@ impl PathMtus {
     /// Believe for a lifetime that the path to `addr` has this MTU, or the least that is
     /// believed if it is smaller.
     pub fn learn(&self, addr: IpAddr, mtu: u16, now: u64) {
+        // Below, a forged report would buy too many packets for its price.
         let least = match addr.to_canonical() {
-            IpAddr::V4(_) => MIN_V4,
-            IpAddr::V6(_) => MIN_V6,
+            IpAddr::V4(_) => ipv4::MIN_PATH_MTU,
+            IpAddr::V6(_) => ipv6::MIN_MTU,
         };
         let lesson = Lesson {
             addr: key(addr),

@@ -12,7 +12,7 @@
 //! (in IPv6, from a pod that takes the node's address) costs the pod it names next to nothing:
 //! smaller segments are but a number in the header of a super-packet that stays whole.
 
-use super::paths::{self, PathMtus};
+use super::paths::PathMtus;
 use crate::route::table::Overlay;
 use crate::wire::checksum::Sum;
 use crate::wire::icmp::{self, v4, v6};
@@ -96,7 +96,7 @@ pub struct Told {
 
 /// What `ip`, a packet on its way from a node of `overlay` to another, tells of a pod: that
 /// packets are too big (RFC 1191, RFC 8201). As for paths, it cannot say less than
-/// [`paths::MIN_V4`] and [`paths::MIN_V6`].
+/// [`ipv4::MIN_PATH_MTU`] and [`ipv6::MIN_MTU`].
 pub fn told(ip: &[u8], overlay: &Overlay) -> Option<Told> {
     let packet = IpPacket::new(ip).ok()?;
     let payload = packet.payload();
@@ -126,12 +126,12 @@ fn mtu_v4(message: &icmp::Message<&[u8]>) -> Option<u16> {
     let mtu = message.rest() as u16;
     let kind = (message.kind(), message.code());
     let is_told = kind == (v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED) && mtu != 0;
-    is_told.then(|| mtu.max(paths::MIN_V4))
+    is_told.then(|| mtu.max(ipv4::MIN_PATH_MTU))
 }
 
 fn mtu_v6(message: &icmp::Message<&[u8]>) -> Option<u16> {
     let mtu = u16::try_from(message.rest()).unwrap_or(u16::MAX);
-    (message.kind() == v6::PACKET_TOO_BIG).then(|| mtu.max(paths::MIN_V6))
+    (message.kind() == v6::PACKET_TOO_BIG).then(|| mtu.max(ipv6::MIN_MTU))
 }
 
 /// The address of the TUN, if `addr` is that or lies behind it: the first one of the subnet.

@@ -122,6 +122,11 @@ impl Fragmenter {
         self.done
     }
 
+    /// Bytes of header of the next fragment; `None` after the last one.
+    pub fn next_header_len(&self) -> Option<usize> {
+        (!self.done).then_some(self.ip_len + self.lead)
+    }
+
     /// Write the next fragment's finished header to the start of `slot` and return its
     /// length and where its payload lies.
     ///

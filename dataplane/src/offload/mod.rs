@@ -5,6 +5,7 @@
 //! tests and the benches consume the same plans.
 
 pub mod coalesce;
+pub mod cut;
 pub mod ecn;
 pub mod fragment;
 pub mod plan;

@@ -10,7 +10,10 @@ pub const MAX_FRAMES: usize = 128;
 pub const MAX_TRAIN_BYTES: usize = 65_507;
 
 /// Every frame is at most a header piece and a payload piece.
-pub const MAX_SEND_PIECES: usize = 2 * MAX_FRAMES;
+const PIECES_PER_FRAME: usize = 2;
+
+/// Pieces of one send.
+pub const MAX_SEND_PIECES: usize = PIECES_PER_FRAME * MAX_FRAMES;
 
 /// Memory a [`Piece`] lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,23 +123,29 @@ impl Send {
         self.piece_count = 0;
     }
 
-    fn can_append(&self, ecn: u8, frame_len: usize, pieces: usize, max_frames: u16) -> bool {
-        if self.sealed || self.key.ecn != ecn {
-            return false;
-        }
-        if frame_len > usize::from(self.stride) || self.frames >= max_frames {
-            return false;
-        }
-        if usize::from(self.piece_count) + pieces > MAX_SEND_PIECES {
-            return false;
-        }
-        self.bytes as usize + frame_len <= MAX_TRAIN_BYTES
+    #[inline]
+    fn can_append(&self, ecn: u8, frame_len: usize, max_frames: u16) -> bool {
+        // Each frame has two pieces at most, so that there is room for those of all.
+        !self.sealed
+            && self.key.ecn == ecn
+            && frame_len <= usize::from(self.stride)
+            && self.frames < max_frames
+            && self.bytes as usize + frame_len <= MAX_TRAIN_BYTES
     }
 
-    fn append(&mut self, frame_len: usize, pieces: &[Piece]) {
+    #[inline(always)]
+    fn append<const N: usize>(&mut self, frame_len: usize, pieces: &[Piece; N]) {
+        const { assert!(N <= PIECES_PER_FRAME) };
         let at = usize::from(self.piece_count);
-        self.pieces[at..at + pieces.len()].copy_from_slice(pieces);
-        self.piece_count += pieces.len() as u16;
+        debug_assert!(at + N <= MAX_SEND_PIECES);
+        if let Some(slots) = self
+            .pieces
+            .get_mut(at..)
+            .and_then(|rest| rest.first_chunk_mut())
+        {
+            *slots = *pieces;
+            self.piece_count += N as u16;
+        }
         self.frames += 1;
         self.bytes += frame_len as u32;
         self.sealed = frame_len < usize::from(self.stride);
@@ -197,6 +206,11 @@ impl SendPlan {
         self.send_count == 0
     }
 
+    /// Whether not even a frame without a header of its own fits.
+    pub fn is_full(&self) -> bool {
+        self.send_count >= self.sends.len()
+    }
+
     /// Whether one more frame with a header of `header` bytes surely fits.
     pub fn has_room(&self, header: usize) -> bool {
         self.arena_used + header <= self.arena.len() && self.send_count < self.sends.len()
@@ -225,24 +239,21 @@ impl SendPlan {
         Some((piece, slot))
     }
 
-    /// Append one frame of `frame_len` bytes made of `pieces` (one or two).
+    /// Append one frame of `frame_len` bytes made of `pieces`, one or two.
     ///
     /// It joins the latest send of its peer and bucket if that may still grow, and opens a
     /// new one otherwise; an earlier one never grows, so a flow keeps its order.
-    pub fn push(
+    #[inline]
+    pub fn push<const N: usize>(
         &mut self,
         key: TrainKey,
         to: SocketAddr,
         frame_len: usize,
-        pieces: &[Piece],
+        pieces: &[Piece; N],
     ) -> Result<(), Full> {
         let max_frames = self.max_frames;
-        let latest = self.sends[..self.send_count]
-            .iter_mut()
-            .rev()
-            .find(|send| send.key.peer == key.peer && send.key.bucket == key.bucket);
-        if let Some(send) = latest
-            && send.can_append(key.ecn, frame_len, pieces.len(), max_frames)
+        if let Some(send) = self.latest(key)
+            && send.can_append(key.ecn, frame_len, max_frames)
         {
             send.append(frame_len, pieces);
             return Ok(());
@@ -253,33 +264,17 @@ impl SendPlan {
 
     /// Append one frame that is too long for its path as a send of its own, which stays one:
     /// IP fragments single datagrams only.
-    pub fn push_alone(
+    pub fn push_alone<const N: usize>(
         &mut self,
         key: TrainKey,
         to: SocketAddr,
         frame_len: usize,
-        pieces: &[Piece],
+        pieces: &[Piece; N],
     ) -> Result<(), Full> {
         self.open(key, to, frame_len, pieces)?.sealed = true;
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        key: TrainKey,
-        to: SocketAddr,
-        frame_len: usize,
-        pieces: &[Piece],
-    ) -> Result<&mut Send, Full> {
-        let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
-        send.start(key, to, frame_len as u16);
-        send.append(frame_len, pieces);
-        self.send_count += 1;
-        Ok(send)
-    }
-}
-
-impl SendPlan {
     /// Append a super-packet of `frames` frames that leaves uncut through the TAP. Later
     /// frames of its flow do not overtake it.
     pub fn push_tunnel_gso(
@@ -289,157 +284,36 @@ impl SendPlan {
         frames: u16,
         piece: Piece,
     ) -> Result<(), Full> {
-        let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
-        send.start(key, to, 0);
-        send.append(piece.len as usize, &[piece]);
+        let send = self.open(key, to, piece.len as usize, &[piece])?;
         send.via = Via::TunnelGso;
+        send.stride = 0;
         send.frames = frames;
         send.sealed = true;
-        self.send_count += 1;
         Ok(())
+    }
+
+    /// The latest send with the peer and bucket of `key`.
+    #[inline]
+    fn latest(&mut self, key: TrainKey) -> Option<&mut Send> {
+        let sends = self.sends.get_mut(..self.send_count)?;
+        let mut sends = sends.iter_mut().rev();
+        sends.find(|send| send.key.peer == key.peer && send.key.bucket == key.bucket)
+    }
+
+    fn open<const N: usize>(
+        &mut self,
+        key: TrainKey,
+        to: SocketAddr,
+        frame_len: usize,
+        pieces: &[Piece; N],
+    ) -> Result<&mut Send, Full> {
+        let send = self.sends.get_mut(self.send_count).ok_or(Full)?;
+        send.start(key, to, frame_len as u16);
+        send.append(frame_len, pieces);
+        self.send_count += 1;
+        Ok(send)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: TrainKey = TrainKey {
-        peer: 7,
-        bucket: 1,
-        ecn: 0,
-    };
-
-    fn to() -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 2], 8472))
-    }
-
-    fn piece(len: u32) -> [Piece; 1] {
-        [Piece {
-            source: Source::Buffer(3),
-            offset: 0,
-            len,
-        }]
-    }
-
-    fn push(plan: &mut SendPlan, key: TrainKey, len: u32) {
-        plan.push(key, to(), len as usize, &piece(len)).unwrap();
-    }
-
-    #[test]
-    fn equal_frames_share_a_train_and_a_shorter_one_ends_it() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        for len in [1472, 1472, 100, 1472] {
-            push(&mut plan, KEY, len);
-        }
-        let shapes: Vec<_> = plan
-            .sends()
-            .iter()
-            .map(|s| (s.frames, s.stride, s.bytes))
-            .collect();
-        assert_eq!(shapes, [(3, 1472, 3044), (1, 1472, 1472)]);
-    }
-
-    #[test]
-    fn a_longer_frame_opens_a_new_train() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        push(&mut plan, KEY, 100);
-        push(&mut plan, KEY, 101);
-        assert_eq!(plan.sends().len(), 2);
-    }
-
-    #[test]
-    fn only_the_latest_send_of_a_peer_grows() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        push(&mut plan, KEY, 100);
-        push(&mut plan, TrainKey { ecn: 1, ..KEY }, 100);
-        push(&mut plan, KEY, 100);
-        assert_eq!(
-            plan.sends().iter().map(|s| s.key.ecn).collect::<Vec<_>>(),
-            [0, 1, 0]
-        );
-    }
-
-    #[test]
-    fn peers_and_buckets_interleave_without_breaking_trains() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        for _ in 0..3 {
-            push(&mut plan, KEY, 100);
-            push(&mut plan, TrainKey { bucket: 2, ..KEY }, 100);
-        }
-        assert_eq!(
-            plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
-            [3, 3]
-        );
-    }
-
-    #[test]
-    fn nothing_joins_or_overtakes_a_super_packet_that_leaves_whole() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        push(&mut plan, KEY, 100);
-        plan.push_tunnel_gso(KEY, to(), 40, piece(60_000)[0])
-            .unwrap();
-        push(&mut plan, KEY, 100);
-        let sends: Vec<_> = plan.sends().iter().map(|s| (s.via, s.frames)).collect();
-        let socket = (Via::Socket, 1);
-        assert_eq!(sends, [socket, (Via::TunnelGso, 40), socket]);
-        assert_eq!(plan.sends()[1].bytes, 60_000);
-    }
-
-    #[test]
-    fn frames_and_bytes_are_bounded() {
-        let mut plan = SendPlan::new(8, 0, 64);
-        for _ in 0..65 {
-            push(&mut plan, KEY, 100);
-        }
-        assert_eq!(
-            plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
-            [64, 1]
-        );
-        plan.clear();
-        for _ in 0..45 {
-            push(&mut plan, KEY, 1472);
-        }
-        assert_eq!(
-            plan.sends().iter().map(|s| s.frames).collect::<Vec<_>>(),
-            [44, 1]
-        );
-        assert!(
-            plan.sends()
-                .iter()
-                .all(|s| s.bytes as usize <= MAX_TRAIN_BYTES)
-        );
-    }
-
-    #[test]
-    fn limits_only_ever_shrink() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        plan.limit_frames(1);
-        plan.limit_frames(64);
-        push(&mut plan, KEY, 100);
-        push(&mut plan, KEY, 100);
-        assert_eq!(plan.sends().len(), 2);
-    }
-
-    #[test]
-    fn a_frame_that_must_be_alone_joins_nothing_and_is_not_joined() {
-        let mut plan = SendPlan::new(8, 0, 128);
-        push(&mut plan, KEY, 100);
-        plan.push_alone(KEY, to(), 100, &piece(100)).unwrap();
-        push(&mut plan, KEY, 100);
-        push(&mut plan, KEY, 100);
-        let shapes: Vec<_> = plan.sends().iter().map(|send| send.frames).collect();
-        assert_eq!(shapes, [1, 1, 2]);
-    }
-
-    #[test]
-    fn a_full_plan_says_so_and_keeps_what_it_has() {
-        let mut plan = SendPlan::new(1, 16, 1);
-        assert!(plan.has_room(16));
-        assert!(plan.header(17).is_none());
-        push(&mut plan, KEY, 100);
-        assert!(!plan.has_room(0));
-        assert_eq!(plan.push(KEY, to(), 100, &piece(100)), Err(Full));
-        assert_eq!(plan.sends().len(), 1);
-    }
-}
+mod tests;

@@ -99,6 +99,11 @@ impl Segmenter {
     ///
     /// `ip` is the IP packet without its `virtio_net_hdr`. `hdr_len` is not looked at.
     pub fn new(hdr: &VnetHdr, ip: &[u8]) -> Result<Segmenter, SegmentError> {
+        Segmenter::of(hdr, &IpPacket::new(ip)?)
+    }
+
+    /// As [`Segmenter::new`], of a packet that has been parsed already and fills its buffer.
+    pub fn of(hdr: &VnetHdr, packet: &IpPacket<'_>) -> Result<Segmenter, SegmentError> {
         let (kind, want_v6) = match hdr.gso() {
             vnet_hdr::GSO_NONE => return Err(SegmentError::NotSuper),
             vnet_hdr::GSO_TCPV4 => (Kind::Tcp, Some(false)),
@@ -109,12 +114,12 @@ impl Segmenter {
         if hdr.gso_size == 0 {
             return Err(SegmentError::ZeroSize);
         }
-        let packet = IpPacket::new(ip)?;
+        let ip = packet.bytes();
         if packet.total_len() != ip.len() {
             return Err(SegmentError::Length);
         }
         let v6 = matches!(packet, IpPacket::V6(_));
-        let transport = Transport::find(&packet).ok_or(SegmentError::HeaderTooLong)?;
+        let transport = Transport::find(packet).ok_or(SegmentError::HeaderTooLong)?;
         if transport.fragment {
             return Err(SegmentError::Fragment);
         }
@@ -141,7 +146,7 @@ impl Segmenter {
             l4_sum: Sum::default(),
         };
         let l4 = ip.get(transport.offset..).ok_or(SegmentError::Length)?;
-        segmenter.read_transport(hdr, &packet, l4)?;
+        segmenter.read_transport(hdr, packet, l4)?;
         if let IpPacket::V4(packet) = packet {
             segmenter.ident = packet.ident();
             segmenter.ip_sum = sum(packet.header())
@@ -236,6 +241,11 @@ impl Segmenter {
             gso_size: self.gso_size.min(payload),
             ..*self
         })
+    }
+
+    /// Whether it cuts UDP, whose datagrams have the length that their sender chose.
+    pub fn is_udp(&self) -> bool {
+        self.kind == Kind::Udp
     }
 
     /// Segments that are still to come.
@@ -345,14 +355,12 @@ pub fn finish_checksum(hdr: &VnetHdr, ip: &mut [u8]) -> Result<(), SegmentError>
         return Err(SegmentError::Checksum);
     }
     let covered = ip.get_mut(start..).ok_or(SegmentError::Checksum)?;
-    let checksum = sum(covered).finish_udp();
     // Behind an odd offset the field would straddle two words of the sum.
-    let field = covered
-        .get_mut(offset..)
-        .filter(|_| offset.is_multiple_of(2))
-        .and_then(|rest| rest.first_chunk_mut::<2>())
-        .ok_or(SegmentError::Checksum)?;
-    *field = checksum.to_be_bytes();
+    if !offset.is_multiple_of(2) || offset + 2 > covered.len() {
+        return Err(SegmentError::Checksum);
+    }
+    let checksum = sum(covered).finish_udp();
+    covered[offset..offset + 2].copy_from_slice(&checksum.to_be_bytes());
     Ok(())
 }
 

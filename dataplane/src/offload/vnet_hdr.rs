@@ -91,6 +91,7 @@ pub struct VnetHdr {
 
 impl VnetHdr {
     /// Read the header at the start of `bytes`.
+    #[inline]
     pub fn decode(bytes: &[u8], layout: Layout) -> Result<VnetHdr, Truncated> {
         let Some(head) = bytes
             .get(..layout.len())

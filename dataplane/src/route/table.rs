@@ -126,14 +126,21 @@ pub enum BuildError {
     TooManyRoutes(usize),
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Destinations that this thread has looked up, for tests that count.
+    pub(crate) static LOOKUPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// Routes and peers of one overlay at one time.
 pub struct Table {
     overlay: Overlay,
     v4: PrefixMap<u32>,
     v6: PrefixMap<u128>,
-    /// The peers, and after them [`nobody`].
     peers: Box<[Peer]>,
     by_addr: PeerIndex,
+    /// Stands in for ids beyond the peers.
+    nobody: Peer,
 }
 
 impl Table {
@@ -150,7 +157,7 @@ impl Table {
         }
         let network_v4 = network_v4(&overlay)?;
         let network_v6 = network_v6(&overlay)?;
-        let (mut peers, ids) = number_peers(&overlay, routes)?;
+        let (peers, ids) = number_peers(&overlay, routes)?;
         let mut v4 = Vec::with_capacity(routes.len());
         let mut v6 = Vec::new();
         for (route, value) in routes.iter().zip(ids) {
@@ -171,12 +178,12 @@ impl Table {
             }
         }
         let by_addr = PeerIndex::by_addr(&peers);
-        peers.push(nobody());
         Ok(Table {
             v4: PrefixMap::new(network_v4, v4),
             v6: PrefixMap::new(network_v6, v6),
             by_addr,
             peers: peers.into(),
+            nobody: nobody(),
             overlay,
         })
     }
@@ -197,7 +204,8 @@ impl Table {
             v4: PrefixMap::new(None, Vec::new()),
             v6: PrefixMap::new(None, Vec::new()),
             by_addr: PeerIndex::by_addr(&[]),
-            peers: Box::new([nobody()]),
+            peers: Box::default(),
+            nobody: nobody(),
             overlay,
         }
     }
@@ -205,12 +213,16 @@ impl Table {
     /// The peer of the longest prefix over `dst`.
     #[inline]
     pub fn lookup_v4(&self, dst: Ipv4Addr) -> Option<PeerId> {
+        #[cfg(test)]
+        LOOKUPS.set(LOOKUPS.get() + 1);
         self.v4.get(dst.to_bits()).map(PeerId)
     }
 
     /// The peer of the longest prefix over `dst`.
     #[inline]
     pub fn lookup_v6(&self, dst: Ipv6Addr) -> Option<PeerId> {
+        #[cfg(test)]
+        LOOKUPS.set(LOOKUPS.get() + 1);
         self.v6.get(dst.to_bits()).map(PeerId)
     }
 
@@ -220,8 +232,7 @@ impl Table {
     /// with port 0, to which the kernel refuses to send.
     #[inline]
     pub fn peer(&self, id: PeerId) -> &Peer {
-        let nobody = self.peers.len() - 1;
-        &self.peers[nobody.min(id.0 as usize)]
+        self.peers.get(id.0 as usize).unwrap_or(&self.nobody)
     }
 
     /// A peer with this underlay address; of several the first in the order of routes.
@@ -240,11 +251,11 @@ impl Table {
 
     /// All peers; the peer with [`PeerId`] `n` is at `n`.
     pub fn peers(&self) -> &[Peer] {
-        &self.peers[..self.peers.len() - 1]
+        &self.peers
     }
 }
 
-/// Stands in for ids beyond a table's peers.
+/// A peer to which the kernel refuses to send.
 fn nobody() -> Peer {
     Peer {
         addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -260,7 +271,7 @@ fn number_peers(overlay: &Overlay, routes: &[Route]) -> Result<(Vec<Peer>, Vec<u
     if routes.len() >= MAX_VALUE as usize {
         return Err(BuildError::TooManyRoutes(routes.len()));
     }
-    let mut peers: Vec<Peer> = Vec::with_capacity(routes.len() + 1);
+    let mut peers: Vec<Peer> = Vec::with_capacity(routes.len());
     let mut index = PeerIndex::with_room(routes.len());
     let number = |route: &Route| {
         let NewPeer { addr, mac } = route.peer;

@@ -67,6 +67,20 @@ impl FrameHeader {
         }
     }
 
+    /// Write the bytes to the end of `head`, if they fit; how many they are.
+    #[inline]
+    pub fn write_end(&self, head: &mut [u8]) -> usize {
+        match self {
+            FrameHeader::Vxlan(bytes) => {
+                if let Some(slot) = head.last_chunk_mut() {
+                    *slot = *bytes;
+                }
+                bytes.len()
+            }
+            FrameHeader::Nothing => 0,
+        }
+    }
+
     /// Write the bytes to the beginning of `slot`, if they fit.
     #[inline]
     pub fn write(&self, slot: &mut [u8]) {
@@ -95,6 +109,10 @@ mod tests {
             header.write(&mut slot);
             assert_eq!(slot[..len], *header.as_bytes());
             assert!(slot[len..].iter().all(|&byte| byte == 0xee));
+            slot.fill(0xee);
+            assert_eq!(header.write_end(&mut slot), len);
+            assert_eq!(slot[slot.len() - len..], *header.as_bytes());
+            assert!(slot[..slot.len() - len].iter().all(|&byte| byte == 0xee));
         }
     }
 

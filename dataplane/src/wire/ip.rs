@@ -26,6 +26,12 @@ pub mod protocol {
     pub const DEST_OPTIONS: u8 = 60;
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Packets that this thread has parsed, for tests that count.
+    pub(crate) static PARSED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// A packet of either version.
 #[derive(Clone, Copy, Debug)]
 pub enum IpPacket<'a> {
@@ -40,10 +46,35 @@ impl<'a> IpPacket<'a> {
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Result<IpPacket<'a>, Malformed> {
         match bytes.first().map(|first| first >> 4) {
-            Some(4) => ipv4::Packet::new(bytes).map(IpPacket::V4),
-            Some(6) => ipv6::Packet::new(bytes).map(IpPacket::V6),
+            Some(4) => IpPacket::v4(bytes),
+            Some(6) => IpPacket::v6(bytes),
             Some(_) => Err(Malformed::Version),
             None => Err(Malformed::Truncated),
+        }
+    }
+
+    /// Parse what must be version 4.
+    #[inline]
+    pub fn v4(bytes: &'a [u8]) -> Result<IpPacket<'a>, Malformed> {
+        #[cfg(test)]
+        PARSED.set(PARSED.get() + 1);
+        ipv4::Packet::new(bytes).map(IpPacket::V4)
+    }
+
+    /// Parse what must be version 6.
+    #[inline]
+    pub fn v6(bytes: &'a [u8]) -> Result<IpPacket<'a>, Malformed> {
+        #[cfg(test)]
+        PARSED.set(PARSED.get() + 1);
+        ipv6::Packet::new(bytes).map(IpPacket::V6)
+    }
+
+    /// The whole buffer, which may be longer than the packet.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        match *self {
+            IpPacket::V4(packet) => packet.into_inner(),
+            IpPacket::V6(packet) => packet.into_inner(),
         }
     }
 
@@ -105,6 +136,18 @@ impl<'a> IpPacket<'a> {
             IpPacket::V4(packet) => usize::from(packet.total_len()),
             IpPacket::V6(packet) => packet.total_len(),
         }
+    }
+
+    /// The first bytes of the payload, where TCP and UDP have their ports; `None` if it is shorter.
+    #[inline]
+    pub fn ports(&self) -> Option<[u8; 4]> {
+        let start = self.header_len();
+        let end = start + 4;
+        let bytes = self.bytes().get(start..end)?;
+        bytes
+            .first_chunk()
+            .filter(|_| end <= self.total_len())
+            .copied()
     }
 
     /// What follows the IP header.

@@ -7,6 +7,10 @@ use std::net::Ipv4Addr;
 /// Length of a header without options, in bytes.
 pub const MIN_HEADER_LEN: usize = 20;
 
+/// The smallest MTU that Linux believes of a path, in bytes (`min_pmtu` in net/ipv4/route.c). A
+/// sender that is told less clears DF.
+pub const MIN_PATH_MTU: u16 = 552;
+
 const TOS: usize = 1;
 const TOTAL_LEN: usize = 2;
 const IDENT: usize = 4;
@@ -56,6 +60,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 
     /// The buffer itself.
+    #[inline]
     pub fn into_inner(self) -> T {
         self.bytes
     }

@@ -7,6 +7,9 @@ use std::net::Ipv6Addr;
 /// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 40;
 
+/// The smallest MTU that a link can have, in bytes (RFC 8200 section 5).
+pub const MIN_MTU: u16 = 1280;
+
 const PAYLOAD_LEN: usize = 4;
 const NEXT_HEADER: usize = 6;
 const HOP_LIMIT: usize = 7;
@@ -42,6 +45,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 
     /// The buffer itself.
+    #[inline]
     pub fn into_inner(self) -> T {
         self.bytes
     }

@@ -2,7 +2,7 @@
 
 use super::config::{Config, EngineKind};
 use super::error::StartError;
-use super::oversize::Oversize;
+use super::path_limits::PathLimits;
 use super::run::{self, Lane};
 use super::threads::Threads;
 use super::tunnel_gso::{self, PeerState, RedirectState, TunnelGso, TunnelGsoGate, TunnelGsoState};
@@ -77,7 +77,7 @@ impl Dataplane {
                 receiver,
                 probe: PathProbe::new(source, paths.clone(), clock)?,
                 losses: losses.clone(),
-                oversize: Oversize::new(paths.clone(), config.outer_df)
+                limits: PathLimits::new(paths.clone(), config.outer_df)
                     .asking(PathProbe::new(source, paths.clone(), clock)?, config.mtu),
                 pods: pods.clone(),
                 clock,

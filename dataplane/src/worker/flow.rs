@@ -27,9 +27,11 @@ impl SendPool {
         usize::from(self.buckets) * usize::from(self.exits)
     }
 
-    /// Number of the socket for the flow that `ip` belongs to, among those of the group `exit`.
-    pub fn socket(self, ip: &IpPacket<'_>, exit: u8) -> u8 {
-        let bucket = bucket(ip, self.buckets);
+    /// Number of the socket for the flow that `ip` belongs to, whose payload begins with `ports`,
+    /// among those of the group `exit`.
+    #[inline]
+    pub fn socket(self, ip: &IpPacket<'_>, ports: Option<[u8; 4]>, exit: u8) -> u8 {
+        let bucket = bucket(ip, ports, self.buckets);
         match exit {
             // Nearly always, and a division costs as much as all the rest.
             0 => bucket,
@@ -38,11 +40,13 @@ impl SendPool {
     }
 }
 
-/// The send bucket, below `buckets`, of the flow that `ip` belongs to.
+/// The send bucket, below `buckets`, of the flow that `ip` belongs to; `ports` are the first bytes
+/// of its payload.
 ///
 /// Addresses, protocol and, where every packet of the flow has them, ports: a fragment has
 /// none or only the first has, so all fragments of one packet must do without.
-pub fn bucket(ip: &IpPacket<'_>, buckets: u8) -> u8 {
+#[inline]
+pub fn bucket(ip: &IpPacket<'_>, ports: Option<[u8; 4]>, buckets: u8) -> u8 {
     if buckets <= 1 {
         return 0;
     }
@@ -64,9 +68,9 @@ pub fn bucket(ip: &IpPacket<'_>, buckets: u8) -> u8 {
     hash ^= u64::from(kind) << 56;
     if !fragment
         && matches!(kind, protocol::TCP | protocol::UDP)
-        && let Some(ports) = ip.payload().first_chunk::<4>()
+        && let Some(ports) = ports
     {
-        hash = mix(hash) ^ u64::from(u32::from_be_bytes(*ports));
+        hash = mix(hash) ^ u64::from(u32::from_be_bytes(ports));
     }
     // The high half of a product depends on all bits below; scaling it avoids a division.
     ((u64::from((mix(hash) >> 32) as u32) * u64::from(buckets)) >> 32) as u8
@@ -75,6 +79,7 @@ pub fn bucket(ip: &IpPacket<'_>, buckets: u8) -> u8 {
 /// 2^64 divided by the golden ratio, whose multiples spread evenly (Knuth 6.4).
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
+#[inline]
 fn mix(value: u64) -> u64 {
     let product = value.wrapping_mul(MIX);
     (product ^ (product >> 32)).wrapping_mul(MIX)
@@ -91,9 +96,11 @@ mod tests {
             assert!((1..=255).contains(&pool.sockets()));
             let groups = (0..EXITS).map(|exit| {
                 let flows = (1..20_000).map(|port| tcp(port, false));
-                flows
-                    .map(|bytes| pool.socket(&IpPacket::new(&bytes).unwrap(), exit))
-                    .collect::<std::collections::BTreeSet<_>>()
+                let socket = |bytes: Vec<u8>| {
+                    let ip = IpPacket::new(&bytes).unwrap();
+                    pool.socket(&ip, ip.ports(), exit)
+                };
+                flows.map(socket).collect::<std::collections::BTreeSet<_>>()
             });
             let groups: Vec<_> = groups.collect();
             let all: std::collections::BTreeSet<_> = groups.iter().flatten().collect();
@@ -122,7 +129,8 @@ mod tests {
     }
 
     fn bucket_of(bytes: &[u8], buckets: u8) -> u8 {
-        bucket(&IpPacket::new(bytes).unwrap(), buckets)
+        let ip = IpPacket::new(bytes).unwrap();
+        bucket(&ip, ip.ports(), buckets)
     }
 
     #[test]

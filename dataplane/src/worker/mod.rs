@@ -7,10 +7,12 @@
 mod config;
 mod dataplane;
 pub mod decap;
+pub mod egress;
 pub mod encap;
 mod error;
 pub mod flow;
-pub mod oversize;
+pub mod outbound;
+pub mod path_limits;
 mod recursion;
 mod reply;
 mod run;

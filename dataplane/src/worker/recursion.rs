@@ -9,20 +9,28 @@
 
 use crate::route::table::Table;
 use crate::wire::ip::{IpPacket, protocol};
-use crate::wire::{ipv4, ipv6};
+use crate::wire::ipv6;
 use std::net::IpAddr;
 
 /// Where ports, or what says that there are none, begin in an IPv6 fragment's payload.
 const FRAGMENT_HEADER_LEN: usize = 8;
 
 /// Whether `packet`, read from the TUN, is an outer packet to a peer of `table`, at whose
-/// addresses `port` is the overlay's, or a fragment of one.
+/// addresses `port` is the overlay's, or a fragment of one. Its payload begins with `ports`.
 #[inline]
-pub(super) fn is_outer(packet: &IpPacket<'_>, table: &Table, port: u16) -> bool {
+pub(super) fn is_outer(
+    packet: &IpPacket<'_>,
+    ports: Option<[u8; 4]>,
+    table: &Table,
+    port: u16,
+) -> bool {
     let transport = match packet {
-        IpPacket::V4(packet) if packet.protocol() == protocol::UDP => transport_v4(packet),
+        IpPacket::V4(packet) if packet.protocol() == protocol::UDP => match packet.frag_offset() {
+            0 => Transport::Ports(destination_port(ports)),
+            _ => Transport::LaterFragment,
+        },
         IpPacket::V6(packet) => match packet.next_header() {
-            protocol::UDP => Transport::Ports(destination_port(packet.payload())),
+            protocol::UDP => Transport::Ports(destination_port(ports)),
             protocol::FRAGMENT => transport_of_fragment(packet),
             _ => return false,
         },
@@ -45,14 +53,6 @@ enum Transport {
     Other,
 }
 
-#[inline]
-fn transport_v4(packet: &ipv4::Packet<&[u8]>) -> Transport {
-    match packet.frag_offset() {
-        0 => Transport::Ports(destination_port(packet.payload())),
-        _ => Transport::LaterFragment,
-    }
-}
-
 #[cold]
 fn transport_of_fragment(packet: &ipv6::Packet<&[u8]>) -> Transport {
     let payload = packet.payload();
@@ -63,15 +63,15 @@ fn transport_of_fragment(packet: &ipv6::Packet<&[u8]>) -> Transport {
         0 => Transport::Ports(
             payload
                 .get(FRAGMENT_HEADER_LEN..)
-                .and_then(destination_port),
+                .and_then(|udp| destination_port(udp.first_chunk().copied())),
         ),
         _ => Transport::LaterFragment,
     }
 }
 
 #[inline]
-fn destination_port(udp: &[u8]) -> Option<u16> {
-    let [_, _, high, low] = *udp.first_chunk()?;
+fn destination_port(ports: Option<[u8; 4]>) -> Option<u16> {
+    let [_, _, high, low] = ports?;
     Some(u16::from_be_bytes([high, low]))
 }
 

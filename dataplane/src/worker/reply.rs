@@ -4,11 +4,12 @@
 //! a kernel tunnel do: the kernel takes no packet from a device that claims to come from an
 //! address of the node, such as the tunnel's own.
 
+use crate::offload::segment::Segmenter;
 use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::clock::Clock;
 use crate::sys::engine::{EncapIo, HEADROOM, TunPacket};
 use crate::wire::icmp::{self, Refused};
-use crate::wire::ipv4;
+use crate::wire::{ipv4, ipv6};
 
 /// Milliseconds between two ICMP errors of one worker, after a burst.
 const INTERVAL_MS: u64 = 10;
@@ -72,6 +73,37 @@ impl Replies {
 pub(super) fn no_route(out: &mut [u8], ip: &[u8]) -> Result<usize, Refused> {
     let offender = ipv4::Packet::header_only(ip).map_err(|_| Refused::NoRoom)?;
     icmp::v4::unreachable(out, offender.dst(), icmp::v4::NET_UNREACHABLE, 0, &offender)
+}
+
+/// Write to `out` the ICMP error that tells the sender of `ip` that packets on this path may
+/// be `limit` bytes long. Of a super-packet the first segment is quoted, as `segmenter` cuts
+/// it. Returns the error's length.
+pub(super) fn too_big(
+    out: &mut [u8],
+    ip: &[u8],
+    segmenter: Option<Segmenter>,
+    limit: usize,
+) -> Result<usize, Refused> {
+    let mut first = [0; icmp::v6::MAX_LEN];
+    let offender = match segmenter {
+        None => ip,
+        Some(mut segmenter) => {
+            let payload = segmenter.segment(ip, &mut first).ok_or(Refused::NoRoom)?;
+            let header_len = segmenter.header_len();
+            let room = first.get_mut(header_len..).ok_or(Refused::NoRoom)?;
+            let payload = ip.get(payload).ok_or(Refused::NoRoom)?;
+            let len = payload.len().min(room.len());
+            room[..len].copy_from_slice(&payload[..len]);
+            &first[..header_len + len]
+        }
+    };
+    // The header alone is checked: what is quoted may end before the packet does.
+    if let Ok(offender) = ipv4::Packet::header_only(offender) {
+        let (code, mtu) = (icmp::v4::FRAGMENTATION_NEEDED, limit as u16);
+        return icmp::v4::unreachable(out, offender.dst(), code, mtu, &offender);
+    }
+    let offender = ipv6::Packet::header_only(offender).map_err(|_| Refused::NoRoom)?;
+    icmp::v6::packet_too_big(out, offender.dst(), limit as u32, &offender)
 }
 
 /// A bucket of tokens that fills at one every [`INTERVAL_MS`] up to [`BURST`].

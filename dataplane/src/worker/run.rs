@@ -2,8 +2,9 @@
 
 use super::config::Config;
 use super::decap::{self, Inside};
-use super::encap::{self, Egress};
-use super::oversize::Oversize;
+use super::egress::Egress;
+use super::encap;
+use super::path_limits::PathLimits;
 use super::threads::{Common, Threads};
 use super::tunnel_gso::TunnelGsoGate;
 use crate::mtu::pods::PodMtus;
@@ -31,7 +32,7 @@ pub(super) struct Lane {
     pub(super) probe: PathProbe,
     /// Shared by all lanes.
     pub(super) losses: Arc<PeerLosses>,
-    pub(super) oversize: Oversize,
+    pub(super) limits: PathLimits,
     /// Shared by all lanes.
     pub(super) pods: Arc<PodMtus>,
     pub(super) clock: Clock,
@@ -69,25 +70,18 @@ pub(super) fn start<E: Engine>(
 /// Carry packets until the stop event is raised or the engine fails.
 fn run<E: Engine>(
     mut engine: E,
-    mut outbound: Option<Outbound<E::Encap>>,
-    mut inbound: Option<Inbound<E::Decap>>,
+    mut outbound: Option<EncapSide<E::Encap>>,
+    mut inbound: Option<DecapSide<E::Decap>>,
     common: Common,
 ) -> Result<(), EngineError> {
     let mut reader = common.subscription.into_reader();
     let stats = &*common.stats;
     while !engine.stopped() {
-        if let Some(Inbound { io, inside }) = &mut inbound {
+        if let Some(DecapSide { io, inside }) = &mut inbound {
             decap::batch(io, reader.table(), stats, inside)?;
         }
-        if let Some(outbound) = &mut outbound {
-            let Outbound {
-                io,
-                egress,
-                oversize,
-                clock,
-            } = outbound;
-            oversize.begin(|| clock.now_ms());
-            encap::batch(io, reader.table(), stats, egress, oversize)?;
+        if let Some(EncapSide { io, egress }) = &mut outbound {
+            encap::batch(io, reader.table(), stats, egress)?;
         }
         let encap = outbound.as_mut().map(|outbound| &mut outbound.io);
         let decap = inbound.as_mut().map(|inbound| &mut inbound.io);
@@ -97,34 +91,32 @@ fn run<E: Engine>(
 }
 
 /// The way out at work.
-struct Outbound<I> {
+struct EncapSide<I> {
     io: I,
     egress: Egress,
-    oversize: Oversize,
-    clock: Clock,
 }
 
 /// The way in at work.
-struct Inbound<I> {
+struct DecapSide<I> {
     io: I,
     inside: Inside,
 }
 
 /// What the way out needs, before its thread has it.
-struct OutboundParts {
+struct EncapSetup {
     queue: Arc<TunQueue>,
     senders: Arc<[Socket]>,
     tunnel_gso: Option<Arc<TunnelGsoGate>>,
     probe: PathProbe,
     losses: Arc<PeerLosses>,
-    oversize: Oversize,
+    limits: PathLimits,
     pods: Arc<PodMtus>,
     clock: Clock,
     config: Config,
 }
 
 /// The same of the way in.
-struct InboundParts {
+struct DecapSetup {
     socket: Socket,
     queue: Arc<TunQueue>,
     inside: Inside,
@@ -132,8 +124,8 @@ struct InboundParts {
 }
 
 impl Lane {
-    fn split(self) -> (OutboundParts, InboundParts) {
-        let inbound = InboundParts {
+    fn split(self) -> (EncapSetup, DecapSetup) {
+        let inbound = DecapSetup {
             socket: self.receiver,
             queue: self.queue.clone(),
             inside: Inside {
@@ -143,13 +135,13 @@ impl Lane {
             },
             config: self.config,
         };
-        let outbound = OutboundParts {
+        let outbound = EncapSetup {
             queue: self.queue,
             senders: self.senders,
             tunnel_gso: self.tunnel_gso,
             probe: self.probe,
             losses: self.losses,
-            oversize: self.oversize,
+            limits: self.limits,
             pods: self.pods,
             clock: self.clock,
             config: self.config,
@@ -158,12 +150,12 @@ impl Lane {
     }
 }
 
-impl OutboundParts {
+impl EncapSetup {
     fn open<E: Engine>(
         self,
         engine: &E,
         common: &Common,
-    ) -> Result<Outbound<E::Encap>, EngineError> {
+    ) -> Result<EncapSide<E::Encap>, EngineError> {
         let tap = self.tunnel_gso.as_ref().map(|gate| gate.tap());
         let stats = common.stats.clone();
         let refusals = Refusals::new(self.probe, self.losses, self.clock, stats.clone());
@@ -173,33 +165,32 @@ impl OutboundParts {
             plan: self.config.plan(),
             stats,
         };
-        Ok(Outbound {
+        Ok(EncapSide {
             io: engine.encap(parts)?,
             egress: Egress::new(
                 self.config.tx_sockets,
+                self.limits,
                 self.tunnel_gso,
                 self.clock,
                 self.pods,
             ),
-            oversize: self.oversize,
-            clock: self.clock,
         })
     }
 }
 
-impl InboundParts {
+impl DecapSetup {
     fn open<E: Engine>(
         self,
         engine: &E,
         common: &Common,
-    ) -> Result<Inbound<E::Decap>, EngineError> {
+    ) -> Result<DecapSide<E::Decap>, EngineError> {
         let parts = DecapParts {
             socket: self.socket,
             queue: self.queue,
             coalescer: self.config.coalescer()?,
             stats: common.stats.clone(),
         };
-        Ok(Inbound {
+        Ok(DecapSide {
             io: engine.decap(parts)?,
             inside: self.inside,
         })

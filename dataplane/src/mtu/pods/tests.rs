@@ -97,8 +97,11 @@ fn errors_of_both_versions_name_pod_and_mtu() {
 #[test]
 fn errors_cannot_say_too_little() {
     let overlay = overlay();
-    assert_eq!(told(&v4_told(68), &overlay), mtu(POD_V4, paths::MIN_V4));
-    assert_eq!(told(&v6_told(0), &overlay), mtu(POD_V6, paths::MIN_V6));
+    assert_eq!(
+        told(&v4_told(68), &overlay),
+        mtu(POD_V4, ipv4::MIN_PATH_MTU)
+    );
+    assert_eq!(told(&v6_told(0), &overlay), mtu(POD_V6, ipv6::MIN_MTU));
 }
 
 #[test]
@@ -188,7 +191,7 @@ proptest! {
             *first = version << 4 | *first & 0xf;
         }
         if let Some(told) = told(&bytes, &overlay()) {
-            prop_assert!(told.mtu >= paths::MIN_V4);
+            prop_assert!(told.mtu >= ipv4::MIN_PATH_MTU);
         }
     }
 }

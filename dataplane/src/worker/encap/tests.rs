@@ -1,12 +1,18 @@
+mod too_long;
+
 use super::*;
+use crate::mtu::pods::PodMtus;
+use crate::offload::plan::Source;
 use crate::offload::testing::{Spec, assert_valid, super_packets};
-use crate::offload::vnet_hdr::VnetHdr;
+use crate::offload::vnet_hdr::{Layout, VnetHdr};
 use crate::route::table::{NewPeer, Overlay, Route};
-use crate::stats::DropReason;
-use crate::wire::frame::{FRAME_OVERHEAD, Wire};
+use crate::sys::clock::Clock;
+use crate::sys::tun::VNET_HDR_LEN;
 use crate::wire::{icmp, ipv4};
+use crate::worker::path_limits::PathLimits;
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const BUFFER: u16 = 5;
 const LOCAL: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -42,7 +48,12 @@ fn table_of(wire: Wire) -> Table {
 /// Through `buckets` sockets alone.
 fn egress(buckets: u8) -> Egress {
     let pods = Arc::new(PodMtus::new(1450));
-    Egress::new(buckets, None, Clock::start(), pods)
+    Egress::new(buckets, no_limits(), None, Clock::start(), pods)
+}
+
+/// Nothing is known of any path.
+fn no_limits() -> PathLimits {
+    PathLimits::new(Arc::default(), false)
 }
 
 /// A buffer as the TUN fills it.
@@ -96,15 +107,9 @@ fn a_segment_becomes_one_frame_in_place_with_its_checksum_finished() {
         offload.gso_type = vnet_hdr::GSO_NONE;
         let ip = spec.build_partial();
         let mut bytes = buffer(&offload, &ip);
-        let mut plan = SendPlan::new(4, 0, 128);
-        let planned = plan_packet(
-            BUFFER,
-            &mut bytes,
-            ip.len(),
-            &table(),
-            &mut egress(4),
-            &mut plan,
-        );
+        let (table, mut plan) = (table(), SendPlan::new(4, 0, 128));
+        let mut egress = egress(4);
+        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
         assert!(planned.unwrap().is_none());
         assert_eq!(plan.sends()[0].pieces().len(), 1, "one contiguous piece");
         assert_eq!(plan.sends()[0].to, "192.0.2.2:8472".parse().unwrap());
@@ -119,10 +124,13 @@ fn a_super_packet_longer_than_a_datagram_needs_two_sends() {
     let spec = Spec::tcp4(65_000);
     let ip = spec.build_partial();
     let bytes = &mut buffer(&spec.vnet_hdr(1398), &ip)[..];
-    let mut plan = SendPlan::new(8, 64 << 10, 128);
-    let pending =
-        plan_packet(BUFFER, bytes, ip.len(), &table(), &mut egress(4), &mut plan).unwrap();
-    assert!(pending.unwrap().plan(BUFFER, &ip, &mut plan));
+    let (table, mut plan) = (table(), SendPlan::new(8, 64 << 10, 128));
+    let pending = plan_packet(BUFFER, bytes, ip.len(), &table, &mut egress(4), &mut plan).unwrap();
+    assert!(
+        pending
+            .unwrap()
+            .plan(&ip, &mut plan, &WorkerStats::default())
+    );
     let counts: Vec<_> = plan.sends().iter().map(|send| send.frames).collect();
     assert_eq!(counts.len(), 2, "{counts:?}");
     let frames = frames(&plan, bytes);
@@ -143,13 +151,14 @@ fn a_plan_that_fills_up_halfway_is_resumed_without_a_gap() {
         // Headers of three segments at most, so that twenty take seven turns.
         let header = FRAME_OVERHEAD + spec.header_len();
         let mut plan = SendPlan::new(4, 3 * header, 128);
-        let mut pending = plan_packet(BUFFER, bytes, ip.len(), &table(), &mut egress(1), &mut plan)
+        let table = table();
+        let mut pending = plan_packet(BUFFER, bytes, ip.len(), &table, &mut egress(1), &mut plan)
             .unwrap()
             .unwrap();
         let mut sent = Vec::new();
         let mut turns = 0;
         loop {
-            let done = pending.plan(BUFFER, &ip, &mut plan);
+            let done = pending.plan(&ip, &mut plan, &WorkerStats::default());
             sent.extend(frames(&plan, bytes));
             plan.clear();
             turns += 1;
@@ -206,7 +215,7 @@ proptest! {
         let table = table_of(Wire::Ip);
         let mut egress = egress(4);
         let pending = plan_packet(BUFFER, bytes, ip.len(), &table, &mut egress, &mut plan);
-        prop_assert!(pending.unwrap().unwrap().plan(BUFFER, &ip, &mut plan));
+        prop_assert!(pending.unwrap().unwrap().plan(&ip, &mut plan, &WorkerStats::default()));
         let expected: Vec<_> = spec.segments(gso).iter().map(Spec::build).collect();
         prop_assert_eq!(frames(&plan, bytes), expected);
     }
@@ -238,7 +247,7 @@ fn fragments_of_one_packet_share_a_bucket() {
 #[test]
 fn smaller_pods_are_learned_from_what_passes() {
     let pods = Arc::new(PodMtus::new(1450));
-    let mut egress = Egress::new(1, None, Clock::start(), pods.clone());
+    let mut egress = Egress::new(1, no_limits(), None, Clock::start(), pods.clone());
     // What the peer sent to a pod of this node, and what this node says of it.
     let offender = Spec::tcp4(1420).build();
     let offender = ipv4::Packet::new(&offender[..]).unwrap();
@@ -304,18 +313,25 @@ fn route(prefix: &str, addr: &str) -> Route {
 }
 
 #[test]
+fn what_is_longer_than_its_buffer_is_no_packet() {
+    let ip = Spec::tcp4(100).build();
+    let mut bytes = buffer(&VnetHdr::default(), &ip);
+    let (table, mut plan) = (table(), SendPlan::new(1, 0, 1));
+    for (end, len) in [(bytes.len(), ip.len() + 1), (HEADROOM - 1, 0)] {
+        let bytes = &mut bytes[..end];
+        let planned = plan_packet(BUFFER, bytes, len, &table, &mut egress(1), &mut plan);
+        assert_eq!(planned.err(), Some(DropReason::BadInner));
+    }
+    assert!(plan.is_empty());
+}
+
+#[test]
 fn what_cannot_be_sent_has_a_reason() {
     let drop = |offload: VnetHdr, ip: &[u8]| {
         let mut bytes = buffer(&offload, ip);
-        let mut plan = SendPlan::new(1, 0, 1);
-        let planned = plan_packet(
-            BUFFER,
-            &mut bytes,
-            ip.len(),
-            &table(),
-            &mut egress(1),
-            &mut plan,
-        );
+        let (table, mut plan) = (table(), SendPlan::new(1, 0, 1));
+        let mut egress = egress(1);
+        let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
         assert!(plan.is_empty());
         planned.err()
     };

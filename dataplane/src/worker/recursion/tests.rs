@@ -67,7 +67,8 @@ fn packet(src: &str, dst: &str, port: u16, offset: Option<u16>) -> Vec<u8> {
 }
 
 fn is_outer_of(wire: Wire, bytes: &[u8]) -> bool {
-    is_outer(&IpPacket::new(bytes).unwrap(), &table(wire), PORT)
+    let packet = IpPacket::new(bytes).unwrap();
+    is_outer(&packet, packet.ports(), &table(wire), PORT)
 }
 
 /// The node's underlay address, its TUN's, a pod of it; the peer's address, a pod of the peer.

@@ -16,7 +16,7 @@
 //!
 //! No send through the TAP is ever refused for its length: the kernel fragments what is too
 //! long for the path. So its MTU is asked for by the prober, for
-//! [`Oversize`](super::oversize) to cut by.
+//! [`PathLimits`](super::path_limits::PathLimits) to cut by.
 
 mod peers;
 mod probe;

@@ -1,12 +1,11 @@
+//! Packets that are longer than the path to their peer, and what their senders hear.
+
 use super::*;
-use crate::mtu::pods::PodMtus;
-use crate::offload::testing::{Spec, assert_valid};
-use crate::route::table::{NewPeer, Overlay, Route};
+use crate::mtu::paths::{self, PathMtus};
+use crate::route::table::LOOKUPS;
 use crate::sys::buffers::Buffers;
-use crate::sys::clock::Clock;
 use crate::wire::icmp::Message;
-use crate::wire::ip::protocol;
-use proptest::prelude::*;
+use crate::wire::ip::{IpPacket, PARSED};
 use std::io;
 use std::net::IpAddr;
 
@@ -70,7 +69,6 @@ impl EncapIo for Desk {
 
 /// What came of one packet.
 struct Outcome {
-    taken: bool,
     /// Inner packets, of all sends.
     inner: Vec<Vec<u8>>,
     /// Frames in each send.
@@ -78,13 +76,21 @@ struct Outcome {
     replies: Vec<Vec<u8>>,
 }
 
+impl Outcome {
+    /// Nothing was sent to anybody.
+    fn is_nothing(&self) -> bool {
+        self.inner.is_empty() && self.replies.is_empty()
+    }
+}
+
 struct Bench {
-    oversize: Oversize,
     egress: Egress,
     paths: Arc<PathMtus>,
     table: Table,
     stats: WorkerStats,
     arena: usize,
+    /// Milliseconds.
+    now: u64,
 }
 
 impl Bench {
@@ -93,12 +99,18 @@ impl Bench {
         let paths = Arc::new(PathMtus::new());
         paths.learn(PEER, mtu, 0);
         Bench {
-            oversize: Oversize::new(paths.clone(), outer_df),
-            egress: Egress::new(8, None, Clock::start(), Arc::new(PodMtus::new(1450))),
+            egress: Egress::new(
+                8,
+                PathLimits::new(paths.clone(), outer_df),
+                None,
+                Clock::start(),
+                Arc::new(PodMtus::new(1450)),
+            ),
             paths,
             table: table(),
             stats: WorkerStats::default(),
             arena: 64 << 10,
+            now: 0,
         }
     }
 
@@ -113,21 +125,19 @@ impl Bench {
             buffer: 0,
             len: ip.len(),
         };
-        let taken = self
-            .oversize
-            .take(
-                &mut desk,
-                packet,
-                &self.table,
-                &self.stats,
-                &mut self.egress,
-            )
-            .unwrap();
+        self.egress.limits.begin(|| self.now);
+        encap(
+            &mut desk,
+            packet,
+            &self.table,
+            &self.stats,
+            &mut self.egress,
+        )
+        .unwrap();
         desk.flush().unwrap();
         let trains = desk.sent.iter().map(Vec::len).collect();
         let frames = desk.sent.concat();
         Outcome {
-            taken,
             inner: frames.iter().map(|frame| frame[22..].to_vec()).collect(),
             trains,
             replies: desk.replies,
@@ -144,27 +154,6 @@ impl Bench {
     fn super_packet(&mut self, spec: &Spec, gso_size: u16) -> Outcome {
         self.packet(&spec.vnet_hdr(gso_size), &spec.build_partial())
     }
-}
-
-fn table() -> Table {
-    let overlay = Overlay {
-        vni: 7,
-        local_mac: [2, 0, 0, 0, 0, 1],
-        network_v4: Some("10.0.0.0/8".parse().unwrap()),
-        subnet_len_v4: 24,
-        network_v6: Some("fd00::/8".parse().unwrap()),
-        subnet_len_v6: 64,
-        ..Overlay::default()
-    };
-    let peer = NewPeer {
-        addr: (PEER, 8472).into(),
-        mac: [2, 0, 0, 0, 0, 2],
-    };
-    let routes = ["0.0.0.0/1", "::/0"].map(|prefix| Route {
-        prefix: prefix.parse().unwrap(),
-        peer,
-    });
-    Table::build(overlay, &routes).unwrap()
 }
 
 /// Check an ICMP error from head to tail: it goes from the offender's destination to its
@@ -228,49 +217,98 @@ fn reassemble(fragments: &[Vec<u8>]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_fits_or_goes_where_nothing_is_known_is_not_touched() {
+fn what_fits_or_goes_where_nothing_is_known_is_cut_as_ever() {
     let mut bench = Bench::new(1400, true);
     for spec in Spec::all(1350 - 60) {
         let outcome = bench.single(&spec);
-        assert!(!outcome.taken && outcome.inner.is_empty() && outcome.replies.is_empty());
-        assert!(
-            !bench
-                .super_packet(
-                    &Spec {
-                        payload: vec![1; 9000],
-                        ..spec
-                    },
-                    1200
-                )
-                .taken
-        );
+        assert_eq!(outcome.inner, [spec.build()]);
+        assert!(outcome.replies.is_empty());
+        let long = Spec {
+            payload: vec![1; 9000],
+            ..spec
+        };
+        let outcome = bench.super_packet(&long, 1200);
+        let expected: Vec<_> = long.segments(1200).iter().map(Spec::build).collect();
+        assert_eq!(outcome.inner, expected);
+        assert_eq!(outcome.trains, [expected.len()]);
+        assert!(outcome.replies.is_empty());
     }
     bench.paths.learn("192.0.2.9".parse().unwrap(), 600, 0);
     bench.paths.learn(PEER, 9000, 0);
-    assert!(
-        !bench.single(&Spec::tcp4(1400)).taken,
-        "another peer's path"
-    );
+    let spec = Spec::tcp4(1400);
+    let untouched = |outcome: Outcome| outcome.inner == [spec.build()];
+    assert!(untouched(bench.single(&spec)), "another peer's path");
     bench.paths.learn(PEER, 1400, 0);
-    assert!(bench.single(&Spec::tcp4(1400)).taken);
-    bench.oversize.begin(|| paths::LIFETIME_MS);
-    assert!(!bench.single(&Spec::tcp4(1400)).taken, "the lesson is over");
+    assert!(!untouched(bench.single(&spec)));
+    bench.now = paths::LIFETIME_MS;
+    assert!(untouched(bench.single(&spec)), "the lesson is over");
 }
 
 #[test]
-fn what_is_malformed_is_left_to_others() {
+fn a_packet_is_parsed_and_looked_up_once_whatever_is_known_of_paths() {
+    let single = |bench: &mut Bench, spec: &Spec| bench.single(spec);
+    let in_segments = |bench: &mut Bench, spec: &Spec| bench.super_packet(spec, 1398);
+    let open = Spec {
+        df: false,
+        ..Spec::udp4(1400)
+    };
+    type Way = fn(&mut Bench, &Spec) -> Outcome;
+    let packets: [(Spec, Way); 6] = [
+        (Spec::tcp4(100), single),
+        (Spec::tcp6(1400), single),
+        (open.clone(), single),
+        (Spec::tcp4(20_000), in_segments),
+        (Spec::udp6(1500), in_segments),
+        (
+            Spec {
+                payload: vec![1; 4200],
+                ..open
+            },
+            in_segments,
+        ),
+    ];
+    let nothing = Bench::new(1400, false);
+    nothing.paths.forget(PEER, 0);
+    let other = Bench::new(1400, false);
+    other.paths.forget(PEER, 0);
+    other.paths.learn("192.0.2.9".parse().unwrap(), 600, 0);
+    for mut bench in [
+        nothing,
+        other,
+        Bench::new(1400, false),
+        Bench::new(1400, true),
+    ] {
+        for (spec, send) in &packets {
+            let before = (PARSED.get(), LOOKUPS.get());
+            let outcome = send(&mut bench, spec);
+            assert!(!outcome.is_nothing());
+            let done = (PARSED.get() - before.0, LOOKUPS.get() - before.1);
+            assert_eq!(done, (1, 1), "{spec:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_malformed_is_dropped_as_ever() {
     let mut bench = Bench::new(1400, true);
     let none = VnetHdr::default();
     let long = Spec::tcp4(3000);
     for ip in [&[][..], &[0x45; 19], &[0x15; 1400], &long.build()[..2000]] {
-        assert!(!bench.packet(&none, ip).taken);
+        assert!(bench.packet(&none, ip).is_nothing());
     }
+    assert_eq!(bench.stats.drops(DropReason::BadInner), 4);
     let mut unknown = long.vnet_hdr(1400);
     unknown.gso_type = 9;
-    assert!(!bench.packet(&unknown, &long.build_partial()).taken);
+    assert!(bench.packet(&unknown, &long.build_partial()).is_nothing());
+    let mut outside = long.vnet_hdr(0);
+    outside.gso_type = vnet_hdr::GSO_NONE;
+    outside.csum_start = 5000;
+    assert!(bench.packet(&outside, &long.build_partial()).is_nothing());
+    assert_eq!(bench.stats.drops(DropReason::BadOffload), 2);
     let mut multicast = long.build();
     multicast[16] = 224;
-    assert!(!bench.packet(&none, &multicast).taken);
+    assert!(bench.packet(&none, &multicast).is_nothing());
+    assert_eq!(bench.stats.drops(DropReason::NotUnicast), 1);
 }
 
 #[test]
@@ -306,7 +344,7 @@ fn with_df_on_both_headers_a_packet_is_dropped_and_its_sender_told() {
     let mut bench = Bench::new(1400, true);
     for spec in Spec::all(1400) {
         let outcome = bench.single(&spec);
-        assert!(outcome.taken && outcome.inner.is_empty());
+        assert!(outcome.inner.is_empty());
         assert_eq!(outcome.replies.len(), 1);
         assert_tells(&outcome.replies[0], 1350, &spec.build());
     }
@@ -315,7 +353,7 @@ fn with_df_on_both_headers_a_packet_is_dropped_and_its_sender_told() {
     // UDP super-packets are datagrams, each of which is too long.
     for spec in [Spec::udp4(7000), Spec::udp6(7000)] {
         let outcome = bench.super_packet(&spec, 1400);
-        assert!(outcome.taken && outcome.inner.is_empty());
+        assert!(outcome.inner.is_empty());
         assert_tells(&outcome.replies[0], 1350, &spec.segments(1400)[0].build());
     }
     assert_eq!(bench.stats.drops(DropReason::TooBig), 6);
@@ -470,21 +508,16 @@ proptest! {
         let spec = Spec { df: kind == 0, ..if kind == 0 { Spec::tcp4(payload) } else { Spec::udp4(payload) } };
         prop_assume!(kind != 1 || payload <= usize::from(gso_size) * 128);
         let (outcome, expected) = match kind {
-            0 => (bench.super_packet(&spec, gso_size), spec.segments(limit - 40)),
+            0 => (
+                bench.super_packet(&spec, gso_size),
+                spec.segments((limit - 40).min(gso_size.into())),
+            ),
             1 => (bench.super_packet(&spec, gso_size), spec.segments(usize::from(gso_size))),
             _ => (bench.single(&spec), vec![spec.clone()]),
         };
-        let longest = match kind {
-            0 => payload.min(gso_size.into()) + 40,
-            1 => payload.min(gso_size.into()) + 28,
-            _ => payload + 28,
-        };
-        prop_assert_eq!(outcome.taken, longest > limit);
-        if outcome.taken {
-            prop_assert!(outcome.inner.iter().all(|packet| packet.len() <= limit));
-            let expected: Vec<_> = expected.iter().map(Spec::build).collect();
-            prop_assert_eq!(reassemble_or_keep(&outcome.inner, kind == 0), expected);
-        }
+        prop_assert!(outcome.inner.iter().all(|packet| packet.len() <= limit));
+        let expected: Vec<_> = expected.iter().map(Spec::build).collect();
+        prop_assert_eq!(reassemble_or_keep(&outcome.inner, kind == 0), expected);
     }
 }
 
