@@ -19,13 +19,14 @@ mod rules;
 mod seen;
 mod signals;
 
-use crate::backend::{Backend, BackendError, Family, Host, Prepared};
-use crate::config::NetworkConfig;
+use crate::backend::{Backend, BackendError, Host, Prepared};
+use crate::config::{NetworkConfig, NetworkRange};
+use crate::family::Family;
 use crate::host::blackhole;
 use crate::host::bridge;
 use crate::host::firewall::{Firewall, FirewallError};
 use crate::host::forwarding;
-use crate::host::iface::{self, Families, IfaceError};
+use crate::host::iface::{self, IfaceError};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::open_files;
 use crate::host::subnet_env::{self, KeptEnv, SubnetEnv};
@@ -253,14 +254,13 @@ impl Granted {
         } = self;
         let backend = prepared.start(&config, &lease, &previous).await?;
         let env = SubnetEnv {
-            v4: config.network.zip(lease.subnet),
-            v6: config.ipv6_network.zip(lease.subnet_v6),
+            networks: lease.networks(&config),
             mtu: backend.mtu(),
             ip_masq: options.firewall.ip_masq,
         };
         let mut node = Node {
             blackholes: match options.blackhole_route {
-                true => Family::subnets(&lease).map(|net| (net, None)).collect(),
+                true => lease.subnets().map(|net| (net, None)).collect(),
                 false => BTreeMap::new(),
             },
             lease,
@@ -289,11 +289,11 @@ struct Node {
 impl Node {
     /// Remove the blackhole routes of earlier leases: others have those subnets, or will.
     async fn clear_blackholes(&self, config: &NetworkConfig, previous: &Previous) {
-        let own: Vec<IpNet> = Family::subnets(&self.lease).collect();
-        for family in [Family::V4, Family::V6] {
-            let networks = [family.network(config), family.earlier(previous)];
+        let own: Vec<IpNet> = self.lease.subnets().collect();
+        for family in Family::BOTH {
+            let networks = [config.network(family), previous.network(family)];
             for network in networks.into_iter().flatten() {
-                let within = (network, family.subnet_len(config));
+                let within = (network, config.subnet_len(family));
                 blackhole::remove_stale(&self.backend.host().netlink, within, &own).await;
             }
         }
@@ -394,19 +394,19 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 /// The kernel and the underlay interface.
 async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, AgentError> {
     let netlink = Netlink::connect()?;
-    let families = Families {
-        v4: config.enable_ipv4,
-        v6: config.enable_ipv6,
-    };
+    let families = config.ranges.is_some();
     if !config.enable_nftables {
         bridge::warn_without_netfilter(families);
     }
     forwarding::warn_without(families);
     let underlay = iface::choose(&netlink, &options.interface, families).await?;
     info!("packets leave through {underlay}");
-    let networks = Family::of(config).filter_map(|family| family.network(config));
-    for network in networks {
-        for addr in underlay.local().filter(|addr| network.contains(addr)) {
+    for NetworkRange { network, .. } in config.ranges.present() {
+        for addr in underlay
+            .local
+            .present()
+            .filter(|addr| network.contains(addr))
+        {
             warn!(
                 "{addr} of {} lies inside Network {network}: packets to other nodes may be routed into the tunnel",
                 underlay.name

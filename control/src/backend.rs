@@ -18,7 +18,6 @@ mod collision;
 mod dataplane;
 mod direct;
 mod error;
-mod family;
 mod host_gw;
 pub(crate) mod leftovers;
 mod losses;
@@ -36,6 +35,7 @@ mod underlay;
 mod vxlan;
 
 use crate::config::NetworkConfig;
+use crate::family::{Family, PerFamily};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::lease::{Lease, LeaseAttrs, Previous};
@@ -43,13 +43,12 @@ use crate::subnets::LeaseEvent;
 pub(crate) use dataplane::RELEASE_GRACE;
 use direct::{DirectRoutes, Which};
 pub use error::BackendError;
-pub use family::Family;
 use ipnet::IpNet;
 use macs::Twins;
 pub use options::{Admit, BackendOptions, EngineKind, TunnelGso, WorkerOptions};
 use peers::{PeerKind, Peers};
 use recursion::Recursion;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use tracing::{debug, info, warn};
 use tunnel::{Place, PreparedTunnel, Tunnel};
 use underlay::UnderlayWatch;
@@ -72,19 +71,13 @@ pub struct Host {
 impl Host {
     /// The underlay address of `family` to send from.
     fn local(&self, family: Family) -> Result<IpAddr, BackendError> {
-        let local = match family {
-            Family::V4 => self.underlay.v4.map(IpAddr::V4),
-            Family::V6 => self.underlay.v6.map(IpAddr::V6),
-        };
-        local.ok_or_else(|| BackendError::NoAddress {
-            iface: self.underlay.name.clone(),
-            family,
-        })
-    }
-
-    /// The addresses that peers are told to send to, one for each family of the network.
-    fn public_addresses(&self) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
-        (self.underlay.ext_v4, self.underlay.ext_v6)
+        self.underlay
+            .local
+            .of(family)
+            .ok_or_else(|| BackendError::NoAddress {
+                iface: self.underlay.name.clone(),
+                family,
+            })
     }
 }
 
@@ -120,7 +113,7 @@ impl Prepared {
 
     /// A subnet and nothing else: somebody else sees to the packets.
     fn alloc(host: Host) -> Prepared {
-        let (v4, v6) = host.public_addresses();
+        let (v4, v6) = host.underlay.public.typed();
         Prepared {
             attrs: LeaseAttrs::alloc(v4, v6),
             mtu: host.underlay.mtu,
@@ -185,24 +178,24 @@ impl PreparedCarrier {
     ) -> Result<Carrier, BackendError> {
         let family = self.peers.family;
         let missing = || BackendError::NoSubnet(family);
-        let network = family.network(config).ok_or_else(missing)?;
-        let subnet = family.subnet(lease).ok_or_else(missing)?;
+        let network = config.network(family).ok_or_else(missing)?;
+        let subnet = lease.subnet(family).ok_or_else(missing)?;
         let tunnel = match self.tunnel {
             Some(tunnel) => {
                 // A subnets file may state another MAC, and then peers send to that.
-                let data = family.vxlan_data(&lease.attrs);
+                let data = lease.attrs.vxlan_data(family);
                 let overlay = Overlay {
                     local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac),
                     ..overlay(config, host.options.admit, lease)
                 };
-                let earlier = family.earlier(previous).unwrap_or(network);
+                let earlier = previous.network(family).unwrap_or(network);
                 let networks = [network, earlier];
                 let place = Place { networks, subnet };
                 Some(tunnel.start(host, overlay, place).await?)
             }
             None => None,
         };
-        let subnet_len = family.subnet_len(config);
+        let subnet_len = config.subnet_len(family);
         Ok(Carrier {
             peers: Peers::new(self.peers, network, subnet),
             recursion: tunnel.as_ref().map(|tunnel| Recursion::new(tunnel.local())),
@@ -223,15 +216,17 @@ async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
 /// both families: a frame of the one that came through the tunnel of the other is held against
 /// them, too.
 fn overlay(config: &NetworkConfig, admit: Admit, lease: &Lease) -> Overlay {
+    let networks = PerFamily::new(|family| config.network(family));
+    let (network_v4, network_v6) = networks.typed();
     Overlay {
         wire: Wire::Vxlan,
         vni: 0,
         gbp: false,
         local_mac: [0; 6],
-        network_v4: config.network,
-        subnet_len_v4: config.subnet_len,
-        network_v6: config.ipv6_network,
-        subnet_len_v6: config.ipv6_subnet_len,
+        network_v4,
+        subnet_len_v4: config.subnet_len(Family::V4),
+        network_v6,
+        subnet_len_v6: config.subnet_len(Family::V6),
         own_v4: lease.subnet,
         own_v6: lease.subnet_v6,
         admission: match admit {
@@ -265,13 +260,13 @@ impl Backend {
     /// Remove what earlier runs have left and this one has no use for: devices, and routes to
     /// nodes of a network that has changed or is carried in another way.
     async fn clear(&self, config: &NetworkConfig, previous: &Previous) {
-        for family in [Family::V4, Family::V6] {
+        for family in Family::BOTH {
             let carrier = self.carriers.iter().find(|c| c.peers.family() == family);
-            let looked_after = carrier.and_then(|_| family.network(config));
-            let networks = [family.network(config), family.earlier(previous)];
+            let looked_after = carrier.and_then(|_| config.network(family));
+            let networks = [config.network(family), previous.network(family)];
             for network in networks.into_iter().flatten() {
                 if Some(network.trunc()) != looked_after.map(|network| network.trunc()) {
-                    clear_routes(&self.host, network, family.subnet_len(config)).await;
+                    clear_routes(&self.host, network, config.subnet_len(family)).await;
                 }
             }
         }

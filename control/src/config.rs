@@ -8,13 +8,13 @@ mod range;
 mod udp;
 mod vxlan;
 
+use crate::family::{Family, PerFamily};
 pub use crate::json::Object;
 use crate::json::WrongType;
 use crate::text::shown;
-use ipnet::{Ipv4Net, Ipv6Net};
-use range::Family;
+use ipnet::IpNet;
+pub use range::NetworkRange;
 use serde::de::DeserializeOwned;
-use std::net::{Ipv4Addr, Ipv6Addr};
 pub use udp::UdpOptions;
 pub use vxlan::VxlanOptions;
 
@@ -64,28 +64,10 @@ impl ConfigError {
 /// The network config with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkConfig {
-    /// Whether pods have IPv4 addresses.
-    pub enable_ipv4: bool,
-    /// Whether pods have IPv6 addresses.
-    pub enable_ipv6: bool,
+    /// What the nodes get of each family that pods have addresses of; of one at least.
+    pub ranges: PerFamily<Option<NetworkRange>>,
     /// Whether rules are written with nftables instead of iptables.
     pub enable_nftables: bool,
-    /// The network that all nodes' subnets are cut from; `Some` if `enable_ipv4`.
-    pub network: Option<Ipv4Net>,
-    /// Prefix length of one node's subnet.
-    pub subnet_len: u8,
-    /// First subnet given out.
-    pub subnet_min: Ipv4Addr,
-    /// Last subnet given out.
-    pub subnet_max: Ipv4Addr,
-    /// As `network`, for IPv6; `Some` if `enable_ipv6`.
-    pub ipv6_network: Option<Ipv6Net>,
-    /// As `subnet_len`, for IPv6.
-    pub ipv6_subnet_len: u8,
-    /// As `subnet_min`, for IPv6.
-    pub ipv6_subnet_min: Ipv6Addr,
-    /// As `subnet_max`, for IPv6.
-    pub ipv6_subnet_max: Ipv6Addr,
     /// What carries the packets.
     pub backend: BackendConfig,
 }
@@ -109,22 +91,30 @@ impl NetworkConfig {
             let rule = "at least one of EnableIPv4 and EnableIPv6 must be true";
             return Err(ConfigError::invalid("EnableIPv4", false, rule));
         }
-        let v4 = range::read::<range::V4>(&keys, enable_ipv4)?;
-        let v6 = range::read::<range::V6>(&keys, enable_ipv6)?;
         Ok(NetworkConfig {
-            enable_ipv4,
-            enable_ipv6,
+            ranges: PerFamily {
+                v4: range::read(&keys, Family::V4, enable_ipv4)?,
+                v6: range::read(&keys, Family::V6, enable_ipv6)?,
+            },
             enable_nftables: value(&keys, "EnableNFTables", "true or false")?.unwrap_or(false),
-            network: v4.network,
-            subnet_len: v4.subnet_len,
-            subnet_min: range::V4::address(v4.min),
-            subnet_max: range::V4::address(v4.max),
-            ipv6_network: v6.network,
-            ipv6_subnet_len: v6.subnet_len,
-            ipv6_subnet_min: range::V6::address(v6.min),
-            ipv6_subnet_max: range::V6::address(v6.max),
             backend: BackendConfig::read(&keys)?,
         })
+    }
+
+    /// The families that pods have addresses of.
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        let both = Family::BOTH.into_iter();
+        both.filter(|family| self.ranges.of(*family).is_some())
+    }
+
+    /// The network of a family that all nodes' subnets are cut from.
+    pub fn network(&self, family: Family) -> Option<IpNet> {
+        self.ranges.of(family).map(|range| range.network)
+    }
+
+    /// Prefix length of a node's subnet of a family; 0 if the network does not have it.
+    pub fn subnet_len(&self, family: Family) -> u8 {
+        self.ranges.of(family).map_or(0, |range| range.subnet_len)
     }
 
     /// That no backend is of this config's type, with the list of those there are.

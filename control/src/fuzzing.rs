@@ -4,10 +4,11 @@
 //! what is accepted keeps its rules. `fuzz/fuzz_targets` wraps them for libFuzzer, and
 //! `tests/corpora.rs` replays the corpora in `fuzz/corpus` through them.
 
-use crate::config::{NetworkConfig, VxlanOptions};
+use crate::config::{NetworkConfig, NetworkRange, VxlanOptions};
+use crate::family::{Family, PerFamily};
 use crate::flags;
 use crate::host::subnet_env::{self, SubnetEnv};
-use crate::lease::{LeaseAttrs, SubnetKey, VxlanData};
+use crate::lease::{LeaseAttrs, NodeNetwork, Previous, SubnetKey, VxlanData};
 use crate::subnets::fixed;
 use std::fmt::Display;
 
@@ -32,17 +33,20 @@ pub fn network_config(data: &[u8]) {
 }
 
 fn check_config(config: &NetworkConfig) {
-    assert_eq!(config.network.is_some(), config.enable_ipv4);
-    assert_eq!(config.ipv6_network.is_some(), config.enable_ipv6);
-    if let Some(network) = config.network {
-        assert!(config.subnet_min <= config.subnet_max);
-        assert!(network.contains(&config.subnet_min) && network.contains(&config.subnet_max));
-        assert!((network.prefix_len() + 2..=30).contains(&config.subnet_len));
-    }
-    if let Some(network) = config.ipv6_network {
-        let (min, max) = (config.ipv6_subnet_min, config.ipv6_subnet_max);
-        assert!(min <= max && network.contains(&min) && network.contains(&max));
-        assert!((network.prefix_len() + 2..=126).contains(&config.ipv6_subnet_len));
+    assert!(config.ranges.present().next().is_some());
+    for (family, longest) in [(Family::V4, 30), (Family::V6, 126)] {
+        let Some(range) = config.ranges.of(family) else {
+            continue;
+        };
+        let NetworkRange {
+            network,
+            subnet_len,
+            min,
+            max,
+        } = range;
+        assert_eq!(Family::of(network.addr()), family);
+        assert!(min <= max && network.contains(min) && network.contains(max));
+        assert!((network.prefix_len() + 2..=longest).contains(subnet_len));
     }
 }
 
@@ -87,7 +91,7 @@ pub fn lease_value(data: &[u8]) {
         Ok(attrs) => {
             let again = LeaseAttrs::parse(&attrs.to_json());
             assert_eq!(again.as_ref(), Ok(&attrs), "what is written can be read");
-            for reason in [attrs.vxlan_data().err(), attrs.vxlan_v6_data().err()] {
+            for reason in Family::BOTH.map(|family| attrs.vxlan_data(family).err()) {
                 reason.iter().for_each(one_line);
             }
         }
@@ -102,17 +106,20 @@ pub fn subnet_env(data: &[u8]) {
         one_line(complaint);
     }
     // What is written is the first host of a subnet: there must be one.
-    let subnet = previous.subnet.filter(|net| net.prefix_len() < 32);
-    let ipv6_subnet = previous.ipv6_subnet.filter(|net| net.prefix_len() < 128);
+    let own = |previous: &Previous| {
+        PerFamily::new(|family| {
+            let (network, subnet) = (previous.network(family)?, previous.subnet(family)?);
+            let has_host = subnet.prefix_len() < subnet.max_prefix_len();
+            has_host.then_some(NodeNetwork { network, subnet })
+        })
+    };
     let env = SubnetEnv {
-        v4: previous.network.zip(subnet),
-        v6: previous.ipv6_network.zip(ipv6_subnet),
+        networks: own(&previous),
         mtu: 1450,
         ip_masq: false,
     };
     let (again, _) = subnet_env::parse_previous(&env.render());
-    assert_eq!(again.network.zip(again.subnet), env.v4);
-    assert_eq!(again.ipv6_network.zip(again.ipv6_subnet), env.v6);
+    assert_eq!(own(&again), env.networks);
 }
 
 /// Read the lines of `data` as arguments of the agent; those after an empty one are

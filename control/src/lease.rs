@@ -10,9 +10,11 @@ mod key;
 mod overlap;
 mod previous;
 
+use crate::config::NetworkConfig;
+use crate::family::{Family, PerFamily};
 pub use attrs::{BadAttrs, LeaseAttrs, VxlanData, is_host};
 pub use backoff::Backoff;
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use keeper::{Keeper, LeaseEnd, Loss, Seen};
 pub use key::{BadKey, SubnetKey};
 pub(crate) use overlap::enclosed;
@@ -44,6 +46,36 @@ impl Lease {
             v6: self.subnet_v6,
         }
     }
+
+    /// The subnet of a family.
+    pub fn subnet(&self, family: Family) -> Option<IpNet> {
+        match family {
+            Family::V4 => self.subnet.map(IpNet::V4),
+            Family::V6 => self.subnet_v6.map(IpNet::V6),
+        }
+    }
+
+    /// All subnets, IPv4 first.
+    pub fn subnets(&self) -> impl Iterator<Item = IpNet> + use<> {
+        PerFamily::new(|family| self.subnet(family)).present()
+    }
+
+    /// The node's part of each of the network's families that both have.
+    pub fn networks(&self, config: &NetworkConfig) -> PerFamily<Option<NodeNetwork>> {
+        PerFamily::new(|family| {
+            let (network, subnet) = (config.network(family)?, self.subnet(family)?);
+            Some(NodeNetwork { network, subnet })
+        })
+    }
+}
+
+/// A node's part of the pods' network, in one address family. Host bits are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeNetwork {
+    /// The network of all pods (`Network`, `IPv6Network`).
+    pub network: IpNet,
+    /// The part of it that is this node's.
+    pub subnet: IpNet,
 }
 
 /// The subnets, for people: `10.5.34.0/24`, `fd00::/64`, or both joined by `and`.

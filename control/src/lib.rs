@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod backend;
 pub mod config;
+pub mod family;
 pub mod flags;
 pub mod fuzzing;
 pub mod host;

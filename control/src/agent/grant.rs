@@ -2,6 +2,7 @@
 
 use crate::backend::Prepared;
 use crate::config::NetworkConfig;
+use crate::family::Family;
 use crate::lease::{Lease, Previous};
 use crate::subnets::{SubnetError, SubnetManager};
 use std::time::Duration;
@@ -73,8 +74,12 @@ async fn take_known(
 /// Give back a lease whose node cannot start. One that this start has not made stays, and so
 /// does one of the subnet that the node had before: its pods still have the addresses.
 pub(super) async fn give_back(manager: &impl SubnetManager, lease: &Lease, previous: &Previous) {
-    let is_former = (lease.subnet.is_some() && lease.subnet == previous.subnet)
-        || (lease.subnet_v6.is_some() && lease.subnet_v6 == previous.ipv6_subnet);
+    let is_same = |family| {
+        lease
+            .subnet(family)
+            .is_some_and(|own| previous.subnet(family) == Some(own))
+    };
+    let is_former = Family::BOTH.into_iter().any(is_same);
     if !is_former {
         let _ = timeout(RELEASE_PATIENCE, manager.release(lease)).await;
     }

@@ -5,6 +5,7 @@
 use super::AgentOptions;
 use super::name::AgentName;
 use crate::backend::leftovers;
+use crate::family::Family;
 use crate::host::firewall::Firewall;
 use crate::host::flanneld;
 use crate::host::link::MARK;
@@ -131,8 +132,8 @@ impl Removal {
         devices: &[Link],
     ) -> Result<Vec<IpNet>, NetlinkError> {
         let previous = subnet_env::read_previous(&options.subnet_file);
-        let mut networks: Vec<IpNet> = previous.network.map(IpNet::V4).into_iter().collect();
-        networks.extend(previous.ipv6_network.map(IpNet::V6));
+        let of_file = Family::BOTH.into_iter();
+        let mut networks: Vec<IpNet> = of_file.filter_map(|f| previous.network(f)).collect();
         for device in devices {
             let through = RouteFilter {
                 index: Some(device.index),

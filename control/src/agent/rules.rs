@@ -1,9 +1,7 @@
 //! The firewall rules that flags, network config and lease ask for.
 
 use crate::config::NetworkConfig;
-use crate::host::firewall::{
-    Ends, Firewall, FirewallError, FirewallOptions, FirewallSpec, Flavour,
-};
+use crate::host::firewall::{Firewall, FirewallError, FirewallOptions, FirewallSpec, Flavour};
 use crate::lease::Lease;
 
 /// What to write, and with what.
@@ -13,11 +11,8 @@ pub(super) fn wanted(
     lease: &Lease,
     tap: Option<String>,
 ) -> (Flavour, FirewallSpec) {
-    let v4 = config.network.zip(lease.subnet);
-    let v6 = config.ipv6_network.zip(lease.subnet_v6);
     let spec = FirewallSpec {
-        v4: v4.map(|(network, subnet)| Ends { network, subnet }),
-        v6: v6.map(|(network, subnet)| Ends { network, subnet }),
+        networks: lease.networks(config),
         masquerade: options.ip_masq,
         random_fully: options.random_fully,
         forward: options.forward_rules,
@@ -34,8 +29,7 @@ pub(super) async fn check(
     if !options.ip_masq {
         return Ok(());
     }
-    let families = [config.enable_ipv4, config.enable_ipv6];
-    Firewall::check_programs(flavour(config), families).await
+    Firewall::check_programs(flavour(config), config.ranges.is_some()).await
 }
 
 fn flavour(config: &NetworkConfig) -> Flavour {
@@ -48,7 +42,7 @@ fn flavour(config: &NetworkConfig) -> Flavour {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::LeaseAttrs;
+    use crate::lease::{LeaseAttrs, NodeNetwork};
 
     fn wanted_by(config: &str, subnet_v6: Option<&str>) -> (Flavour, FirewallSpec) {
         let options = FirewallOptions {
@@ -75,16 +69,18 @@ mod tests {
     fn families_and_flavour_come_from_the_config() {
         let (flavour, spec) = wanted_by(r#"{"Network":"10.5.0.0/16"}"#, None);
         assert_eq!(flavour, Flavour::Iptables);
-        let ends = Ends {
+        let own = NodeNetwork {
             network: "10.5.0.0/16".parse().unwrap(),
             subnet: "10.5.72.0/24".parse().unwrap(),
         };
-        assert_eq!((spec.v4, spec.v6), (Some(ends), None));
+        assert_eq!(spec.networks.v4, Some(own));
+        assert_eq!(spec.networks.v6, None);
         let config = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,
             "IPv6Network":"fd00:5::/56","EnableNFTables":true}"#;
         let (flavour, spec) = wanted_by(config, Some("fd00:5:0:7::/64"));
         assert_eq!(flavour, Flavour::Nftables);
-        assert_eq!(spec.v4, Some(ends));
-        assert_eq!(spec.v6.unwrap().subnet, "fd00:5:0:7::/64".parse().unwrap());
+        assert_eq!(spec.networks.v4, Some(own));
+        let subnet = spec.networks.v6.unwrap().subnet;
+        assert_eq!(subnet, "fd00:5:0:7::/64".parse().unwrap());
     }
 }

@@ -2,16 +2,16 @@
 //! peers alone; the tunnel's one route would take all of it, the way to etcd and to the
 //! peers' addresses with it.
 
-use super::{BackendError, Family, Host};
-use crate::config::NetworkConfig;
+use super::{BackendError, Host};
+use crate::config::{NetworkConfig, NetworkRange};
 use crate::host::netlink::{Netlink, PROTOCOL_KERNEL, RouteFilter};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Refuse a network that cannot be routed into a tunnel.
 pub(super) async fn check(host: &Host, config: &NetworkConfig) -> Result<(), BackendError> {
-    for network in Family::of(config).filter_map(|family| family.network(config)) {
-        let local: Vec<IpAddr> = host.underlay.local().collect();
+    for NetworkRange { network, .. } in config.ranges.present() {
+        let local: Vec<IpAddr> = host.underlay.local.present().collect();
         if let Some((device, connected)) = find(&host.netlink, network, &local).await? {
             return Err(BackendError::OwnNetwork {
                 network,

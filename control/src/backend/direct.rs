@@ -251,7 +251,9 @@ impl DirectRoutes {
         for outer in in_tunnel.into_iter().flat_map(|net| self.around(net)) {
             wanted.remove(&outer);
         }
-        let nodes = peers.map(|peer| peer.addr).chain(host.underlay.local());
+        let nodes = peers
+            .map(|peer| peer.addr)
+            .chain(host.underlay.local.present());
         for node in nodes.filter(|node| self.network.contains(node)) {
             for outer in self.around(node.into()) {
                 if let Some(route) = wanted.remove(&outer) {

@@ -1,7 +1,8 @@
 //! Why a backend fails.
 
-use super::{Family, mtu};
+use super::mtu;
 use crate::config::ConfigError;
+use crate::family::Family;
 use crate::host::link::DeviceConflict;
 use crate::host::netlink::NetlinkError;
 use crate::text::shown;

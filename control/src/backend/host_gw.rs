@@ -3,7 +3,7 @@
 
 use super::direct::Which;
 use super::peers::PeerKind;
-use super::{BackendError, Family, Host, Prepared, PreparedCarrier};
+use super::{BackendError, Host, Prepared, PreparedCarrier};
 use crate::config::NetworkConfig;
 use crate::lease::LeaseAttrs;
 
@@ -12,7 +12,7 @@ const BACKEND: &str = "host-gw";
 
 /// Nothing has to be there beforehand but the addresses.
 pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
-    let (v4, v6) = host.public_addresses();
+    let (v4, v6) = host.underlay.public.typed();
     let carrier = |family| PreparedCarrier {
         peers: PeerKind {
             family,
@@ -25,7 +25,7 @@ pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, Ba
     Ok(Prepared {
         attrs: LeaseAttrs::host_gw(v4, v6),
         mtu: host.underlay.mtu,
-        carriers: Family::of(config).map(carrier).collect(),
+        carriers: config.families().map(carrier).collect(),
         host,
     })
 }

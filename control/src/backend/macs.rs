@@ -20,7 +20,7 @@ impl Prepared {
     /// of those that are `shared` with another node.
     pub fn take_macs(&mut self, known: &LeaseAttrs, shared: &[MacAddr]) {
         for carrier in &mut self.carriers {
-            let data = carrier.peers.family.vxlan_data(known);
+            let data = known.vxlan_data(carrier.peers.family);
             if let (Some(tunnel), Ok(data)) = (&mut carrier.tunnel, data)
                 && !shared.contains(&MacAddr(data.vtep_mac))
             {

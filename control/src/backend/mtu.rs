@@ -1,6 +1,6 @@
 //! The MTU of a tunnel device.
 
-use super::Family;
+use crate::family::Family;
 use crate::host::iface::Underlay;
 
 /// Longest packet in bytes.
@@ -69,16 +69,15 @@ pub(super) fn of_device(
 mod tests {
     use super::*;
     use crate::config::VxlanOptions;
+    use crate::family::PerFamily;
 
     fn of(family: Family, underlay: u32, configured: Option<u32>) -> Result<u32, String> {
         let underlay = Underlay {
             name: "eth0".to_owned(),
             index: 2,
             mtu: underlay,
-            v4: Some([192, 0, 2, 1].into()),
-            v6: None,
-            ext_v4: Some([192, 0, 2, 1].into()),
-            ext_v6: None,
+            local: PerFamily::default(),
+            public: PerFamily::default(),
         };
         let overhead = VxlanOptions::overhead(family == Family::V6);
         of_device(&underlay, family, configured, overhead).map_err(|error| error.to_string())

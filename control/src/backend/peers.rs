@@ -5,7 +5,7 @@
 //! to this host's own pods or networks. Leases of others may overlap each other: the longest
 //! prefix gets the packets, as in the kernel's tables, whatever carries them.
 
-use super::Family;
+use crate::family::Family;
 use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed, is_host};
 use crate::subnets::LeaseEvent;
 use crate::text::shown;
@@ -208,8 +208,8 @@ impl Peers {
                 own: backend,
             });
         }
-        let subnet = family.subnet(lease);
-        let (Some(subnet), Some(addr)) = (subnet, family.public(attrs)) else {
+        let subnet = lease.subnet(family);
+        let (Some(subnet), Some(addr)) = (subnet, attrs.public(family)) else {
             return Err(Complaint::OtherFamily(family));
         };
         let (network, own) = (self.network, self.own);
@@ -224,8 +224,8 @@ impl Peers {
         }
         let mac = match has_mac {
             true => {
-                family
-                    .vxlan_data(attrs)
+                attrs
+                    .vxlan_data(family)
                     .map_err(Complaint::BadData)?
                     .vtep_mac
             }

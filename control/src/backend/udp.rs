@@ -4,8 +4,9 @@
 use super::direct::Which;
 use super::peers::PeerKind;
 use super::tunnel::{PreparedTunnel, TunnelSpec};
-use super::{BackendError, Family, Host, Prepared, PreparedCarrier, dataplane, mtu};
+use super::{BackendError, Host, Prepared, PreparedCarrier, dataplane, mtu};
 use crate::config::{NetworkConfig, UdpOptions};
+use crate::family::Family;
 use crate::host::link::{self, Existing};
 use crate::lease::LeaseAttrs;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ const RELEASE_POLL: Duration = Duration::from_millis(10);
 pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
     let options = UdpOptions::parse(config)?;
     let (family, local) = (Family::V4, host.local(Family::V4)?);
-    let (public, _) = host.public_addresses();
+    let (public, _) = host.underlay.public.typed();
     let public = public.ok_or_else(|| BackendError::NoAddress {
         iface: host.underlay.name.clone(),
         family,

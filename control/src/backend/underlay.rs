@@ -32,7 +32,7 @@ impl UnderlayWatch {
     async fn compare(&mut self, host: &Host) -> Result<(), NetlinkError> {
         let underlay = &host.underlay;
         let addresses = host.netlink.addresses().await?;
-        for addr in underlay.local() {
+        for addr in underlay.local.present() {
             if addresses.iter().any(|address| address.addr == addr) {
                 if self.lost.remove(&addr) {
                     info!("{addr} of {} is there again", underlay.name);
@@ -66,7 +66,8 @@ impl UnderlayWatch {
 mod tests {
     use super::*;
     use crate::backend::BackendOptions;
-    use crate::host::iface::{Families, InterfaceOptions, choose};
+    use crate::family::PerFamily;
+    use crate::host::iface::{InterfaceOptions, choose};
     use crate::host::netns;
 
     #[test]
@@ -80,7 +81,7 @@ mod tests {
                 iface: vec!["eth0".to_owned()],
                 ..InterfaceOptions::default()
             };
-            let wanted = Families {
+            let wanted = PerFamily {
                 v4: true,
                 v6: false,
             };

@@ -4,8 +4,9 @@
 use super::direct::Which;
 use super::peers::PeerKind;
 use super::tunnel::{PreparedTunnel, TunnelSpec};
-use super::{BackendError, Family, Host, Prepared, PreparedCarrier, mtu};
+use super::{BackendError, Host, Prepared, PreparedCarrier, mtu};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
+use crate::family::Family;
 use crate::lease::LeaseAttrs;
 use weft_dataplane::wire::frame::Wire;
 
@@ -20,7 +21,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     let options = VxlanOptions::parse(&config.backend)?;
     let mut carriers = Vec::new();
     let mut specs = Vec::new();
-    for family in Family::of(config) {
+    for family in config.families() {
         specs.push((family, spec(&host, &options, family)?));
     }
     // Pods have one MTU for both families, so it must fit the longer outer headers.
@@ -56,7 +57,7 @@ pub(super) fn attrs(host: &Host, carriers: &[PreparedCarrier]) -> LeaseAttrs {
         let carrier = carriers.iter().find(|c| c.peers.family == family)?;
         carrier.tunnel.as_ref()?.vxlan_data()
     };
-    let (v4, v6) = host.public_addresses();
+    let (v4, v6) = host.underlay.public.typed();
     LeaseAttrs::vxlan(v4.zip(data(Family::V4)), v6.zip(data(Family::V6)))
 }
 

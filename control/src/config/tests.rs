@@ -1,8 +1,18 @@
 use super::*;
 use proptest::prelude::*;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 fn parse(text: &str) -> NetworkConfig {
     NetworkConfig::parse(text).unwrap()
+}
+
+fn range(network: &str, subnet_len: u8, min: &str, max: &str) -> Option<NetworkRange> {
+    Some(NetworkRange {
+        network: network.parse().unwrap(),
+        subnet_len,
+        min: min.parse().unwrap(),
+        max: max.parse().unwrap(),
+    })
 }
 
 fn error(text: &str) -> String {
@@ -14,29 +24,22 @@ fn error(text: &str) -> String {
 #[test]
 fn u17_defaults_for_ipv4() {
     let config = parse(r#"{"network":"10.3.0.0/16"}"#);
-    assert!(config.enable_ipv4 && !config.enable_ipv6 && !config.enable_nftables);
-    assert_eq!(config.network, Some("10.3.0.0/16".parse().unwrap()));
-    assert_eq!(config.subnet_len, 24);
-    assert_eq!(config.subnet_min, Ipv4Addr::new(10, 3, 1, 0));
-    assert_eq!(config.subnet_max, Ipv4Addr::new(10, 3, 255, 0));
-    assert_eq!(config.ipv6_network, None);
+    assert_eq!(
+        config.ranges,
+        PerFamily {
+            v4: range("10.3.0.0/16", 24, "10.3.1.0", "10.3.255.0"),
+            v6: None,
+        }
+    );
+    assert!(!config.enable_nftables);
     assert_eq!(config.backend.kind, "udp");
 }
 
 #[test]
 fn u17_defaults_for_ipv6() {
     let config = parse(r#"{"enableIPv4":false,"enableIPv6":true,"ipv6Network":"fc00::/48"}"#);
-    assert_eq!(config.network, None);
-    assert_eq!(config.ipv6_network, Some("fc00::/48".parse().unwrap()));
-    assert_eq!(config.ipv6_subnet_len, 64);
-    assert_eq!(
-        config.ipv6_subnet_min,
-        "fc00:0:0:1::".parse::<Ipv6Addr>().unwrap()
-    );
-    assert_eq!(
-        config.ipv6_subnet_max,
-        "fc00:0:0:ffff::".parse::<Ipv6Addr>().unwrap()
-    );
+    let v6 = range("fc00::/48", 64, "fc00:0:0:1::", "fc00:0:0:ffff::");
+    assert_eq!(config.ranges, PerFamily { v4: None, v6 });
 }
 
 #[test]
@@ -47,21 +50,20 @@ fn u17_overrides() {
             "IPv6SubnetMax":"fc00:0:0:f::","IPv6SubnetLen":124,"EnableNFTables":true}"#,
     );
     assert!(config.enable_nftables);
-    assert_eq!(config.subnet_len, 28);
-    assert_eq!(config.subnet_min, Ipv4Addr::new(10, 3, 5, 0));
-    assert_eq!(config.subnet_max, Ipv4Addr::new(10, 3, 8, 0));
-    assert_eq!(config.ipv6_subnet_len, 124);
     assert_eq!(
-        config.ipv6_subnet_max,
-        "fc00:0:0:f::".parse::<Ipv6Addr>().unwrap()
+        config.ranges,
+        PerFamily {
+            v4: range("10.3.0.0/16", 28, "10.3.5.0", "10.3.8.0"),
+            v6: range("fc00::/48", 124, "fc00:0:0:1::", "fc00:0:0:f::"),
+        }
     );
 }
 
 #[test]
 fn host_bits_are_masked_and_the_last_of_several_values_wins() {
     let config = parse(r#"{"Network":"10.9.0.0/16","Extra":{},"network":"10.3.4.5/16"}"#);
-    assert_eq!(config.network, Some("10.3.0.0/16".parse().unwrap()));
-    assert_eq!(config.subnet_min, Ipv4Addr::new(10, 3, 1, 0));
+    let v4 = range("10.3.0.0/16", 24, "10.3.1.0", "10.3.255.0");
+    assert_eq!(config.ranges.v4, v4);
 }
 
 #[test]
@@ -73,11 +75,11 @@ fn default_lengths_leave_room_for_four_subnets() {
         ("10.0.0.0/28", 30),
     ] {
         let config = parse(&format!(r#"{{"Network":"{network}"}}"#));
-        assert_eq!(config.subnet_len, len, "{network}");
+        assert_eq!(config.ranges.v4.unwrap().subnet_len, len, "{network}");
     }
     for (network, len) in [("fd00::/62", 64), ("fd00::/63", 65), ("fd00::/124", 126)] {
         let text = format!(r#"{{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"{network}"}}"#);
-        assert_eq!(parse(&text).ipv6_subnet_len, len, "{network}");
+        assert_eq!(parse(&text).ranges.v6.unwrap().subnet_len, len, "{network}");
     }
 }
 
@@ -279,11 +281,10 @@ proptest! {
             r#"{{"Network":"{}/{len}","EnableIPv6":true,"IPv6Network":"{}/{len6}"}}"#,
             Ipv4Addr::from(net), Ipv6Addr::from(v6),
         ));
-        let network = config.network.unwrap();
-        prop_assert!(network.contains(&config.subnet_min) && network.contains(&config.subnet_max));
-        prop_assert!(config.subnet_min < config.subnet_max);
-        let network = config.ipv6_network.unwrap();
-        prop_assert!(network.contains(&config.ipv6_subnet_min));
-        prop_assert!(network.contains(&config.ipv6_subnet_max));
+        for family in Family::BOTH {
+            let NetworkRange { network, min, max, .. } = config.ranges.of(family).unwrap();
+            prop_assert!(network.contains(&min) && network.contains(&max));
+            prop_assert!(min < max);
+        }
     }
 }

@@ -19,7 +19,7 @@ impl UdpOptions {
     /// Read the options. A network with IPv6 is refused: nothing in a datagram tells which of
     /// the two it holds, and flannel's proxies take all for IPv4.
     pub fn parse(config: &NetworkConfig) -> Result<UdpOptions, ConfigError> {
-        if config.enable_ipv6 {
+        if config.ranges.v6.is_some() {
             let rule =
                 "the udp backend carries IPv4 alone; set it to false, or the Backend Type to vxlan";
             return Err(ConfigError::invalid("EnableIPv6", true, rule));

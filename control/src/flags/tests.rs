@@ -3,6 +3,7 @@ mod spelling;
 
 use super::*;
 use crate::backend::{Admit, BackendOptions, TunnelGso, WorkerOptions};
+use crate::family::PerFamily;
 use crate::host::firewall::FirewallOptions;
 use crate::host::iface::InterfaceOptions;
 use crate::http::HealthzOptions;
@@ -132,8 +133,10 @@ fn all_settings_are_read() {
         iface: vec!["eth0".into(), "10.0.0.5".into()],
         iface_regex: vec!["^eth[0-9]$".into(), r"10\.0\.".into()],
         can_reach: "10.0.0.9".parse().ok(),
-        public_ip: "192.0.2.7".parse().ok(),
-        public_ipv6: "2001:db8::7".parse().ok(),
+        public: PerFamily {
+            v4: "192.0.2.7".parse().ok(),
+            v6: "2001:db8::7".parse().ok(),
+        },
     };
     assert_eq!(options.interface, interface);
     let firewall = FirewallOptions {

@@ -1,13 +1,13 @@
 //! Whether the firewall sees what pods on one bridge send to each other.
 
-use super::iface::Families;
+use crate::family::PerFamily;
 use std::path::Path;
 use tracing::warn;
 
 /// Say so if the switches of the kernel module br_netfilter are missing.
 ///
 /// flanneld refuses to start without them (main.go), even where nothing needs them.
-pub fn warn_without_netfilter(families: Families) {
+pub fn warn_without_netfilter(families: PerFamily<bool>) {
     for path in missing_in(Path::new("/"), families) {
         warn!(
             "/{path} is missing: without the kernel module br_netfilter (modprobe br_netfilter) the firewall does not see what pods on one bridge send to each other"
@@ -15,7 +15,7 @@ pub fn warn_without_netfilter(families: Families) {
     }
 }
 
-fn missing_in(root: &Path, families: Families) -> Vec<&'static str> {
+fn missing_in(root: &Path, families: PerFamily<bool>) -> Vec<&'static str> {
     let mut switches = vec![
         (families.v4, "proc/sys/net/bridge/bridge-nf-call-iptables"),
         (families.v6, "proc/sys/net/bridge/bridge-nf-call-ip6tables"),
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn each_wanted_family_has_its_switch() {
         let root = tempfile::tempdir().unwrap();
-        let missing = |v4, v6| missing_in(root.path(), Families { v4, v6 });
+        let missing = |v4, v6| missing_in(root.path(), PerFamily { v4, v6 });
         let [v4, v6] = ["iptables", "ip6tables"]
             .map(|name| format!("proc/sys/net/bridge/bridge-nf-call-{name}"));
         assert_eq!(missing(true, false), [&v4]);

@@ -1,13 +1,13 @@
 //! Whether the kernel passes on what pods send to other nodes.
 
-use super::iface::Families;
+use crate::family::PerFamily;
 use std::fs;
 use std::path::Path;
 use tracing::warn;
 
 /// Say so if the kernel forwards no packets. As in flannel, turning it on is left to whoever
 /// runs the host: it makes a router of every interface.
-pub fn warn_without(families: Families) {
+pub fn warn_without(families: PerFamily<bool>) {
     for name in off_in(Path::new("/proc/sys"), families) {
         warn!(
             "{name} is 0: packets between pods and other nodes are not forwarded until it is 1; Docker and the CNI plugin bridge set it when they start, else run: sysctl -w {name}=1"
@@ -16,7 +16,7 @@ pub fn warn_without(families: Families) {
 }
 
 /// Names of the switches that are off.
-fn off_in(sysctls: &Path, families: Families) -> Vec<&'static str> {
+fn off_in(sysctls: &Path, families: PerFamily<bool>) -> Vec<&'static str> {
     let mut switches = vec![
         (families.v4, "net.ipv4.ip_forward"),
         (families.v6, "net.ipv6.conf.all.forwarding"),
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn each_wanted_family_has_its_switch() {
         let root = tempfile::tempdir().unwrap();
-        let off = |v4, v6| off_in(root.path(), Families { v4, v6 });
+        let off = |v4, v6| off_in(root.path(), PerFamily { v4, v6 });
         assert!(off(true, true).is_empty(), "without sysctls");
         let [v4, v6] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
         let set = |name: &str, value| {

@@ -1,5 +1,6 @@
 //! The value of a lease: the JSON that tells peers how to reach a node.
 
+use crate::family::Family;
 use crate::json::{Object, WrongType};
 use crate::text::shown;
 use serde::{Serialize, Serializer};
@@ -124,6 +125,14 @@ impl LeaseAttrs {
         }
     }
 
+    /// The address of a family that the node advertises.
+    pub fn public(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => Some(self.public_ip.into()),
+            Family::V6 => self.public_ipv6.map(IpAddr::V6),
+        }
+    }
+
     /// Whether both are one node's: the same PublicIP or, where one of them has no IPv4, the
     /// same PublicIPv6. A node whose network gains or loses IPv4 stays the same node.
     pub fn same_node(&self, other: &LeaseAttrs) -> bool {
@@ -164,16 +173,18 @@ impl LeaseAttrs {
         serde_json::to_string(&stored).unwrap_or_default()
     }
 
-    /// `BackendData` read as a vxlan node's.
-    pub fn vxlan_data(&self) -> Result<VxlanData, BadAttrs> {
-        let data = self.backend_data.as_deref();
-        VxlanData::parse(data.ok_or(BadAttrs::Missing("BackendData"))?.get())
+    /// What a vxlan node tells of itself in a family: `BackendData` or `BackendV6Data`.
+    pub fn vxlan_data(&self, family: Family) -> Result<VxlanData, BadAttrs> {
+        let (key, data) = match family {
+            Family::V4 => ("BackendData", self.backend_data.as_deref()),
+            Family::V6 => ("BackendV6Data", self.backend_v6_data.as_deref()),
+        };
+        VxlanData::parse(data.ok_or(BadAttrs::Missing(key))?.get())
     }
 
     /// The MACs that frames for a vxlan node are sent to, of IPv4 and of IPv6.
     pub fn macs(&self) -> [Option<[u8; 6]>; 2] {
-        let mac = |data: Result<VxlanData, _>| data.ok().map(|data| data.vtep_mac);
-        [self.vxlan_data(), self.vxlan_v6_data()].map(mac)
+        Family::BOTH.map(|family| Some(self.vxlan_data(family).ok()?.vtep_mac))
     }
 
     /// A MAC that two vxlan nodes have in common in one family, so that each takes the other's
@@ -185,12 +196,6 @@ impl LeaseAttrs {
         }
         let mut pairs = self.macs().into_iter().zip(other.macs());
         pairs.find_map(|(mac, others)| mac.filter(|_| mac == others))
-    }
-
-    /// `BackendV6Data` read as a vxlan node's.
-    pub fn vxlan_v6_data(&self) -> Result<VxlanData, BadAttrs> {
-        let data = self.backend_v6_data.as_deref();
-        VxlanData::parse(data.ok_or(BadAttrs::Missing("BackendV6Data"))?.get())
     }
 }
 
@@ -385,7 +390,7 @@ mod tests {
     fn values_round_trip() {
         let attrs = LeaseAttrs::parse(&vxlan().to_json()).unwrap();
         assert_eq!(attrs, vxlan());
-        assert_eq!(attrs.vxlan_data().unwrap().vtep_mac, MAC);
+        assert_eq!(attrs.vxlan_data(Family::V4).unwrap().vtep_mac, MAC);
     }
 
     #[test]
@@ -396,7 +401,7 @@ mod tests {
         .unwrap();
         assert_eq!(attrs.public_ip, Ipv4Addr::new(1, 2, 3, 4));
         assert_eq!(attrs.public_ipv6, None);
-        let data = attrs.vxlan_data().unwrap();
+        let data = attrs.vxlan_data(Family::V4).unwrap();
         assert_eq!((data.vni, data.vtep_mac), (0, MAC));
         let attrs = LeaseAttrs::parse(r#"{"PublicIPv6":"fd00::3"}"#).unwrap();
         assert_eq!(attrs, LeaseAttrs::alloc(None, Some(V6)));
@@ -456,7 +461,7 @@ mod tests {
             text[at] = byte;
             let text = String::from_utf8(text).unwrap();
             if let Ok(attrs) = LeaseAttrs::parse(&text) {
-                let _ = attrs.vxlan_data();
+                let _ = attrs.vxlan_data(Family::V4);
                 prop_assert_eq!(&LeaseAttrs::parse(&attrs.to_json()).unwrap(), &attrs);
             }
         }

@@ -1,30 +1,18 @@
 //! Which subnet to ask for: the same rules for both address families.
 
 use super::SubnetKey;
-use crate::config::NetworkConfig;
+use crate::config::{NetworkConfig, NetworkRange};
+use crate::family::number;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rand::{Rng, RngExt};
 
 /// How many free subnets one pick is made from.
 pub const CANDIDATES_MAX: usize = 100;
 
-/// What a network gives out of one address family. Addresses are written as numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// First address of the first subnet.
-    pub min: u128,
-    /// First address of the last subnet.
-    pub max: u128,
-    /// Prefix length of each subnet.
-    pub len: u8,
-    /// How many addresses a subnet has.
-    step: u128,
-}
-
 /// A subnet of one address family.
 pub trait Subnet: Copy + PartialEq {
     /// What the network gives out of this family; `None` if it does not have it.
-    fn range(config: &NetworkConfig) -> Option<Range>;
+    fn range(config: &NetworkConfig) -> Option<NetworkRange>;
     /// The subnet of prefix length `len` that begins at an address.
     fn at(first: u128, len: u8) -> Option<Self>;
     /// First and last address.
@@ -34,13 +22,8 @@ pub trait Subnet: Copy + PartialEq {
 }
 
 impl Subnet for Ipv4Net {
-    fn range(config: &NetworkConfig) -> Option<Range> {
-        config.enable_ipv4.then(|| Range {
-            min: u32::from(config.subnet_min).into(),
-            max: u32::from(config.subnet_max).into(),
-            len: config.subnet_len,
-            step: 1 << (32 - config.subnet_len),
-        })
+    fn range(config: &NetworkConfig) -> Option<NetworkRange> {
+        config.ranges.v4
     }
 
     fn at(first: u128, len: u8) -> Option<Ipv4Net> {
@@ -61,13 +44,8 @@ impl Subnet for Ipv4Net {
 }
 
 impl Subnet for Ipv6Net {
-    fn range(config: &NetworkConfig) -> Option<Range> {
-        config.enable_ipv6.then(|| Range {
-            min: config.ipv6_subnet_min.into(),
-            max: config.ipv6_subnet_max.into(),
-            len: config.ipv6_subnet_len,
-            step: 1 << (128 - config.ipv6_subnet_len),
-        })
+    fn range(config: &NetworkConfig) -> Option<NetworkRange> {
+        config.ranges.v6
     }
 
     fn at(first: u128, len: u8) -> Option<Ipv6Net> {
@@ -99,9 +77,16 @@ fn family_fits<S: Subnet>(config: &NetworkConfig, subnet: Option<S>) -> bool {
 /// Whether the config gives out this very subnet.
 pub fn fits<S: Subnet>(config: &NetworkConfig, subnet: &S) -> bool {
     let (first, _) = subnet.bounds();
-    S::range(config).is_some_and(|range| {
-        subnet.length() == range.len && (range.min..=range.max).contains(&first)
-    })
+    S::range(config).is_some_and(
+        |NetworkRange {
+             subnet_len,
+             min,
+             max,
+             ..
+         }| {
+            subnet.length() == subnet_len && (number(min)..=number(max)).contains(&first)
+        },
+    )
 }
 
 /// Whether two subnets share an address.
@@ -117,25 +102,33 @@ pub fn is_free<S: Subnet>(subnet: &S, taken: &[S]) -> bool {
 
 /// The first `limit` free subnets of the config's range, in ascending order.
 pub fn candidates<S: Subnet>(config: &NetworkConfig, taken: &[S], limit: usize) -> Vec<S> {
-    let Some(range) = S::range(config) else {
+    let Some(NetworkRange {
+        network,
+        subnet_len,
+        min,
+        max,
+    }) = S::range(config)
+    else {
         return Vec::new();
     };
+    let (min, max) = (number(min), number(max));
+    let step = 1_u128 << (network.max_prefix_len() - subnet_len);
     let mut taken: Vec<(u128, u128)> = taken.iter().map(S::bounds).collect();
     taken.sort_unstable();
     let mut next = taken.iter().peekable();
-    let mut at = Some(range.min);
+    let mut at = Some(min);
     let mut free = Vec::new();
-    while let Some(first) = at.filter(|first| *first <= range.max)
+    while let Some(first) = at.filter(|first| *first <= max)
         && free.len() < limit
     {
         // Sorted by first address: those that end before `first` are behind us for good.
         while next.next_if(|(_, end)| *end < first).is_some() {}
-        let last = first + (range.step - 1);
+        let last = first + (step - 1);
         at = match next.peek() {
-            Some((start, end)) if *start <= last => (end / range.step + 1).checked_mul(range.step),
+            Some((start, end)) if *start <= last => (end / step + 1).checked_mul(step),
             _ => {
-                free.extend(S::at(first, range.len));
-                first.checked_add(range.step)
+                free.extend(S::at(first, subnet_len));
+                first.checked_add(step)
             }
         };
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use weft_control::config::NetworkConfig;
+use weft_control::family::Family;
 use weft_control::lease::LeaseAttrs;
 use weft_control::subnets::{SubnetError, SubnetManager, wait_for_config};
 
@@ -49,7 +50,8 @@ async fn a_missing_or_invalid_config_is_waited_for() {
         etcd.put("config", text).await;
     };
     let (config, ()) = tokio::join!(soon("config", wait_for_config(&subnets)), operator);
-    assert_eq!(config.network, Some("10.9.0.0/16".parse().unwrap()));
+    let network = Some("10.9.0.0/16".parse().unwrap());
+    assert_eq!(config.network(Family::V4), network);
 }
 
 #[tokio::test]
@@ -90,8 +92,10 @@ async fn u11_acquire_stays_in_range_and_comes_back_to_the_same_lease() {
         .unwrap();
     let subnet = first.subnet.unwrap();
     assert_eq!(subnet.prefix_len(), 24);
-    let range = config.subnet_min..=config.subnet_max;
-    assert!(range.contains(&subnet.addr()), "{subnet}");
+    let range = config.ranges.v4.unwrap();
+    let range = range.min..=range.max;
+    let addr = std::net::IpAddr::V4(subnet.addr());
+    assert!(range.contains(&addr), "{subnet}");
     // Another process, other attributes, another wish: the address decides.
     let mut again = node(1);
     again.backend_data = node(7).backend_data;
@@ -139,7 +143,8 @@ async fn u12_another_network_means_another_subnet_and_no_trace_of_the_old_one() 
         .acquire(&changed, &node(1), &previously("10.1.5.0/24"))
         .await
         .unwrap();
-    assert!(changed.network.unwrap().contains(&new.subnet.unwrap()));
+    let network = changed.network(Family::V4).unwrap();
+    assert!(network.contains(&new.subnet(Family::V4).unwrap()));
     assert_eq!(
         etcd.leases().await,
         [(new.key().to_string(), node(1).to_json())]

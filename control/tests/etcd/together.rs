@@ -39,10 +39,7 @@ async fn leases(config: &str) -> Vec<Lease> {
 fn attrs(config: &NetworkConfig, n: u8) -> LeaseAttrs {
     let v4 = Ipv4Addr::new(192, 0, 2, n);
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into());
-    LeaseAttrs::host_gw(
-        config.enable_ipv4.then_some(v4),
-        config.enable_ipv6.then_some(v6),
-    )
+    LeaseAttrs::host_gw(config.ranges.v4.map(|_| v4), config.ranges.v6.map(|_| v6))
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ fn a_left_over_kernel_device_is_taken_over_with_its_mac() {
             node.stop();
         }
         for (attrs, _) in leases.asked() {
-            let mac = attrs.vxlan_data().unwrap().vtep_mac;
+            let mac = attrs.vxlan_data(Family::V4).unwrap().vtep_mac;
             assert_eq!(mac, [0x0e, 1, 2, 3, 4, 5]);
         }
         // The way back: flanneld deletes what is no VXLAN device, and makes its own.

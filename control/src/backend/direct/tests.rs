@@ -4,7 +4,7 @@ mod limits;
 
 use super::*;
 use crate::backend::BackendOptions;
-use crate::backend::Family;
+use crate::family::{Family, PerFamily};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
@@ -28,10 +28,11 @@ async fn host(netlink: Netlink) -> Host {
             name: eth0.name,
             index: eth0.index,
             mtu: eth0.mtu,
-            v4: Some([192, 0, 2, 1].into()),
-            v6: None,
-            ext_v4: Some([192, 0, 2, 1].into()),
-            ext_v6: None,
+            local: PerFamily {
+                v4: Some([192, 0, 2, 1].into()),
+                v6: None,
+            },
+            public: PerFamily::default(),
         },
         options: BackendOptions::default(),
         mark: None,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::BackendOptions;
+use crate::family::PerFamily;
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
@@ -31,10 +32,11 @@ async fn host(netlink: Netlink) -> Host {
             name: eth0.name,
             index: eth0.index,
             mtu: eth0.mtu,
-            v4: Some(LOCAL.into()),
-            v6: None,
-            ext_v4: Some(LOCAL.into()),
-            ext_v6: None,
+            local: PerFamily {
+                v4: Some(LOCAL.into()),
+                v6: None,
+            },
+            public: PerFamily::default(),
         },
         options: BackendOptions::default(),
         mark: None,

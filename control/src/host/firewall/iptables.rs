@@ -9,8 +9,9 @@
 
 use super::chain::{Chain, Jump, Listed, ListedRule};
 use super::process::{LOCK_WAIT, run};
+use super::removal::Unreadable;
 use super::rules::{Rule, Verdict, Within};
-use super::{FirewallError, Unreadable, rules};
+use super::{FirewallError, rules};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 
@@ -31,7 +32,7 @@ const MODERN: [u32; 3] = [1, 6, 2];
 
 /// One table of one address family.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct IptablesTable {
     /// `iptables` or `ip6tables`, or one of their variants; `-save` and `-restore` follow.
     pub(super) program: String,
     pub(super) name: &'static str,
@@ -136,7 +137,7 @@ fn spell(rule: &Rule, comment: &str) -> String {
     text
 }
 
-impl Table {
+impl IptablesTable {
     /// What is there of `chains`, in their order.
     pub(super) async fn list(&self, chains: &[Chain]) -> Result<Vec<Listed>, FirewallError> {
         let by_chain = match self.by_chain {
@@ -345,7 +346,10 @@ pub(super) async fn remove(
 /// Those of `programs` that are there and another variant than the ones `in_use`.
 ///
 /// All of them call themselves `iptables` or `ip6tables`, with a version and the variant.
-pub(super) async fn other_variants(in_use: &[String], programs: &[String]) -> Vec<String> {
+pub(super) async fn other_variants(
+    in_use: impl IntoIterator<Item = &String>,
+    programs: &[String],
+) -> Vec<String> {
     let mut seen = Vec::new();
     for program in in_use {
         seen.extend(Version::of(program).await.ok());

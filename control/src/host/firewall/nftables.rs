@@ -6,20 +6,25 @@
 
 use super::chain::{Chain, Listed, ListedRule};
 use super::process::run;
+use super::removal::Unreadable;
 use super::rules::{Rule, Verdict, Within};
-use super::{FirewallError, Unreadable, rules};
+use super::{FirewallError, rules};
+use crate::family::{Family, PerFamily};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 
-/// The table of IPv4, and that of IPv6.
-const TABLES: [(&str, &str); 2] = [("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6")];
+/// The names of the tables.
+const TABLES: PerFamily<(&str, &str)> = PerFamily {
+    v4: ("ip", "flannel-ipv4"),
+    v6: ("ip6", "flannel-ipv6"),
+};
 
 const MASQUERADE: &str = "postrtg";
 const FORWARD: &str = "forward";
 
 /// The table of one address family.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct NftablesTable {
     /// `nft`.
     pub(super) program: String,
     pub(super) family: &'static str,
@@ -85,11 +90,11 @@ fn spell(rule: &Rule) -> String {
     text
 }
 
-impl Table {
-    /// The IPv4 table, or the IPv6 table.
-    pub(super) fn new(program: &str, v6: bool) -> Table {
-        let (family, name) = TABLES[usize::from(v6)];
-        Table {
+impl NftablesTable {
+    /// The table of a family.
+    pub(super) fn new(program: &str, family: Family) -> NftablesTable {
+        let (family, name) = *TABLES.of(family);
+        NftablesTable {
             program: program.to_owned(),
             family,
             name,
@@ -111,7 +116,7 @@ impl Table {
     /// What `nft -f` must read to put `chains` right. `fresh` ones lose all rules in them;
     /// else only ours change.
     pub(super) fn script(&self, chains: &[Chain], listed: &[Listed], fresh: bool) -> String {
-        let Table { family, name, .. } = self;
+        let NftablesTable { family, name, .. } = self;
         let mut script = format!("add table {family} {name} {{ comment \"rules for {name}\"; }}\n");
         for (chain, listed) in chains.iter().zip(listed) {
             let place = format!("{family} {name} {}", chain.name);
@@ -141,7 +146,7 @@ impl Table {
 /// Whether the kernel and `nft` know `masquerade fully-random`; tried without changing
 /// anything.
 pub(super) async fn knows_fully_random(program: &str) -> bool {
-    let (family, name) = TABLES[0];
+    let (family, name) = TABLES.v4;
     let place = format!("{family} {name} {MASQUERADE}");
     let properties = properties(MASQUERADE);
     let script = format!(
@@ -157,7 +162,7 @@ pub(super) async fn remove(
     program: &str,
     unreadable: Unreadable,
 ) -> Result<Vec<&'static str>, FirewallError> {
-    let spelt = TABLES.map(|(family, name)| format!("table {family} {name}"));
+    let spelt = [TABLES.v4, TABLES.v6].map(|(family, name)| format!("table {family} {name}"));
     let ours = |line: &str| spelt.iter().any(|table| table == line);
     let present = match run(program, &["list", "tables"], "", ours).await {
         Ok(present) if present.is_empty() => return Ok(Vec::new()),
@@ -168,7 +173,7 @@ pub(super) async fn remove(
     let script: String = deletions.collect();
     run(program, &["-f", "-"], &script, |_| false).await?;
     let there = |name: &str| present.iter().any(|table| table.ends_with(name));
-    let names = TABLES.iter().map(|(_, name)| *name);
+    let names = [TABLES.v4, TABLES.v6].map(|(_, name)| name).into_iter();
     Ok(names.filter(|name| there(name)).collect())
 }
 

@@ -1,14 +1,46 @@
-//! Looking for the programs before anything depends on them.
+//! The programs that rules are written with, and looking for them before anything depends on
+//! them.
 
 use super::process::run;
-use super::{Firewall, FirewallError, Flavour, Programs};
+use super::{Firewall, FirewallError, Flavour};
+use crate::family::PerFamily;
+
+/// The programs to use, by name or path.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    /// Those for each family.
+    pub(super) iptables: PerFamily<String>,
+    pub(super) nft: String,
+    /// All that may have left iptables rules of ours.
+    pub(super) leftovers: Vec<String>,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        let names = ["", "-legacy", "-nft"].map(iptables);
+        let leftovers = names.iter().flat_map(|names| [&names.v4, &names.v6]);
+        Programs {
+            leftovers: leftovers.cloned().collect(),
+            iptables: iptables(""),
+            nft: "nft".into(),
+        }
+    }
+}
+
+/// The programs of a variant of iptables, by the end of their names.
+pub(super) fn iptables(variant: &str) -> PerFamily<String> {
+    PerFamily {
+        v4: format!("iptables{variant}"),
+        v6: format!("ip6tables{variant}"),
+    }
+}
 
 impl Firewall {
     /// See whether the programs that masquerading needs are there and can read the kernel's
-    /// rules of these families, IPv4 and IPv6. Changes nothing.
+    /// rules of these families. Changes nothing.
     pub async fn check_programs(
         flavour: Flavour,
-        families: [bool; 2],
+        families: PerFamily<bool>,
     ) -> Result<(), FirewallError> {
         let checked = Firewall::check_with(&Programs::default(), flavour, families).await;
         checked.map_err(FirewallError::for_masquerade)
@@ -17,7 +49,7 @@ impl Firewall {
     pub(super) async fn check_with(
         programs: &Programs,
         flavour: Flavour,
-        families: [bool; 2],
+        families: PerFamily<bool>,
     ) -> Result<(), FirewallError> {
         let nothing = |_: &str| false;
         if flavour == Flavour::Nftables {
@@ -25,8 +57,8 @@ impl Firewall {
                 .await
                 .map(drop);
         }
-        let wanted = programs.iptables.iter().zip(families);
-        for (program, _) in wanted.filter(|(_, wanted)| *wanted) {
+        let all = programs.iptables.iter();
+        for (_, program) in all.filter(|(family, _)| *families.of(*family)) {
             run(program, &["--version"], "", nothing).await?;
             run(&format!("{program}-save"), &["-t", "nat"], "", nothing).await?;
             // Of nothing to restore.
@@ -45,7 +77,8 @@ mod tests {
     fn programs_are_looked_for_and_nothing_changes() {
         netns::run(async |_| {
             for flavour in [Flavour::Iptables, Flavour::Nftables] {
-                let found = Firewall::check_programs(flavour, [true, true]).await;
+                let found =
+                    Firewall::check_programs(flavour, PerFamily { v4: true, v6: true }).await;
                 assert!(found.is_ok(), "{found:?}");
             }
             let rules = run("nft", &["list", "ruleset"], "", |line| {
@@ -63,7 +96,10 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_missing_program_is_named_and_only_where_it_is_needed() {
         let programs = Programs {
-            iptables: ["true".to_owned(), "/nowhere/ip6tables".to_owned()],
+            iptables: PerFamily {
+                v4: "true".to_owned(),
+                v6: "/nowhere/ip6tables".to_owned(),
+            },
             nft: "/nowhere/nft".to_owned(),
             leftovers: Vec::new(),
         };
@@ -71,12 +107,46 @@ mod tests {
             let checked = Firewall::check_with(&programs, flavour, families).await;
             checked.map_err(|error| error.to_string())
         };
-        let error = check(Flavour::Nftables, [true, false]).await.unwrap_err();
+        let error = check(
+            Flavour::Nftables,
+            PerFamily {
+                v4: true,
+                v6: false,
+            },
+        )
+        .await
+        .unwrap_err();
         assert!(error.contains("/nowhere/nft"), "{error}");
-        let error = check(Flavour::Iptables, [true, false]).await.unwrap_err();
+        let error = check(
+            Flavour::Iptables,
+            PerFamily {
+                v4: true,
+                v6: false,
+            },
+        )
+        .await
+        .unwrap_err();
         assert!(error.contains("no true-save"), "{error}");
-        let error = check(Flavour::Iptables, [false, true]).await.unwrap_err();
+        let error = check(
+            Flavour::Iptables,
+            PerFamily {
+                v4: false,
+                v6: true,
+            },
+        )
+        .await
+        .unwrap_err();
         assert!(error.contains("no /nowhere/ip6tables"), "{error}");
-        assert_eq!(check(Flavour::Iptables, [false, false]).await, Ok(()));
+        assert_eq!(
+            check(
+                Flavour::Iptables,
+                PerFamily {
+                    v4: false,
+                    v6: false
+                }
+            )
+            .await,
+            Ok(())
+        );
     }
 }

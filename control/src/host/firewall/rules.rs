@@ -1,7 +1,8 @@
 //! Which packets are let through and which get the node's address: flannel's rules, in the
 //! spelling of neither tool.
 
-use super::{Ends, Flavour};
+use super::Flavour;
+use crate::lease::NodeNetwork;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -68,8 +69,8 @@ const fn is_not(network: IpNet) -> Within {
 /// The fourth differs between flannel's two flavours. In the nftables one it also covers
 /// what the last rule is for, so that traffic from a node to pods of other nodes keeps its
 /// source. Listings are compared with flannel's, so it is kept.
-pub(super) fn masquerade(ends: &Ends<IpNet>, flavour: Flavour, random_fully: bool) -> Vec<Rule> {
-    let (network, subnet) = (ends.network, ends.subnet);
+pub(super) fn masquerade(own: &NodeNetwork, flavour: Flavour, random_fully: bool) -> Vec<Rule> {
+    let (network, subnet) = (own.network, own.subnet);
     let rule = |source, destination, verdict| Rule {
         mark: false,
         source: Some(source),

@@ -1,6 +1,7 @@
 //! Which rules are wanted, of those that flannel and weft have.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use crate::family::PerFamily;
+use crate::lease::NodeNetwork;
 use std::time::Duration;
 
 /// What is kept in the host's firewall.
@@ -25,22 +26,11 @@ pub enum Flavour {
     Nftables,
 }
 
-/// The two networks that rules speak of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends<N> {
-    /// The network of all pods.
-    pub network: N,
-    /// The part of it that is this node's.
-    pub subnet: N,
-}
-
 /// Which rules are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirewallSpec {
-    /// The IPv4 networks, if pods have IPv4 addresses.
-    pub v4: Option<Ends<Ipv4Net>>,
-    /// The IPv6 networks, if pods have IPv6 addresses.
-    pub v6: Option<Ends<Ipv6Net>>,
+    /// The networks that rules speak of, of the families that pods have addresses of.
+    pub networks: PerFamily<Option<NodeNetwork>>,
     /// Whether what leaves the network gets the node's address (`-ip-masq`).
     pub masquerade: bool,
     /// Whether ports are chosen at random then, if the tool can do that.
@@ -50,19 +40,4 @@ pub struct FirewallSpec {
     /// The device by which encapsulated super-packets of IPv4 come into the FORWARD chain, if
     /// there is one. They pass it where those of pods do.
     pub tap: Option<String>,
-}
-
-impl FirewallSpec {
-    /// The networks of IPv4 and of IPv6.
-    pub(super) fn ends(&self) -> [Option<Ends<IpNet>>; 2] {
-        let v4 = self.v4.map(|ends| Ends {
-            network: ends.network.trunc().into(),
-            subnet: ends.subnet.trunc().into(),
-        });
-        let v6 = self.v6.map(|ends| Ends {
-            network: ends.network.trunc().into(),
-            subnet: ends.subnet.trunc().into(),
-        });
-        [v4, v6]
-    }
 }

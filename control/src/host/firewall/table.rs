@@ -9,7 +9,7 @@ const ATTEMPTS: usize = 3;
 
 /// One table with chains of ours: what is written in one transaction.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct RuleTable {
     tool: Tool,
     chains: Vec<Chain>,
     purpose: Purpose,
@@ -24,8 +24,8 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 pub(super) enum Tool {
-    Iptables(iptables::Table),
-    Nftables(nftables::Table),
+    Iptables(iptables::IptablesTable),
+    Nftables(nftables::NftablesTable),
 }
 
 /// The most important thing that a table is for.
@@ -37,10 +37,10 @@ pub(super) enum Purpose {
     Nothing,
 }
 
-impl Table {
+impl RuleTable {
     /// Nothing has been written yet.
-    pub(super) fn new(tool: Tool, chains: Vec<Chain>, purpose: Purpose) -> Table {
-        Table {
+    pub(super) fn new(tool: Tool, chains: Vec<Chain>, purpose: Purpose) -> RuleTable {
+        RuleTable {
             tool,
             chains,
             purpose,

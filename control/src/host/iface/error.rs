@@ -1,5 +1,6 @@
 //! Why an interface cannot carry the outer packets, in one line.
 
+use crate::family::Family;
 use crate::host::netlink::NetlinkError;
 use std::net::IpAddr;
 
@@ -28,10 +29,10 @@ pub enum IfaceError {
     #[error(
         "there is no {0} default route to take the interface from; name one with -iface, of those with such addresses: {1}"
     )]
-    NoDefaultRoute(&'static str, String),
+    NoDefaultRoute(Family, String),
     /// The default route names an interface that is gone or names none.
     #[error("the {0} default route names no interface; name one with -iface")]
-    DefaultRouteWithoutInterface(&'static str),
+    DefaultRouteWithoutInterface(Family),
     /// The interface cannot be used.
     #[error("{0}; mend it, or name another with -iface")]
     Unfit(Unfit),
@@ -57,7 +58,7 @@ pub enum Unfit {
     Overlay(String),
     /// An address of the family is missing.
     #[error("interface {0} has no usable {1} address")]
-    NoAddress(String, &'static str),
+    NoAddress(String, Family),
     /// The kernel reports no MTU.
     #[error("interface {0} has MTU 0")]
     NoMtu(String),

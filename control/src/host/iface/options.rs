@@ -1,6 +1,7 @@
 //! Which interface the user wants.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::family::{Family, PerFamily};
+use std::net::IpAddr;
 
 /// Which interface carries the encapsulated packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,10 +12,8 @@ pub struct InterfaceOptions {
     pub iface_regex: Vec<String>,
     /// Tried last: the interface and source address that this address is reached by.
     pub can_reach: Option<IpAddr>,
-    /// IPv4 address that other nodes send to; `None`: the interface's.
-    pub public_ip: Option<Ipv4Addr>,
-    /// IPv6 address that other nodes send to; `None`: the interface's.
-    pub public_ipv6: Option<Ipv6Addr>,
+    /// Addresses that other nodes send to; `None`: the interface's.
+    pub public: PerFamily<Option<IpAddr>>,
 }
 
 impl InterfaceOptions {
@@ -26,9 +25,15 @@ impl InterfaceOptions {
 
     /// The addresses to advertise, each with its flag, IPv4 first.
     pub(super) fn advertised(&self) -> impl Iterator<Item = (&'static str, IpAddr)> {
-        let v4 = self.public_ip.map(|addr| ("-public-ip", IpAddr::V4(addr)));
-        let v6 = self.public_ipv6;
-        let v6 = v6.map(|addr| ("-public-ipv6", IpAddr::V6(addr)));
-        v4.into_iter().chain(v6)
+        let given = self.public.iter();
+        given.filter_map(|(family, addr)| Some((public_flag(family), (*addr)?)))
+    }
+}
+
+/// The flag that an advertised address is given by.
+fn public_flag(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "-public-ip",
+        Family::V6 => "-public-ipv6",
     }
 }

@@ -6,15 +6,15 @@ mod public_ip;
 use super::*;
 use crate::host::netns::{self, ip};
 
-const V4: Families = Families {
+const V4: PerFamily<bool> = PerFamily {
     v4: true,
     v6: false,
 };
-const V6: Families = Families {
+const V6: PerFamily<bool> = PerFamily {
     v4: false,
     v6: true,
 };
-const DUAL: Families = Families { v4: true, v6: true };
+const DUAL: PerFamily<bool> = PerFamily { v4: true, v6: true };
 
 /// Run a test on a host with two interfaces, each with addresses of both families, and
 /// default routes through the first.
@@ -54,16 +54,15 @@ fn run(args: &str) {
 }
 
 /// Name, addresses of its own and advertised addresses, or the error.
-async fn chosen(netlink: &Netlink, options: &InterfaceOptions, wanted: Families) -> String {
+async fn chosen(netlink: &Netlink, options: &InterfaceOptions, wanted: PerFamily<bool>) -> String {
     match choose(netlink, options, wanted).await {
         Ok(underlay) => {
             assert_eq!(underlay.mtu, 1500);
             let link = netlink.link(&underlay.name).await.unwrap().unwrap();
             assert_eq!(underlay.index, link.index);
-            let v4 = [underlay.v4, underlay.ext_v4].map(|a| a.map(IpAddr::V4));
-            let v6 = [underlay.v6, underlay.ext_v6].map(|a| a.map(IpAddr::V6));
             let mut text = underlay.name;
-            for [local, advertised] in [v4, v6] {
+            for family in Family::BOTH {
+                let (local, advertised) = (underlay.local.of(family), underlay.public.of(family));
                 if let Some(local) = local {
                     text += &format!(" {local}");
                 }
@@ -104,9 +103,10 @@ fn reach(addr: &str) -> InterfaceOptions {
 
 impl InterfaceOptions {
     fn public(mut self, addr: &str) -> InterfaceOptions {
-        match addr.parse().unwrap() {
-            IpAddr::V4(addr) => self.public_ip = Some(addr),
-            IpAddr::V6(addr) => self.public_ipv6 = Some(addr),
+        let addr: IpAddr = addr.parse().unwrap();
+        match Family::of(addr) {
+            Family::V4 => self.public.v4 = Some(addr),
+            Family::V6 => self.public.v6 = Some(addr),
         }
         self
     }

@@ -1,7 +1,8 @@
 //! `subnet.env` while a node runs: looked at from time to time, and written until it is right.
 
-use super::SubnetEnv;
+use super::content::{MODE, SubnetEnv};
 use super::dotenv::{dotenv, read_regular, single};
+use crate::family::PerFamily;
 use crate::lease::Lease;
 use ipnet::IpNet;
 use std::fs;
@@ -10,9 +11,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
-
-/// The permissions of the file: its readers are other users.
-pub(super) const MODE: u32 = 0o644;
 
 /// Pause between two lines about others that change the file: who does so at each look, such as
 /// a second agent with the same file, would else fill the log.
@@ -98,9 +96,9 @@ impl KeptEnv {
             return Ok(());
         };
         let path = self.path.display();
-        let v4 = self.env.v4.map(|(_, subnet)| subnet.into());
-        let v6 = self.env.v6.map(|(_, subnet)| subnet.into());
-        remove_if_another(&self.path, v4, v6)?;
+        let networks = self.env.networks;
+        let own = PerFamily::new(|family| networks.of(family).map(|own| own.subnet));
+        remove_if_another(&self.path, own)?;
         Err(format!(
             "cannot write {path}: {error}; container runtimes will not learn the subnet, and the node is not ready, until it is written"
         ))
@@ -136,18 +134,18 @@ impl Changes {
 /// Remove the file at `path` if it names a subnet that `lease` is not for: container runtimes
 /// would give pods addresses of another node. That needs no space, as writing does.
 pub fn remove_stale(path: &Path, lease: &Lease) {
-    let (v4, v6) = (lease.subnet, lease.subnet_v6);
-    if let Err(reason) = remove_if_another(path, v4.map(IpNet::V4), v6.map(IpNet::V6)) {
+    let own = PerFamily::new(|family| lease.subnet(family));
+    if let Err(reason) = remove_if_another(path, own) {
         warn!("{reason}");
     }
 }
 
-fn remove_if_another(path: &Path, v4: Option<IpNet>, v6: Option<IpNet>) -> Result<(), String> {
+fn remove_if_another(path: &Path, own: PerFamily<Option<IpNet>>) -> Result<(), String> {
     // What cannot be read tells nobody a subnet.
     let Ok(content) = read_regular(path) else {
         return Ok(());
     };
-    if !names_another(&String::from_utf8_lossy(&content), v4, v6) {
+    if !names_another(&String::from_utf8_lossy(&content), own) {
         return Ok(());
     }
     let path_shown = path.display();
@@ -164,24 +162,30 @@ fn remove_if_another(path: &Path, v4: Option<IpNet>, v6: Option<IpNet>) -> Resul
 }
 
 /// Whether a file holds a subnet that is not this one, or no single subnet.
-fn names_another(text: &str, v4: Option<IpNet>, v6: Option<IpNet>) -> bool {
+fn names_another(text: &str, own: PerFamily<Option<IpNet>>) -> bool {
     let values = dotenv(text);
     let differs = |key: &str, own: Option<IpNet>| {
         let value = values.get(key).filter(|value| !value.is_empty());
         value.is_some_and(|value| single(value).map(|net: IpNet| net.trunc()) != own)
     };
-    differs("FLANNEL_SUBNET", v4) || differs("FLANNEL_IPV6_SUBNET", v6)
+    differs("FLANNEL_SUBNET", own.v4) || differs("FLANNEL_IPV6_SUBNET", own.v6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::NodeNetwork;
     use std::sync::{Arc, Mutex};
 
     fn env(subnet: &str) -> SubnetEnv {
         SubnetEnv {
-            v4: Some(("10.5.0.0/16".parse().unwrap(), subnet.parse().unwrap())),
-            v6: None,
+            networks: PerFamily {
+                v4: Some(NodeNetwork {
+                    network: "10.5.0.0/16".parse().unwrap(),
+                    subnet: subnet.parse().unwrap(),
+                }),
+                v6: None,
+            },
             mtu: 1450,
             ip_masq: false,
         }
@@ -287,8 +291,9 @@ mod tests {
             ("FLANNEL_SUBNET=\nFLANNEL_MTU=1450\n", false, false),
             ("", false, false),
         ] {
-            assert_eq!(names_another(text, v4, None), of_v4, "{text:?}");
-            assert_eq!(names_another(text, v4, v6), of_both, "{text:?}");
+            let another = |v6| names_another(text, PerFamily { v4, v6 });
+            assert_eq!(another(None), of_v4, "{text:?}");
+            assert_eq!(another(v6), of_both, "{text:?}");
         }
     }
 }

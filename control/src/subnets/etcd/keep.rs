@@ -4,6 +4,7 @@
 use super::client::{Failure, Retry};
 use super::lease_plan::rival;
 use super::store::{Entry, RESERVATION, Store};
+use crate::family::Family;
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
 use crate::suspend::SuspendWatch;
 use crate::text::shown;
@@ -287,7 +288,9 @@ impl Observer<'_> {
 /// What peers are to reach a node by, for people; `None` if the value does not say, as one
 /// written by hand.
 fn carrier(attrs: &LeaseAttrs) -> Option<String> {
-    let data = attrs.vxlan_data().or_else(|_| attrs.vxlan_v6_data());
+    let data = attrs
+        .vxlan_data(Family::V4)
+        .or_else(|_| attrs.vxlan_data(Family::V6));
     match data {
         Ok(data) => Some(format!("MAC {}", MacAddr(data.vtep_mac))),
         Err(_) if ["", "vxlan"].contains(&attrs.backend_type.as_str()) => None,

@@ -7,7 +7,6 @@ use crate::lease::{LeaseAttrs, Previous, SubnetKey};
 use crate::subnets::SubnetError;
 use rand::Rng;
 use std::fmt::Display;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use tracing::{info, warn};
 use weft_dataplane::wire::ethernet::MacAddr;
 
@@ -62,8 +61,8 @@ pub(super) fn plan<'a>(
         taken: others.iter().filter_map(|entry| entry.key.v6).collect(),
     };
     let key = SubnetKey {
-        v4: v4.choose(wanted, rng, |number| Ipv4Addr::from(number as u32))?,
-        v6: v6.choose(wanted, rng, Ipv6Addr::from)?,
+        v4: v4.choose(wanted, rng)?,
+        v6: v6.choose(wanted, rng)?,
     };
     // A reservation that says nothing about the new lease is the operator's to delete.
     let (instead_of, left): (Vec<&Entry>, Vec<&Entry>) = own
@@ -166,13 +165,8 @@ struct FamilyWish<S> {
 }
 
 impl<S: Subnet + Display> FamilyWish<S> {
-    /// `None` if the network does not have this family. `address` writes a number as one.
-    fn choose<A: Into<std::net::IpAddr>>(
-        &self,
-        wanted: &Wanted<'_>,
-        rng: &mut impl Rng,
-        address: impl Fn(u128) -> A,
-    ) -> Result<Option<S>, SubnetError> {
+    /// `None` if the network does not have this family.
+    fn choose(&self, wanted: &Wanted<'_>, rng: &mut impl Rng) -> Result<Option<S>, SubnetError> {
         let config = wanted.config;
         let Some(range) = S::range(config) else {
             return Ok(None);
@@ -189,9 +183,9 @@ impl<S: Subnet + Display> FamilyWish<S> {
         match choose::pick(&free, rng) {
             Some(subnet) => Ok(Some(subnet)),
             None => Err(SubnetError::OutOfSubnets {
-                min: address(range.min).into(),
-                max: address(range.max).into(),
-                len: range.len,
+                min: range.min,
+                max: range.max,
+                len: range.subnet_len,
             }),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::format::{Format, Part};
 use super::local::LocalAddress;
-use crate::config::{NetworkConfig, VxlanOptions};
+use crate::config::{NetworkConfig, NetworkRange, VxlanOptions};
+use crate::family::{Family, PerFamily};
 use crate::json::Object;
 use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose, is_host};
 use crate::text::{one_line, shown};
@@ -117,11 +118,11 @@ impl FileContent {
         let config = &self.config;
         let address = attrs.identity();
         let mut entry = Vec::new();
-        if config.enable_ipv4 {
+        if config.ranges.v4.is_some() {
             entry.push(("Subnet", self.free(|lease| lease.subnet)));
             entry.push(("PublicIP", Some(attrs.public_ip.to_string())));
         }
-        if config.enable_ipv6 {
+        if config.ranges.v6.is_some() {
             entry.push(("IPv6Subnet", self.free(|lease| lease.subnet_v6)));
             entry.push(("PublicIPv6", attrs.public_ipv6.map(|ip| ip.to_string())));
         }
@@ -203,7 +204,8 @@ impl Unique {
         if let Some(address) = attrs.public_ipv6 {
             once(&mut self.addresses, "PublicIPv6", address.into(), line)?;
         }
-        for data in [attrs.vxlan_data(), attrs.vxlan_v6_data()]
+        for data in Family::BOTH
+            .map(|family| attrs.vxlan_data(family))
             .into_iter()
             .flatten()
         {
@@ -238,22 +240,17 @@ fn lease(part: &Part, config: &NetworkConfig) -> Result<Lease, String> {
         let (name, keys) = (shown(name), KEYS.join(", "));
         return Err(format!("unknown key {name:?}; a lease has {keys}"));
     }
-    let v4 = (config.network.map(IpNet::from), config.subnet_len);
-    let v6 = (config.ipv6_network.map(IpNet::from), config.ipv6_subnet_len);
-    let v4 = subnet(&keys, "Subnet", "Network", v4)?;
-    let v6 = subnet(&keys, "IPv6Subnet", "IPv6Network", v6)?;
+    let subnets = PerFamily {
+        v4: subnet(&keys, "Subnet", "Network", config.ranges.v4)?,
+        v6: subnet(&keys, "IPv6Subnet", "IPv6Network", config.ranges.v6)?,
+    };
+    let (subnet, subnet_v6) = subnets.typed();
     let mut attrs = LeaseAttrs::parse(&part.json).map_err(|error| error.to_string())?;
     check_addresses(&attrs, config)?;
     fill_in(&mut attrs, config)?;
     Ok(Lease {
-        subnet: v4.and_then(|net| match net {
-            IpNet::V4(net) => Some(net),
-            IpNet::V6(_) => None,
-        }),
-        subnet_v6: v6.and_then(|net| match net {
-            IpNet::V4(_) => None,
-            IpNet::V6(net) => Some(net),
-        }),
+        subnet,
+        subnet_v6,
         attrs,
         expires: None,
         revision: 0,
@@ -266,16 +263,16 @@ fn subnet(
     keys: &Object,
     key: &'static str,
     network_key: &str,
-    (network, len): (Option<IpNet>, u8),
+    range: Option<NetworkRange>,
 ) -> Result<Option<IpNet>, String> {
     let wanted = |value: &str| {
         let value = shown(value);
         format!("{key} {value} is not a subnet such as 10.5.1.0/24")
     };
     let text: Option<String> = keys.get(key).map_err(|wrong| wanted(&wrong.value))?;
-    let (text, network) = match (text, network) {
+    let (text, network, len) = match (text, range) {
         (None, None) => return Ok(None),
-        (Some(text), Some(network)) => (text, network),
+        (Some(text), Some(range)) => (text, range.network, range.subnet_len),
         (None, Some(_)) => return Err(format!("{key} is missing")),
         (Some(_), None) => {
             return Err(format!(
@@ -295,11 +292,11 @@ fn subnet(
 
 fn check_addresses(attrs: &LeaseAttrs, config: &NetworkConfig) -> Result<(), String> {
     let v4 = attrs.public_ip;
-    if config.enable_ipv4 && !is_host(v4.into()) {
+    if config.ranges.v4.is_some() && !is_host(v4.into()) {
         return Err(format!("PublicIP {v4} is no address of a host"));
     }
     match attrs.public_ipv6 {
-        None if config.enable_ipv6 => Err("PublicIPv6 is missing".to_owned()),
+        None if config.ranges.v6.is_some() => Err("PublicIPv6 is missing".to_owned()),
         Some(v6) if !is_host(v6.into()) => Err(format!("PublicIPv6 {v6} is no address of a host")),
         _ => Ok(()),
     }
@@ -319,10 +316,10 @@ fn fill_in(attrs: &mut LeaseAttrs, config: &NetworkConfig) -> Result<(), String>
         vni,
         vtep_mac: derived_mac(attrs.identity()),
     };
-    if config.enable_ipv4 {
+    if config.ranges.v4.is_some() {
         complete(&mut attrs.backend_data, "BackendData", derived)?;
     }
-    if config.enable_ipv6 {
+    if config.ranges.v6.is_some() {
         complete(&mut attrs.backend_v6_data, "BackendV6Data", derived)?;
     }
     Ok(())

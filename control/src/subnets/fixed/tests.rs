@@ -5,6 +5,7 @@ mod store;
 use super::content::derived_mac;
 use super::poll::Poller;
 use super::*;
+use crate::family::Family;
 use proptest::prelude::*;
 use std::fs;
 use std::net::IpAddr;
@@ -98,7 +99,7 @@ fn many_changes_are_told_at_once() {
 fn what_an_entry_states_counts() {
     let mac = "[leases.BackendData]\nVtepMAC = \"c6:d2:32:6f:8f:44\"\n";
     let content = toml(&(file(&[1]) + mac)).unwrap();
-    let data = content.leases()[0].attrs.vxlan_data().unwrap();
+    let data = content.leases()[0].attrs.vxlan_data(Family::V4).unwrap();
     assert_eq!(MacAddr(data.vtep_mac).to_string(), "c6:d2:32:6f:8f:44");
     for (kind, expected) in [
         ("host-gw", r#","BackendType":"host-gw"}"#),
@@ -119,12 +120,12 @@ fn both_families_share_the_derived_mac() {
     let lease = &content.leases()[0];
     assert_eq!(lease.key().to_string(), "10.5.1.0-24&fd00:5:0:1::-64");
     let mac = derived_mac("192.0.2.1".parse().unwrap());
-    assert_eq!(lease.attrs.vxlan_data().unwrap().vtep_mac, mac);
-    assert_eq!(lease.attrs.vxlan_v6_data().unwrap().vtep_mac, mac);
+    assert_eq!(lease.attrs.vxlan_data(Family::V4).unwrap().vtep_mac, mac);
+    assert_eq!(lease.attrs.vxlan_data(Family::V6).unwrap().vtep_mac, mac);
 
     let v6_only = config.replace("Network = \"10", "EnableIPv4 = false\nNetwork = \"10");
     let content = toml(&format!("{v6_only}[[leases]]\n{more}")).unwrap();
-    let data = content.leases()[0].attrs.vxlan_v6_data().unwrap();
+    let data = content.leases()[0].attrs.vxlan_data(Family::V6).unwrap();
     assert_eq!(data.vtep_mac, derived_mac("2001:db8::1".parse().unwrap()));
 }
 

@@ -1,20 +1,21 @@
-use super::super::{Ends, Flavour};
+use super::super::Flavour;
 use super::*;
+use crate::lease::NodeNetwork;
 use std::slice;
 
-fn ends(network: &str, subnet: &str) -> Ends<IpNet> {
-    Ends {
+fn own(network: &str, subnet: &str) -> NodeNetwork {
+    NodeNetwork {
         network: network.parse().unwrap(),
         subnet: subnet.parse().unwrap(),
     }
 }
 
-fn masquerade(ends: &Ends<IpNet>, random_fully: bool) -> Chain {
-    masquerade_chain(&rules::masquerade(ends, Flavour::Iptables, random_fully))
+fn masquerade(own: &NodeNetwork, random_fully: bool) -> Chain {
+    masquerade_chain(&rules::masquerade(own, Flavour::Iptables, random_fully))
 }
 
 fn v4() -> Chain {
-    masquerade(&ends("10.42.0.0/16", "10.42.1.0/24"), true)
+    masquerade(&own("10.42.0.0/16", "10.42.1.0/24"), true)
 }
 
 /// The lines that `iptables-save` prints of a chain that is right.
@@ -31,7 +32,7 @@ fn saved(chain: &Chain) -> Vec<String> {
 }
 
 fn script(table: &'static str, chain: &Chain, listed: &Listed, fresh: bool) -> String {
-    let table = Table {
+    let table = IptablesTable {
         program: "iptables".into(),
         name: table,
         waits: true,
@@ -92,7 +93,7 @@ fn u22_writing_again_pairs_each_deletion_with_an_addition() {
 
 #[test]
 fn u22_ipv6_and_plain_masquerade() {
-    let chain = masquerade(&ends("fd00:10:244::/56", "fd00:10:244:1::/64"), false);
+    let chain = masquerade(&own("fd00:10:244::/56", "fd00:10:244:1::/64"), false);
     let rules = [
         "-s fd00:10:244:1::/64 -d fd00:10:244::/56 -m comment --comment \"flanneld masq\" -j RETURN",
         "-s fd00:10:244::/56 -d fd00:10:244:1::/64 -m comment --comment \"flanneld masq\" -j RETURN",

@@ -1,13 +1,14 @@
-use super::super::{Ends, Flavour};
+use super::super::Flavour;
 use super::*;
+use crate::lease::NodeNetwork;
 
 fn chains() -> Vec<Chain> {
-    let ends = Ends {
+    let own = NodeNetwork {
         network: "10.42.0.0/16".parse().unwrap(),
         subnet: "10.42.1.0/24".parse().unwrap(),
     };
-    let rules = rules::masquerade(&ends, Flavour::Nftables, true);
-    vec![masquerade_chain(&rules), forward_chain(ends.network)]
+    let rules = rules::masquerade(&own, Flavour::Nftables, true);
+    vec![masquerade_chain(&rules), forward_chain(own.network)]
 }
 
 const LISTING: &str = "\
@@ -61,13 +62,13 @@ fn a_chain_that_is_not_listed_is_missing() {
 fn a_repair_deletes_by_handle_and_spares_others() {
     let foreign = "ip saddr 10.43.0.0/16 accept # handle 12\n\t}\n}";
     let text = LISTING.replace("\t}\n}", foreign);
-    let script = Table::new("nft", false).script(&chains(), &listed(&text), false);
+    let script = NftablesTable::new("nft", Family::V4).script(&chains(), &listed(&text), false);
     let deleted = |line: &&str| line.starts_with("delete rule");
     let deleted: Vec<&str> = script.lines().filter(deleted).collect();
     assert_eq!(deleted.len(), 7, "the mark's stays");
     assert_eq!(deleted[6], "delete rule ip flannel-ipv4 forward handle 11");
     assert!(!script.contains("flush"), "{script}");
-    let fresh = Table::new("nft", false).script(&chains(), &listed(&text), true);
+    let fresh = NftablesTable::new("nft", Family::V4).script(&chains(), &listed(&text), true);
     assert_eq!(fresh.matches("flush chain ip flannel-ipv4 ").count(), 2);
     assert!(!fresh.contains("delete"), "{fresh}");
 }

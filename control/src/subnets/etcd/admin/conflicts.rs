@@ -2,6 +2,7 @@
 
 use super::record::{Life, Record};
 use crate::config::NetworkConfig;
+use crate::family::Family;
 use crate::lease::{choose, enclosed};
 use crate::text::shown;
 use ipnet::IpNet;
@@ -43,8 +44,8 @@ fn alone(record: &Record, config: Option<&NetworkConfig>) -> Vec<String> {
         && let Ok(attrs) = &record.attrs
     {
         let data = match (&attrs.backend_data, &attrs.backend_v6_data) {
-            (None, Some(_)) => attrs.vxlan_v6_data(),
-            _ => attrs.vxlan_data(),
+            (None, Some(_)) => attrs.vxlan_data(Family::V6),
+            _ => attrs.vxlan_data(Family::V4),
         };
         if let Err(reason) = data {
             lines.push(format!("the vxlan data cannot be read: {reason}"));

@@ -1,6 +1,7 @@
 //! A key under `<prefix>/subnets`, as operators see it.
 
 use crate::config::NetworkConfig;
+use crate::family::Family;
 use crate::lease::{LeaseAttrs, SubnetKey, VxlanData};
 use etcd_client::KeyValue;
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ impl Record {
             return [None; 2];
         };
         let mac = |data: VxlanData| MacAddr(data.vtep_mac);
-        [attrs.vxlan_data(), attrs.vxlan_v6_data()].map(|data| data.ok().map(mac))
+        Family::BOTH.map(|family| attrs.vxlan_data(family).ok().map(mac))
     }
 
     /// The type of backend as peers understand it; `None` if the value says none, as those

@@ -3,7 +3,7 @@
 use super::error::AdminError;
 use super::leases::Leases;
 use super::record::{Life, Record};
-use crate::config::NetworkConfig;
+use crate::config::{NetworkConfig, NetworkRange};
 use crate::lease::{LeaseAttrs, SubnetKey, choose};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -87,13 +87,13 @@ fn allowed(config: &NetworkConfig, wanted: &Reservation) -> Result<(), String> {
             "IPv4",
             "an IPv4 SUBNET and --public-ip",
             v4.is_some(),
-            config.enable_ipv4,
+            config.ranges.v4.is_some(),
         ),
         (
             "IPv6",
             "--ipv6-subnet and --public-ipv6",
             v6.is_some(),
-            config.enable_ipv6,
+            config.ranges.v6.is_some(),
         ),
     ];
     for (family, flag, given, enabled) in families {
@@ -106,21 +106,17 @@ fn allowed(config: &NetworkConfig, wanted: &Reservation) -> Result<(), String> {
     if choose::compatible(config, &wanted.subnets) {
         return Ok(());
     }
-    let mut rule = String::new();
-    if config.enable_ipv4 {
-        rule += &format!(
-            " subnets of length {} from {} to {}",
-            config.subnet_len, config.subnet_min, config.subnet_max
-        );
-    }
-    if config.enable_ipv6 {
-        let and = if config.enable_ipv4 { " with" } else { "" };
-        rule += &format!(
-            "{and} subnets of length {} from {} to {}",
-            config.ipv6_subnet_len, config.ipv6_subnet_min, config.ipv6_subnet_max
-        );
-    }
-    Err(format!("the network config allows{rule}"))
+    let ranges = config.ranges.present().map(|range| {
+        let NetworkRange {
+            subnet_len,
+            min,
+            max,
+            ..
+        } = range;
+        format!("subnets of length {subnet_len} from {min} to {max}")
+    });
+    let rule: Vec<String> = ranges.collect();
+    Err(format!("the network config allows {}", rule.join(" with ")))
 }
 
 /// The lease that is there already, if it is this node's; the reason if another is in the way.

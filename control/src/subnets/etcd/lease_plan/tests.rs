@@ -2,6 +2,7 @@ use super::*;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const OWN: u8 = 1;
 

@@ -1,6 +1,7 @@
 //! A file that changes while nodes follow it.
 
 use super::*;
+use crate::family::Family;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn look_until_settled(poller: &mut Poller) {
@@ -126,7 +127,7 @@ fn a_node_waits_for_its_entry() {
         assert_eq!(lease.key().to_string(), "10.5.2.0-24");
         assert_eq!(lease.expires, None);
         assert_eq!(
-            lease.attrs.vxlan_data().unwrap().vtep_mac,
+            lease.attrs.vxlan_data(Family::V4).unwrap().vtep_mac,
             [0x0e, 0, 192, 0, 2, 2]
         );
     });
