@@ -9,8 +9,8 @@
 //! Prepared::attrs    what the lease tells the peers
 //! Prepared::start    address, route and workers
 //! Backend::apply     lease events
-//! Backend::watch     each second: are device and workers alive?
-//! Backend::mend      each ten seconds: addresses and routes that others changed
+//! Backend::check_health  each second: are device and workers alive?
+//! Backend::reconcile  each ten seconds: addresses and routes that others changed
 //! Backend::stop      stops the workers; what is in the kernel stays
 //! ```
 
@@ -41,12 +41,12 @@ use crate::host::netlink::Netlink;
 use crate::lease::{Lease, LeaseAttrs, Previous};
 use crate::subnets::LeaseEvent;
 pub(crate) use dataplane::RELEASE_GRACE;
-use direct::{DirectRoutes, Which};
+use direct::{DirectRoutes, RoutedPeers};
 pub use error::BackendError;
 use ipnet::IpNet;
 use macs::Twins;
 pub use options::{Admit, BackendOptions, EngineKind, TunnelGso, WorkerOptions};
-use peers::{PeerKind, Peers};
+use peers::{PeerKind, PeerSet};
 use recursion::Recursion;
 use std::net::IpAddr;
 use tracing::{debug, info, warn};
@@ -93,7 +93,7 @@ pub struct Prepared {
 struct PreparedCarrier {
     peers: PeerKind,
     tunnel: Option<PreparedTunnel>,
-    direct: Which,
+    direct: RoutedPeers,
 }
 
 impl Prepared {
@@ -185,7 +185,7 @@ impl PreparedCarrier {
                 // A subnets file may state another MAC, and then peers send to that.
                 let data = lease.attrs.vxlan_data(family);
                 let overlay = Overlay {
-                    local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac),
+                    local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac).0,
                     ..overlay(config, host.options.admit, lease)
                 };
                 let earlier = previous.network(family).unwrap_or(network);
@@ -197,7 +197,7 @@ impl PreparedCarrier {
         };
         let subnet_len = config.subnet_len(family);
         Ok(Carrier {
-            peers: Peers::new(self.peers, network, subnet),
+            peers: PeerSet::new(self.peers, network, subnet),
             recursion: tunnel.as_ref().map(|tunnel| Recursion::new(tunnel.local())),
             tunnel,
             direct: DirectRoutes::new(self.direct, network, subnet_len),
@@ -206,7 +206,7 @@ impl PreparedCarrier {
 }
 
 async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
-    let mut routes = DirectRoutes::new(Which::None, network, subnet_len);
+    let mut routes = DirectRoutes::new(RoutedPeers::None, network, subnet_len);
     if let Err(error) = routes.reconcile(host, std::iter::empty()).await {
         warn!("{error}; routes to other nodes may be left of an earlier backend");
     }
@@ -249,7 +249,7 @@ pub struct Backend {
 
 /// What carries the packets of one address family.
 struct Carrier {
-    peers: Peers,
+    peers: PeerSet,
     tunnel: Option<Tunnel>,
     /// Peers to whom nothing may go through the tunnel.
     recursion: Option<Recursion>,
@@ -321,8 +321,8 @@ impl Backend {
                 debug!("peers: {}", carrier.peers.len());
             }
         }
-        let news = peers::news(self.carriers.iter_mut().map(|c| &mut c.peers));
-        for line in news.into_iter().chain(self.twins.take_in(batch)) {
+        let warnings = peers::warnings(self.carriers.iter_mut().map(|c| &mut c.peers));
+        for line in warnings.into_iter().chain(self.twins.take_in(batch)) {
             warn!("{line}");
         }
         batch.clear();
@@ -331,7 +331,7 @@ impl Backend {
 
     /// Look whether all devices and workers are alive; mend what can be mended. An error is
     /// one that does not pass by itself.
-    pub async fn watch(&mut self) -> Result<(), BackendError> {
+    pub async fn check_health(&mut self) -> Result<(), BackendError> {
         for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
             tunnel.watch(&self.host).await?;
         }
@@ -340,7 +340,7 @@ impl Backend {
 
     /// Restore addresses, routes and MAC files that others have changed, and look what has become
     /// of the underlay.
-    pub async fn mend(&mut self) {
+    pub async fn reconcile(&mut self) {
         self.underlay.look(&self.host).await;
         for carrier in &mut self.carriers {
             if let Some(tunnel) = &mut carrier.tunnel {

@@ -85,17 +85,17 @@ impl Readiness {
 }
 
 /// The running server.
-pub struct Health {
+pub struct HealthServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
-impl Health {
+impl HealthServer {
     /// Listen on `address` (`host:port`) and answer on the current runtime. An unspecified
     /// address stands for all addresses of both families, and a name for its first address,
     /// IPv4 before IPv6, as in Go.
-    pub async fn start(address: &str, ready: Readiness) -> Result<Health, HealthError> {
+    pub async fn start(address: &str, ready: Readiness) -> Result<HealthServer, HealthError> {
         let failed = |source| HealthError {
             address: address.to_owned(),
             source,
@@ -108,7 +108,7 @@ impl Health {
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(serve(listener, ready, stopped));
         info!("serving /healthz and /readyz on {address}");
-        Ok(Health {
+        Ok(HealthServer {
             address,
             stop,
             server,
@@ -240,9 +240,9 @@ mod tests {
     use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    async fn start(address: &str) -> (Health, Readiness) {
+    async fn start(address: &str) -> (HealthServer, Readiness) {
         let ready = Readiness::default();
-        let health = Health::start(address, ready.clone()).await;
+        let health = HealthServer::start(address, ready.clone()).await;
         (health.unwrap(), ready)
     }
 
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(health.address().ip(), Ipv4Addr::LOCALHOST);
         health.stop().await;
         let unknown = "nowhere.invalid:8471";
-        let Err(error) = Health::start(unknown, Readiness::default()).await else {
+        let Err(error) = HealthServer::start(unknown, Readiness::default()).await else {
             panic!("listens");
         };
         let error = error.to_string();
@@ -310,7 +310,7 @@ mod tests {
     async fn a_port_in_use_is_one_line() {
         let (health, ready) = start("127.0.0.1:0").await;
         let address = health.address().to_string();
-        let Err(error) = Health::start(&address, ready).await else {
+        let Err(error) = HealthServer::start(&address, ready).await else {
             panic!("listens twice");
         };
         let port = health.address().port();

@@ -21,6 +21,7 @@ pub(crate) use overlap::enclosed;
 pub use previous::Previous;
 use std::fmt;
 use std::time::Instant;
+pub use weft_dataplane::wire::ethernet::MacAddr;
 
 /// One node's claim on a subnet.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,13 +4,13 @@ pub mod etcd;
 pub mod fixed;
 
 use crate::config::NetworkConfig;
+use crate::lease::MacAddr;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// What happened to other nodes' leases.
 #[derive(Clone, Debug, PartialEq)]

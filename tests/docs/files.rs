@@ -26,7 +26,7 @@ const WRITERS: &[(&str, &str, &str)] = &[
         "/run/flannel/subnet.env",
     ),
     (
-        "control/src/host/subnet_env.rs",
+        "control/src/host/subnet_env/content.rs",
         "docs/running.md",
         "/run/flannel/subnet.env",
     ),

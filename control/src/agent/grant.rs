@@ -3,12 +3,12 @@
 use crate::backend::Prepared;
 use crate::config::NetworkConfig;
 use crate::family::Family;
+use crate::lease::MacAddr;
 use crate::lease::{Lease, Previous};
 use crate::subnets::{SubnetError, SubnetManager};
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// How long the end of a start that failed may be held up by a store that does not answer.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
@@ -49,8 +49,8 @@ pub(super) async fn take(
         }
         shared.push(mac);
         take_known(manager, prepared, &shared).await;
-        let told = prepared.told_macs(&devices);
-        warn!("{error}, as if one disk were a copy of the other's: {told}");
+        let macs = prepared.describe_macs(&devices);
+        warn!("{error}, as if one disk were a copy of the other's: {macs}");
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 /// Which peers get a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum RoutedPeers {
     /// None; routes of an earlier run go, and those of flanneld's host-gw, which would hide
     /// the peers from the tunnel.
     None,
@@ -32,7 +32,7 @@ pub(super) enum Which {
 
 /// The routes to all peers of one address family.
 pub(super) struct DirectRoutes {
-    which: Which,
+    routed: RoutedPeers,
     network: IpNet,
     subnet_len: u8,
     /// Whether what flanneld left is taken over already.
@@ -51,9 +51,9 @@ type Complaints = BTreeMap<IpNet, String>;
 
 impl DirectRoutes {
     /// Routes to subnets of `network`, which have `subnet_len` bits.
-    pub(super) fn new(which: Which, network: IpNet, subnet_len: u8) -> DirectRoutes {
+    pub(super) fn new(routed: RoutedPeers, network: IpNet, subnet_len: u8) -> DirectRoutes {
         DirectRoutes {
-            which,
+            routed,
             network: network.trunc(),
             subnet_len,
             taken_over: false,
@@ -91,8 +91,8 @@ impl DirectRoutes {
         let name = &host.underlay.name;
         let found = host.netlink.link(name).await?;
         let underlay = found.filter(|link| link.up);
-        let mut wanted = match (self.which, &underlay) {
-            (Which::None, _) => BTreeMap::new(),
+        let mut wanted = match (self.routed, &underlay) {
+            (RoutedPeers::None, _) => BTreeMap::new(),
             (_, Some(underlay)) => {
                 let peers = peers.clone();
                 self.wanted(host, underlay, peers, &mut complaints).await?
@@ -138,9 +138,9 @@ impl DirectRoutes {
         };
         let mut present = host.netlink.routes_like(by(PROTOCOL_WEFT)).await?;
         present.extend(host.netlink.routes_like(by(PROTOCOL_KERNEL)).await?);
-        let flannels = match self.which {
-            Which::None => peers.any(|peer| !self.freed.contains(&peer.subnet)),
-            Which::OnLink | Which::All => !self.taken_over,
+        let flannels = match self.routed {
+            RoutedPeers::None => peers.any(|peer| !self.freed.contains(&peer.subnet)),
+            RoutedPeers::OnLink | RoutedPeers::All => !self.taken_over,
         };
         if flannels && underlay.is_some() {
             let flannels = RouteFilter {
@@ -191,9 +191,9 @@ impl DirectRoutes {
         let is_flannels = |route: &Route| {
             underlay.is_some() && route.index == underlay && {
                 let mut peers = peers.clone();
-                match self.which {
+                match self.routed {
                     // A route that is more specific than the tunnel's hides the peer.
-                    Which::None => peers.any(|peer| {
+                    RoutedPeers::None => peers.any(|peer| {
                         peer.subnet == route.destination
                             && Some(peer.addr) == route.gateway
                             && !self.freed.contains(&peer.subnet)
@@ -207,8 +207,10 @@ impl DirectRoutes {
             self.is_ours(route, is_flannels) && wanted.is_none_or(|wanted| !leads_as(route, wanted))
         };
         let mut taken_over = true;
-        let mut freed: BTreeSet<_> = match self.which {
-            Which::None if underlay.is_some() => peers.clone().map(|peer| peer.subnet).collect(),
+        let mut freed: BTreeSet<_> = match self.routed {
+            RoutedPeers::None if underlay.is_some() => {
+                peers.clone().map(|peer| peer.subnet).collect()
+            }
             _ => BTreeSet::new(),
         };
         for route in present.iter().filter(is_stale) {
@@ -237,7 +239,7 @@ impl DirectRoutes {
         for peer in peers.clone() {
             if is_on_link(host, underlay, peer.addr).await? {
                 wanted.insert(peer.subnet, route_to(underlay, peer));
-            } else if self.which == Which::All {
+            } else if self.routed == RoutedPeers::All {
                 let reason = format!(
                     "no route to {}: {} is not on the link of {}: host-gw has no way to it; use vxlan between networks",
                     peer.subnet, peer.addr, underlay.name

@@ -1,7 +1,7 @@
 //! The host-gw backend: kernel routes to the nodes on the same link, no tunnel and nothing
 //! added to packets.
 
-use super::direct::Which;
+use super::direct::RoutedPeers;
 use super::peers::PeerKind;
 use super::{BackendError, Host, Prepared, PreparedCarrier};
 use crate::config::NetworkConfig;
@@ -20,7 +20,7 @@ pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, Ba
             has_mac: false,
         },
         tunnel: None,
-        direct: Which::All,
+        direct: RoutedPeers::All,
     };
     Ok(Prepared {
         attrs: LeaseAttrs::host_gw(v4, v6),

@@ -1,4 +1,4 @@
-//! Telling which peers lose frames on the way out, without a line for each loss.
+//! Logging which peers lose frames on the way out, without a line for each loss.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,22 +13,22 @@ const PEER_EVERY: Duration = Duration::from_secs(600);
 /// Peers named in one line.
 const NAMED: usize = 8;
 
-/// What has been told of peers that lose frames.
+/// What has been logged of peers that lose frames.
 #[derive(Debug, Default)]
-pub(super) struct LossTeller {
+pub(super) struct LossReporter {
     last: Option<Instant>,
-    /// When each peer was told of, and how many frames it had lost by then.
-    told: HashMap<IpAddr, (Instant, u64)>,
+    /// When each peer was last logged, and how many frames it had lost by then.
+    reported: HashMap<IpAddr, (Instant, u64)>,
 }
 
-impl LossTeller {
-    /// The peers to tell of at `now`, given how many frames each has lost so far; none if
+impl LossReporter {
+    /// The peers to log at `now`, given how many frames each has lost so far; none if
     /// nothing new is worth a line.
     pub(super) fn take(&mut self, mut losses: Vec<(IpAddr, u64)>, now: Instant) -> Option<String> {
         if self.last.is_some_and(|last| now - last < LINE_EVERY) {
             return None;
         }
-        losses.retain(|(peer, frames)| match self.told.get(peer) {
+        losses.retain(|(peer, frames)| match self.reported.get(peer) {
             Some((at, before)) => frames > before && now.duration_since(*at) >= PEER_EVERY,
             None => true,
         });
@@ -40,7 +40,7 @@ impl LossTeller {
         losses.truncate(NAMED);
         self.last = Some(now);
         for &(peer, frames) in &losses {
-            self.told.insert(peer, (now, frames));
+            self.reported.insert(peer, (now, frames));
         }
         let peers = losses
             .iter()
@@ -55,13 +55,13 @@ mod tests {
 
     #[test]
     fn a_peer_is_told_of_at_once_and_then_seldom() {
-        let mut teller = LossTeller::default();
+        let mut reporter = LossReporter::default();
         let start = Instant::now();
         let mut take = |seconds, losses: &[(u8, u64)]| {
             let losses = losses
                 .iter()
                 .map(|&(n, frames)| ([10, 0, 0, n].into(), frames));
-            teller.take(losses.collect(), start + Duration::from_secs(seconds))
+            reporter.take(losses.collect(), start + Duration::from_secs(seconds))
         };
         assert_eq!(take(0, &[]), None);
         assert_eq!(take(1, &[(1, 5)]).unwrap(), "10.0.0.1 (5)");
@@ -75,11 +75,11 @@ mod tests {
     #[test]
     fn a_line_names_few_peers() {
         let losses: Vec<(IpAddr, u64)> = (0..200).map(|n| ([10, 0, 0, n].into(), 1)).collect();
-        let (mut teller, start) = (LossTeller::default(), Instant::now());
+        let (mut reporter, start) = (LossReporter::default(), Instant::now());
         let mut named: Vec<String> = Vec::new();
         for minute in 0..3 {
             let now = start + minute * LINE_EVERY;
-            let line = teller.take(losses.clone(), now).unwrap();
+            let line = reporter.take(losses.clone(), now).unwrap();
             assert_eq!(line.split(", ").count(), NAMED);
             named.extend(line.split(", ").map(str::to_owned));
         }

@@ -3,11 +3,11 @@
 
 use super::{Prepared, vxlan};
 use crate::host::mac_store::VtepMac;
+use crate::lease::MacAddr;
 use crate::lease::{Lease, LeaseAttrs, SubnetKey};
 use crate::subnets::LeaseEvent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use weft_dataplane::wire::ethernet::MacAddr;
 
 impl Prepared {
     /// One that the next start will not find, if there is one.
@@ -22,7 +22,7 @@ impl Prepared {
         for carrier in &mut self.carriers {
             let data = known.vxlan_data(carrier.peers.family);
             if let (Some(tunnel), Ok(data)) = (&mut carrier.tunnel, data)
-                && !shared.contains(&MacAddr(data.vtep_mac))
+                && !shared.contains(&data.vtep_mac)
             {
                 tunnel.take_mac(data.vtep_mac);
             }
@@ -34,17 +34,17 @@ impl Prepared {
     pub fn replace_mac(&mut self, shared: MacAddr) -> Vec<String> {
         let host = &self.host;
         let tunnels = self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut());
-        let affected = tunnels.filter(|t| t.vxlan_data().is_some() && t.mac() == shared.0);
+        let affected = tunnels.filter(|t| t.vxlan_data().is_some() && t.mac() == shared);
         let devices = affected.map(|tunnel| tunnel.renew_mac(host)).collect();
         self.attrs = vxlan::attrs(&self.host, &self.carriers);
         devices
     }
 
-    /// What is to be said of the MACs of these devices.
-    pub fn told_macs(&self, devices: &[String]) -> String {
+    /// What is to be logged of the MACs of these devices.
+    pub fn describe_macs(&self, devices: &[String]) -> String {
         let tunnels = self.carriers.iter().filter_map(|c| c.tunnel.as_ref());
-        let told = tunnels.filter(|tunnel| devices.iter().any(|name| name == tunnel.device()));
-        let lines: Vec<String> = told
+        let affected = tunnels.filter(|tunnel| devices.iter().any(|name| name == tunnel.device()));
+        let lines: Vec<String> = affected
             .map(|tunnel| format!("{} has {}", tunnel.device(), tunnel.kept_mac()))
             .collect();
         lines.join("; ")
@@ -54,7 +54,7 @@ impl Prepared {
 /// Leases of other nodes with this node's MAC.
 pub(super) struct Twins {
     own: LeaseAttrs,
-    told: BTreeMap<SubnetKey, IpAddr>,
+    reported: BTreeMap<SubnetKey, IpAddr>,
 }
 
 impl Twins {
@@ -62,7 +62,7 @@ impl Twins {
     pub(super) fn new(own: LeaseAttrs) -> Twins {
         Twins {
             own,
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
         }
     }
 
@@ -73,12 +73,12 @@ impl Twins {
             match event {
                 LeaseEvent::Snapshot(leases) => {
                     let listed: BTreeSet<SubnetKey> = leases.iter().map(Lease::key).collect();
-                    self.told.retain(|key, _| listed.contains(key));
+                    self.reported.retain(|key, _| listed.contains(key));
                     lines.extend(leases.iter().filter_map(|lease| self.look_at(lease)));
                 }
                 LeaseEvent::Put(lease) => lines.extend(self.look_at(lease)),
                 LeaseEvent::Delete(key) => {
-                    self.told.remove(key);
+                    self.reported.remove(key);
                 }
             }
         }
@@ -88,14 +88,14 @@ impl Twins {
     fn look_at(&mut self, lease: &Lease) -> Option<String> {
         let (key, node) = (lease.key(), lease.attrs.identity());
         let Some(mac) = self.own.shared_mac(&lease.attrs) else {
-            self.told.remove(&key);
+            self.reported.remove(&key);
             return None;
         };
-        let is_new = self.told.insert(key, node) != Some(node);
+        let is_new = self.reported.insert(key, node) != Some(node);
         is_new.then(|| {
             format!(
                 "lease {key} of {node} has this node's MAC {}: the two drop each other's packets; start the agent of one of them again, which then takes another MAC",
-                MacAddr(mac)
+                mac
             )
         })
     }
@@ -109,7 +109,7 @@ mod tests {
     fn lease(node: u8, mac: u8) -> Lease {
         let data = VxlanData {
             vni: 1,
-            vtep_mac: [0x0e, 0, 0, 0, 0, mac],
+            vtep_mac: MacAddr([0x0e, 0, 0, 0, 0, mac]),
         };
         Lease {
             subnet: Some(format!("10.5.{node}.0/24").parse().unwrap()),

@@ -6,7 +6,7 @@
 //! prefix gets the packets, as in the kernel's tables, whatever carries them.
 
 use crate::family::Family;
-use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed, is_host};
+use crate::lease::{BadAttrs, Lease, MacAddr, SubnetKey, enclosed, is_host};
 use crate::subnets::LeaseEvent;
 use crate::text::shown;
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ pub(super) struct Peer {
     /// Its advertised address.
     pub addr: IpAddr,
     /// Its VtepMAC; zero where the backend has none.
-    pub mac: [u8; 6],
+    pub mac: MacAddr,
 }
 
 /// Which leases make peers, and what of them is read.
@@ -36,18 +36,18 @@ pub(super) struct PeerKind {
 }
 
 /// The peers of one backend in one address family, kept up to date by lease events.
-pub(super) struct Peers {
+pub(super) struct PeerSet {
     kind: PeerKind,
     network: IpNet,
     own: IpNet,
     peers: BTreeMap<SubnetKey, Peer>,
-    /// What is wrong with leases that are not usable, so that each reason is told once
+    /// What is wrong with leases that are not usable, so that each reason is logged once
     /// and not again at every renewal.
     complaints: BTreeMap<SubnetKey, Complaint>,
-    /// What other leases get of the subnets of peers, told once, too.
+    /// What other leases get of the subnets of peers, logged once, too.
     overlaps: BTreeMap<SubnetKey, String>,
-    /// What has not been told yet.
-    news: Vec<(LeaseName, String)>,
+    /// What has not been logged yet.
+    warnings: Vec<(LeaseName, String)>,
 }
 
 /// How messages name a lease: by its key and its node.
@@ -78,17 +78,17 @@ fn named(backend: &str) -> &str {
     }
 }
 
-impl Peers {
+impl PeerSet {
     /// No peers yet; all have subnets of `network`, and `own` is this node's.
-    pub(super) fn new(kind: PeerKind, network: IpNet, own: IpNet) -> Peers {
-        Peers {
+    pub(super) fn new(kind: PeerKind, network: IpNet, own: IpNet) -> PeerSet {
+        PeerSet {
             kind,
             network: network.trunc(),
             own,
             peers: BTreeMap::new(),
             complaints: BTreeMap::new(),
             overlaps: BTreeMap::new(),
-            news: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Peers {
         match event {
             LeaseEvent::Snapshot(leases) => self.replace(leases),
             LeaseEvent::Put(lease) => {
-                let peer = self.judge(lease);
+                let peer = self.resolve(lease);
                 self.set(lease.key(), peer)
             }
             LeaseEvent::Delete(key) => {
@@ -145,7 +145,7 @@ impl Peers {
     fn replace(&mut self, leases: &[Lease]) -> bool {
         let mut peers = BTreeMap::new();
         for lease in leases {
-            if let Some(peer) = self.judge(lease) {
+            if let Some(peer) = self.resolve(lease) {
                 peers.insert(lease.key(), peer);
             }
         }
@@ -166,7 +166,7 @@ impl Peers {
 
     /// The peer that `lease` stands for from now on: the one it describes or, if its data is
     /// malformed, the one known before.
-    fn judge(&mut self, lease: &Lease) -> Option<Peer> {
+    fn resolve(&mut self, lease: &Lease) -> Option<Peer> {
         let key = lease.key();
         let complaint = match self.peer_of(lease) {
             Ok(peer) => {
@@ -188,7 +188,7 @@ impl Peers {
                 None => "skipped",
             };
             let name = (key, lease.attrs.identity());
-            self.news
+            self.warnings
                 .push((name, format!("{complaint}; {consequence}")));
             self.complaints.insert(key, complaint);
         }
@@ -229,7 +229,7 @@ impl Peers {
                     .map_err(Complaint::BadData)?
                     .vtep_mac
             }
-            false => [0; 6],
+            false => MacAddr::default(),
         };
         Ok(Peer { subnet, addr, mac })
     }
@@ -260,7 +260,7 @@ impl Peers {
                 first.subnet, first.addr
             );
             if self.overlaps.get(&key) != Some(&line) {
-                self.news.push(((key, loser.addr), line.clone()));
+                self.warnings.push(((key, loser.addr), line.clone()));
             }
             overlaps.insert(key, line);
         }
@@ -268,11 +268,11 @@ impl Peers {
     }
 }
 
-/// What is wrong with leases and has not been told yet, a line for each lease: both families
+/// What is wrong with leases and has not been logged yet, a line for each lease: both families
 /// may say the same of it.
-pub(super) fn news<'a>(all: impl Iterator<Item = &'a mut Peers>) -> Vec<String> {
+pub(super) fn warnings<'a>(all: impl Iterator<Item = &'a mut PeerSet>) -> Vec<String> {
     let mut reasons: BTreeMap<LeaseName, Vec<String>> = BTreeMap::new();
-    for (lease, reason) in all.flat_map(|peers| peers.news.drain(..)) {
+    for (lease, reason) in all.flat_map(|peers| peers.warnings.drain(..)) {
         let reasons = reasons.entry(lease).or_default();
         if !reasons.contains(&reason) {
             reasons.push(reason);

@@ -36,8 +36,8 @@ pub(super) struct Recursion {
     ways: BTreeMap<IpAddr, Way>,
     /// The last address that was asked for again.
     asked: Option<IpAddr>,
-    /// Leases whose trouble has been told.
-    told: BTreeSet<SubnetKey>,
+    /// Leases of which has been logged that nothing is sent to them.
+    reported: BTreeSet<SubnetKey>,
 }
 
 impl Recursion {
@@ -47,7 +47,7 @@ impl Recursion {
             local,
             ways: BTreeMap::new(),
             asked: None,
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Recursion {
                 true
             }
         };
-        self.tell(host, peers);
+        self.report(host, peers);
         changed
     }
 
@@ -148,24 +148,24 @@ impl Recursion {
         Ok(way)
     }
 
-    /// Say what has not been said.
-    fn tell<'a>(&mut self, host: &Host, peers: impl Iterator<Item = (&'a SubnetKey, &'a Peer)>) {
-        let mut told = BTreeSet::new();
+    /// Log what has not been logged.
+    fn report<'a>(&mut self, host: &Host, peers: impl Iterator<Item = (&'a SubnetKey, &'a Peer)>) {
+        let mut reported = BTreeSet::new();
         for (key, Peer { addr, .. }) in peers {
-            let was_told = self.told.contains(key);
+            let was_reported = self.reported.contains(key);
             if let Some(Way::Tunnel(device)) = self.ways.get(addr) {
-                told.insert(*key);
-                if !was_told {
+                reported.insert(*key);
+                if !was_reported {
                     let underlay = &host.underlay.name;
                     warn!(
                         "lease {key} of {addr}: this node routes {addr} into {device}, a tunnel: nothing is sent to it, as it would come back; let that node advertise an address outside the tunnel (-public-ip), or give {addr} a route through {underlay}"
                     );
                 }
-            } else if was_told {
+            } else if was_reported {
                 info!("lease {key} of {addr}: the way to {addr} is outside the tunnel again");
             }
         }
-        self.told = told;
+        self.reported = reported;
     }
 }
 

@@ -6,7 +6,7 @@ mod spec;
 pub(super) mod tap;
 
 use super::dataplane::{self, Dataplane};
-use super::losses::LossTeller;
+use super::losses::LossReporter;
 use super::peers::Peer;
 use super::recursion::Recursion;
 use super::takeover::Takeover;
@@ -39,7 +39,7 @@ pub(super) struct Tunnel {
     dataplane: Option<Dataplane>,
     trouble: Trouble,
     downgrades: u64,
-    losses: LossTeller,
+    losses: LossReporter,
     merges_refused: u64,
     /// It has been said that somebody turned off checksum offload.
     offload_restored: bool,
@@ -78,7 +78,7 @@ impl Tunnel {
             dataplane: Some(dataplane),
             trouble: Trouble::default(),
             downgrades: 0,
-            losses: LossTeller::default(),
+            losses: LossReporter::default(),
             merges_refused: 0,
             offload_restored: false,
             takeover: None,
@@ -126,7 +126,7 @@ impl Tunnel {
                 prefix: peer.subnet,
                 peer: NewPeer {
                     addr: SocketAddr::new(peer.addr, port),
-                    mac: peer.mac,
+                    mac: peer.mac.0,
                 },
             }
         };
@@ -238,7 +238,7 @@ impl Tunnel {
         let dataplane = Dataplane::start(tun, host, &self.spec, &self.publisher).await?;
         self.dataplane = Some(dataplane);
         // Counts begin anew.
-        self.losses = LossTeller::default();
+        self.losses = LossReporter::default();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The udp backend: IPv4 packets as they are in UDP datagrams, in the format of flannel's
 //! proxy.
 
-use super::direct::Which;
+use super::direct::RoutedPeers;
 use super::peers::PeerKind;
 use super::tunnel::{PreparedTunnel, TunnelSpec};
 use super::{BackendError, Host, Prepared, PreparedCarrier, dataplane, mtu};
@@ -61,7 +61,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
             has_mac: false,
         },
         tunnel: Some(PreparedTunnel::new(spec, &host).await?),
-        direct: Which::None,
+        direct: RoutedPeers::None,
     };
     Ok(Prepared {
         attrs: LeaseAttrs::udp(public),

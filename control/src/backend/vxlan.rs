@@ -1,7 +1,7 @@
 //! The vxlan backend: a tunnel for each address family, `flannel.<VNI>` and
 //! `flannel-v6.<VNI>`, with the same VNI and port.
 
-use super::direct::Which;
+use super::direct::RoutedPeers;
 use super::peers::PeerKind;
 use super::tunnel::{PreparedTunnel, TunnelSpec};
 use super::{BackendError, Host, Prepared, PreparedCarrier, mtu};
@@ -38,8 +38,8 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
             },
             tunnel: Some(tunnel),
             direct: match options.direct_routing {
-                true => Which::OnLink,
-                false => Which::None,
+                true => RoutedPeers::OnLink,
+                false => RoutedPeers::None,
             },
         });
     }

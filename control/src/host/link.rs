@@ -2,6 +2,7 @@
 
 use super::netlink::{Address, Link, Netlink, NetlinkError};
 use super::sysctl;
+use crate::lease::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -41,7 +42,7 @@ pub enum Existing {
     /// A TUN, left by an earlier run.
     Tun,
     /// A kernel VXLAN device, left by flanneld, and its MAC.
-    KernelVxlan(Option<[u8; 6]>),
+    KernelVxlan(Option<MacAddr>),
 }
 
 /// What `link` is; anything else than a left-over is in the way.

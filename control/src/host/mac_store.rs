@@ -4,7 +4,8 @@
 //! node that comes back with another one is a black hole for that long.
 
 use super::atomic_file;
-use std::fmt::{self, Write as _};
+use crate::lease::MacAddr;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
@@ -24,7 +25,7 @@ pub struct MacStoreError {
 #[derive(Debug)]
 pub struct VtepMac {
     /// The address.
-    pub mac: [u8; 6],
+    pub mac: MacAddr,
     /// The file that keeps it.
     path: PathBuf,
     /// Whether nobody has had it before.
@@ -37,7 +38,7 @@ impl VtepMac {
     /// That of a device that has none.
     pub fn none() -> VtepMac {
         VtepMac {
-            mac: [0; 6],
+            mac: MacAddr::default(),
             path: PathBuf::new(),
             is_new: false,
             unkept: None,
@@ -45,7 +46,7 @@ impl VtepMac {
     }
 
     /// Be the one that peers `known` this node by, unless this one is kept.
-    pub fn take(&mut self, known: [u8; 6]) {
+    pub fn take(&mut self, known: MacAddr) {
         if self.unkept.is_some() && is_usable(known) {
             self.mac = known;
             self.is_new = false;
@@ -75,7 +76,7 @@ impl VtepMac {
 
 impl fmt::Display for VtepMac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mac = format_mac(self.mac);
+        let mac = self.mac;
         match &self.unkept {
             None => write!(f, "{mac} from here on, kept in {}", self.path.display()),
             Some(error) => write!(f, "{mac} in this run; {error}"),
@@ -126,7 +127,7 @@ pub fn renew(state_dir: &Path, device: &str) -> VtepMac {
 
 /// Keep `mac` as that of `device`: peers know this node by it. One that is not local unicast
 /// is no VTEP's; then the MAC is that of [`load_or_create`].
-pub fn adopt(state_dir: &Path, device: &str, mac: Option<[u8; 6]>) -> VtepMac {
+pub fn adopt(state_dir: &Path, device: &str, mac: Option<MacAddr>) -> VtepMac {
     match mac.filter(|mac| is_usable(*mac)) {
         None => load_or_create(state_dir, device),
         Some(mac) => store(file(state_dir, device), mac),
@@ -152,8 +153,8 @@ fn file(state_dir: &Path, device: &str) -> PathBuf {
     state_dir.join(format!("{device}{SUFFIX}"))
 }
 
-fn store(path: PathBuf, mac: [u8; 6]) -> VtepMac {
-    let line = format!("{}\n", format_mac(mac));
+fn store(path: PathBuf, mac: MacAddr) -> VtepMac {
+    let line = format!("{mac}\n");
     let written = atomic_file::write(&path, line.as_bytes(), 0o644);
     let unkept = written.err().map(|source| MacStoreError {
         path: path.clone(),
@@ -167,39 +168,22 @@ fn store(path: PathBuf, mac: [u8; 6]) -> VtepMac {
     }
 }
 
-fn is_usable(mac: [u8; 6]) -> bool {
-    mac[0] & 0x03 == 0x02
+fn is_usable(mac: MacAddr) -> bool {
+    mac.0[0] & 0x03 == 0x02
 }
 
 /// A random MAC, locally administered and unicast.
-pub fn random() -> [u8; 6] {
+pub fn random() -> MacAddr {
     let mut mac: [u8; 6] = rand::random();
     mac[0] = (mac[0] | 0x02) & !0x01;
-    mac
+    MacAddr(mac)
 }
 
-fn format_mac(mac: [u8; 6]) -> String {
-    let mut text = String::with_capacity(17);
-    for (i, byte) in mac.iter().enumerate() {
-        let separator = if i == 0 { "" } else { ":" };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{separator}{byte:02x}");
-    }
-    text
-}
-
-fn parse(content: &[u8]) -> Option<[u8; 6]> {
+fn parse(content: &[u8]) -> Option<MacAddr> {
     let text = std::str::from_utf8(content).ok()?.trim();
-    let mut mac = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut mac {
-        let part = parts.next()?;
-        if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        *byte = u8::from_str_radix(part, 16).ok()?;
-    }
-    (is_usable(mac) && parts.next().is_none()).then_some(mac)
+    let mac = text.parse().ok().filter(|mac| is_usable(*mac));
+    // weft writes none with dashes.
+    mac.filter(|_| !text.contains('-'))
 }
 
 #[cfg(test)]
@@ -210,13 +194,13 @@ mod tests {
     #[test]
     fn u25_random_macs_are_local_and_unicast() {
         for _ in 0..1000 {
-            assert_eq!(random()[0] & 0x03, 0x02);
+            assert_eq!(random().0[0] & 0x03, 0x02);
         }
         assert_ne!(random(), random());
     }
 
     /// The MAC, which must be kept.
-    fn kept(mac: VtepMac) -> [u8; 6] {
+    fn kept(mac: VtepMac) -> MacAddr {
         assert!(mac.unkept.is_none(), "{mac:?}");
         mac.mac
     }
@@ -229,7 +213,7 @@ mod tests {
         assert_eq!(kept(load_or_create(&state, "flannel.1")), first);
         assert_ne!(kept(load_or_create(&state, "flannel.2")), first);
         let text = fs::read_to_string(state.join("flannel.1.mac")).unwrap();
-        assert_eq!(text, format!("{}\n", format_mac(first)));
+        assert_eq!(text, format!("{first}\n"));
         let second = kept(renew(&state, "flannel.1"));
         assert_ne!(second, first);
         assert_eq!(kept(load_or_create(&state, "flannel.1")), second);
@@ -264,10 +248,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let own = kept(load_or_create(&state, "flannel.1"));
-        for unusable in [None, Some([0; 6]), Some([3, 0, 0, 0, 0, 1])] {
+        for unusable in [None, Some([0; 6]), Some([3, 0, 0, 0, 0, 1])].map(|mac| mac.map(MacAddr)) {
             assert_eq!(kept(adopt(&state, "flannel.1", unusable)), own);
         }
-        let mac = [0x0e, 1, 2, 3, 4, 5];
+        let mac = MacAddr([0x0e, 1, 2, 3, 4, 5]);
         assert_eq!(kept(adopt(&state, "flannel.1", Some(mac))), mac);
         assert_eq!(kept(load_or_create(&state, "flannel.1")), mac);
     }
@@ -315,7 +299,7 @@ mod tests {
         let file = state.join("flannel.1.mac");
         fs::write(&file, "0e:00:00:00:00:09\n").unwrap();
         mac.ensure();
-        assert_eq!(kept(load_or_create(&state, "flannel.1"))[5], 9);
+        assert_eq!(kept(load_or_create(&state, "flannel.1")).0[5], 9);
     }
 
     #[test]
@@ -330,7 +314,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let kernels = [0x0e, 1, 2, 3, 4, 5];
+        let kernels = MacAddr([0x0e, 1, 2, 3, 4, 5]);
         let adopted = adopt(&file, "flannel.1", Some(kernels));
         assert_eq!((adopted.mac, adopted.is_new), (kernels, false));
         assert!(renew(&file, "flannel.1").is_new && load_or_create(&file, "flannel.1").is_new);

@@ -4,10 +4,9 @@
 use crate::lab::Etcd;
 use crate::{FRESH, config, node, previously};
 use weft_control::config::NetworkConfig;
-use weft_control::lease::{Lease, LeaseAttrs, Previous};
+use weft_control::lease::{Lease, LeaseAttrs, MacAddr, Previous};
 use weft_control::subnets::etcd::EtcdSubnets;
 use weft_control::subnets::{SubnetError, SubnetManager};
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// Node `n` with the MAC of node `mac`.
 fn clone(n: u8, mac: u8) -> LeaseAttrs {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use weft_control::config::NetworkConfig;
-use weft_control::lease::{LeaseAttrs, Previous, VxlanData};
+use weft_control::lease::{LeaseAttrs, MacAddr, Previous, VxlanData};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
 
 fn v4(n: u8) -> Option<(Ipv4Addr, VxlanData)> {
@@ -21,7 +21,7 @@ fn v6(n: u8) -> Option<(Ipv6Addr, VxlanData)> {
 }
 
 fn data(n: u8) -> VxlanData {
-    let vtep_mac = [0x0e, 0, 0, 0, 0, n];
+    let vtep_mac = MacAddr([0x0e, 0, 0, 0, 0, n]);
     VxlanData { vni: 1, vtep_mac }
 }
 

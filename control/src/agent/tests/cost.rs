@@ -52,7 +52,7 @@ fn looks_at_the_host_do_not_read_the_routes_of_others() {
             let listed = node.backend.host().netlink.listed.clone();
             listed.store(0, Ordering::Relaxed);
             for _ in 0..2 {
-                node.backend.mend().await;
+                node.backend.reconcile().await;
                 node.resync().await;
             }
             let listed = listed.load(Ordering::Relaxed);

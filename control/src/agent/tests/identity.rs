@@ -1,16 +1,16 @@
 //! What a node is known by: its MAC, and the lease that it takes or gives back.
 
 use super::*;
+use crate::lease::MacAddr;
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// Another node has a lease with this MAC, until this one has another.
 struct Shared {
     leases: Leases,
-    taken: Mutex<Vec<[u8; 6]>>,
+    taken: Mutex<Vec<MacAddr>>,
     known: Option<LeaseAttrs>,
     released: Mutex<Vec<Lease>>,
     /// What is left of the lease.
@@ -29,7 +29,7 @@ impl Shared {
     }
 
     /// The MACs that leases were asked for with.
-    fn asked_macs(&self) -> Vec<[u8; 6]> {
+    fn asked_macs(&self) -> Vec<MacAddr> {
         let asked = self.leases.asked().into_iter();
         asked.map(|(attrs, _)| attrs.macs()[0].unwrap()).collect()
     }
@@ -50,7 +50,7 @@ impl SubnetManager for Shared {
         let mac = attrs.macs()[0].unwrap();
         if self.taken.lock().unwrap().contains(&mac) {
             return Err(SubnetError::MacTaken {
-                mac: MacAddr(mac),
+                mac,
                 by: [192, 0, 2, 9].into(),
                 key: "10.5.9.0-24".parse().unwrap(),
             });
@@ -89,7 +89,7 @@ fn a_mac_that_another_node_has_is_replaced_before_the_lease_is_taken() {
         let leases = Shared::of("10.5.72.0/24");
         Node::start(&options, &leases).await.unwrap().stop();
         let first = leases.asked_macs()[0];
-        assert_eq!(mac_file(&options), format!("{}\n", MacAddr(first)));
+        assert_eq!(mac_file(&options), format!("{}\n", first));
 
         leases.taken.lock().unwrap().push(first);
         let node = Node::start(&options, &leases).await.unwrap();
@@ -98,7 +98,7 @@ fn a_mac_that_another_node_has_is_replaced_before_the_lease_is_taken() {
         };
         assert_eq!(again, first);
         assert_ne!(new, first);
-        assert_eq!(mac_file(&options), format!("{}\n", MacAddr(new)));
+        assert_eq!(mac_file(&options), format!("{}\n", new));
         assert_eq!(node.lease.attrs.macs()[0], Some(new));
         node.stop();
 

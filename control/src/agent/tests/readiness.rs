@@ -29,13 +29,13 @@ fn s85_a_node_whose_routes_cannot_be_set_is_not_ready_until_they_can() {
         netns::ip(&["link", "set", "eth0", "down"]);
         let mut batch = vec![LeaseEvent::Snapshot(vec![peer(&leases)])];
         node.backend.apply(&mut batch).await.unwrap();
-        node.tell(&mut ready, &readiness);
+        node.report(&mut ready, &readiness);
         assert!(!ready && !readiness.get());
         assert_eq!(node.backend.peers(), 0);
 
         netns::ip(&["link", "set", "eth0", "up"]);
-        node.backend.mend().await;
-        node.tell(&mut ready, &readiness);
+        node.backend.reconcile().await;
+        node.report(&mut ready, &readiness);
         assert!(ready && readiness.get());
         assert_eq!(node.backend.peers(), 1);
         let routes = netns::ip(&["route", "show", "proto", "119"]);
@@ -55,8 +55,8 @@ fn s85_a_node_without_its_underlay_address_is_not_ready_until_it_is_back() {
         let mut batch = vec![LeaseEvent::Snapshot(Vec::new())];
         node.backend.apply(&mut batch).await.unwrap();
         let mut look = async || {
-            node.backend.mend().await;
-            node.tell(&mut ready, &readiness);
+            node.backend.reconcile().await;
+            node.report(&mut ready, &readiness);
             readiness.get()
         };
         assert!(look().await);

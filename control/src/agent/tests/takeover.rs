@@ -1,6 +1,7 @@
 //! Taking over from flanneld's kernel VXLAN device.
 
 use super::*;
+use crate::family::Family;
 use nix::sys::signal::{Signal, raise};
 
 const VXLAN: [&str; 6] = ["type", "vxlan", "id", "1", "dstport", "8472"];
@@ -97,7 +98,7 @@ fn a_left_over_kernel_device_is_taken_over_with_its_mac() {
         }
         for (attrs, _) in leases.asked() {
             let mac = attrs.vxlan_data(Family::V4).unwrap().vtep_mac;
-            assert_eq!(mac, [0x0e, 1, 2, 3, 4, 5]);
+            assert_eq!(mac.to_string(), "0e:01:02:03:04:05");
         }
         // The way back: flanneld deletes what is no VXLAN device, and makes its own.
         netns::ip(&["link", "del", "flannel.1"]);

@@ -8,6 +8,7 @@ use crate::family::{Family, PerFamily};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
+use crate::lease::MacAddr;
 
 async fn host(netlink: Netlink) -> Host {
     let eth0 = netns::link(&netlink, "eth0").await;
@@ -48,11 +49,11 @@ fn peer(family: Family, n: u8, addr: &str) -> Peer {
     Peer {
         subnet: subnet.parse().unwrap(),
         addr: addr.parse().unwrap(),
-        mac: [0; 6],
+        mac: MacAddr::default(),
     }
 }
 
-fn routes(which: Which, family: Family) -> DirectRoutes {
+fn routes(which: RoutedPeers, family: Family) -> DirectRoutes {
     let (network, len) = match family {
         Family::V4 => ("10.5.0.0/16", 24),
         Family::V6 => ("fd00:5::/32", 64),
@@ -60,7 +61,7 @@ fn routes(which: Which, family: Family) -> DirectRoutes {
     of_network(which, network, len)
 }
 
-fn of_network(which: Which, network: &str, len: u8) -> DirectRoutes {
+fn of_network(which: RoutedPeers, network: &str, len: u8) -> DirectRoutes {
     DirectRoutes::new(which, network.parse().unwrap(), len)
 }
 
@@ -87,7 +88,7 @@ fn add(route: &str) {
 
 /// The life of a route cache; `addr(n)` is the address of node `n`, `subnet(n)` its subnet.
 async fn u26(host: &Host, family: Family, addr: fn(u8) -> String, subnet: fn(u8) -> String) {
-    let mut direct = routes(Which::All, family);
+    let mut direct = routes(RoutedPeers::All, family);
     let node = |n: u8| peer(family, n, &addr(n));
     let via = |n: u8, gateway: u8| format!("{} {}", subnet(n), addr(gateway));
     let mut set = async |peers: &[Peer]| direct.reconcile(host, peers.iter()).await.unwrap();
@@ -158,7 +159,7 @@ fn stale_routes_go_and_foreign_ones_stay() {
             add(route);
         }
         let node = peer(Family::V4, 2, "192.0.2.2");
-        let mut direct = routes(Which::All, Family::V4);
+        let mut direct = routes(RoutedPeers::All, Family::V4);
         direct.reconcile(&host, [node].iter()).await.unwrap();
         let expected = [
             "10.5.2.0/24 192.0.2.2",
@@ -169,7 +170,7 @@ fn stale_routes_go_and_foreign_ones_stay() {
         assert_eq!(shown(Family::V4), expected);
 
         add(stale[0]);
-        let mut none = routes(Which::None, Family::V4);
+        let mut none = routes(RoutedPeers::None, Family::V4);
         assert_eq!(none.reconcile(&host, [node].iter()).await.unwrap(), 0);
         let expected = [
             "10.5.6.0/24 192.0.2.6",
@@ -191,7 +192,7 @@ fn nodes_behind_a_gateway_get_no_route() {
             peer(Family::V4, 3, "198.51.100.3"),
             peer(Family::V4, 4, "192.0.2.1"),
         ];
-        for (which, complaints) in [(Which::OnLink, 0), (Which::All, 2)] {
+        for (which, complaints) in [(RoutedPeers::OnLink, 0), (RoutedPeers::All, 2)] {
             let mut direct = routes(which, Family::V4);
             for _ in 0..2 {
                 assert_eq!(direct.reconcile(&host, peers.iter()).await.unwrap(), 1);
@@ -202,7 +203,7 @@ fn nodes_behind_a_gateway_get_no_route() {
         }
 
         // The second node moves onto the link and the first one away from it.
-        let mut direct = routes(Which::All, Family::V4);
+        let mut direct = routes(RoutedPeers::All, Family::V4);
         direct.reconcile(&host, peers[..2].iter()).await.unwrap();
         let away = "192.0.2.2/32 via 192.0.2.254 dev eth0";
         add(away);
@@ -232,7 +233,7 @@ fn flannels_routes_are_taken_over_once_and_later_ones_are_the_operators() {
         add("10.5.2.0/24 via 192.0.2.2 dev eth0");
         add("fd00:5:0:2::/64 via 2001:db8::2 dev eth0");
         for (family, addr) in [(Family::V4, "192.0.2.2"), (Family::V6, "2001:db8::2")] {
-            let mut direct = routes(Which::All, family);
+            let mut direct = routes(RoutedPeers::All, family);
             let node = peer(family, 2, addr);
             direct.reconcile(&host, [node].iter()).await.unwrap();
             let subnet = node.subnet;
@@ -258,7 +259,7 @@ fn flannels_routes_do_not_hide_peers_from_a_tunnel() {
         for route in ["10.5.2.0/24 192.0.2.2", elsewhere, operators] {
             add(&format!("{} dev eth0", route.replace(' ', " via ")));
         }
-        let mut direct = routes(Which::None, Family::V4);
+        let mut direct = routes(RoutedPeers::None, Family::V4);
         let peers = [2, 3].map(|n| peer(Family::V4, n, &format!("192.0.2.{n}")));
         direct.reconcile(&host, [].iter()).await.unwrap();
         assert_eq!(shown(Family::V4).len(), 3, "nobody is known yet");
@@ -281,7 +282,7 @@ fn an_underlay_that_is_made_anew_is_routed_through_again() {
     netns::run(async |netlink| {
         let host = host(netlink).await;
         let node = peer(Family::V4, 2, "192.0.2.2");
-        let mut direct = routes(Which::All, Family::V4);
+        let mut direct = routes(RoutedPeers::All, Family::V4);
         direct.reconcile(&host, [node].iter()).await.unwrap();
         netns::ip(&["link", "del", "eth0"]);
         for _ in 0..2 {
@@ -310,7 +311,7 @@ fn a_node_is_settled_unless_no_route_at_all_can_be_set() {
             subnet: "10.5.4.1/24".parse().unwrap(),
             ..peer(Family::V4, 4, "192.0.2.4")
         };
-        let mut direct = routes(Which::All, Family::V4);
+        let mut direct = routes(RoutedPeers::All, Family::V4);
         assert!(!direct.is_settled(), "before the first look");
         for (peers, programmed, settled) in [
             (vec![], 0, true),

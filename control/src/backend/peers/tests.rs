@@ -11,7 +11,7 @@ fn key(n: u8) -> SubnetKey {
     format!("10.5.{n}.0-24").parse().unwrap()
 }
 
-fn peers_of(family: Family, backend: &'static str) -> Peers {
+fn peers_of(family: Family, backend: &'static str) -> PeerSet {
     let (network, own) = match family {
         Family::V4 => ("10.5.0.0/16", format!("10.5.{OWN}.0/24")),
         Family::V6 => ("fd00:5::/32", format!("fd00:5:0:{OWN}::/64")),
@@ -21,17 +21,17 @@ fn peers_of(family: Family, backend: &'static str) -> Peers {
         backend,
         has_mac: backend == "vxlan",
     };
-    Peers::new(kind, network.parse().unwrap(), own.parse().unwrap())
+    PeerSet::new(kind, network.parse().unwrap(), own.parse().unwrap())
 }
 
-fn peers() -> Peers {
+fn peers() -> PeerSet {
     peers_of(Family::V4, "vxlan")
 }
 
 fn data(last: u8) -> VxlanData {
     VxlanData {
         vni: 1,
-        vtep_mac: [2, 0, 0, 0, 0, last],
+        vtep_mac: MacAddr([2, 0, 0, 0, 0, last]),
     }
 }
 
@@ -81,7 +81,7 @@ fn put(lease: Lease) -> LeaseEvent {
 }
 
 /// How node `n` is reached: last bytes of its address and MAC.
-fn reach(peers: &Peers, n: u8) -> Option<(u8, u8)> {
+fn reach(peers: &PeerSet, n: u8) -> Option<(u8, u8)> {
     let subnets = [format!("10.5.{n}.0/24"), format!("fd00:5:0:{n}::/64")];
     let subnets = subnets.map(|subnet| subnet.parse::<IpNet>().unwrap());
     let peer = peers.iter().find(|peer| subnets.contains(&peer.subnet))?;
@@ -89,7 +89,7 @@ fn reach(peers: &Peers, n: u8) -> Option<(u8, u8)> {
         IpAddr::V4(addr) => addr.octets()[3],
         IpAddr::V6(addr) => addr.octets()[15],
     };
-    Some((last, peer.mac[5]))
+    Some((last, peer.mac.0[5]))
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn each_family_has_its_own_peers() {
     let all = LeaseEvent::Snapshot(vec![lease(2, 2), dual(3, 3), v6_only]);
     assert!(four.apply(&all));
     assert!(six.apply(&all));
-    let reached = |peers: &Peers| [2, 3, 4].map(|n| reach(peers, n));
+    let reached = |peers: &PeerSet| [2, 3, 4].map(|n| reach(peers, n));
     assert_eq!(reached(&four), [Some((2, 2)), Some((3, 3)), None]);
     assert_eq!(reached(&six), [None, Some((3, 103)), Some((4, 104))]);
 }

@@ -6,6 +6,7 @@ use crate::family::PerFamily;
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
+use crate::lease::MacAddr;
 
 const LOCAL: [u8; 4] = [192, 0, 2, 1];
 
@@ -49,7 +50,7 @@ fn peers(addrs: impl IntoIterator<Item = IpAddr>) -> BTreeMap<SubnetKey, Peer> {
         let subnet = std::net::Ipv4Addr::from_bits(0x0a05_0000 + 256 * n);
         let key = format!("{subnet}-24").parse().unwrap();
         let subnet = format!("{subnet}/24").parse().unwrap();
-        let mac = [0; 6];
+        let mac = MacAddr::default();
         (key, Peer { subnet, addr, mac })
     });
     leases.collect()

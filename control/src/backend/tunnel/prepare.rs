@@ -8,7 +8,7 @@ use crate::backend::{BackendError, Host, dataplane, leftovers};
 use crate::host::link::{self, Existing};
 use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
-use crate::lease::VxlanData;
+use crate::lease::{MacAddr, VxlanData};
 use weft_dataplane::route::table::Overlay;
 use weft_dataplane::sys::tun::{self, Tun};
 use weft_dataplane::wire::frame::Wire;
@@ -61,7 +61,7 @@ impl PreparedTunnel {
     }
 
     /// The VtepMAC of this node; zero without VXLAN.
-    pub(crate) fn mac(&self) -> [u8; 6] {
+    pub(crate) fn mac(&self) -> MacAddr {
         self.mac.mac
     }
 
@@ -84,7 +84,7 @@ impl PreparedTunnel {
     }
 
     /// Have the MAC that peers know this node by, in place of one that could not be kept.
-    pub(crate) fn take_mac(&mut self, known: [u8; 6]) {
+    pub(crate) fn take_mac(&mut self, known: MacAddr) {
         self.mac.take(known);
     }
 

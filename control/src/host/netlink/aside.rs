@@ -1,6 +1,9 @@
 //! Setting a link aside for a while, so that another can have its name and what it holds.
 
-use super::{Address, Link, Netlink, NetlinkError, Port, collect, failed};
+use super::connection::Netlink;
+use super::error::{NetlinkError, collect, failed};
+use super::types::{Address, Link};
+use super::vxlan::Port;
 use rtnetlink::packet_route::neighbour::{NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,

@@ -1,8 +1,10 @@
 //! Listing some routes of many: the kernel leaves the others out, which costs a hundredth of
 //! what it takes to look at each of them here.
 
+use super::connection::Netlink;
+use super::error::{NetlinkError, failed};
 use super::message::route_from;
-use super::{Netlink, NetlinkError, Route, failed};
+use super::types::Route;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};

@@ -1,6 +1,7 @@
 //! Netlink messages from and to plain data.
 
-use super::{Address, Link, Route, family};
+use super::types::{Address, Link, Route};
+use crate::lease::MacAddr;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -11,6 +12,14 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The family of an address, as the kernel numbers it.
+pub(super) fn family(addr: IpAddr) -> AddressFamily {
+    match addr {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
 
 pub(super) fn link_from(message: &LinkMessage) -> Link {
     let flags = message.header.flags;
@@ -31,7 +40,9 @@ pub(super) fn link_from(message: &LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::TxQueueLen(len) => link.txqueuelen = *len,
-            LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
+            LinkAttribute::Address(bytes) => {
+                link.mac = bytes.as_slice().try_into().ok().map(MacAddr)
+            }
             // Unlike the flag, it is also right for a link that is down.
             LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),

@@ -1,6 +1,8 @@
 //! What only the TAP of tunnel GSO needs of links and addresses.
 
-use super::{Link, Netlink, NetlinkError, collect, failed};
+use super::connection::Netlink;
+use super::error::{NetlinkError, collect, failed};
+use super::types::Link;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressScope;

@@ -1,6 +1,9 @@
 //! Which kernel VXLAN devices hold which port.
 
-use super::{Link, Netlink, NetlinkError, collect, failed, link_from};
+use super::connection::Netlink;
+use super::error::{NetlinkError, collect, failed};
+use super::message::link_from;
+use super::types::Link;
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 
 /// A UDP port of one address family.

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// Pause between two looks whether the machine was suspended.
 const SUSPEND_CHECK: Duration = Duration::from_secs(60);
@@ -292,7 +291,7 @@ fn carrier(attrs: &LeaseAttrs) -> Option<String> {
         .vxlan_data(Family::V4)
         .or_else(|_| attrs.vxlan_data(Family::V6));
     match data {
-        Ok(data) => Some(format!("MAC {}", MacAddr(data.vtep_mac))),
+        Ok(data) => Some(format!("MAC {}", data.vtep_mac)),
         Err(_) if ["", "vxlan"].contains(&attrs.backend_type.as_str()) => None,
         Err(_) => Some(format!("backend {}", shown(&attrs.backend_type))),
     }

@@ -8,7 +8,6 @@ use crate::subnets::SubnetError;
 use rand::Rng;
 use std::fmt::Display;
 use tracing::{info, warn};
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// What a node asks for.
 pub(super) struct Wanted<'a> {
@@ -124,7 +123,7 @@ pub(super) fn mac_taken(
     earlier.find_map(|entry| {
         let other = entry.attrs.as_ref().ok()?;
         Some(SubnetError::MacTaken {
-            mac: MacAddr(attrs.shared_mac(other)?),
+            mac: attrs.shared_mac(other)?,
             by: other.identity(),
             key: entry.key,
         })

@@ -3,8 +3,9 @@
 use super::format::{Format, Part};
 use super::local::LocalAddress;
 use crate::config::{NetworkConfig, NetworkRange, VxlanOptions};
-use crate::family::{Family, PerFamily};
+use crate::family::PerFamily;
 use crate::json::Object;
+use crate::lease::MacAddr;
 use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose, is_host};
 use crate::text::{one_line, shown};
 use ipnet::IpNet;
@@ -12,7 +13,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// The keys of an entry.
 const KEYS: [&str; 7] = [
@@ -180,7 +180,7 @@ fn difference(before: &Lease, after: &Lease) -> Option<&'static str> {
 struct Unique {
     subnets: BTreeMap<IpNet, usize>,
     addresses: BTreeMap<IpAddr, usize>,
-    macs: BTreeMap<[u8; 6], usize>,
+    macs: BTreeMap<MacAddr, usize>,
 }
 
 impl Unique {
@@ -204,15 +204,9 @@ impl Unique {
         if let Some(address) = attrs.public_ipv6 {
             once(&mut self.addresses, "PublicIPv6", address.into(), line)?;
         }
-        for data in Family::BOTH
-            .map(|family| attrs.vxlan_data(family))
-            .into_iter()
-            .flatten()
-        {
-            let mac = data.vtep_mac;
+        for mac in attrs.macs().into_iter().flatten() {
             // Both families of a node may share one.
             if let Some(other) = self.macs.insert(mac, line).filter(|&other| other != line) {
-                let mac = MacAddr(mac);
                 return Err(format!("VtepMAC {mac} is that of line {other} already"));
             }
         }
@@ -329,8 +323,8 @@ fn complete(data: &mut Option<Box<RawValue>>, key: &str, derived: VxlanData) -> 
     match data.as_deref().map(|data| VxlanData::parse(data.get())) {
         None | Some(Err(BadAttrs::Missing(_))) => *data = to_raw_value(&derived).ok(),
         Some(Err(error)) => return Err(format!("{key}: {error}")),
-        Some(Ok(stated)) if stated.vtep_mac[0] & 1 != 0 => {
-            let mac = MacAddr(stated.vtep_mac);
+        Some(Ok(stated)) if stated.vtep_mac.is_multicast() => {
+            let mac = stated.vtep_mac;
             return Err(format!("{key}: VtepMAC {mac} is not that of one node"));
         }
         Some(Ok(_)) => {}
@@ -341,11 +335,11 @@ fn complete(data: &mut Option<Box<RawValue>>, key: &str, derived: VxlanData) -> 
 /// The MAC of a node whose entry states none: `0e:00` and the four bytes of its IPv4
 /// address, or `0e` and the lower 40 bits of the FNV-1a hash of its IPv6 address. Locally
 /// administered, unicast, and the same on all nodes.
-pub(super) fn derived_mac(address: IpAddr) -> [u8; 6] {
+pub(super) fn derived_mac(address: IpAddr) -> MacAddr {
     match address {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
-            [0x0e, 0, a, b, c, d]
+            MacAddr([0x0e, 0, a, b, c, d])
         }
         IpAddr::V6(address) => {
             let mix = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
@@ -354,7 +348,7 @@ pub(super) fn derived_mac(address: IpAddr) -> [u8; 6] {
                 .into_iter()
                 .fold(0xcbf2_9ce4_8422_2325, mix);
             let [_, _, _, a, b, c, d, e] = hash.to_be_bytes();
-            [0x0e, a, b, c, d, e]
+            MacAddr([0x0e, a, b, c, d, e])
         }
     }
 }

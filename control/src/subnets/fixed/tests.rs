@@ -11,7 +11,6 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use tempfile::TempDir;
-use weft_dataplane::wire::ethernet::MacAddr;
 
 const CONFIG: &str =
     "[config]\nNetwork = \"10.5.0.0/16\"\nBackend = { Type = \"vxlan\", VNI = 7 }\n";
@@ -100,7 +99,7 @@ fn what_an_entry_states_counts() {
     let mac = "[leases.BackendData]\nVtepMAC = \"c6:d2:32:6f:8f:44\"\n";
     let content = toml(&(file(&[1]) + mac)).unwrap();
     let data = content.leases()[0].attrs.vxlan_data(Family::V4).unwrap();
-    assert_eq!(MacAddr(data.vtep_mac).to_string(), "c6:d2:32:6f:8f:44");
+    assert_eq!(data.vtep_mac.to_string(), "c6:d2:32:6f:8f:44");
     for (kind, expected) in [
         ("host-gw", r#","BackendType":"host-gw"}"#),
         ("udp", "null}"),
@@ -139,7 +138,7 @@ fn u25_derived_macs_are_local_and_unicast() {
         "2001:db8::2",
     ] {
         let mac = derived_mac(address.parse::<IpAddr>().unwrap());
-        assert_eq!(mac[0] & 0x03, 0x02, "{address}");
+        assert_eq!(mac.0[0] & 0x03, 0x02, "{address}");
     }
     assert_ne!(
         derived_mac("2001:db8::1".parse().unwrap()),

@@ -11,12 +11,12 @@ fn at(subnet: &str, addr: &str) -> Peer {
     Peer {
         subnet: subnet.parse().unwrap(),
         addr: addr.parse().unwrap(),
-        mac: [0; 6],
+        mac: MacAddr::default(),
     }
 }
 
 /// Routes in a network that the underlay's addresses lie in, too.
-fn around_the_underlay(which: Which, v4: bool) -> DirectRoutes {
+fn around_the_underlay(which: RoutedPeers, v4: bool) -> DirectRoutes {
     let (network, len) = if v4 {
         ("192.0.0.0/16", 24)
     } else {
@@ -31,7 +31,7 @@ fn networks_of_the_host_and_addresses_of_nodes_are_never_routed_over() {
         let host = host(netlink).await;
         let before = main_table();
         let before_v6 = shown_v6();
-        for which in [Which::All, Which::OnLink] {
+        for which in [RoutedPeers::All, RoutedPeers::OnLink] {
             let mut direct = around_the_underlay(which, true);
             let peers = [
                 at("192.0.2.0/24", "192.0.2.12"),
@@ -64,7 +64,7 @@ fn a_network_of_the_host_that_comes_later_gets_its_route_back() {
     netns::run(async |netlink| {
         let host = host(netlink).await;
         let node = peer(Family::V4, 2, "192.0.2.2");
-        let mut direct = routes(Which::All, Family::V4);
+        let mut direct = routes(RoutedPeers::All, Family::V4);
         direct.reconcile(&host, [node].iter()).await.unwrap();
         let bridge = netns::link(&host.netlink, "br7").await;
         host.netlink.set_link_up(&bridge).await.unwrap();
@@ -92,7 +92,7 @@ fn what_lies_inside_a_direct_subnet_and_needs_the_tunnel_keeps_it() {
             at("10.5.4.0/24", "192.0.2.4"),
             at("10.5.4.128/25", "192.0.2.5"),
         ];
-        let mut direct = routes(Which::OnLink, Family::V4);
+        let mut direct = routes(RoutedPeers::OnLink, Family::V4);
         direct.reconcile(&host, peers.iter()).await.unwrap();
         let expected = [
             "10.5.4.0/24 192.0.2.4",
@@ -110,7 +110,7 @@ fn stale_routes_by_the_interface_before_go() {
         let old = netns::link(&host.netlink, "eth1").await;
         host.netlink.set_link_up(&old).await.unwrap();
         netns::ip(&["address", "add", "198.51.100.1/24", "dev", "eth1"]);
-        for which in [Which::None, Which::OnLink, Which::All] {
+        for which in [RoutedPeers::None, RoutedPeers::OnLink, RoutedPeers::All] {
             for route in [
                 "10.5.9.0/24 via 198.51.100.9 dev eth1 proto 119",
                 "10.5.2.0/24 via 198.51.100.2 dev eth1 proto 119",
@@ -124,7 +124,7 @@ fn stale_routes_by_the_interface_before_go() {
             let mut direct = routes(which, Family::V4);
             direct.reconcile(&host, [node].iter()).await.unwrap();
             let mut expected = vec!["10.244.7.0/24 192.0.2.7", "10.5.7.0/24 198.51.100.7"];
-            if which != Which::None {
+            if which != RoutedPeers::None {
                 expected.insert(1, "10.5.2.0/24 192.0.2.2");
             }
             assert_eq!(shown(Family::V4), expected, "{which:?}");

@@ -12,17 +12,17 @@ fn of(n: u8, key: &str) -> Lease {
     }
 }
 
-fn told(peers: &mut Peers) -> Vec<String> {
-    news(std::iter::once(peers))
+fn logged(peers: &mut PeerSet) -> Vec<String> {
+    warnings(std::iter::once(peers))
 }
 
 /// What is said of a lease that is listed, written again and listed again.
-fn said_of(peers: &mut Peers, lease: &Lease) -> Vec<String> {
+fn said_of(peers: &mut PeerSet, lease: &Lease) -> Vec<String> {
     let snapshot = LeaseEvent::Snapshot(vec![lease.clone()]);
     let mut lines = Vec::new();
     for event in [snapshot.clone(), put(lease.clone()), snapshot] {
         peers.take_in(&[event]);
-        lines.extend(told(peers));
+        lines.extend(logged(peers));
     }
     lines
 }
@@ -90,7 +90,7 @@ fn a_lease_of_both_families_is_complained_about_in_one_line() {
     for peers in [&mut four, &mut six] {
         peers.take_in(&all);
     }
-    let lines = news([&mut four, &mut six].into_iter());
+    let lines = warnings([&mut four, &mut six].into_iter());
     assert_eq!(
         lines,
         [
@@ -100,7 +100,7 @@ fn a_lease_of_both_families_is_complained_about_in_one_line() {
         ]
     );
     assert_eq!((four.len(), six.len()), (1, 0), "the good half is used");
-    assert!(news([&mut four, &mut six].into_iter()).is_empty());
+    assert!(warnings([&mut four, &mut six].into_iter()).is_empty());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_a_lease_inside_anothers_takes_is_told_once() {
     ];
     peers.take_in(&[snapshot(&all)]);
     assert_eq!(
-        told(&mut peers),
+        logged(&mut peers),
         [
             "lease 10.5.8.0-21 of 192.0.2.3: 10.5.8.0/24 of 192.0.2.8 lies inside its subnet, and 1 more; packets to that part go there",
             "lease 10.5.8.0-24 of 192.0.2.8: 10.5.8.128/25 of 192.0.2.4 lies inside its subnet; packets to that part go there",
@@ -124,20 +124,20 @@ fn what_a_lease_inside_anothers_takes_is_told_once() {
     );
     assert_eq!(peers.len(), 4, "all are peers: the longest prefix decides");
     peers.take_in(&[put(enclosing.clone()), snapshot(&all), put(lease(20, 20))]);
-    assert_eq!(told(&mut peers), [""; 0]);
+    assert_eq!(logged(&mut peers), [""; 0]);
 
     // Gone, and back.
     peers.take_in(&[LeaseEvent::Delete(enclosing.key())]);
-    assert_eq!(told(&mut peers), [""; 0]);
+    assert_eq!(logged(&mut peers), [""; 0]);
     peers.take_in(&[put(enclosing)]);
-    assert_eq!(told(&mut peers).len(), 1);
+    assert_eq!(logged(&mut peers).len(), 1);
 }
 
 #[test]
 fn the_leases_of_one_node_may_lie_inside_each_other() {
     let mut peers = peers();
     peers.take_in(&[put(lease(8, 8)), put(of(8, "10.5.8.0-24&fd00:5:0:8::-64"))]);
-    assert_eq!(told(&mut peers), [""; 0]);
+    assert_eq!(logged(&mut peers), [""; 0]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use crate::config::NetworkConfig;
 use crate::family::Family;
+use crate::lease::MacAddr;
 use crate::lease::{LeaseAttrs, SubnetKey, VxlanData};
 use etcd_client::KeyValue;
 use serde_json::{Value, json};
 use std::time::Duration;
-use weft_dataplane::wire::ethernet::MacAddr;
 
 /// All leases of a network.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Record {
         let Ok(attrs) = &self.attrs else {
             return [None; 2];
         };
-        let mac = |data: VxlanData| MacAddr(data.vtep_mac);
+        let mac = |data: VxlanData| data.vtep_mac;
         Family::BOTH.map(|family| attrs.vxlan_data(family).ok().map(mac))
     }
 

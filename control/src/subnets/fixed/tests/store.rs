@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::family::Family;
+use crate::lease::MacAddr;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn look_until_settled(poller: &mut Poller) {
@@ -128,7 +129,7 @@ fn a_node_waits_for_its_entry() {
         assert_eq!(lease.expires, None);
         assert_eq!(
             lease.attrs.vxlan_data(Family::V4).unwrap().vtep_mac,
-            [0x0e, 0, 192, 0, 2, 2]
+            MacAddr([0x0e, 0, 192, 0, 2, 2])
         );
     });
 }

@@ -1,0 +1,57 @@
+//! Why the agent ends by itself.
+
+use crate::backend::BackendError;
+use crate::host::firewall::FirewallError;
+use crate::host::iface::IfaceError;
+use crate::host::netlink::NetlinkError;
+use crate::http::HealthError;
+use crate::lease::LeaseEnd;
+use crate::subnets::SubnetError;
+use std::io;
+
+/// Why the agent cannot start or go on. One line, with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The runtime or the signal handlers.
+    #[error("cannot set up the process: {0}")]
+    Process(#[from] io::Error),
+    /// The subnet manager refuses.
+    #[error(transparent)]
+    Subnet(#[from] SubnetError),
+    /// `/healthz` cannot be served.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// No underlay interface.
+    #[error(transparent)]
+    Iface(#[from] IfaceError),
+    /// The kernel cannot be asked.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// Nothing can be masqueraded on this host.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
+    /// Packets cannot be carried.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The subnet manager no longer reports leases.
+    #[error("the watch on the other nodes' leases ended by itself; start again")]
+    WatchEnded,
+    /// The lease is over.
+    #[error("{end}: {}", after(.end, .subnets))]
+    LeaseOver {
+        /// How it ended.
+        end: LeaseEnd,
+        /// The subnets it was for.
+        subnets: String,
+    },
+}
+
+/// What the end of a lease means, and what to do.
+fn after(end: &LeaseEnd, subnets: &str) -> String {
+    match end {
+        LeaseEnd::Changed { .. } => "start again to use it".to_owned(),
+        LeaseEnd::Revoked | LeaseEnd::Taken { .. } | LeaseEnd::Overlapped { .. } => {
+            format!("{subnets} is no longer this node's; start again to take a new lease")
+        }
+    }
+}

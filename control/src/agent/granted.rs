@@ -1,0 +1,113 @@
+//! From nothing to a lease, and from there to a backend that runs.
+
+use super::error::AgentError;
+use super::name::AgentName;
+use super::node::Node;
+use super::options::AgentOptions;
+use super::{grant, rules};
+use crate::backend::{Host, Prepared};
+use crate::config::{NetworkConfig, NetworkRange};
+use crate::host::firewall::Firewall;
+use crate::host::netlink::Netlink;
+use crate::host::subnet_env::{self, SubnetEnv};
+use crate::host::{bridge, forwarding, iface};
+use crate::lease::{Lease, Previous};
+use crate::subnets::{self, SubnetError, SubnetManager};
+use tracing::{info, warn};
+
+/// A node that has a lease, and whose backend has only to be started.
+pub(super) struct Granted {
+    config: NetworkConfig,
+    prepared: Prepared,
+    pub(super) previous: Previous,
+    pub(super) lease: Lease,
+    firewall: Firewall,
+}
+
+impl Granted {
+    /// Wait for a lease; anew if the network config changes meanwhile.
+    pub(super) async fn wait(
+        options: &AgentOptions,
+        manager: &impl SubnetManager,
+    ) -> Result<Granted, AgentError> {
+        loop {
+            match Granted::once(options, manager).await {
+                Err(AgentError::Subnet(error @ SubnetError::ConfigChanged)) => {
+                    info!("{error}: starting with the new one");
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn once(
+        options: &AgentOptions,
+        manager: &impl SubnetManager,
+    ) -> Result<Granted, AgentError> {
+        let config = subnets::wait_for_config(manager).await;
+        // All that can fail by itself comes before the lease: a node that cannot run takes none.
+        let host = host(options, &config).await?;
+        rules::check(&options.firewall, &config).await?;
+        let mut prepared = Prepared::new(host, &config).await?;
+        let previous = subnet_env::read_previous(&options.subnet_file);
+        let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
+        subnet_env::remove_stale(&options.subnet_file, &lease);
+        let (flavour, spec) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
+        let firewall = Firewall::install(flavour, &spec).await;
+        Ok(Granted {
+            config,
+            prepared,
+            previous,
+            lease,
+            firewall,
+        })
+    }
+
+    /// Start the backend, and tell container runtimes the subnet.
+    pub(super) async fn start(self, options: &AgentOptions) -> Result<Node, AgentError> {
+        let Granted {
+            config,
+            prepared,
+            previous,
+            lease,
+            firewall,
+        } = self;
+        let backend = prepared.start(&config, &lease, &previous).await?;
+        let env = SubnetEnv {
+            networks: lease.networks(&config),
+            mtu: backend.mtu(),
+            ip_masq: options.firewall.ip_masq,
+        };
+        Ok(Node::new(options, &config, &previous, (lease, backend, firewall), env).await)
+    }
+}
+
+/// The kernel and the underlay interface.
+async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, AgentError> {
+    let netlink = Netlink::connect()?;
+    let families = config.ranges.is_some();
+    if !config.enable_nftables {
+        bridge::warn_without_netfilter(families);
+    }
+    forwarding::warn_without(families);
+    let underlay = iface::choose(&netlink, &options.interface, families).await?;
+    info!("packets leave through {underlay}");
+    for NetworkRange { network, .. } in config.ranges.present() {
+        for addr in underlay
+            .local
+            .present()
+            .filter(|addr| network.contains(addr))
+        {
+            warn!(
+                "{addr} of {} lies inside Network {network}: packets to other nodes may be routed into the tunnel",
+                underlay.name
+            );
+        }
+    }
+    Ok(Host {
+        netlink,
+        underlay,
+        options: options.backend.clone(),
+        mark: AgentName::of(options).mark(),
+    })
+}

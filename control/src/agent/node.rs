@@ -1,0 +1,172 @@
+//! A node at work: it follows leases and signals, and looks after what it has set up.
+
+use super::error::AgentError;
+use super::options::AgentOptions;
+use super::seen::Seen;
+use super::signals::{Request, Signals};
+use crate::backend::Backend;
+use crate::config::NetworkConfig;
+use crate::family::Family;
+use crate::host::blackhole;
+use crate::host::firewall::Firewall;
+use crate::host::subnet_env::{KeptEnv, SubnetEnv};
+use crate::http::Readiness;
+use crate::lease::{Lease, Previous};
+use crate::notify::{self, State};
+use crate::subnets::SubnetManager;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+/// Lease events that may wait for the agent, and the most that go into one table build.
+const EVENT_QUEUE: usize = 1024;
+
+/// Pause between two looks whether devices and workers are alive.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+
+/// Pause between two looks whether addresses and routes are as they should be; flannel's.
+const RECONCILE_EVERY: Duration = Duration::from_secs(10);
+
+/// A node that has a lease and carries packets.
+pub(super) struct Node {
+    pub(super) lease: Lease,
+    pub(super) backend: Backend,
+    pub(super) firewall: Firewall,
+    /// Own subnets that a blackhole route is kept for, and what was last wrong with it.
+    pub(super) blackholes: BTreeMap<IpNet, Option<String>>,
+    /// What container runtimes learn the subnet from.
+    pub(super) env: KeptEnv,
+}
+
+impl Node {
+    /// A node whose backend runs: tell container runtimes the subnet, and set up the rest.
+    pub(super) async fn new(
+        options: &AgentOptions,
+        config: &NetworkConfig,
+        previous: &Previous,
+        (lease, backend, firewall): (Lease, Backend, Firewall),
+        env: SubnetEnv,
+    ) -> Node {
+        let mut node = Node {
+            blackholes: match options.blackhole_route {
+                true => lease.subnets().map(|net| (net, None)).collect(),
+                false => BTreeMap::new(),
+            },
+            lease,
+            backend,
+            firewall,
+            env: KeptEnv::new(options.subnet_file.clone(), env),
+        };
+        node.clear_blackholes(config, previous).await;
+        node.resync().await;
+        node.env.ensure();
+        node
+    }
+
+    /// Remove the blackhole routes of earlier leases: others have those subnets, or will.
+    async fn clear_blackholes(&self, config: &NetworkConfig, previous: &Previous) {
+        let own: Vec<IpNet> = self.lease.subnets().collect();
+        for family in Family::BOTH {
+            let networks = [config.network(family), previous.network(family)];
+            for network in networks.into_iter().flatten() {
+                let within = (network, config.subnet_len(family));
+                blackhole::remove_stale(&self.backend.host().netlink, within, &own).await;
+            }
+        }
+    }
+
+    /// Put back what others have removed from the host's routes.
+    pub(super) async fn resync(&mut self) {
+        let netlink = &self.backend.host().netlink;
+        for (&subnet, logged) in &mut self.blackholes {
+            let outcome = blackhole::ensure(netlink, subnet).await;
+            if let Ok(true) = outcome {
+                info!("{subnet} has a blackhole route");
+            }
+            let now = outcome.err().map(|error| error.to_string());
+            if let Some(reason) = now.as_ref().filter(|_| now != *logged) {
+                warn!("{reason}; trying again");
+            }
+            *logged = now;
+        }
+    }
+
+    /// Follow leases and signals until one of them ends the node.
+    pub(super) async fn serve(
+        &mut self,
+        options: &AgentOptions,
+        manager: &impl SubnetManager,
+        signals: &mut Signals,
+        readiness: &Readiness,
+        seen: &mut Seen,
+    ) -> Result<(), AgentError> {
+        let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
+        let own = self.lease.clone();
+        let mut watch = pin!(manager.watch(&own, sender));
+        let mut keep = pin!(manager.keep(own.clone(), options.renew_margin));
+        let firewall = std::mem::take(&mut self.firewall);
+        let mut rules = pin!(firewall.keep(options.firewall.resync));
+        let periods = [HEALTH_EVERY, RECONCILE_EVERY, options.firewall.resync];
+        let [mut health, mut reconcile, mut resync] = periods.map(ticks);
+        let mut batch = Vec::with_capacity(EVENT_QUEUE);
+        let mut ready = false;
+        loop {
+            tokio::select! {
+                request = signals.next() => match request {
+                    Request::Counters => self.backend.report(),
+                    Request::Stop(name) => {
+                        info!("{name}: stopping");
+                        return Ok(());
+                    }
+                },
+                end = &mut keep => {
+                    let subnets = self.lease.to_string();
+                    return Err(AgentError::LeaseOver { end, subnets });
+                }
+                () = &mut watch => return Err(AgentError::WatchEnded),
+                never = &mut rules => match never {},
+                // None come from a watch that has ended, which its own arm tells.
+                1.. = events.recv_many(&mut batch, EVENT_QUEUE) => {
+                    self.backend.apply(&mut batch).await?;
+                    self.report(&mut ready, readiness);
+                }
+                _ = health.tick() => self.backend.check_health().await?,
+                _ = reconcile.tick() => {
+                    self.backend.reconcile().await;
+                    self.env.ensure();
+                    seen.again();
+                    self.report(&mut ready, readiness);
+                }
+                _ = resync.tick() => self.resync().await,
+            }
+        }
+    }
+
+    /// Tell who wants to know whether the node can be used. It is `ready` from when the peers
+    /// are in force and container runtimes can learn the subnet for the first time; only the
+    /// loss of an address or of `subnet.env` interrupts that.
+    pub(super) fn report(&self, ready: &mut bool, readiness: &Readiness) {
+        if !*ready && self.backend.is_settled() && self.env.is_right() {
+            *ready = true;
+            let (ways, peers) = (self.backend.ways(), self.backend.peers());
+            info!("ready: {} on {ways}, peers: {peers}", self.lease);
+            notify::notify(State::Ready);
+        }
+        readiness.set(*ready && self.env.is_right() && self.backend.has_underlay());
+    }
+
+    pub(super) fn stop(self) {
+        self.backend.stop();
+    }
+}
+
+/// Ticks that never come in a burst after a delay, each second at most.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period.max(HEALTH_EVERY));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

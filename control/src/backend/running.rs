@@ -1,0 +1,173 @@
+//! A backend at work.
+
+use super::carrier::Carrier;
+use super::direct::{DirectRoutes, RoutedPeers};
+use super::error::BackendError;
+use super::host::Host;
+use super::tunnel::Tunnel;
+use super::twins::Twins;
+use super::underlay::UnderlayWatch;
+use super::{leftovers, peers};
+use crate::config::NetworkConfig;
+use crate::family::Family;
+use crate::lease::{Lease, Previous};
+use crate::subnets::LeaseEvent;
+use ipnet::IpNet;
+use tracing::{debug, info, warn};
+
+/// A running backend.
+pub struct Backend {
+    host: Host,
+    mtu: u32,
+    carriers: Vec<Carrier>,
+    twins: Twins,
+    /// Whether all peers are known, so that what the kernel has of others is stale.
+    listed: bool,
+    underlay: UnderlayWatch,
+}
+
+impl Backend {
+    /// A backend whose carriers run; no peer is known yet.
+    pub(super) fn new(host: Host, mtu: u32, carriers: Vec<Carrier>, lease: &Lease) -> Backend {
+        Backend {
+            host,
+            mtu,
+            carriers,
+            twins: Twins::new(lease.attrs.clone()),
+            listed: false,
+            underlay: UnderlayWatch::default(),
+        }
+    }
+
+    /// Remove what earlier runs have left and this one has no use for: devices, and routes to
+    /// nodes of a network that has changed or is carried in another way.
+    pub(super) async fn clear(&self, config: &NetworkConfig, previous: &Previous) {
+        for family in Family::BOTH {
+            let carrier = self.carriers.iter().find(|c| c.peers.family() == family);
+            let looked_after = carrier.and_then(|_| config.network(family));
+            let networks = [config.network(family), previous.network(family)];
+            for network in networks.into_iter().flatten() {
+                if Some(network.trunc()) != looked_after.map(|network| network.trunc()) {
+                    clear_routes(&self.host, network, config.subnet_len(family)).await;
+                }
+            }
+        }
+        if let Some(mark) = &self.host.mark {
+            let used: Vec<&str> = self.tunnels().map(Tunnel::device).collect();
+            leftovers::remove(&self.host.netlink, mark, &used).await;
+        }
+    }
+
+    fn tunnels(&self) -> impl Iterator<Item = &Tunnel> {
+        self.carriers.iter().filter_map(|c| c.tunnel.as_ref())
+    }
+
+    /// The kernel and the settings.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The largest packet that pods may send, in bytes: it fits the carriers of all families.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Whether all peers are known and programmed. One that cannot be does not count.
+    pub fn is_settled(&self) -> bool {
+        self.listed && self.carriers.iter().all(Carrier::is_settled)
+    }
+
+    /// Whether packets can leave from the addresses that were chosen at the start.
+    pub fn has_underlay(&self) -> bool {
+        self.underlay.is_there()
+    }
+
+    /// Number of peers that are programmed, of the family that has more.
+    pub fn peers(&self) -> usize {
+        let counts = self.carriers.iter().map(Carrier::programmed);
+        counts.max().unwrap_or(0)
+    }
+
+    /// Take in a batch of events, with at most one table for each tunnel.
+    pub async fn apply(&mut self, batch: &mut Vec<LeaseEvent>) -> Result<(), BackendError> {
+        let first = !self.listed;
+        self.listed |= batch
+            .iter()
+            .any(|event| matches!(event, LeaseEvent::Snapshot(_)));
+        for carrier in &mut self.carriers {
+            let changed = carrier.peers.take_in(batch);
+            if changed || (first && self.listed) {
+                carrier.look(&self.host, false).await;
+                carrier.publish()?;
+                carrier.direct(&self.host, self.listed).await;
+                debug!("peers: {}", carrier.peers.len());
+            }
+        }
+        let warnings = peers::warnings(self.carriers.iter_mut().map(|c| &mut c.peers));
+        for line in warnings.into_iter().chain(self.twins.take_in(batch)) {
+            warn!("{line}");
+        }
+        batch.clear();
+        Ok(())
+    }
+
+    /// Look whether all devices and workers are alive; mend what can be mended. An error is
+    /// one that does not pass by itself.
+    pub async fn check_health(&mut self) -> Result<(), BackendError> {
+        for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
+            tunnel.watch(&self.host).await?;
+        }
+        Ok(())
+    }
+
+    /// Restore addresses, routes and MAC files that others have changed, and look what has become
+    /// of the underlay.
+    pub async fn reconcile(&mut self) {
+        self.underlay.look(&self.host).await;
+        for carrier in &mut self.carriers {
+            if let Some(tunnel) = &mut carrier.tunnel {
+                tunnel.keep_mac();
+                if let Err(error) = tunnel.mend(&self.host).await {
+                    warn!("{}: {error}; trying again", tunnel.device());
+                }
+            }
+            if carrier.look(&self.host, true).await
+                && let Err(error) = carrier.publish()
+            {
+                warn!("{error}; trying again");
+            }
+            carrier.direct(&self.host, self.listed).await;
+        }
+    }
+
+    /// Names of the tunnel devices, and what else leads to the peers, for the log.
+    pub fn ways(&self) -> String {
+        let devices: Vec<&str> = self.tunnels().map(Tunnel::device).collect();
+        match devices.is_empty() {
+            true => self.host.underlay.name.clone(),
+            false => devices.join(" and "),
+        }
+    }
+
+    /// Log what of the kernel is in use, and the counters, two lines for each tunnel.
+    pub fn report(&self) {
+        if self.tunnels().next().is_none() {
+            info!("counters: no tunnel, the kernel carries the packets");
+        }
+        self.tunnels().for_each(Tunnel::report);
+    }
+
+    /// Stop the workers. Devices, addresses and routes stay.
+    pub fn stop(self) {
+        for tunnel in self.carriers.into_iter().filter_map(|c| c.tunnel) {
+            tunnel.stop();
+        }
+    }
+}
+
+async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
+    let mut routes = DirectRoutes::new(RoutedPeers::None, network, subnet_len);
+    if let Err(error) = routes.reconcile(host, std::iter::empty()).await {
+        warn!("{error}; routes to other nodes may be left of an earlier backend");
+    }
+}
