@@ -123,7 +123,7 @@ async fn run_node(
     let result = node.serve(options, manager, signals, readiness, &mut seen);
     let result = result.await;
     notify::notify(State::Stopping);
-    node.stop();
+    node.stop().await;
     result
 }
 

@@ -45,7 +45,7 @@ use direct::{DirectRoutes, RoutedPeers};
 pub use error::BackendError;
 use ipnet::IpNet;
 use macs::Twins;
-pub use options::{Admit, BackendOptions, EngineKind, TunnelGso, WorkerOptions};
+pub use options::{Admit, BackendOptions, Cpus, EngineKind, TunnelGso, WorkerOptions};
 use peers::{PeerKind, PeerSet};
 use recursion::Recursion;
 use std::net::IpAddr;
@@ -376,9 +376,9 @@ impl Backend {
     }
 
     /// Stop the workers. Devices, addresses and routes stay.
-    pub fn stop(self) {
+    pub async fn stop(self) {
         for tunnel in self.carriers.into_iter().filter_map(|c| c.tunnel) {
-            tunnel.stop();
+            tunnel.stop().await;
         }
     }
 }

@@ -25,6 +25,7 @@
 //! clock, and after construction no allocator. `sys` owns all system calls and nearly all
 //! `unsafe`; `worker` joins the two into loops that own a core.
 
+pub mod caps;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod mtu;

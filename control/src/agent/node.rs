@@ -159,8 +159,8 @@ impl Node {
         readiness.set(*ready && self.env.is_right() && self.backend.has_underlay());
     }
 
-    pub(super) fn stop(self) {
-        self.backend.stop();
+    pub(super) async fn stop(self) {
+        self.backend.stop().await;
     }
 }
 

@@ -2,20 +2,20 @@
 //! started and stopped, what they have counted.
 
 use super::tunnel::{TunnelSpec, tap};
-use super::{BackendError, Host, WorkerOptions};
+use super::{BackendError, Host};
 use crate::host::kernel;
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroUsize;
-use std::sync::Once;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
+use weft_dataplane::caps::{Cap, Grant};
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
-use weft_dataplane::sys::tun::{Offloads, Tun};
+use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
 use weft_dataplane::sys::udp::{self, SocketError};
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
-use weft_dataplane::worker::{self, EngineKind, StartError};
+use weft_dataplane::worker::{self, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
@@ -24,9 +24,6 @@ const TX_SOCKETS: u8 = 8;
 /// Peers named in the line of counters.
 const LOSSES_NAMED: usize = 32;
 
-/// More queues than this only spread the flows of one node too thinly to coalesce.
-const QUEUES_MAX: usize = 8;
-
 /// How long the port and devices of an agent that has ended may stay taken: the kernel tears its
 /// io_uring instances down in the background.
 pub(crate) const RELEASE_GRACE: Duration = Duration::from_secs(2);
@@ -34,24 +31,31 @@ pub(crate) const RELEASE_GRACE: Duration = Duration::from_secs(2);
 /// Pause between two looks whether it is free.
 const RELEASE_POLL: Duration = Duration::from_millis(10);
 
-/// TUN queues if the options name no number: one for every two cores, as each has a thread
-/// per direction. With 2 cores, two queues carried one stream 10 to 20 % slower than one.
-fn default_queues() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (cores / 2).clamp(1, QUEUES_MAX)
+/// Try `attempt` again and again while it fails because somebody holds what it takes, for as long
+/// as an agent that has just ended may.
+pub(crate) async fn once_released<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_held: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + RELEASE_GRACE;
+    loop {
+        match attempt() {
+            Err(error) if is_held(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(RELEASE_POLL).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
-/// Wait until nobody holds UDP `port` of the family of `local`, for as long as an agent that
-/// has just ended may.
+/// Wait until nobody holds UDP `port` of the family of `local`.
 pub(super) async fn await_port(local: IpAddr, port: u16) -> Result<(), BackendError> {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    while udp::is_taken(local, port) {
-        if Instant::now() >= deadline {
-            return Err(StartError::Socket(SocketError::PortInUse(port)).into());
-        }
-        tokio::time::sleep(RELEASE_POLL).await;
-    }
-    Ok(())
+    let attempt = || match udp::is_taken(local, port) {
+        true => Err(SocketError::PortInUse(port)),
+        false => Ok(()),
+    };
+    let free = once_released(attempt, |_| true).await;
+    Ok(free.map_err(StartError::Socket)?)
 }
 
 /// See whether packets can leave from `local`, an address of the underlay.
@@ -61,42 +65,23 @@ pub(super) fn check_local(local: IpAddr, host: &Host) -> Result<(), BackendError
     Ok(())
 }
 
-/// Wait for our own port to come free, at the end of the process: who takes over from here,
-/// such as a flanneld with a kernel device, does not try twice.
-pub(super) fn release_port(local: IpAddr, port: u16) {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    while udp::is_taken(local, port) && Instant::now() < deadline {
-        std::thread::sleep(RELEASE_POLL);
-    }
-}
-
-/// Create the tunnel device, or attach to the one left by an earlier run.
-pub(super) fn open_device(name: &str, options: &WorkerOptions) -> Result<Tun, BackendError> {
-    let queues = options.queues.unwrap_or_else(default_queues);
-    let offloads = Offloads {
-        tso: options.tso,
-        uso: options.uso,
-    };
-    Ok(Tun::open(name, queues, offloads)?)
+/// Create the TUN `name` with `queues` queues, or attach to the one left by an earlier run.
+async fn open_tun(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
+    let is_held = |error: &OpenError| matches!(error, OpenError::Held(_));
+    once_released(|| Tun::open(name, queues, offloads), is_held).await
 }
 
 /// What the workers are told.
 fn config(host: &Host, spec: &TunnelSpec) -> worker::Config {
     let options = &host.options.workers;
     worker::Config {
-        engine: options.engine,
         local: spec.local,
         port: spec.port,
         mtu: spec.mtu as usize,
         pod_mtu: spec.pod_mtu as usize,
         tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
         outer_df: options.outer_df,
-        udp_gso: options
-            .udp_gso
-            .unwrap_or_else(|| kernel::corrupts_udp_gso().is_none()),
-        udp_gro: options.udp_gro,
         tunnel_gso: options.tunnel_gso,
-        spin: options.spin,
         underlay: host.underlay.index,
     }
 }
@@ -105,37 +90,18 @@ fn saturating_u8(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
 }
 
-/// What was asked of the kernel and granted.
-#[derive(Clone, Copy)]
-struct Capabilities {
-    engine: EngineKind,
-    offloads: Offloads,
-    udp_gso: bool,
-    udp_gro: bool,
-}
-
-/// The running workers.
+/// What the workers of all tunnels have in common. The agent has one.
 pub(super) struct Dataplane {
-    workers: worker::Dataplane,
-    capabilities: Capabilities,
-    /// Tunnel GSO was wanted, and there is no TAP for it.
-    tap_refused: bool,
+    common: worker::Dataplane,
+    offloads: Offloads,
+    /// How far each capability was granted when that was last told.
+    told: Mutex<[Grant; Cap::ALL.len()]>,
 }
 
 impl Dataplane {
-    /// Start the workers on `tun`; they take their tables from `publisher`.
-    pub(super) async fn start(
-        tun: Tun,
-        host: &Host,
-        spec: &TunnelSpec,
-        publisher: &Publisher,
-    ) -> Result<Dataplane, BackendError> {
+    /// Ask the kernel for what the options want, for as many `devices`.
+    pub(super) fn new(host: &Host, devices: usize) -> Result<Arc<Dataplane>, BackendError> {
         let options = &host.options.workers;
-        let mut config = config(host, spec);
-        // A bond or a VLAN that was made anew has another index than at the start.
-        if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
-            config.underlay = underlay.index;
-        }
         if options.udp_gso.is_none()
             && let Some(release) = kernel::corrupts_udp_gso()
         {
@@ -144,8 +110,53 @@ impl Dataplane {
                 "Linux {release} is of a version that corrupts UDP trains (7.0 to 7.1.4): sending single datagrams; -udp-gso=on sends trains all the same"
             ));
         }
-        let offloads = tun.offloads();
-        let tap = match tap::name(spec, options) {
+        let common = worker::Dataplane::new(&worker::Options {
+            engine: options.engine,
+            spin: options.spin,
+            udp_gso: options
+                .udp_gso
+                .unwrap_or_else(|| kernel::corrupts_udp_gso().is_none()),
+            udp_gro: options.udp_gro,
+            devices,
+            queues: options.queues,
+            cpus: options.cpus.clone(),
+            underlay: Some(host.underlay.name.clone()),
+        })?;
+        if let Some(refusal) = common.refusal() {
+            warn!("{refusal}: using the poll engine");
+        }
+        let mut told = [Grant::default(); Cap::ALL.len()];
+        // Has been told, with the reason.
+        told[Cap::IoUring as usize] = common.grant(Cap::IoUring);
+        Ok(Arc::new(Dataplane {
+            common,
+            offloads: Offloads {
+                tso: options.tso,
+                uso: options.uso,
+            },
+            told: Mutex::new(told),
+        }))
+    }
+
+    /// Create the tunnel device, or attach to the one left by an earlier run.
+    pub(super) async fn open_device(&self, name: &str) -> Result<Tun, BackendError> {
+        Ok(open_tun(name, self.common.queues(), self.offloads).await?)
+    }
+
+    /// Start the workers on `tun`; they take their tables from `publisher`.
+    pub(super) async fn start(
+        self: &Arc<Dataplane>,
+        tun: Tun,
+        host: &Host,
+        spec: &TunnelSpec,
+        publisher: &Publisher,
+    ) -> Result<Workers, BackendError> {
+        let mut config = config(host, spec);
+        // A bond or a VLAN that was made anew has another index than at the start.
+        if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
+            config.underlay = underlay.index;
+        }
+        let tap = match tap::name(spec, &host.options.workers) {
             Some(name) => Some(tap::make(&host.netlink, &name).await),
             None => None,
         };
@@ -154,28 +165,71 @@ impl Dataplane {
         }
         let tap_refused = matches!(tap, Some(Err(_)));
         let tap = tap.and_then(Result::ok);
-        let dataplane = worker::Dataplane::start(tun, tap, config, publisher)?;
-        if let Some(refusal) = dataplane.refusal() {
-            warn!("{refusal}: using the poll engine");
-        }
-        if let Some(bytes) = dataplane.short_send_buffer() {
+        let workers = self.common.start(tun, tap, config, publisher)?;
+        if let Some(bytes) = workers.short_send_buffer() {
             warn!(
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
             );
         }
-        let capabilities = Capabilities {
-            engine: dataplane.engine(),
-            offloads,
-            udp_gso: config.udp_gso,
-            udp_gro: options.udp_gro,
-        };
-        Ok(Dataplane {
-            workers: dataplane,
-            capabilities,
+        self.tell_falls();
+        Ok(Workers {
+            workers,
+            dataplane: self.clone(),
             tap_refused,
         })
     }
 
+    /// Log what the kernel refuses that it was not known to.
+    pub(super) fn tell_falls(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cap, told) in Cap::ALL.into_iter().zip(told.iter_mut()) {
+            let grant = self.common.grant(cap);
+            if grant.is_fallen()
+                && grant != *told
+                && let Some(line) = fall(cap, grant)
+            {
+                warn!("{line}");
+            }
+            *told = grant;
+        }
+    }
+}
+
+/// What it means that a capability is not granted, or not as a whole.
+fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
+    Some(match (cap, grant) {
+        // Told with the reason, where it is refused.
+        (Cap::IoUring, _) => return None,
+        (Cap::Tso, _) => {
+            "the kernel lets the TUN device have no TCP super-packets: pods send single packets (tso=refused)"
+        }
+        (Cap::Uso, _) => {
+            "the kernel lets the TUN device have no UDP super-packets, which needs Linux 6.2: pods send single packets (uso=refused)"
+        }
+        (Cap::UdpGso, Grant::Limited) => {
+            "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good"
+        }
+        (Cap::UdpGso, _) => {
+            "the kernel takes no UDP trains, which needs Linux 4.18: sending single datagrams (udp_gso=refused)"
+        }
+        (Cap::UdpGro, _) => {
+            "the kernel merges no received datagrams into trains, which needs Linux 5.0: receiving them one by one (udp_gro=refused)"
+        }
+        (Cap::MergedWrites, _) => {
+            "the kernel refuses a super-packet on the TUN device: writing single packets, or shorter ones, for a while"
+        }
+    })
+}
+
+/// The running workers of a tunnel.
+pub(super) struct Workers {
+    workers: worker::Workers,
+    dataplane: Arc<Dataplane>,
+    /// Tunnel GSO was wanted, and there is no TAP for it.
+    tap_refused: bool,
+}
+
+impl Workers {
     /// A counter, summed over all workers.
     pub(super) fn count(&self, count: Count) -> u64 {
         self.workers.stats().map(|stats| stats.get(count)).sum()
@@ -214,8 +268,8 @@ impl Dataplane {
         self.workers.losses().by_peer()
     }
 
-    /// All non-zero counters and drop reasons of `device` on one line, and the peers that lost
-    /// most frames on the way out.
+    /// All non-zero counters and drop reasons of `device` on one line, the peers that lost
+    /// most frames on the way out, and the capabilities that the kernel does not grant in full.
     pub(super) fn counters(&self, device: &str) -> String {
         let sums = stats::summary(self.workers.stats());
         let mut line = format!("counters: device={device}");
@@ -231,29 +285,31 @@ impl Dataplane {
             0 => {}
             frames => line.push_str(&format!(" lost_to[others]={frames}")),
         }
+        let fallen = |cap: &Cap| self.dataplane.common.grant(*cap).is_fallen();
+        for cap in Cap::ALL.into_iter().filter(fallen) {
+            line.push_str(&format!(" fallen[{}]=1", cap.name()));
+        }
         line
     }
 
     /// What of this kernel is in use for `device`, on one line.
     pub(super) fn capabilities(&self, device: &str) -> String {
-        let on = |on: bool| if on { "on" } else { "off" };
         let peers = |wanted| {
             let peers = self.tunnel_gso_peers();
             peers.filter(|&(_, state)| state == wanted).count()
         };
-        let Capabilities {
-            engine,
-            offloads,
-            udp_gso,
-            udp_gro,
-        } = self.capabilities;
+        let common = &self.dataplane.common;
+        let grant = |cap| common.grant(cap).name();
+        let cpus = self.workers.cpus();
         format!(
-            "capabilities: device={device} engine={} tso={} uso={} udp_gso={} udp_gro={} tunnel_gso={} tunnel_gso_open={} tunnel_gso_blocked={} downgrades={}",
-            engine.name(),
-            on(offloads.tso),
-            on(offloads.uso),
-            on(udp_gso),
-            on(udp_gro),
+            "capabilities: device={device} engine={} cpus={} tso={} uso={} udp_gso={} udp_gro={} merged_writes={} tunnel_gso={} tunnel_gso_open={} tunnel_gso_blocked={} downgrades={}",
+            common.engine().name(),
+            cpus.map_or("none".to_owned(), |cpus| cpus.to_string()),
+            grant(Cap::Tso),
+            grant(Cap::Uso),
+            grant(Cap::UdpGso),
+            grant(Cap::UdpGro),
+            grant(Cap::MergedWrites),
             self.tunnel_gso().name(),
             peers(PeerState::Open),
             peers(PeerState::Blocked),
@@ -261,8 +317,78 @@ impl Dataplane {
         )
     }
 
+    /// Log what the workers have found out about the kernel since that was last told.
+    pub(super) fn tell_falls(&self) {
+        self.dataplane.tell_falls();
+    }
+
     /// Stop the workers and wait for them. The device stays, with its address and route.
     pub(super) fn stop(self) {
         self.workers.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::netns;
+
+    const NONE: Offloads = Offloads {
+        tso: false,
+        uso: false,
+    };
+
+    #[test]
+    fn others_go_on_while_a_device_is_waited_for() {
+        netns::run(async |netlink| {
+            let held = Tun::open("flannel.7", 1, NONE).unwrap();
+            let link = netlink.link("flannel.7").await.unwrap().unwrap();
+            netlink.set_link_up(&link).await.unwrap();
+            assert!(matches!(
+                Tun::open("flannel.7", 1, NONE),
+                Err(OpenError::Held(_))
+            ));
+            // Nobody would release it if the wait kept this thread for itself.
+            let release = async {
+                for _ in 0..3 {
+                    tokio::time::sleep(RELEASE_POLL).await;
+                }
+                drop(held);
+            };
+            let (opened, ()) = tokio::join!(open_tun("flannel.7", 1, NONE), release);
+            opened.unwrap();
+        });
+    }
+
+    #[test]
+    fn others_go_on_while_a_port_is_waited_for() {
+        netns::run(async |netlink| {
+            let lo = netlink.link("lo").await.unwrap().unwrap();
+            netlink.set_link_up(&lo).await.unwrap();
+            let held = std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+            let port = held.local_addr().unwrap().port();
+            let release = async {
+                tokio::time::sleep(RELEASE_POLL * 3).await;
+                drop(held);
+            };
+            let local = Ipv4Addr::LOCALHOST.into();
+            let (free, ()) = tokio::join!(await_port(local, port), release);
+            free.unwrap();
+        });
+    }
+
+    #[test]
+    fn every_fall_has_a_line_of_its_own_but_that_of_the_engine_which_has_a_reason() {
+        let fallen = [Grant::Limited, Grant::Refused];
+        for cap in Cap::ALL.into_iter().filter(|&cap| cap != Cap::IoUring) {
+            for grant in fallen {
+                let line = fall(cap, grant).unwrap();
+                assert!(
+                    line.starts_with("the kernel ") && !line.contains('\n'),
+                    "{line}"
+                );
+            }
+        }
+        assert_eq!(fallen.map(|grant| fall(Cap::IoUring, grant)), [None; 2]);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
-pub use weft_dataplane::worker::EngineKind;
 pub use weft_dataplane::worker::tunnel_gso::TunnelGso;
+pub use weft_dataplane::worker::{Cpus, EngineKind};
 
 /// Settings of a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub struct BackendOptions {
 /// Settings of the packet workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
-    /// TUN queues and workers; `None`: one for every two cores.
+    /// TUN queues and workers; `None`: as many as the cores are for.
     pub queues: Option<usize>,
+    /// Which cores the workers are pinned to.
+    pub cpus: Cpus,
     /// What moves packets between TUN device and sockets.
     pub engine: EngineKind,
     /// Sockets to send from; `None`: chosen by the dataplane.
@@ -45,6 +47,7 @@ impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
         WorkerOptions {
             queues: None,
+            cpus: Cpus::Auto,
             engine: EngineKind::default(),
             tx_sockets: None,
             outer_df: false,

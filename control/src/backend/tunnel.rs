@@ -5,7 +5,7 @@ mod prepare;
 mod spec;
 pub(super) mod tap;
 
-use super::dataplane::{self, Dataplane};
+use super::dataplane::{self, Dataplane, Workers};
 use super::losses::LossReporter;
 use super::peers::Peer;
 use super::recursion::Recursion;
@@ -18,11 +18,11 @@ use crate::host::mac_store::VtepMac;
 pub(super) use prepare::PreparedTunnel;
 pub(super) use spec::{Place, TunnelSpec};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::{debug, info, warn};
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
-use weft_dataplane::stats::Count;
 use weft_dataplane::sys::tun::Tun;
 use weft_dataplane::sys::{ethtool, redirect};
 
@@ -35,12 +35,12 @@ pub(super) struct Tunnel {
     /// Interface index of the device.
     index: u32,
     publisher: Publisher,
+    /// Shared by all tunnels.
+    dataplane: Arc<Dataplane>,
     /// Missing only while the device is made anew.
-    dataplane: Option<Dataplane>,
+    workers: Option<Workers>,
     trouble: Trouble,
-    downgrades: u64,
     losses: LossReporter,
-    merges_refused: u64,
     /// It has been said that somebody turned off checksum offload.
     offload_restored: bool,
     tunnel_gso: TunnelGsoLog,
@@ -50,6 +50,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     async fn start(
+        dataplane: Arc<Dataplane>,
         tun: Tun,
         host: &Host,
         spec: TunnelSpec,
@@ -65,21 +66,20 @@ impl Tunnel {
         };
         let index = device::configure(host, &spec, &place).await?;
         let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
-        let dataplane = Dataplane::start(tun, host, &spec, &publisher).await?;
-        info!("{}", dataplane.capabilities(&spec.device));
+        let workers = dataplane.start(tun, host, &spec, &publisher).await?;
+        info!("{}", workers.capabilities(&spec.device));
         Ok(Tunnel {
-            tunnel_gso: TunnelGsoLog::new(dataplane.tunnel_gso()),
+            tunnel_gso: TunnelGsoLog::new(workers.tunnel_gso()),
             spec,
             mac,
             overlay,
             place,
             index,
             publisher,
-            dataplane: Some(dataplane),
+            dataplane,
+            workers: Some(workers),
             trouble: Trouble::default(),
-            downgrades: 0,
             losses: LossReporter::default(),
-            merges_refused: 0,
             offload_restored: false,
             takeover: None,
         })
@@ -94,7 +94,7 @@ impl Tunnel {
 
     /// Another tunnel did not start: a kernel device that this one has the place of comes back.
     pub(super) async fn withdraw(self, host: &Host) {
-        drop(self.dataplane);
+        drop(self.workers);
         if let Some(takeover) = self.takeover {
             takeover.undo(host).await;
         }
@@ -148,11 +148,11 @@ impl Tunnel {
     }
 
     async fn look_after(&mut self, host: &Host) -> Result<(), BackendError> {
-        if self.dataplane.is_none() {
+        if self.workers.is_none() {
             return self.make_anew(host).await;
         }
         // Before the look-up: the workers of a device that is removed fail, too.
-        let failed = self.dataplane.as_ref().and_then(Dataplane::failed);
+        let failed = self.workers.as_ref().and_then(Workers::failed);
         let link = host.netlink.link(self.device()).await?;
         match (link, failed) {
             (Some(link), None) if link.index == self.index => {
@@ -191,7 +191,7 @@ impl Tunnel {
     /// Look after the TAP of tunnel GSO. One that was removed is made anew with the workers, which
     /// hold it.
     async fn look_after_tap(&mut self, host: &Host) -> Result<(), BackendError> {
-        let Some(name) = self.dataplane.as_ref().and_then(Dataplane::tap) else {
+        let Some(name) = self.workers.as_ref().and_then(Workers::tap) else {
             return Ok(());
         };
         match tap::look_after(&host.netlink, name).await? {
@@ -207,7 +207,7 @@ impl Tunnel {
 
     /// Mend address and route of the device.
     pub(super) async fn mend(&self, host: &Host) -> Result<(), BackendError> {
-        if self.dataplane.is_none() {
+        if self.workers.is_none() {
             return Ok(());
         }
         device::configure(host, &self.spec, &self.place)
@@ -223,7 +223,7 @@ impl Tunnel {
             ..
         } = &self.spec;
         // The old workers hold the port, and the new ones must not share it with them.
-        if let Some(old) = self.dataplane.take() {
+        if let Some(old) = self.workers.take() {
             info!("{}", old.counters(device));
             old.stop();
         }
@@ -233,10 +233,10 @@ impl Tunnel {
             return Err(BackendError::Displaced(device.clone()));
         }
         dataplane::await_port(*local, *port).await?;
-        let tun = dataplane::open_device(device, &host.options.workers)?;
+        let tun = self.dataplane.open_device(device).await?;
         self.index = device::configure(host, &self.spec, &self.place).await?;
-        let dataplane = Dataplane::start(tun, host, &self.spec, &self.publisher).await?;
-        self.dataplane = Some(dataplane);
+        let workers = self.dataplane.start(tun, host, &self.spec, &self.publisher);
+        self.workers = Some(workers.await?);
         // Counts begin anew.
         self.losses = LossReporter::default();
         Ok(())
@@ -244,52 +244,40 @@ impl Tunnel {
 
     /// Log what the workers have found out about the kernel since the last look.
     fn note_changes(&mut self) {
-        let Some(dataplane) = &self.dataplane else {
+        let Some(workers) = &self.workers else {
             return;
         };
-        let downgrades = dataplane.count(Count::Downgrades);
-        if downgrades > self.downgrades {
-            warn!(
-                "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good"
-            );
-        }
-        if let Some(peers) = self.losses.take(dataplane.losses(), Instant::now()) {
+        workers.tell_falls();
+        if let Some(peers) = self.losses.take(workers.losses(), Instant::now()) {
             warn!(
                 "frames to these nodes (number lost so far) could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
             );
         }
-        let merges_refused = dataplane.count(Count::MergesRefused);
-        if merges_refused > self.merges_refused {
-            warn!(
-                "the kernel refuses a super-packet on {}: writing single packets, or shorter ones, for a while",
-                self.spec.device
-            );
-        }
-        (self.downgrades, self.merges_refused) = (downgrades, merges_refused);
-        let peers = dataplane.tunnel_gso_peers();
+        let peers = workers.tunnel_gso_peers();
         let strictness = || {
-            let rp_filter = dataplane.tap().and_then(redirect::rp_filter);
-            (rp_filter, dataplane.tunnel_gso_redirect())
+            let rp_filter = workers.tap().and_then(redirect::rp_filter);
+            (rp_filter, workers.tunnel_gso_redirect())
         };
         self.tunnel_gso
-            .note(dataplane.tunnel_gso(), peers, strictness);
+            .note(workers.tunnel_gso(), peers, strictness);
     }
 
     /// Log what of the kernel is in use, and the counters.
     pub(super) fn report(&self) {
-        if let Some(dataplane) = &self.dataplane {
-            info!("{}", dataplane.capabilities(self.device()));
-            info!("{}", dataplane.counters(self.device()));
+        if let Some(workers) = &self.workers {
+            info!("{}", workers.capabilities(self.device()));
+            info!("{}", workers.counters(self.device()));
         }
     }
 
     /// Stop the workers. The device stays, with its address and route.
-    pub(super) fn stop(self) {
+    pub(super) async fn stop(self) {
         let device = &self.spec.device;
-        if let Some(dataplane) = self.dataplane {
-            info!("{}", dataplane.counters(device));
-            dataplane.stop();
-            dataplane::release_port(self.spec.local, self.spec.port);
+        if let Some(workers) = self.workers {
+            info!("{}", workers.counters(device));
+            workers.stop();
+            // Who takes over from here, such as a flanneld with a kernel device, does not try twice.
+            let _ = dataplane::await_port(self.spec.local, self.spec.port).await;
         }
         info!("stopped; {device} keeps its address and route");
     }

@@ -1,10 +1,11 @@
 //! The udp backend: IPv4 packets as they are in UDP datagrams, in the format of flannel's
 //! proxy.
 
+use super::dataplane::{self, Dataplane};
 use super::direct::RoutedPeers;
 use super::peers::PeerKind;
 use super::tunnel::{PreparedTunnel, TunnelSpec};
-use super::{BackendError, Host, Prepared, PreparedCarrier, dataplane, mtu};
+use super::{BackendError, Host, Prepared, PreparedCarrier, mtu};
 use crate::config::{NetworkConfig, UdpOptions};
 use crate::family::Family;
 use crate::host::link::{self, Existing};
@@ -54,13 +55,14 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
         metric: Some(METRIC),
         pod_mtu: mtu,
     };
+    let dataplane = Dataplane::new(&host, 1)?;
     let carrier = PreparedCarrier {
         peers: PeerKind {
             family,
             backend: BACKEND,
             has_mac: false,
         },
-        tunnel: Some(PreparedTunnel::new(spec, &host).await?),
+        tunnel: Some(PreparedTunnel::new(spec, &host, dataplane).await?),
         direct: RoutedPeers::None,
     };
     Ok(Prepared {

@@ -1,6 +1,7 @@
 //! The vxlan backend: a tunnel for each address family, `flannel.<VNI>` and
 //! `flannel-v6.<VNI>`, with the same VNI and port.
 
+use super::dataplane::Dataplane;
 use super::direct::RoutedPeers;
 use super::peers::PeerKind;
 use super::tunnel::{PreparedTunnel, TunnelSpec};
@@ -27,9 +28,10 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     // Pods have one MTU for both families, so it must fit the longer outer headers.
     let pod_mtu = specs.iter().map(|(_, spec)| spec.mtu).min();
     let pod_mtu = pod_mtu.unwrap_or(u32::MAX);
+    let dataplane = Dataplane::new(&host, specs.len())?;
     for (family, spec) in specs {
         let spec = TunnelSpec { pod_mtu, ..spec };
-        let tunnel = PreparedTunnel::new(spec, &host).await?;
+        let tunnel = PreparedTunnel::new(spec, &host, dataplane.clone()).await?;
         carriers.push(PreparedCarrier {
             peers: PeerKind {
                 family,

@@ -74,6 +74,10 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
             options.renew_margin = Duration::from_secs(minutes * 60);
         }
         "v" => options.verbosity = parse_int(value).unwrap_or_default().clamp(0, 255) as u8,
+        "cpus" => {
+            let rule = "must be auto, none or a list of CPUs such as 0-3,8";
+            workers.cpus = value.parse().map_err(|_| rule.to_owned())?;
+        }
         "queues" => workers.queues = count(value, QUEUES_MAX)?,
         "tx-sockets" => workers.tx_sockets = count(value, TX_SOCKETS_MAX)?,
         "engine" => {

@@ -120,7 +120,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 47] = [
+pub(super) static TABLE: [Flag; 48] = [
     works(
         "etcd-endpoints",
         Text,
@@ -269,7 +269,13 @@ pub(super) static TABLE: [Flag; 47] = [
         "queues",
         Int,
         "0",
-        "TUN queues, each with two workers; 0: one for every two cores, at most 8",
+        "TUN queues, each with two workers; 0: one for every four cores, two from four cores on, at most 8",
+    ),
+    works(
+        "cpus",
+        Text,
+        "auto",
+        "cores that workers are pinned to: a list such as 0-3,8, none, or auto: a core for each worker where as many are left",
     ),
     works(
         "engine",

@@ -2,7 +2,7 @@ mod environment;
 mod spelling;
 
 use super::*;
-use crate::backend::{Admit, BackendOptions, TunnelGso, WorkerOptions};
+use crate::backend::{Admit, BackendOptions, Cpus, TunnelGso, WorkerOptions};
 use crate::family::PerFamily;
 use crate::host::firewall::FirewallOptions;
 use crate::host::iface::InterfaceOptions;
@@ -79,6 +79,7 @@ fn defaults_are_flannelds() {
                 admit: Admit::Strict,
                 workers: WorkerOptions {
                     queues: None,
+                    cpus: Cpus::Auto,
                     engine: EngineKind::Auto,
                     tx_sockets: None,
                     outer_df: false,
@@ -275,6 +276,14 @@ fn values_that_break_a_rule_are_named() {
         ),
         ("-queues=257", "must be between 0 and 256"),
         ("-engine=dpdk", "must be auto, ring or poll"),
+        (
+            "-cpus=0-",
+            "must be auto, none or a list of CPUs such as 0-3,8",
+        ),
+        (
+            "-cpus=3-1",
+            "must be auto, none or a list of CPUs such as 0-3,8",
+        ),
         ("-spin-us=1001", "must be between 0 and 1000"),
         ("-tunnel-gso=maybe", "must be auto, on or off"),
         ("-udp-gso=maybe", "must be auto, on or off"),
@@ -337,6 +346,23 @@ proptest! {
     fn any_value_of_any_flag_is_settings_or_an_error(at in 0..table::TABLE.len(), value in "\\PC{0,12}") {
         let _ = parse([format!("-{}={value}", table::TABLE[at].name)], |_| None);
     }
+}
+
+#[test]
+fn cores_are_auto_none_or_a_list_also_by_the_environment() {
+    let cpus = |args: &[&str]| options(args).backend.workers.cpus;
+    assert_eq!(cpus(&[]), Cpus::Auto);
+    assert_eq!(cpus(&["-cpus=none"]), Cpus::None);
+    assert_eq!(
+        cpus(&["-cpus", "0-3,8"]),
+        Cpus::List("0-3,8".parse().unwrap())
+    );
+    let (options, warnings) = with_env(&[], &[("FLANNELD_CPUS", "1")]);
+    assert_eq!(
+        options.backend.workers.cpus,
+        Cpus::List("1".parse().unwrap())
+    );
+    assert!(warnings.is_empty());
 }
 
 #[test]

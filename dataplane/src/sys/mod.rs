@@ -24,5 +24,6 @@ pub mod refusals;
 pub mod ring;
 pub mod sender;
 pub mod tap;
+pub mod trains;
 pub mod tun;
 pub mod udp;

@@ -133,11 +133,12 @@ impl<T: Transmit> Sender<T> {
             };
         }
         plan.clear();
+        self.refusals.limit(plan);
     }
 
     /// Send those from index `next` on that share its socket, as far as the kernel takes them
     /// in one call; the index of the next to send.
-    fn send_run(&mut self, plan: &mut SendPlan, next: usize, buffers: &Buffers) -> usize {
+    fn send_run(&mut self, plan: &SendPlan, next: usize, buffers: &Buffers) -> usize {
         let count = self.address_run(plan, next, buffers);
         if count == 0 {
             self.send_frames(plan, next, buffers);
@@ -191,7 +192,7 @@ impl<T: Transmit> Sender<T> {
 
     /// Deal with send `index` of `plan`, which the kernel refused with `errno`: when this
     /// returns, it has left or its loss is counted.
-    fn resend(&mut self, plan: &mut SendPlan, index: usize, refusal: i32, buffers: &Buffers) {
+    fn resend(&mut self, plan: &SendPlan, index: usize, refusal: i32, buffers: &Buffers) {
         let (mut refusal, mut tries) = (refusal, 0);
         loop {
             let send = &plan.sends()[index];
@@ -200,7 +201,7 @@ impl<T: Transmit> Sender<T> {
                 Verdict::Singly => {
                     // If its frames cannot leave either, that it is a train was not the reason.
                     if self.send_frames(plan, index, buffers) > 0 {
-                        self.refusals.note_train(plan, index, refusal);
+                        self.refusals.note_train(send, refusal);
                     }
                     return;
                 }

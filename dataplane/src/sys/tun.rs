@@ -7,7 +7,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Length of the `virtio_net_hdr` in front of every packet: the legacy form, which is the
@@ -29,9 +28,6 @@ const TUN_F_USO6: libc::c_ulong = 0x40;
 
 /// The most queues the kernel allows (`MAX_TAP_QUEUES`).
 pub const MAX_QUEUES: usize = 256;
-
-/// How long the queues of a process that ended may stay taken.
-pub(super) const RELEASE_TIME: Duration = Duration::from_secs(2);
 
 /// What the kernel may hand us unfinished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +114,7 @@ impl AsFd for TunQueue {
 /// The device and all its queues.
 pub struct Tun {
     name: String,
+    wanted: Offloads,
     offloads: Offloads,
     queues: Vec<TunQueue>,
 }
@@ -126,7 +123,9 @@ impl Tun {
     /// Create the device `name`, or attach to the one that an earlier process left, with
     /// `queues` queues. It stays when this process ends, with its address and routes.
     ///
-    /// A kernel that refuses USO gives a device without it: see [`Tun::offloads`].
+    /// A kernel that refuses USO gives a device without it: see [`Tun::offloads`]. A process that
+    /// was killed lets go of its queues only when the kernel has wound up its io_uring, some time
+    /// after the process is gone: until then the device is [held](OpenError::Held).
     pub fn open(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ {
             return Err(OpenError::BadName(name.to_owned()));
@@ -134,22 +133,17 @@ impl Tun {
         if !(1..=MAX_QUEUES).contains(&queues) {
             return Err(OpenError::BadQueues(queues));
         }
-        // A process that was killed lets go of its queues only when the kernel has wound up
-        // its io_uring, some time after the process is gone.
-        let patience = Instant::now() + RELEASE_TIME;
-        while is_running(name) {
-            if Instant::now() > patience {
-                return Err(OpenError::Held(name.to_owned()));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if is_running(name) {
+            return Err(OpenError::Held(name.to_owned()));
         }
         let queues = (0..queues)
             .map(|_| open_queue(name))
             .collect::<Result<Vec<_>, _>>()?;
-        let offloads = configure(name, &queues[0], offloads)?;
+        let granted = configure(name, &queues[0], offloads)?;
         Ok(Tun {
             name: name.to_owned(),
-            offloads,
+            wanted: offloads,
+            offloads: granted,
             queues,
         })
     }
@@ -159,7 +153,12 @@ impl Tun {
         &self.name
     }
 
-    /// What the kernel accepted of the offloads asked for.
+    /// The offloads asked for.
+    pub fn wanted(&self) -> Offloads {
+        self.wanted
+    }
+
+    /// What the kernel accepted of them.
     pub fn offloads(&self) -> Offloads {
         self.offloads
     }

@@ -1,6 +1,7 @@
 //! UDP sockets: one to receive on the overlay's port, a pool to send from.
 #![allow(unsafe_code)]
 
+use crate::caps::Capability;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -103,12 +104,13 @@ pub fn is_taken(ip: IpAddr, port: u16) -> bool {
 /// Sockets that receive on the wildcard address and `port`, one per worker.
 ///
 /// They are not connected: a connected socket filters by source port, and senders hash
-/// theirs. The wildcard is what kernel VXLAN listens on, too.
+/// theirs. The wildcard is what kernel VXLAN listens on, too. Trains are received as such if `gro`
+/// is asked for and granted.
 pub fn receivers(
     ip: IpAddr,
     port: u16,
     count: usize,
-    gro: bool,
+    gro: Option<&Capability>,
 ) -> Result<Vec<Socket>, SocketError> {
     let address = SocketAddr::new(wildcard(ip), port);
     if count > 1 {
@@ -130,7 +132,11 @@ fn bind(socket: &Socket, address: SocketAddr) -> Result<(), SocketError> {
         })
 }
 
-fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, SocketError> {
+fn receiver(
+    address: SocketAddr,
+    shared: bool,
+    gro: Option<&Capability>,
+) -> Result<Socket, SocketError> {
     let socket = new_socket(address)?;
     if shared {
         socket
@@ -143,8 +149,9 @@ fn receiver(address: SocketAddr, shared: bool, gro: bool) -> Result<Socket, Sock
         libc::SO_RCVBUF,
         RECEIVE_BUFFER,
     );
-    if gro {
-        set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(fail(address, "UDP_GRO"))?;
+    if let Some(gro) = gro {
+        // Without it trains arrive frame by frame.
+        let _ = gro.ask(|| set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1));
     }
     let (level, option) = match address {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
@@ -254,7 +261,7 @@ pub(super) mod tests {
     fn a_port_in_use_is_named() {
         let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = receivers(LOOPBACK, port, 2, true).unwrap_err();
+        let error = receivers(LOOPBACK, port, 2, None).unwrap_err();
         assert!(matches!(error, SocketError::PortInUse(p) if p == port));
         assert!(error.to_string().contains(&port.to_string()));
     }
@@ -264,12 +271,39 @@ pub(super) mod tests {
         // No other process's address, and a port that no socket gets by chance.
         let [.., high, low] = std::process::id().to_be_bytes();
         let (own, port) = (IpAddr::from([127, high, low, 2]), 18_472);
-        let first = receivers(own, port, 2, true).unwrap();
+        let first = receivers(own, port, 2, None).unwrap();
         assert_eq!(first.len(), 2);
         assert!(matches!(
-            receivers(own, port, 2, true),
+            receivers(own, port, 2, None),
             Err(SocketError::PortInUse(_))
         ));
+    }
+
+    #[test]
+    fn trains_are_received_where_that_is_asked_for_and_was_never_refused() {
+        let free = || {
+            let socket = std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap();
+            socket.local_addr().unwrap().port()
+        };
+        let receives_trains = |gro: Option<&Capability>| {
+            let socket = receivers(LOOPBACK, free(), 1, gro).unwrap().remove(0);
+            let mut on: libc::c_int = 0;
+            let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+            let (level, option) = (libc::SOL_UDP, libc::UDP_GRO);
+            // SAFETY: the kernel writes at most `len` bytes, one int, to `on`.
+            let asked = unsafe {
+                let value = (&raw mut on).cast();
+                libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut len)
+            };
+            assert_eq!(asked, 0);
+            on != 0
+        };
+        let gro = Capability::default();
+        assert!(receives_trains(Some(&gro)));
+        assert_eq!(gro.grant(), crate::caps::Grant::On);
+        assert!(!receives_trains(None));
+        gro.refuse();
+        assert!(!receives_trains(Some(&gro)));
     }
 
     #[test]

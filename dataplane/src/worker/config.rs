@@ -1,10 +1,12 @@
 //! How the workers of a device are to run.
 
+use super::cores::Cpus;
 use super::encap::MAX_HEADER;
 use super::flow::SendPool;
 use super::tunnel_gso::TunnelGso;
+use crate::caps::Caps;
 use crate::offload::coalesce::{Coalescer, Limits};
-use crate::offload::plan::{MAX_FRAMES, SendPlan};
+use crate::offload::plan::SendPlan;
 use crate::offload::vnet_hdr::Layout;
 use crate::sys::engine::EngineError;
 use std::net::IpAddr;
@@ -44,11 +46,47 @@ impl EngineKind {
     }
 }
 
-/// How the dataplane is to run.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
+/// How the workers of all devices are to run.
+#[derive(Clone, Debug)]
+pub struct Options {
     /// What moves the packets.
     pub engine: EngineKind,
+    /// How long a worker that finds nothing to do looks again before it sleeps. Only the poll
+    /// engine can; with any time at all [`EngineKind::Auto`] takes it.
+    pub spin: Duration,
+    /// Send trains with `UDP_SEGMENT`.
+    pub udp_gso: bool,
+    /// Receive trains with `UDP_GRO`.
+    pub udp_gro: bool,
+    /// Devices that there will be, one for each address family.
+    pub devices: usize,
+    /// TUN queues of each; `None`: see [`default_queues`](super::default_queues).
+    pub queues: Option<usize>,
+    /// Which cores the workers are pinned to.
+    pub cpus: Cpus,
+    /// Name of the device through which peers are reached, near which workers are pinned.
+    pub underlay: Option<String>,
+}
+
+impl Default for Options {
+    /// As the agent's flags have it, for one device.
+    fn default() -> Options {
+        Options {
+            engine: EngineKind::Auto,
+            spin: Duration::ZERO,
+            udp_gso: true,
+            udp_gro: true,
+            devices: 1,
+            queues: None,
+            cpus: Cpus::Auto,
+            underlay: None,
+        }
+    }
+}
+
+/// How the workers of one device are to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
     /// Underlay address to send from.
     pub local: IpAddr,
     /// UDP port to receive on.
@@ -62,15 +100,8 @@ pub struct Config {
     pub tx_sockets: u8,
     /// Set DF on outer packets, so that the MTU of the path is found out.
     pub outer_df: bool,
-    /// Send trains with `UDP_SEGMENT`.
-    pub udp_gso: bool,
-    /// Receive trains with `UDP_GRO`.
-    pub udp_gro: bool,
     /// When to use tunnel GSO, if there is a TAP for it; of use with VXLAN alone.
     pub tunnel_gso: TunnelGso,
-    /// How long a worker that finds nothing to do looks again before it sleeps. Only the poll
-    /// engine can; with any time at all [`EngineKind::Auto`] takes it.
-    pub spin: Duration,
     /// Index of the device through which peers are reached.
     pub underlay: u32,
 }
@@ -80,18 +111,18 @@ impl Config {
         SendPool::new(self.tx_sockets)
     }
 
-    pub(super) fn plan(&self) -> SendPlan {
-        let max_frames = if self.udp_gso { MAX_FRAMES as u16 } else { 1 };
-        SendPlan::new(PLAN_SENDS, PLAN_ARENA, max_frames)
+    pub(super) fn plan(&self, caps: &Caps) -> SendPlan {
+        SendPlan::new(PLAN_SENDS, PLAN_ARENA, caps.trains.max_frames())
     }
 
-    pub(super) fn coalescer(&self) -> Result<Coalescer, EngineError> {
+    pub(super) fn coalescer(&self, caps: &Caps) -> Result<Coalescer, EngineError> {
         // Before Linux 6.9 a UDP super-packet has 64 segments at most, and a received train
         // has no more in any version.
         let limits = Limits {
             udp_segments: 64,
             ..Limits::new(self.mtu)
         };
-        Ok(Coalescer::new(COALESCER_WRITES, Layout::Legacy, limits)?)
+        let coalescer = Coalescer::new(COALESCER_WRITES, Layout::Legacy, limits)?;
+        Ok(coalescer.sharing(caps.merges.clone()))
     }
 }

@@ -1,16 +1,20 @@
-//! Sockets, engine and workers of a device, started and stopped as one.
+//! The engine, capabilities and cores that the workers of all devices share, and the sockets and
+//! workers of each device, which are started and stopped as one.
 
-use super::config::{Config, EngineKind};
+use super::config::{Config, EngineKind, Options};
+use super::cores::{self, Seats, Taken};
 use super::error::StartError;
 use super::path_limits::PathLimits;
 use super::run::{self, Lane};
 use super::threads::Threads;
 use super::tunnel_gso::{self, PeerState, RedirectState, TunnelGso, TunnelGsoGate, TunnelGsoState};
+use crate::caps::{Cap, Capability, Caps, Grant, as_wanted};
 use crate::mtu::paths::PathMtus;
 use crate::mtu::pods::PodMtus;
 use crate::publish::Publisher;
 use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
+use crate::sys::affinity::{self, CpuList};
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
 use crate::sys::path::PathProbe;
@@ -18,37 +22,97 @@ use crate::sys::poll::PollEngine;
 use crate::sys::ring::{self, RingEngine};
 use crate::sys::tap::Tap;
 use crate::sys::tun::Tun;
-use crate::sys::udp;
+use crate::sys::{trains, udp};
 use socket2::Socket;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One for each way.
-const THREADS_PER_QUEUE: usize = 2;
+const WORKERS_PER_QUEUE: usize = 2;
 
-/// The running workers. Dropping it stops them.
+/// What the workers of all devices have in common: the engine, what the kernel has granted, and
+/// the cores.
 pub struct Dataplane {
-    threads: Threads,
     engine: EngineKind,
     /// Why it is not the engine that was preferred.
     refusal: Option<EngineError>,
-    tunnel_gso: Option<Arc<TunnelGsoGate>>,
-    losses: Arc<PeerLosses>,
-    short_send_buffer: Option<usize>,
+    spin: Duration,
+    udp_gro: bool,
+    caps: Arc<Caps>,
+    clock: Clock,
+    queues: usize,
+    seats: Seats,
 }
 
 impl Dataplane {
+    /// Ask the kernel for what is wanted, by using it, and share out the cores. Nothing runs yet.
+    pub fn new(options: &Options) -> Result<Dataplane, StartError> {
+        let caps = Arc::new(Caps::default());
+        let (engine, refusal) = choose(options.engine, options.spin, &caps.io_uring, ring::probe)?;
+        if options.udp_gso {
+            caps.trains.ask(trains::probe());
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let queues = options
+            .queues
+            .unwrap_or_else(|| cores::default_queues(&options.cpus, cores));
+        let spins = engine == EngineKind::Poll && !options.spin.is_zero();
+        let workers = queues * if spins { 1 } else { WORKERS_PER_QUEUE };
+        let near = options.underlay.as_deref().map(affinity::near);
+        let cores = cores::assign(
+            &options.cpus,
+            &affinity::allowed(),
+            &near.unwrap_or_default(),
+            workers * options.devices,
+        )?;
+        Ok(Dataplane {
+            engine,
+            refusal,
+            spin: options.spin,
+            udp_gro: options.udp_gro,
+            caps,
+            clock: Clock::start(),
+            queues,
+            seats: Seats::new(&cores, workers),
+        })
+    }
+
+    /// The engine that runs, never [`EngineKind::Auto`].
+    pub fn engine(&self) -> EngineKind {
+        self.engine
+    }
+
+    /// Why it is not the one that [`EngineKind::Auto`] prefers.
+    pub fn refusal(&self) -> Option<&EngineError> {
+        self.refusal.as_ref()
+    }
+
+    /// TUN queues that each device is to have.
+    pub fn queues(&self) -> usize {
+        self.queues
+    }
+
     /// Open the sockets and start the workers of every queue of `tun`, which read the tables
     /// of `publisher`. Returns once all of them run. There is tunnel GSO if there is a `tap` and
     /// the underlay is IPv4.
     pub fn start(
+        &self,
         tun: Tun,
         tap: Option<Tap>,
         config: Config,
         publisher: &Publisher,
-    ) -> Result<Dataplane, StartError> {
-        let (engine, refusal) = choose(config.engine, config.spin, ring::probe)?;
+    ) -> Result<Workers, StartError> {
+        let (wanted, granted) = (tun.wanted(), tun.offloads());
+        for (capability, wanted, granted) in [
+            (&self.caps.tso, wanted.tso, granted.tso),
+            (&self.caps.uso, wanted.uso, granted.uso),
+        ] {
+            if wanted {
+                // The device is as it is; what it lacks shows in the capability.
+                let _ = capability.ask(|| as_wanted(wanted, granted));
+            }
+        }
         let queues = tun.into_queues();
         let source = udp::source(config.local, config.underlay);
         // One pool for all workers: the outer source port, by which the peer picks its worker,
@@ -57,11 +121,13 @@ impl Dataplane {
         let senders: Arc<[Socket]> =
             udp::senders(source, config.pool().sockets(), config.outer_df)?.into();
         let short_send_buffer = senders.iter().find_map(udp::short_send_buffer);
-        let receivers = udp::receivers(config.local, config.port, queues.len(), config.udp_gro)?;
-        let (paths, clock) = (Arc::new(PathMtus::new()), Clock::start());
+        let gro = self.udp_gro.then_some(&self.caps.udp_gro);
+        let receivers = udp::receivers(config.local, config.port, queues.len(), gro)?;
+        let (paths, clock) = (Arc::new(PathMtus::new()), self.clock);
         let pods = Arc::new(PodMtus::new(config.pod_mtu.min(config.mtu)));
         let losses = Arc::new(PeerLosses::default());
-        let mut threads = Threads::new(queues.len() * THREADS_PER_QUEUE + 1)?;
+        let taken = self.seats.take();
+        let mut threads = Threads::new(queues.len() * WORKERS_PER_QUEUE + 1, &taken.cores)?;
         let tunnel_gso = match (tap, config.local) {
             (Some(tap), IpAddr::V4(local)) if config.tunnel_gso != TunnelGso::Off => {
                 Some(Arc::new(TunnelGsoGate::new(tap, local, &senders)?))
@@ -81,9 +147,11 @@ impl Dataplane {
                     .asking(PathProbe::new(source, paths.clone(), clock)?, config.mtu),
                 pods: pods.clone(),
                 clock,
+                caps: self.caps.clone(),
                 config,
+                spin: self.spin,
             };
-            match engine {
+            match self.engine {
                 EngineKind::Auto | EngineKind::Ring => {
                     run::start::<RingEngine>(&mut threads, publisher, lane)?;
                 }
@@ -95,24 +163,35 @@ impl Dataplane {
             tunnel_gso::start(&mut threads, publisher, gate.clone(), &config, probe)?;
         }
         threads.await_starts()?;
-        Ok(Dataplane {
+        Ok(Workers {
             threads,
-            engine,
-            refusal,
+            taken,
             tunnel_gso,
             losses,
             short_send_buffer,
         })
     }
 
-    /// The engine that runs, never [`EngineKind::Auto`].
-    pub fn engine(&self) -> EngineKind {
-        self.engine
+    /// How far a capability is granted now.
+    pub fn grant(&self, cap: Cap) -> Grant {
+        self.caps.grant(cap, self.clock.now_ms())
     }
+}
 
-    /// Why it is not the one that [`EngineKind::Auto`] prefers.
-    pub fn refusal(&self) -> Option<&EngineError> {
-        self.refusal.as_ref()
+/// The running workers of a device. Dropping it stops them.
+pub struct Workers {
+    threads: Threads,
+    /// After the threads: their cores are free when they have ended.
+    taken: Taken,
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
+    losses: Arc<PeerLosses>,
+    short_send_buffer: Option<usize>,
+}
+
+impl Workers {
+    /// The cores that the workers are pinned to, if they are.
+    pub fn cpus(&self) -> Option<CpuList> {
+        Some(self.taken.pinned()).filter(|cpus| !cpus.numbers().is_empty())
     }
 
     /// What is known of tunnel GSO as a whole.
@@ -169,14 +248,15 @@ impl Dataplane {
 fn choose(
     wanted: EngineKind,
     spin: Duration,
+    io_uring: &Capability,
     probe: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<(EngineKind, Option<EngineError>), EngineError> {
     match wanted {
         EngineKind::Poll => Ok((EngineKind::Poll, None)),
         EngineKind::Auto if !spin.is_zero() => Ok((EngineKind::Poll, None)),
-        EngineKind::Ring => probe().map(|()| (EngineKind::Ring, None)),
-        EngineKind::Auto => Ok(match probe() {
-            Ok(()) => (EngineKind::Ring, None),
+        EngineKind::Ring => io_uring.ask(probe).map(|_| (EngineKind::Ring, None)),
+        EngineKind::Auto => Ok(match io_uring.ask(probe) {
+            Ok(_) => (EngineKind::Ring, None),
             Err(refusal) => (EngineKind::Poll, Some(refusal)),
         }),
     }
@@ -200,23 +280,31 @@ mod tests {
             (EngineKind::Poll, spin),
             (EngineKind::Auto, spin),
         ] {
-            let (engine, refusal) = choose(wanted, spin, never).unwrap();
+            let io_uring = Capability::default();
+            let (engine, refusal) = choose(wanted, spin, &io_uring, never).unwrap();
             assert_eq!(engine, EngineKind::Poll);
             assert!(refusal.is_none());
+            assert_eq!(io_uring.grant(), Grant::Off);
         }
     }
 
     #[test]
     fn without_io_uring_auto_takes_the_other_and_ring_fails() {
         let zero = Duration::ZERO;
-        let (engine, refusal) = choose(EngineKind::Auto, zero, || Err(refused())).unwrap();
+        let io_uring = Capability::default();
+        let refuse = || Err(refused());
+        let (engine, refusal) = choose(EngineKind::Auto, zero, &io_uring, refuse).unwrap();
         assert_eq!(engine, EngineKind::Poll);
         assert!(matches!(refusal, Some(EngineError::RingRefused(_))));
-        assert!(choose(EngineKind::Ring, zero, || Err(refused())).is_err());
+        assert_eq!(io_uring.grant(), Grant::Refused);
+        let io_uring = Capability::default();
+        assert!(choose(EngineKind::Ring, zero, &io_uring, refuse).is_err());
         for wanted in [EngineKind::Auto, EngineKind::Ring] {
-            let (engine, refusal) = choose(wanted, zero, || Ok(())).unwrap();
+            let io_uring = Capability::default();
+            let (engine, refusal) = choose(wanted, zero, &io_uring, || Ok(())).unwrap();
             assert_eq!(engine, EngineKind::Ring);
             assert!(refusal.is_none());
+            assert_eq!(io_uring.grant(), Grant::On);
         }
     }
 }

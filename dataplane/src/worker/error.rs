@@ -1,5 +1,6 @@
 //! Why workers do not start.
 
+use super::cores::CpusError;
 use crate::sys::engine::EngineError;
 use crate::sys::udp::SocketError;
 use std::io;
@@ -14,6 +15,9 @@ pub enum StartError {
     /// An engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Cores.
+    #[error(transparent)]
+    Cpus(#[from] CpusError),
     /// A thread or the stop event.
     #[error("starting workers: {0}")]
     Thread(#[from] io::Error),

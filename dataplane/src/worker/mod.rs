@@ -5,6 +5,7 @@
 //! better than one for both: a thread that sends does not delay what arrives.
 
 mod config;
+mod cores;
 mod dataplane;
 pub mod decap;
 pub mod egress;
@@ -19,6 +20,7 @@ mod run;
 mod threads;
 pub mod tunnel_gso;
 
-pub use config::{Config, EngineKind};
-pub use dataplane::Dataplane;
+pub use config::{Config, EngineKind, Options};
+pub use cores::{Cpus, CpusError, default_queues};
+pub use dataplane::{Dataplane, Workers};
 pub use error::StartError;

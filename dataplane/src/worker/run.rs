@@ -7,6 +7,7 @@ use super::encap;
 use super::path_limits::PathLimits;
 use super::threads::{Common, Threads};
 use super::tunnel_gso::TunnelGsoGate;
+use crate::caps::Caps;
 use crate::mtu::pods::PodMtus;
 use crate::publish::Publisher;
 use crate::stats::losses::PeerLosses;
@@ -19,6 +20,7 @@ use crate::sys::tun::TunQueue;
 use socket2::Socket;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One TUN queue and the sockets that go with it.
 pub(super) struct Lane {
@@ -36,7 +38,11 @@ pub(super) struct Lane {
     /// Shared by all lanes.
     pub(super) pods: Arc<PodMtus>,
     pub(super) clock: Clock,
+    /// Shared by the lanes of all devices.
+    pub(super) caps: Arc<Caps>,
     pub(super) config: Config,
+    /// How long workers look for packets before they sleep.
+    pub(super) spin: Duration,
 }
 
 /// Start the workers of a lane: one for each way, or one for both where it is to spin.
@@ -45,22 +51,22 @@ pub(super) fn start<E: Engine>(
     publisher: &Publisher,
     lane: Lane,
 ) -> io::Result<()> {
-    let (index, spin) = (lane.index, lane.config.spin);
+    let (index, spin) = (lane.index, lane.spin);
     let (outbound, inbound) = lane.split();
     if E::SPINS && !spin.is_zero() {
-        return threads.spawn(format!("weft-both-{index}"), publisher, move |common| {
+        return threads.spawn_worker(format!("weft-both-{index}"), publisher, move |common| {
             let engine = E::open(common.stop.clone(), spin)?;
             let outbound = Some(outbound.open(&engine, common)?);
             let inbound = Some(inbound.open(&engine, common)?);
             Ok(move |common| run(engine, outbound, inbound, common))
         });
     }
-    threads.spawn(format!("weft-encap-{index}"), publisher, move |common| {
+    threads.spawn_worker(format!("weft-encap-{index}"), publisher, move |common| {
         let engine = E::open(common.stop.clone(), spin)?;
         let outbound = Some(outbound.open(&engine, common)?);
         Ok(move |common| run(engine, outbound, None, common))
     })?;
-    threads.spawn(format!("weft-decap-{index}"), publisher, move |common| {
+    threads.spawn_worker(format!("weft-decap-{index}"), publisher, move |common| {
         let engine = E::open(common.stop.clone(), spin)?;
         let inbound = Some(inbound.open(&engine, common)?);
         Ok(move |common| run(engine, None, inbound, common))
@@ -112,6 +118,7 @@ struct EncapSetup {
     limits: PathLimits,
     pods: Arc<PodMtus>,
     clock: Clock,
+    caps: Arc<Caps>,
     config: Config,
 }
 
@@ -120,6 +127,7 @@ struct DecapSetup {
     socket: Socket,
     queue: Arc<TunQueue>,
     inside: Inside,
+    caps: Arc<Caps>,
     config: Config,
 }
 
@@ -133,6 +141,7 @@ impl Lane {
                 pods: self.pods.clone(),
                 clock: self.clock,
             },
+            caps: self.caps.clone(),
             config: self.config,
         };
         let outbound = EncapSetup {
@@ -144,6 +153,7 @@ impl Lane {
             limits: self.limits,
             pods: self.pods,
             clock: self.clock,
+            caps: self.caps,
             config: self.config,
         };
         (outbound, inbound)
@@ -158,11 +168,17 @@ impl EncapSetup {
     ) -> Result<EncapSide<E::Encap>, EngineError> {
         let tap = self.tunnel_gso.as_ref().map(|gate| gate.tap());
         let stats = common.stats.clone();
-        let refusals = Refusals::new(self.probe, self.losses, self.clock, stats.clone());
+        let refusals = Refusals::new(
+            self.probe,
+            self.losses,
+            self.caps.clone(),
+            self.clock,
+            stats.clone(),
+        );
         let parts = EncapParts {
             queue: self.queue,
             sender: Sender::new(self.senders, tap, refusals),
-            plan: self.config.plan(),
+            plan: self.config.plan(&self.caps),
             stats,
         };
         Ok(EncapSide {
@@ -187,7 +203,7 @@ impl DecapSetup {
         let parts = DecapParts {
             socket: self.socket,
             queue: self.queue,
-            coalescer: self.config.coalescer()?,
+            coalescer: self.config.coalescer(&self.caps)?,
             stats: common.stats.clone(),
         };
         Ok(DecapSide {

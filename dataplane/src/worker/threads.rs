@@ -23,30 +23,45 @@ pub(super) struct Threads {
     pub(super) stats: Vec<Arc<WorkerStats>>,
     stop: Arc<StopEvent>,
     handles: Vec<JoinHandle<()>>,
-    /// The core of each thread, where threads are pinned.
-    cores: Vec<Option<core_affinity::CoreId>>,
+    /// The cores that workers are yet to be pinned to, the next last.
+    cores: Vec<Option<usize>>,
     started: SyncSender<Result<(), EngineError>>,
     starts: Receiver<Result<(), EngineError>>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Threads {
-    /// Room for `count` threads, none of which runs yet.
-    pub(super) fn new(count: usize) -> io::Result<Threads> {
+    /// Room for `count` threads, none of which runs yet. `cores` are those of the workers, in the
+    /// order in which they will start.
+    pub(super) fn new(count: usize, cores: &[Option<usize>]) -> io::Result<Threads> {
         let (started, starts) = mpsc::sync_channel(count);
         Ok(Threads {
             stats: Vec::with_capacity(count),
             stop: Arc::new(StopEvent::new()?),
             handles: Vec::with_capacity(count),
-            cores: affinity::assign(&affinity::allowed_cores(), count),
+            cores: cores.iter().rev().copied().collect(),
             started,
             starts,
             failure: Arc::default(),
         })
     }
 
-    /// Start a thread that first makes what it needs (rings belong to their thread), reports
-    /// how that went, and then runs.
+    /// Start a worker, on the next of the cores.
+    pub(super) fn spawn_worker<Make, Run>(
+        &mut self,
+        name: String,
+        publisher: &Publisher,
+        make: Make,
+    ) -> io::Result<()>
+    where
+        Make: FnOnce(&Common) -> Result<Run, EngineError> + Send + 'static,
+        Run: FnOnce(Common) -> Result<(), EngineError>,
+    {
+        let core = self.cores.pop().flatten();
+        self.spawn_on(core, name, publisher, make)
+    }
+
+    /// Start a thread that seldom has anything to do, wherever there is room.
     pub(super) fn spawn<Make, Run>(
         &mut self,
         name: String,
@@ -57,7 +72,22 @@ impl Threads {
         Make: FnOnce(&Common) -> Result<Run, EngineError> + Send + 'static,
         Run: FnOnce(Common) -> Result<(), EngineError>,
     {
-        let core = self.cores.get(self.handles.len()).copied().flatten();
+        self.spawn_on(None, name, publisher, make)
+    }
+
+    /// Start a thread that first makes what it needs (rings belong to their thread), reports
+    /// how that went, and then runs.
+    fn spawn_on<Make, Run>(
+        &mut self,
+        core: Option<usize>,
+        name: String,
+        publisher: &Publisher,
+        make: Make,
+    ) -> io::Result<()>
+    where
+        Make: FnOnce(&Common) -> Result<Run, EngineError> + Send + 'static,
+        Run: FnOnce(Common) -> Result<(), EngineError>,
+    {
         let common = Common {
             stop: self.stop.clone(),
             stats: Arc::default(),
@@ -117,5 +147,50 @@ impl Drop for Threads {
             // A worker that panicked has already said so on stderr.
             let _ = handle.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::table::{Overlay, Table};
+
+    /// Which CPUs the thread of each of `names` may use, by what starts it.
+    fn affinities(cores: &[Option<usize>], workers: usize) -> Vec<affinity::CpuList> {
+        let publisher = Publisher::new(Table::build(Overlay::default(), &[]).unwrap());
+        let mut threads = Threads::new(workers + 1, cores).unwrap();
+        let (told, tells) = mpsc::channel();
+        for index in 0..=workers {
+            let told = told.clone();
+            let make = move |_: &Common| {
+                told.send((index, affinity::allowed())).unwrap();
+                Ok(|common: Common| {
+                    while !common.stop.wait(std::time::Duration::MAX) {}
+                    Ok(())
+                })
+            };
+            let name = format!("thread-{index}");
+            match index < workers {
+                true => threads.spawn_worker(name, &publisher, make).unwrap(),
+                false => threads.spawn(name, &publisher, make).unwrap(),
+            }
+        }
+        threads.await_starts().unwrap();
+        let mut all: Vec<_> = tells.iter().take(workers + 1).collect();
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, cpus)| cpus).collect()
+    }
+
+    #[test]
+    fn workers_are_pinned_in_their_order_and_nobody_else_is() {
+        let all = affinity::allowed();
+        let (first, last) = (all.numbers()[0], *all.numbers().last().unwrap());
+        let only = |cpu| [cpu].into_iter().collect();
+        let pinned = affinities(&[Some(last), Some(first), Some(last)], 2);
+        assert_eq!(pinned, [only(last), only(first), all.clone()]);
+        let unpinned = affinities(&[None, None], 2);
+        assert_eq!(unpinned, [all.clone(), all.clone(), all.clone()]);
+        // More workers than cores were shared out to.
+        assert_eq!(affinities(&[], 1), [all.clone(), all]);
     }
 }

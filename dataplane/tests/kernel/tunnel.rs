@@ -4,14 +4,13 @@
 use crate::namespace::{Namespace, ip, run};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
-use weft_dataplane::worker::{Config, Dataplane, EngineKind};
+use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
 
 /// VXLAN port of both nodes.
 pub(crate) const PORT: u16 = 8472;
@@ -128,7 +127,7 @@ pub(crate) struct Node {
     pub(crate) ns: Namespace,
     pub(crate) number: u8,
     pub(crate) vtep: Vtep,
-    weft: Option<(Dataplane, Publisher)>,
+    weft: Option<(Workers, Publisher)>,
 }
 
 /// Both nodes and what they are made of.
@@ -250,12 +249,7 @@ fn add_addresses(number: u8) {
     ));
 }
 
-fn start_weft(
-    family: Family,
-    number: u8,
-    engine: EngineKind,
-    wire: Wire,
-) -> (Dataplane, Publisher) {
+fn start_weft(family: Family, number: u8, engine: EngineKind, wire: Wire) -> (Workers, Publisher) {
     let all = Offloads {
         tso: true,
         uso: true,
@@ -268,22 +262,24 @@ fn start_weft(
     ip("-6 route add fd44::/48 dev flannel.1");
     let publisher = Publisher::new(table(family, number, wire));
     let config = Config {
-        engine,
         local: underlay(family, number),
         port: PORT,
         mtu,
         pod_mtu: mtu,
         tx_sockets: 8,
         outer_df: false,
-        udp_gso: true,
-        udp_gro: true,
         tunnel_gso: TunnelGso::Off,
-        spin: Duration::ZERO,
         underlay: 0,
     };
-    let dataplane = Dataplane::start(tun, None, config, &publisher).unwrap();
+    let options = Options {
+        engine,
+        queues: Some(1),
+        ..Options::default()
+    };
+    let dataplane = Dataplane::new(&options).unwrap();
     assert_eq!(dataplane.engine(), engine);
-    (dataplane, publisher)
+    let workers = dataplane.start(tun, None, config, &publisher).unwrap();
+    (workers, publisher)
 }
 
 fn table(family: Family, number: u8, wire: Wire) -> Table {

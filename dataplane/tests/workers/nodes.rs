@@ -2,7 +2,6 @@
 
 use crate::namespace::{Namespace, ip, run, sysctl};
 use std::net::Ipv4Addr;
-use std::time::Duration;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
@@ -10,7 +9,7 @@ use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
-use weft_dataplane::worker::{Config, Dataplane, EngineKind};
+use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
 
 /// MTU of the overlay, whatever the underlay's.
 const MTU: usize = 1450;
@@ -35,7 +34,7 @@ pub(crate) struct Setup {
 pub(crate) struct Node {
     /// What its pods send and receive.
     pub(crate) pods: TunQueue,
-    pub(crate) dataplane: Dataplane,
+    pub(crate) dataplane: Workers,
     _publisher: Publisher,
     pub(crate) ns: Namespace,
 }
@@ -129,28 +128,30 @@ fn tap() -> Tap {
 impl Node {
     fn start(ns: Namespace, own: u8, other: u8, setup: Setup) -> Node {
         let config = Config {
-            engine: setup.engine,
             local: underlay(own).into(),
             port: PORT,
             mtu: MTU,
             pod_mtu: MTU,
             tx_sockets: 8,
-            udp_gso: true,
-            udp_gro: true,
             tunnel_gso: setup.tunnel_gso,
-            spin: Duration::ZERO,
             outer_df: setup.outer_df,
             underlay: ETH0,
+        };
+        let options = Options {
+            engine: setup.engine,
+            queues: Some(1),
+            ..Options::default()
         };
         let publisher = Publisher::new(table(own, other, setup.wire));
         let (pods, dataplane) = ns.enter(|| {
             let pods = tun("pods", &format!("10.244.{own}.0/24"));
             let tunnel = tun("flannel.1", "10.244.0.0/16");
+            let dataplane = Dataplane::new(&options).unwrap();
+            assert_eq!(dataplane.engine(), setup.engine);
             let tap = (setup.tunnel_gso != TunnelGso::Off).then(tap);
-            let dataplane = Dataplane::start(tunnel, tap, config, &publisher);
-            (pods, dataplane.unwrap())
+            let workers = dataplane.start(tunnel, tap, config, &publisher);
+            (pods, workers.unwrap())
         });
-        assert_eq!(dataplane.engine(), setup.engine);
         Node {
             pods: pods.into_queues().pop().unwrap(),
             dataplane,

@@ -20,7 +20,7 @@ fn the_blackhole_route_is_kept() {
         assert_eq!(blackholes(), "");
         node.resync().await;
         assert!(blackholes().starts_with(route));
-        node.stop();
+        node.stop().await;
     });
 }
 
@@ -31,7 +31,7 @@ fn a_former_subnet_can_be_reached_at_its_next_node() {
         let dir = tempfile::tempdir().unwrap();
         let kept = options(&dir, &["-ip-blackhole-route"]);
         let leases = Leases::of("10.5.2.0/24");
-        Node::start(&kept, &leases).await.unwrap().stop();
+        Node::start(&kept, &leases).await.unwrap().stop().await;
         assert!(blackholes().starts_with("blackhole 10.5.2.0/24"));
         let leases = Leases::of("10.5.94.0/24");
         for options in [kept, options(&dir, &[])] {
@@ -45,12 +45,12 @@ fn a_former_subnet_can_be_reached_at_its_next_node() {
                 let route = netlink.route_to([10, 5, subnet, 9].into()).await;
                 assert_eq!(route.unwrap().unwrap().index, Some(device.index));
             }
-            node.stop();
+            node.stop().await;
         }
         // Of a network that has changed, too.
         let leases = Leases::of("10.9.4.0/24");
         let node = Node::start(&options(&dir, &[]), &leases).await.unwrap();
         assert_eq!(blackholes(), "");
-        node.stop();
+        node.stop().await;
     });
 }

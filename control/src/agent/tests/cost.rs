@@ -57,7 +57,7 @@ fn looks_at_the_host_do_not_read_the_routes_of_others() {
             }
             let listed = listed.load(Ordering::Relaxed);
             assert!((1..200).contains(&listed), "{backend}: {listed}");
-            node.stop();
+            node.stop().await;
         });
     }
 }

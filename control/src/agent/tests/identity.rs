@@ -87,7 +87,7 @@ fn a_mac_that_another_node_has_is_replaced_before_the_lease_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir, &[]);
         let leases = Shared::of("10.5.72.0/24");
-        Node::start(&options, &leases).await.unwrap().stop();
+        Node::start(&options, &leases).await.unwrap().stop().await;
         let first = leases.asked_macs()[0];
         assert_eq!(mac_file(&options), format!("{}\n", first));
 
@@ -100,9 +100,9 @@ fn a_mac_that_another_node_has_is_replaced_before_the_lease_is_taken() {
         assert_ne!(new, first);
         assert_eq!(mac_file(&options), format!("{}\n", new));
         assert_eq!(node.lease.attrs.macs()[0], Some(new));
-        node.stop();
+        node.stop().await;
 
-        Node::start(&options, &leases).await.unwrap().stop();
+        Node::start(&options, &leases).await.unwrap().stop().await;
         assert_eq!(leases.asked_macs()[3..], [new], "it is kept");
     });
 }
@@ -116,19 +116,19 @@ fn without_a_place_for_it_the_mac_is_that_of_the_lease_or_a_new_one() {
         // Root may write to a directory of any mode, and nobody into a file.
         symlink("/dev/null", &options.backend.state_dir).unwrap();
         let mut leases = Shared::of("10.5.72.0/24");
-        Node::start(&options, &leases).await.unwrap().stop();
+        Node::start(&options, &leases).await.unwrap().stop().await;
         let (attrs, _) = leases.leases.asked().remove(0);
         leases.known = Some(attrs.clone());
         for _ in 0..2 {
             let node = Node::start(&options, &leases).await.unwrap();
             assert_eq!(node.lease.attrs, attrs);
-            node.stop();
+            node.stop().await;
         }
         // Another node may have it, too.
         leases.taken.lock().unwrap().extend(attrs.macs()[0]);
         let node = Node::start(&options, &leases).await.unwrap();
         assert_ne!(node.lease.attrs, attrs);
-        node.stop();
+        node.stop().await;
     });
 }
 
@@ -153,14 +153,14 @@ fn a_copied_disk_that_cannot_be_written_has_the_mac_of_its_lease_at_each_start()
         let dir = tempfile::tempdir().unwrap();
         let options = options(&dir, &[]);
         let mut leases = Shared::of("10.5.72.0/24");
-        Node::start(&options, &leases).await.unwrap().stop();
+        Node::start(&options, &leases).await.unwrap().stop().await;
         let copied = leases.asked_macs()[0];
         leases.taken.lock().unwrap().push(copied);
         make_read_only(&options.backend.state_dir);
         let start = async |leases: &Shared| {
             let node = Node::start(&options, leases).await.unwrap();
             let attrs = node.lease.attrs.clone();
-            node.stop();
+            node.stop().await;
             attrs
         };
         let own = start(&leases).await;

@@ -24,7 +24,7 @@ fn events_reach_the_table() {
         assert_eq!((node.backend.peers(), batch.len()), (1, 0));
         node.backend.apply(&mut vec![gone]).await.unwrap();
         assert_eq!(node.backend.peers(), 0);
-        node.stop();
+        node.stop().await;
     });
 }
 
@@ -53,7 +53,7 @@ fn a_device_that_is_removed_or_set_down_comes_back() {
         assert!(!up().await, "the route goes with its source");
         node.backend.reconcile().await;
         assert!(up().await);
-        node.stop();
+        node.stop().await;
     });
 }
 
@@ -78,7 +78,7 @@ fn another_backend_removes_what_host_gw_left() {
                 "",
                 "{backend}"
             );
-            node.stop();
+            node.stop().await;
         }
     });
 }
@@ -109,7 +109,7 @@ fn a_device_is_made_anew_on_an_underlay_that_was_made_anew_or_is_away() {
             let device = netlink.link("flannel.1").await.unwrap().unwrap();
             assert!(device.up && device.carrier, "away: {away}");
         }
-        node.stop();
+        node.stop().await;
     });
 }
 
@@ -135,6 +135,6 @@ fn a_port_that_is_taken_while_the_device_is_made_anew_is_waited_for() {
         node.backend.check_health().await.unwrap();
         let device = netlink.link("flannel.1").await.unwrap().unwrap();
         assert!(device.up && device.carrier);
-        node.stop();
+        node.stop().await;
     });
 }

@@ -40,7 +40,7 @@ fn s85_a_node_whose_routes_cannot_be_set_is_not_ready_until_they_can() {
         assert_eq!(node.backend.peers(), 1);
         let routes = netns::ip(&["route", "show", "proto", "119"]);
         assert!(routes.starts_with("10.5.9.0/24 via 192.0.2.9"), "{routes}");
-        node.stop();
+        node.stop().await;
     });
 }
 
@@ -65,6 +65,6 @@ fn s85_a_node_without_its_underlay_address_is_not_ready_until_it_is_back() {
         assert!(!look().await && !look().await);
         netns::ip(&["address", "add", "192.0.2.1/24", "dev", "eth0"]);
         assert!(look().await);
-        node.stop();
+        node.stop().await;
     });
 }

@@ -18,7 +18,7 @@ fn a_start_makes_the_device_and_a_stop_leaves_it() {
             let expected = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.72.1/24\n\
                             FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
             assert_eq!(env, expected);
-            node.stop();
+            node.stop().await;
             let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
             assert!(route.starts_with("10.5.0.0/16 src 10.5.72.0"), "{route}");
         }
@@ -46,7 +46,7 @@ fn another_lease_moves_address_and_route() {
             ("10.9.4.0/24", "10.9.4.0", "10.9.0.0/16"),
         ] {
             let leases = Leases::of(subnet);
-            Node::start(&options, &leases).await.unwrap().stop();
+            Node::start(&options, &leases).await.unwrap().stop().await;
             assert_eq!(leases.asked()[0].0.public_ip.to_string(), "203.0.113.9");
             let addresses = netns::ip(&["-brief", "-4", "address", "show", "flannel.1"]);
             let own: Vec<&str> = addresses.split_whitespace().skip(2).collect();
@@ -69,7 +69,7 @@ fn a_network_that_changes_before_the_lease_is_taken_is_started_with() {
             former: Mutex::new(Some(Leases::of("10.5.72.0/24"))),
             leases: Leases::of("10.9.4.0/24"),
         };
-        Node::start(&options, &leases).await.unwrap().stop();
+        Node::start(&options, &leases).await.unwrap().stop().await;
         let env = std::fs::read_to_string(&options.subnet_file).unwrap();
         assert!(env.starts_with("FLANNEL_NETWORK=10.9.0.0/16\n"), "{env}");
         let routes = netns::ip(&["route", "show", "dev", "flannel.1"]);

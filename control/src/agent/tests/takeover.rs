@@ -94,7 +94,7 @@ fn a_left_over_kernel_device_is_taken_over_with_its_mac() {
             assert_eq!(device.kind.as_deref(), Some("tun"));
             let route = netns::ip(&["route", "show", "dev", "flannel.1"]);
             assert_eq!(route.lines().count(), 1, "{route}");
-            node.stop();
+            node.stop().await;
         }
         for (attrs, _) in leases.asked() {
             let mac = attrs.vxlan_data(Family::V4).unwrap().vtep_mac;
@@ -152,7 +152,8 @@ fn a_takeover_that_fails_leaves_the_kernel_device_as_it_was() {
         Node::start(&options(&dir, &[]), &leases)
             .await
             .unwrap()
-            .stop();
+            .stop()
+            .await;
         assert_eq!(leases.asked().len(), 1);
     });
 }
@@ -225,7 +226,7 @@ fn what_a_takeover_left_aside_goes_and_flanneld_can_come_back() {
         let dir = tempfile::tempdir().unwrap();
         let leases = Leases::of("10.5.72.0/24");
         let node = Node::start(&options(&dir, &[]), &leases).await.unwrap();
-        node.stop();
+        node.stop().await;
         let links = netlink.links().await.unwrap();
         let old = links.into_iter().map(|link| link.name);
         let old: Vec<_> = old.filter(|name| name.contains("old")).collect();

@@ -3,12 +3,14 @@
 use super::device;
 use super::spec::{Place, TunnelSpec};
 use super::{Tunnel, tap};
+use crate::backend::dataplane::{self, Dataplane};
 use crate::backend::takeover::{self, Takeover};
-use crate::backend::{BackendError, Host, dataplane, leftovers};
+use crate::backend::{BackendError, Host, leftovers};
 use crate::host::link::{self, Existing};
 use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
 use crate::lease::{MacAddr, VxlanData};
+use std::sync::Arc;
 use weft_dataplane::route::table::Overlay;
 use weft_dataplane::sys::tun::{self, Tun};
 use weft_dataplane::wire::frame::Wire;
@@ -18,6 +20,7 @@ pub(crate) struct PreparedTunnel {
     spec: TunnelSpec,
     mac: VtepMac,
     device: Device,
+    dataplane: Arc<Dataplane>,
 }
 
 enum Device {
@@ -29,7 +32,11 @@ enum Device {
 impl PreparedTunnel {
     /// See to device, port and MAC. A kernel VXLAN device of this name gives its MAC, by which
     /// peers know the node, and stays until the tunnel starts.
-    pub(crate) async fn new(spec: TunnelSpec, host: &Host) -> Result<PreparedTunnel, BackendError> {
+    pub(crate) async fn new(
+        spec: TunnelSpec,
+        host: &Host,
+        dataplane: Arc<Dataplane>,
+    ) -> Result<PreparedTunnel, BackendError> {
         let state_dir = &host.options.state_dir;
         dataplane::check_local(spec.local, host)?;
         let found = host.netlink.link(&spec.device).await?;
@@ -47,7 +54,7 @@ impl PreparedTunnel {
                     leftovers::check_vni(host, &spec).await?;
                 }
                 dataplane::await_port(spec.local, spec.port).await?;
-                let tun = dataplane::open_device(&spec.device, &host.options.workers)?;
+                let tun = dataplane.open_device(&spec.device).await?;
                 // At once: if the config changes before the lease, nobody uses the device.
                 device::claim(host, &spec.device).await?;
                 let mac = match spec.wire {
@@ -57,7 +64,12 @@ impl PreparedTunnel {
                 (mac, Device::Ours(tun))
             }
         };
-        Ok(PreparedTunnel { spec, mac, device })
+        Ok(PreparedTunnel {
+            spec,
+            mac,
+            device,
+            dataplane,
+        })
     }
 
     /// The VtepMAC of this node; zero without VXLAN.
@@ -111,15 +123,16 @@ impl PreparedTunnel {
         let spec = self.spec;
         let kernel = match self.device {
             Device::Ours(tun) => {
-                return Tunnel::start(tun, host, spec, self.mac, overlay, place).await;
+                return Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, place)
+                    .await;
             }
             Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
         };
         let takeover = Takeover::begin(host, &kernel, &spec).await?;
         let started = async {
             dataplane::await_port(spec.local, spec.port).await?;
-            let tun = dataplane::open_device(&spec.device, &host.options.workers)?;
-            Tunnel::start(tun, host, spec, self.mac, overlay, place).await
+            let tun = self.dataplane.open_device(&spec.device).await?;
+            Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, place).await
         };
         match started.await {
             Ok(tunnel) => Ok(Tunnel {

@@ -1,21 +1,14 @@
 //! The TAP of tunnel GSO beside a tunnel's TUN: made, and looked after.
 
 use super::spec::TunnelSpec;
+use crate::backend::dataplane::once_released;
 use crate::backend::{BackendError, WorkerOptions};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::tap::{self, TapSetupError};
-use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 use weft_dataplane::sys::tap::{Tap, TapError};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
-
-/// How long a name may stay taken: the kernel takes away the TAP of a killed agent together with
-/// its io_uring, a little after its process.
-const RELEASE_GRACE: Duration = Duration::from_secs(2);
-
-/// Pause between two looks whether it is free.
-const RELEASE_POLL: Duration = Duration::from_millis(20);
 
 /// Why there is no TAP although one was wanted.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +39,10 @@ pub(crate) async fn make(netlink: &Netlink, name: &str) -> Result<Tap, NoTap> {
     Ok(tap)
 }
 
+/// The kernel takes away the TAP of a killed agent together with its io_uring, a little after its
+/// process.
 async fn open(name: &str) -> Result<Tap, TapError> {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
-        match Tap::open(name) {
-            Err(error) if error.is_busy() && Instant::now() < deadline => {
-                tokio::time::sleep(RELEASE_POLL).await;
-            }
-            opened => return opened,
-        }
-    }
+    once_released(|| Tap::open(name), TapError::is_busy).await
 }
 
 /// See to it that the TAP `name` is up and has its settings and address; whether it is there at

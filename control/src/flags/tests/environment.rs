@@ -79,6 +79,7 @@ fn every_variable_gives_the_same_options_as_its_flag() {
             ("engine", _) => "ring",
             ("admit", _) => "loose",
             ("tunnel-gso", _) => "off",
+            ("cpus", _) => "0-3,8",
             (_, Bool) if flag.is_default("true") => "false",
             (_, Bool) => "true",
             (_, Int) => "7",

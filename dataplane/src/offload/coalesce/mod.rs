@@ -34,6 +34,7 @@ mod refusal;
 mod write;
 
 pub use self::limits::{Limits, MAX_TCP_SEGMENTS, MAX_UDP_SEGMENTS, MAX_WRITE_PIECES};
+pub use self::refusal::MergeRefusals;
 pub use self::write::Write;
 
 use self::flow::{Flow, Index, Slot};
@@ -43,6 +44,7 @@ use self::refusal::Refusal;
 use super::vnet_hdr::Layout;
 use crate::stats::DropReason;
 use crate::wire::ip::IpPacket;
+use std::sync::Arc;
 
 /// The receive buffers that packets lie in, by number.
 pub trait Buffers {
@@ -101,6 +103,9 @@ pub struct Coalescer {
     whole_udp_segments: u16,
     /// What the kernel refuses for the time being, by protocol.
     refusals: [Refusal; 2],
+    /// What it refused to all who share this, and how much of it is in `refusals`.
+    shared: Arc<MergeRefusals>,
+    adopted: [u32; 2],
     writes: Box<[Write]>,
     /// For each write the `virtio_net_hdr` that its packet has no room for.
     arena: Box<[u8]>,
@@ -124,6 +129,8 @@ impl Coalescer {
             limits,
             whole_udp_segments: MAX_UDP_SEGMENTS,
             refusals: [Refusal::default(); 2],
+            shared: Arc::default(),
+            adopted: [0; 2],
             writes: (0..writes).map(|_| Write::new(layout.len())).collect(),
             arena: vec![0; writes * layout.len()].into_boxed_slice(),
             used: 0,
@@ -131,6 +138,40 @@ impl Coalescer {
             last: 0,
             barrier: 0,
         })
+    }
+
+    /// The same, which goes by what the kernel refused to any that shares `refusals`, from its
+    /// next batch on.
+    pub fn sharing(self, refusals: Arc<MergeRefusals>) -> Coalescer {
+        let mut sharing = Coalescer {
+            shared: refusals,
+            ..self
+        };
+        sharing.adopt();
+        sharing
+    }
+
+    fn adopt(&mut self) {
+        for kind in 0..self.refusals.len() {
+            let times = self.shared.times(kind);
+            if times != self.adopted[kind] {
+                self.adopted[kind] = times;
+                self.refusals[kind].note();
+            }
+        }
+        if self.shared.long_udp() {
+            self.shorten_udp();
+        }
+    }
+
+    /// Write no more UDP segments than kernels before Linux 6.9 take; whether there were more.
+    fn shorten_udp(&mut self) -> bool {
+        let limits = [&mut self.limits.udp_segments, &mut self.whole_udp_segments];
+        let above = |limit: &mut u16| *limit > OLD_UDP_SEGMENTS;
+        let lowered = limits
+            .into_iter()
+            .filter_map(|limit| above(limit).then(|| *limit = OLD_UDP_SEGMENTS));
+        lowered.count() > 0
     }
 
     /// Cut super-packets of lost segment size to this MTU, at most the TUN's, from the next
@@ -151,14 +192,15 @@ impl Coalescer {
         };
         let protocol = write.protocol();
         if protocol == Protocol::Udp && write.kernel_segments() > usize::from(OLD_UDP_SEGMENTS) {
-            let limits = [&mut self.limits.udp_segments, &mut self.whole_udp_segments];
-            let above = |limit: &mut u16| *limit > OLD_UDP_SEGMENTS;
-            let lowered = limits
-                .into_iter()
-                .filter_map(|limit| above(limit).then(|| *limit = OLD_UDP_SEGMENTS));
-            return lowered.count() > 0;
+            self.shared.note_long_udp();
+            return self.shorten_udp();
         }
-        self.refusals[protocol as usize].note()
+        let kind = protocol as usize;
+        let is_new = self.refusals[kind].note();
+        if is_new {
+            self.adopted[kind] = self.shared.note(kind);
+        }
+        is_new
     }
 
     /// Packets of a protocol that one write may carry. Asked once for each packet.
@@ -179,6 +221,7 @@ impl Coalescer {
         self.used = 0;
         self.last = 0;
         self.barrier = 0;
+        self.adopt();
     }
 
     /// Whether there is nothing to write.

@@ -1,5 +1,7 @@
 //! How long a refused kind of super-packet is not tried again.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 /// Packets that pass before the first retry. There is no clock here, and no need of one: without
 /// packets there is nothing to try.
 const PAUSE_MIN: u32 = 1 << 16;
@@ -33,6 +35,42 @@ impl Refusal {
         let holds = self.left > 0;
         self.left -= u32::from(holds);
         holds
+    }
+}
+
+/// What the kernel refused to any coalescer, for all that share it.
+#[derive(Debug, Default)]
+pub struct MergeRefusals {
+    /// How often, by protocol.
+    kinds: [AtomicU32; 2],
+    /// More UDP segments than kernels before Linux 6.9 take.
+    long_udp: AtomicBool,
+}
+
+impl MergeRefusals {
+    /// Whether there was any.
+    pub fn any(&self) -> bool {
+        let refused = |kind: &AtomicU32| kind.load(Ordering::Relaxed) != 0;
+        self.long_udp() || self.kinds.iter().any(refused)
+    }
+
+    pub(super) fn long_udp(&self) -> bool {
+        self.long_udp.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_long_udp(&self) {
+        self.long_udp.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn times(&self, kind: usize) -> u32 {
+        self.kinds[kind].load(Ordering::Relaxed)
+    }
+
+    /// Note one more; how many there are now.
+    pub(super) fn note(&self, kind: usize) -> u32 {
+        self.kinds[kind]
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
     }
 }
 

@@ -878,6 +878,29 @@ fn a_refused_super_packet_ends_merging_for_its_protocol_and_for_a_while() {
 }
 
 #[test]
+fn what_one_was_refused_none_that_shares_it_tries() {
+    let shared = Arc::new(MergeRefusals::default());
+    let bench = || {
+        let mut bench = Bench::new(Trust::Vouched);
+        bench.coalescer = bench.coalescer.sharing(shared.clone());
+        bench
+    };
+    let tcp = build(&run(&Spec::tcp4(0), &[100; 3]));
+    let (mut first, mut second) = (bench(), bench());
+    tcp.iter().for_each(|packet| first.push(packet));
+    first.finish();
+    assert!(!shared.any());
+    assert!(first.coalescer.note_refusal(0));
+    assert!(shared.any());
+    // From its next batch on, and one that begins later from the first.
+    second.coalescer.clear();
+    for mut bench in [second, bench()] {
+        tcp.iter().for_each(|packet| bench.push(packet));
+        assert_eq!(bench.finish().len(), 3);
+    }
+}
+
+#[test]
 fn a_refusal_of_many_udp_segments_is_none_of_merging() {
     let limits = Limits {
         udp_segments: 64,

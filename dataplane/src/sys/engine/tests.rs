@@ -2,6 +2,7 @@
 //! that they can be driven into their corners without root.
 
 use super::*;
+use crate::caps::Capability;
 use crate::offload::coalesce::{Limits, Packet, Trust};
 use crate::offload::plan::{Piece, Source, TrainKey};
 use crate::offload::vnet_hdr::Layout;
@@ -282,7 +283,8 @@ impl<E: Engine> Inbound<E> {
         let free = UdpSocket::bind((LOOPBACK, 0)).unwrap();
         let to = free.local_addr().unwrap();
         drop(free);
-        let receivers = udp::receivers(LOOPBACK, to.port(), 1, true).unwrap();
+        let receivers =
+            udp::receivers(LOOPBACK, to.port(), 1, Some(&Capability::default())).unwrap();
         let engine = E::open(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
         let stats = Arc::new(WorkerStats::default());
         let parts = DecapParts {

@@ -1,10 +1,19 @@
 use super::*;
 use crate::offload::plan::{Piece, Source, TrainKey};
 use crate::sys::path::tests::probe;
+use std::net::IpAddr;
 
 /// For an engine whose lessons nobody else hears of.
 pub(in crate::sys) fn refusals(stats: &Arc<WorkerStats>) -> Refusals {
-    Refusals::new(probe(), Arc::default(), Clock::start(), stats.clone())
+    let caps = Arc::new(Caps::default());
+    caps.trains.ask(None);
+    sharing(&caps, stats)
+}
+
+/// For one that shares its lessons.
+pub(in crate::sys) fn sharing(caps: &Arc<Caps>, stats: &Arc<WorkerStats>) -> Refusals {
+    let (caps, stats) = (caps.clone(), stats.clone());
+    Refusals::new(probe(), Arc::default(), caps, Clock::start(), stats)
 }
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -75,12 +84,12 @@ fn a_refused_train_goes_singly_and_its_peer_has_none_for_a_while() {
     for errno in [libc::EIO, libc::EINVAL, libc::EMSGSIZE] {
         let stats = Arc::default();
         let mut refusals = refusals(&stats);
-        let mut plan = planned(5);
+        let plan = planned(5);
         assert!(!refusals.goes_singly(&plan.sends()[0]));
         for _ in 0..3 {
             let verdict = refusals.judge(&plan.sends()[0], errno, 0);
             assert_eq!(verdict, Verdict::Singly);
-            refusals.note_train(&mut plan, 0, errno);
+            refusals.note_train(&plan.sends()[0], errno);
         }
         // What is too long for one train is not for another.
         let for_being_one = errno != libc::EMSGSIZE;
@@ -96,9 +105,11 @@ fn before_linux_6_9_trains_are_shorter_for_everybody() {
     let stats = Arc::default();
     let mut refusals = refusals(&stats);
     let mut plan = planned(100);
-    refusals.note_train(&mut plan, 0, libc::EINVAL);
+    refusals.note_train(&plan.sends()[0], libc::EINVAL);
     assert!(!refusals.goes_singly(&plan.sends()[0]));
+    assert_eq!(stats.get(Count::Downgrades), 1);
     plan.clear();
+    refusals.limit(&mut plan);
     let key = TrainKey {
         peer: 0,
         bucket: 0,
@@ -109,45 +120,4 @@ fn before_linux_6_9_trains_are_shorter_for_everybody() {
     }
     let frames: Vec<u16> = plan.sends().iter().map(|send| send.frames).collect();
     assert_eq!(frames, [64, 36]);
-}
-
-fn peer(n: u8) -> IpAddr {
-    [10, 0, 0, n].into()
-}
-
-#[test]
-fn trains_of_a_peer_are_tried_again_ever_later_and_no_other_peer_pays() {
-    let mut refused = NoTrains::new();
-    assert!(!refused.has(peer(1), || 0));
-    let mut now = 1000;
-    let mut waits = SINGLY_MS;
-    for _ in 0..8 {
-        assert!(refused.note(peer(1), now));
-        assert!(!refused.note(peer(1), now + 1), "no news");
-        assert!(refused.has(peer(1), || now + waits));
-        assert!(!refused.has(peer(2), || now));
-        now += 1 + waits;
-        assert!(!refused.has(peer(1), || now));
-        waits = (2 * waits).min(SINGLY_MAX_MS);
-    }
-}
-
-#[test]
-fn more_peers_that_refuse_than_can_be_told_apart_are_all_peers() {
-    let mut refused = NoTrains::new();
-    for n in 0..SINGLY_PEERS as u8 {
-        assert!(refused.note(peer(n), 1000));
-    }
-    assert!(!refused.has(peer(200), || 1000));
-    assert!(refused.note(peer(200), 1000));
-    for n in [1, 200, 201] {
-        assert!(refused.has(peer(n), || 1000 + SINGLY_MS - 1));
-        assert!(!refused.has(peer(n), || 1000 + SINGLY_MS));
-    }
-    // Those of long ago make room for others.
-    let mut refused = NoTrains::new();
-    for n in 0..=SINGLY_PEERS as u8 {
-        assert!(refused.note(peer(n), u64::from(n) * SINGLY_MS));
-        assert!(!refused.has(peer(200), || u64::from(n) * SINGLY_MS));
-    }
 }

@@ -2,10 +2,11 @@
 //! calls that refuse what the test wants them to.
 
 use super::*;
+use crate::caps::{Cap, Caps, Grant};
 use crate::offload::plan::{Source, TrainKey};
 use crate::offload::tunnel_gso::{self, Origin, Outer};
 use crate::stats::{Count, DropReason, WorkerStats};
-use crate::sys::refusals::tests::refusals;
+use crate::sys::refusals::tests::{refusals, sharing};
 use crate::wire::frame::FRAME_OVERHEAD;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -307,6 +308,43 @@ fn a_train_of_which_the_kernel_says_eio_goes_frame_by_frame_and_other_peers_keep
     assert_eq!((train.stride, train.bytes.len()), (Some(100), 300));
     assert_eq!(bench.stats.get(Count::Downgrades), 1);
     assert_eq!(bench.stats.get(Count::FramesSent), 9);
+}
+
+#[test]
+fn what_one_worker_was_refused_no_other_tries_and_the_capability_shows_it() {
+    let caps = Arc::new(Caps::default());
+    caps.trains.ask(None);
+    let [mut first, mut second] = [[Err(libc::EIO)].as_slice(), &[]].map(|answers| {
+        let mut bench = scripted(answers);
+        bench.sender.refusals = sharing(&caps, &bench.stats);
+        bench
+    });
+    assert_eq!(caps.grant(Cap::UdpGso, 0), Grant::On);
+    plan_train(&mut first, 0, to(), 3);
+    first.send();
+    assert_eq!(caps.grant(Cap::UdpGso, 1), Grant::Limited);
+    plan_train(&mut second, 0, to(), 3);
+    second.send();
+    assert_eq!(second.sender.calls.sent.len(), 3, "it tried a train");
+    assert_eq!(first.stats.get(Count::Downgrades), 1);
+    assert_eq!(second.stats.get(Count::Downgrades), 0);
+
+    // A length that the kernel does not take counts for all, too.
+    let [mut first, mut second] = [[Err(libc::EINVAL)].as_slice(), &[]].map(|answers| {
+        let mut bench = scripted(answers);
+        bench.sender.refusals = sharing(&caps, &bench.stats);
+        bench
+    });
+    let other = ([127, 0, 0, 2], 9).into();
+    plan_train(&mut first, 1, other, 100);
+    first.send();
+    // Ends the batch in which the second could not know yet.
+    second.send();
+    plan_train(&mut second, 1, other, 100);
+    second.send();
+    let sent = &second.sender.calls.sent;
+    let lengths: Vec<usize> = sent.iter().map(|sent| sent.bytes.len()).collect();
+    assert_eq!(lengths, [6400, 3600]);
 }
 
 #[test]
