@@ -12,6 +12,8 @@ use std::thread;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::admit;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
+use weft_dataplane::wire::ethernet::MacAddr;
+use weft_dataplane::wire::vxlan::Vni;
 
 const SUBNETS: u32 = 65_536;
 
@@ -21,8 +23,8 @@ const LOOKUPS: usize = 4_096;
 /// 10.0.0.0/8 in /24 and fd00::/48 in /64.
 fn overlay() -> Overlay {
     Overlay {
-        vni: 1,
-        local_mac: [2, 0, 0, 0, 0, 1],
+        vni: Vni::MAX,
+        local_mac: MacAddr([2, 0, 0, 0, 0, 1]),
         network_v4: "10.0.0.0/8".parse().ok(),
         subnet_len_v4: 24,
         network_v6: "fd00::/48".parse().ok(),
@@ -43,7 +45,7 @@ fn peer(i: u32) -> NewPeer {
     let [a, b, c, d] = i.to_be_bytes();
     NewPeer {
         addr: SocketAddr::from((Ipv4Addr::new(172, 16 | b, c, d), 8472)),
-        mac: [2, 1, a, b, c, d],
+        mac: MacAddr([2, 1, a, b, c, d]),
     }
 }
 
@@ -185,7 +187,7 @@ fn publish(c: &mut Criterion) {
 
 fn admission(c: &mut Criterion) {
     let table = table(&routes(1));
-    let mut frame = peer(7).mac.to_vec();
+    let mut frame = peer(7).mac.0.to_vec();
     frame.splice(0..0, [8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1]);
     frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
     frame.extend(subnet_v4(7).octets());

@@ -54,6 +54,7 @@ use tunnel::{Place, PreparedTunnel, Tunnel};
 use underlay::UnderlayWatch;
 use weft_dataplane::route::table::{Admission, Overlay};
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::vxlan::Vni;
 
 /// What a backend works with on this node.
 pub struct Host {
@@ -185,7 +186,7 @@ impl PreparedCarrier {
                 // A subnets file may state another MAC, and then peers send to that.
                 let data = lease.attrs.vxlan_data(family);
                 let overlay = Overlay {
-                    local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac).0,
+                    local_mac: data.map_or(tunnel.mac(), |data| data.vtep_mac).0.into(),
                     ..overlay(config, host.options.admit, lease)
                 };
                 let earlier = previous.network(family).unwrap_or(network);
@@ -220,9 +221,9 @@ fn overlay(config: &NetworkConfig, admit: Admit, lease: &Lease) -> Overlay {
     let (network_v4, network_v6) = networks.typed();
     Overlay {
         wire: Wire::Vxlan,
-        vni: 0,
+        vni: Vni::default(),
         gbp: false,
-        local_mac: [0; 6],
+        local_mac: [0; 6].into(),
         network_v4,
         subnet_len_v4: config.subnet_len(Family::V4),
         network_v6,

@@ -21,7 +21,9 @@ use weft_dataplane::sys::buffers;
 use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::engine::{EncapIo, EngineError, HEADROOM, TunPacket};
 use weft_dataplane::wire::checksum::pseudo_v4;
+use weft_dataplane::wire::ethernet::MacAddr;
 use weft_dataplane::wire::ip::protocol;
+use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::egress::Egress;
 use weft_dataplane::worker::encap::{self, plan_packet};
 use weft_dataplane::worker::path_limits::PathLimits;
@@ -29,13 +31,13 @@ use weft_dataplane::worker::path_limits::PathLimits;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const US: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const THEM: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const US: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const THEM: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
 /// The table of a node whose only peer has `subnet` and `mac`.
-fn table(local_mac: [u8; 6], subnet: &str, mac: [u8; 6]) -> Table {
+fn table(local_mac: MacAddr, subnet: &str, mac: MacAddr) -> Table {
     let overlay = Overlay {
-        vni: 1,
+        vni: Vni::new(1).unwrap(),
         local_mac,
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
         subnet_len_v4: 24,

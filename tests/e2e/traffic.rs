@@ -6,6 +6,7 @@ use std::io::{IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_dataplane::sys::cmsg::{SEND_SPACE, encode_send};
+use weft_dataplane::wire::ecn::Ecn;
 use weft_lab::Pod;
 
 /// How long a receiver waits for the next byte.
@@ -136,7 +137,7 @@ pub(crate) fn udp(from: &Pod, to: &Pod, sizes: &[usize], count: usize) {
 pub(crate) fn udp_super(from: &Pod, to: &Pod, size: usize, segments: usize, rest: usize) {
     let (sender, receiver) = udp_pair(from, to);
     let mut control = [0; SEND_SPACE];
-    let used = encode_send(&mut control, Some(size as u16), 0, false);
+    let used = encode_send(&mut control, Some(size as u16), Ecn::NotEct, false);
     for round in 0..8 {
         let mut payload = vec![0; segments * size + rest];
         for (i, datagram) in payload.chunks_mut(size).enumerate() {

@@ -14,14 +14,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tun_tap::{Iface, Mode};
 use weft_dataplane::wire::ethernet::{self, Frame, MacAddr};
-use weft_dataplane::wire::vxlan;
+use weft_dataplane::wire::vxlan::{self, Vni};
 
 /// Name of its device on both nodes.
 pub const DEVICE: &str = "tt-lab";
 
 /// Not weft's nor the lab's kernel VXLAN's: all of them live on the same nodes.
 const PORT: u16 = 4790;
-const VNI: u32 = 3;
+const VNI: Vni = match Vni::new(3) {
+    Some(vni) => vni,
+    None => Vni::MAX,
+};
 
 /// What comes before the inner IP packet.
 const PREFIX_LEN: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;

@@ -11,6 +11,7 @@ use weft_dataplane::sys::buffers::Buffers;
 use weft_dataplane::sys::clock::Clock;
 use weft_dataplane::sys::cmsg::Received;
 use weft_dataplane::sys::engine::{Datagram, DecapIo, EngineError};
+use weft_dataplane::wire::ecn::Ecn;
 use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 use weft_dataplane::wire::ip::IpPacket;
 use weft_dataplane::worker::decap::{self, Inside};
@@ -139,7 +140,7 @@ impl DecapIo for Arrivals {
             source: Some(NEAR.0),
             received: Received {
                 gro_size: arrival.gro_size,
-                ecn: 0,
+                ecn: Ecn::NotEct,
             },
             truncated: false,
         }))

@@ -21,15 +21,23 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use weft_dataplane::offload::coalesce::{Coalescer, Limits};
 use weft_dataplane::offload::vnet_hdr::Layout;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
+use weft_dataplane::wire::ethernet::MacAddr;
+use weft_dataplane::wire::vxlan::Vni;
 
 /// MTU of the tunnel in bytes, on an underlay of 1,500.
 pub const MTU: usize = 1450;
 
 /// The node that encapsulates: underlay address and `VtepMAC`.
-const NEAR: (IpAddr, [u8; 6]) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), [2, 0, 0, 0, 0, 1]);
+const NEAR: (IpAddr, MacAddr) = (
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    MacAddr([2, 0, 0, 0, 0, 1]),
+);
 
 /// The node that decapsulates.
-const FAR: (IpAddr, [u8; 6]) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), [2, 0, 0, 0, 0, 2]);
+const FAR: (IpAddr, MacAddr) = (
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+    MacAddr([2, 0, 0, 0, 0, 2]),
+);
 
 /// The same work on the same packets, over and over.
 pub trait Replay {
@@ -41,9 +49,9 @@ pub trait Replay {
 }
 
 /// The table of node `own`, to which `peer` owns all subnets.
-fn table(own: (IpAddr, [u8; 6]), peer: (IpAddr, [u8; 6]), subnets: &[IpNet]) -> Table {
+fn table(own: (IpAddr, MacAddr), peer: (IpAddr, MacAddr), subnets: &[IpNet]) -> Table {
     let overlay = Overlay {
-        vni: 1,
+        vni: Vni::default(),
         local_mac: own.1,
         network_v4: "10.244.0.0/16".parse().ok(),
         subnet_len_v4: 24,

@@ -71,7 +71,7 @@ pub(super) async fn check_vni(host: &Host, spec: &TunnelSpec) -> Result<(), Back
         Some(alias) => Err(BackendError::VniTaken {
             device: spec.device.clone(),
             alias,
-            vni: spec.vni,
+            vni: spec.vni.get(),
             port: udp::is_taken(spec.local, spec.port).then_some(spec.port),
         }),
     }

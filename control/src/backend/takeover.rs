@@ -42,7 +42,7 @@ pub(super) async fn clear(host: &Host, spec: &TunnelSpec) {
 }
 
 async fn remove_left_aside(host: &Host, spec: &TunnelSpec) -> Result<(), NetlinkError> {
-    for link in host.netlink.left_aside(port(spec), spec.vni).await? {
+    for link in host.netlink.left_aside(port(spec), spec.vni.get()).await? {
         host.netlink.delete_link(&link).await?;
         info!(
             "removed {}, left by a takeover that was broken off",

@@ -126,7 +126,7 @@ impl Tunnel {
                 prefix: peer.subnet,
                 peer: NewPeer {
                     addr: SocketAddr::new(peer.addr, port),
-                    mac: peer.mac.0,
+                    mac: peer.mac.0.into(),
                 },
             }
         };

@@ -12,6 +12,7 @@ use crate::host::link::{self, Existing};
 use crate::lease::LeaseAttrs;
 use std::time::{Duration, Instant};
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::vxlan::Vni;
 
 /// The `BackendType` of udp leases: none. Those of alloc nodes look the same, and are peers as
 /// with flannel.
@@ -47,7 +48,7 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     let spec = TunnelSpec {
         device: device(&host).await?,
         wire: Wire::Ip,
-        vni: 0,
+        vni: Vni::default(),
         gbp: false,
         local,
         port: options.port,

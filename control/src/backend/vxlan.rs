@@ -10,6 +10,7 @@ use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::family::Family;
 use crate::lease::LeaseAttrs;
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::vxlan::Vni;
 
 /// The `BackendType` of vxlan leases.
 const BACKEND: &str = "vxlan";
@@ -69,7 +70,7 @@ fn spec(host: &Host, options: &VxlanOptions, family: Family) -> Result<TunnelSpe
     Ok(TunnelSpec {
         device: device(options.vni, family)?,
         wire: Wire::Vxlan,
-        vni: options.vni,
+        vni: vni(options)?,
         gbp: options.gbp,
         local: host.local(family)?,
         port: options.port,
@@ -77,6 +78,12 @@ fn spec(host: &Host, options: &VxlanOptions, family: Family) -> Result<TunnelSpe
         pod_mtu: mtu,
         metric: None,
     })
+}
+
+/// As frames carry it. The config has seen to it that it fits.
+fn vni(options: &VxlanOptions) -> Result<Vni, ConfigError> {
+    let rule = format!("must not be more than {}", Vni::MAX);
+    Vni::new(options.vni).ok_or_else(|| ConfigError::invalid("VNI", options.vni, rule))
 }
 
 /// The device's name, which peers never see, but operators and flanneld do.

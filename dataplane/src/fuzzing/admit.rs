@@ -4,8 +4,10 @@ use crate::route::admit;
 use crate::route::table::Admission::{self, Loose, Strict};
 use crate::route::table::{NewPeer, Overlay, Route, Table};
 use crate::stats::DropReason;
+use crate::wire::ethernet::MacAddr;
 use crate::wire::frame::Wire;
 use crate::wire::ip::IpPacket;
+use crate::wire::vxlan::Vni;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -78,8 +80,8 @@ fn may_send(peer: IpAddr, source: IpAddr) -> bool {
 fn table(wire: Wire, admission: Admission) -> Option<Table> {
     let overlay = Overlay {
         wire,
-        vni: 1,
-        local_mac: [2, 0, 0, 0, 0, 9],
+        vni: Vni::new(1).unwrap_or_default(),
+        local_mac: MacAddr([2, 0, 0, 0, 0, 9]),
         network_v4: "10.0.0.0/8".parse().ok(),
         subnet_len_v4: 24,
         network_v6: "fd00::/48".parse().ok(),
@@ -94,7 +96,7 @@ fn table(wire: Wire, admission: Admission) -> Option<Table> {
         let node = addr[3];
         let peer = NewPeer {
             addr: (addr, 8472).into(),
-            mac: [2, 0, 0, 0, 0, node],
+            mac: MacAddr([2, 0, 0, 0, 0, node]),
         };
         for prefix in [format!("10.1.{node}.0/24"), format!("fd00:0:0:{node}::/64")] {
             let prefix = prefix.parse().ok()?;

@@ -7,21 +7,17 @@
 //! the same of both, because a CE inside stays CE. Inwards it is RFC 6040, section 4.2.
 
 use crate::stats::DropReason;
+use crate::wire::ecn::Ecn;
 use crate::wire::{ipv4, ipv6};
-
-/// Not ECN-capable transport.
-pub const NOT_ECT: u8 = 0;
-/// ECN-capable, codepoint 1.
-pub const ECT_1: u8 = 1;
-/// ECN-capable, codepoint 0.
-pub const ECT_0: u8 = 2;
-/// Congestion experienced.
-pub const CE: u8 = 3;
 
 /// The outer ECN field for an inner one: copied, but CE travels as ECT(0), so that what the
 /// underlay adds can be told from what was there.
-pub fn encap(inner: u8) -> u8 {
-    if inner == CE { ECT_0 } else { inner }
+#[inline]
+pub fn encap(inner: Ecn) -> Ecn {
+    match inner {
+        Ecn::Ce => Ecn::Ect0,
+        other => other,
+    }
 }
 
 /// The inner ECN field after decapsulation (RFC 6040, figure 4); `None` where the packet
@@ -33,12 +29,12 @@ pub fn encap(inner: u8) -> u8 {
 /// | ECT(0) | ECT(0) | ECT(0) | ECT(1) | CE |
 /// | ECT(1) | ECT(1) | ECT(1) | ECT(1) | CE |
 /// | CE | CE | CE | CE | CE |
-fn combine(outer: u8, inner: u8) -> Option<u8> {
+fn combine(outer: Ecn, inner: Ecn) -> Option<Ecn> {
     match (inner, outer) {
-        (NOT_ECT, CE) => None,
-        (NOT_ECT, _) => Some(NOT_ECT),
-        (_, CE) => Some(CE),
-        (ECT_0, ECT_1) => Some(ECT_1),
+        (Ecn::NotEct, Ecn::Ce) => None,
+        (Ecn::NotEct, _) => Some(Ecn::NotEct),
+        (_, Ecn::Ce) => Some(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Some(Ecn::Ect1),
         (inner, _) => Some(inner),
     }
 }
@@ -48,9 +44,9 @@ fn combine(outer: u8, inner: u8) -> Option<u8> {
 /// Errors: [`DropReason::EcnDrop`] when the outer field says CE and the inner packet is not
 /// ECN-capable and so cannot be marked; [`DropReason::BadInnerIp`] when it would have to be
 /// changed and is no IP packet.
-pub fn decap(outer: u8, ip: &mut [u8]) -> Result<(), DropReason> {
+pub fn decap(outer: Ecn, ip: &mut [u8]) -> Result<(), DropReason> {
     // These never change anything, and nearly all packets have one of them.
-    if outer == NOT_ECT || outer == ECT_0 {
+    if matches!(outer, Ecn::NotEct | Ecn::Ect0) {
         return Ok(());
     }
     match ip.first().map(|byte| byte >> 4) {
@@ -73,46 +69,61 @@ pub fn decap(outer: u8, ip: &mut [u8]) -> Result<(), DropReason> {
 mod tests {
     use super::*;
 
-    fn v4(ecn: u8) -> Vec<u8> {
+    fn v4(ecn: Ecn) -> Vec<u8> {
         let mut bytes = vec![0; 20];
         bytes[0] = 0x45;
-        bytes[1] = ecn;
+        bytes[1] = ecn.bits();
         bytes[3] = 20;
         ipv4::Packet::new(&mut bytes[..]).unwrap().fill_checksum();
         bytes
     }
 
-    fn v6(ecn: u8) -> Vec<u8> {
+    fn v6(ecn: Ecn) -> Vec<u8> {
         let mut bytes = vec![0; 40];
         bytes[0] = 0x60;
-        bytes[1] = ecn << 4;
+        bytes[1] = ecn.bits() << 4;
         bytes
     }
 
     #[test]
     fn encap_copies_all_but_ce() {
-        assert_eq!([0, 1, 2, 3].map(encap), [0, 1, 2, 2]);
+        assert_eq!(Ecn::ALL.map(|inner| encap(inner).bits()), [0, 1, 2, 2]);
     }
 
     /// Figure 4 of RFC 6040: a row for each inner field and in it a value for each outer one,
     /// both in the order of the codepoints: Not-ECT, ECT(1), ECT(0), CE.
-    const FIGURE_4: [[Option<u8>; 4]; 4] = [
-        [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None],
-        [Some(ECT_1), Some(ECT_1), Some(ECT_1), Some(CE)],
-        [Some(ECT_0), Some(ECT_1), Some(ECT_0), Some(CE)],
-        [Some(CE), Some(CE), Some(CE), Some(CE)],
+    const FIGURE_4: [[Option<Ecn>; 4]; 4] = [
+        [
+            Some(Ecn::NotEct),
+            Some(Ecn::NotEct),
+            Some(Ecn::NotEct),
+            None,
+        ],
+        [
+            Some(Ecn::Ect1),
+            Some(Ecn::Ect1),
+            Some(Ecn::Ect1),
+            Some(Ecn::Ce),
+        ],
+        [
+            Some(Ecn::Ect0),
+            Some(Ecn::Ect1),
+            Some(Ecn::Ect0),
+            Some(Ecn::Ce),
+        ],
+        [Some(Ecn::Ce), Some(Ecn::Ce), Some(Ecn::Ce), Some(Ecn::Ce)],
     ];
 
     #[test]
     fn decap_follows_the_figure_and_keeps_checksums_right() {
-        for (inner, row) in (0..).zip(FIGURE_4) {
-            for (outer, expected) in (0..).zip(row) {
+        for (inner, row) in Ecn::ALL.into_iter().zip(FIGURE_4) {
+            for (outer, expected) in Ecn::ALL.into_iter().zip(row) {
                 for make in [v4, v6] {
                     let mut packet = make(inner);
                     match expected {
                         Some(ecn) => {
                             assert_eq!(decap(outer, &mut packet), Ok(()));
-                            assert_eq!(packet, make(ecn), "{outer} outside, {inner} inside");
+                            assert_eq!(packet, make(ecn), "{outer:?} outside, {inner:?} inside");
                         }
                         None => assert_eq!(decap(outer, &mut packet), Err(DropReason::EcnDrop)),
                     }
@@ -129,7 +140,7 @@ mod tests {
             &mut [0x60; 39],
             &mut [0x50; 40],
         ] {
-            assert_eq!(decap(CE, packet), Err(DropReason::BadInnerIp));
+            assert_eq!(decap(Ecn::Ce, packet), Err(DropReason::BadInnerIp));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What one send or one write consists of.
 
+use crate::wire::ecn::Ecn;
 use std::net::SocketAddr;
 
 /// Frames one UDP GSO send may carry (`UDP_MAX_SEGMENTS` since Linux 6.9; 64 before).
@@ -53,8 +54,8 @@ pub struct TrainKey {
     pub peer: u32,
     /// Which socket of the send pool, and so which outer source port.
     pub bucket: u8,
-    /// Outer ECN field (RFC 3168 codepoint, 0 to 3).
-    pub ecn: u8,
+    /// Outer ECN field.
+    pub ecn: Ecn,
 }
 
 /// By what a send leaves.
@@ -95,7 +96,7 @@ impl Send {
             key: TrainKey {
                 peer: 0,
                 bucket: 0,
-                ecn: 0,
+                ecn: Ecn::NotEct,
             },
             to: SocketAddr::from(([0, 0, 0, 0], 0)),
             stride: 0,
@@ -124,7 +125,7 @@ impl Send {
     }
 
     #[inline]
-    fn can_append(&self, ecn: u8, frame_len: usize, max_frames: u16) -> bool {
+    fn can_append(&self, ecn: Ecn, frame_len: usize, max_frames: u16) -> bool {
         // Each frame has two pieces at most, so that there is room for those of all.
         !self.sealed
             && self.key.ecn == ecn

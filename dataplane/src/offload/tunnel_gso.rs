@@ -10,6 +10,7 @@ pub mod recut;
 
 use super::segment::Segmenter;
 use super::vnet_hdr::{self, Layout, TunnelGsoHdr, VnetHdr};
+use crate::wire::ecn::Ecn;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, MacAddr};
 use crate::wire::frame::FRAME_OVERHEAD;
 use crate::wire::ip::protocol;
@@ -38,7 +39,7 @@ const TTL: u8 = 65;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// MAC address of the TAP: to whom the outer Ethernet header is addressed.
-    pub mac: [u8; 6],
+    pub mac: MacAddr,
     /// Underlay address to send from.
     pub local: Ipv4Addr,
 }
@@ -50,8 +51,8 @@ pub struct Outer {
     pub src_port: u16,
     /// Underlay address and VXLAN port of the peer.
     pub to: SocketAddrV4,
-    /// Outer ECN field, 0 to 3.
-    pub ecn: u8,
+    /// Outer ECN field.
+    pub ecn: Ecn,
     /// IPv4 identification of the first frame; each takes one.
     pub ident: u16,
 }
@@ -99,7 +100,7 @@ pub fn write(
     if let Ok(ether) = ether.try_into() {
         // The source matters to nobody; a local one that is not the TAP's own.
         let src = MacAddr([2, 0, 0, 0, 0, 0]);
-        ethernet::write(ether, MacAddr(origin.mac), src, ETHERTYPE_IPV4);
+        ethernet::write(ether, origin.mac, src, ETHERTYPE_IPV4);
     }
     inner.copy_from_slice(frame);
     let udp_len = (udp::HEADER_LEN + FRAME_OVERHEAD + len) as u16;
@@ -110,7 +111,7 @@ pub fn write(
 fn write_ip(header: &mut [u8], local: Ipv4Addr, outer: &Outer, udp_len: u16) {
     header.fill(0);
     header[0] = 0x45;
-    header[1] = outer.ecn;
+    header[1] = outer.ecn.bits();
     header[8] = TTL;
     header[9] = protocol::UDP;
     header[12..16].copy_from_slice(&local.octets());

@@ -12,7 +12,7 @@ const SUBNETS: u16 = 64;
 fn numbered(number: u16) -> Table {
     let mut node = peer(1, 1);
     node.addr.set_port(number);
-    node.mac[4..].copy_from_slice(&number.to_be_bytes());
+    node.mac.0[4..].copy_from_slice(&number.to_be_bytes());
     let routes: Vec<_> = (0..SUBNETS)
         .map(|i| Route {
             prefix: format!("10.{}.{}.0/24", i >> 8, i & 255).parse().unwrap(),
@@ -28,8 +28,8 @@ fn number_of(table: &Table) -> u16 {
         let dst = Ipv4Addr::new(10, (i >> 8) as u8, i as u8, 9);
         assert_eq!(table.lookup_v4(dst), Some(PeerId(0)));
         let peer = table.peer(PeerId(0));
-        assert_eq!(peer.mac[4..], port.to_be_bytes());
-        assert_eq!(peer.header_v4.as_bytes()[8..14], peer.mac);
+        assert_eq!(peer.mac.0[4..], port.to_be_bytes());
+        assert_eq!(peer.header_v4.as_bytes()[8..14], peer.mac.0);
     }
     port
 }

@@ -7,6 +7,7 @@
 
 use super::table::{Admission, Overlay, PeerId, Table};
 use crate::stats::DropReason;
+use crate::wire::ecn::Ecn;
 use crate::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::frame::{FRAME_OVERHEAD, Wire};
 use crate::wire::{ipv4, ipv6, vxlan};
@@ -30,8 +31,8 @@ pub struct Inner {
     pub ip_len: usize,
     /// IPv6, otherwise IPv4.
     pub v6: bool,
-    /// ECN field (RFC 3168 codepoint, 0 to 3).
-    pub ecn: u8,
+    /// ECN field.
+    pub ecn: Ecn,
 }
 
 /// Admit the outer source of a datagram or train; ask once for all its frames.
@@ -108,10 +109,10 @@ fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, DropReason> {
         return Err(DropReason::WrongVni);
     }
     let ethernet = ethernet::Frame::new(vxlan.payload()).map_err(|_| DropReason::BadVxlan)?;
-    if ethernet.dst().0 != overlay.local_mac {
+    if ethernet.dst() != overlay.local_mac {
         return Err(DropReason::WrongMac);
     }
-    if ethernet.src().0 == overlay.local_mac {
+    if ethernet.src() == overlay.local_mac {
         return Err(DropReason::Loop);
     }
     Ok(ethernet.ethertype())

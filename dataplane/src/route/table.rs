@@ -25,10 +25,10 @@ pub enum Admission {
 pub struct Overlay {
     /// The form of the frames.
     pub wire: Wire,
-    /// VXLAN network identifier, 24 bits; of no meaning with [`Wire::Ip`].
-    pub vni: u32,
+    /// VXLAN network identifier; of no meaning with [`Wire::Ip`].
+    pub vni: Vni,
     /// MAC address this node advertises (its VtepMAC); of no meaning with [`Wire::Ip`].
-    pub local_mac: [u8; 6],
+    pub local_mac: MacAddr,
     /// The IPv4 network that the nodes' subnets are cut from.
     pub network_v4: Option<Ipv4Net>,
     /// Prefix length of every node's IPv4 subnet (SubnetLen).
@@ -60,7 +60,7 @@ pub struct NewPeer {
     /// Underlay address and port, or [`CUT_OFF`].
     pub addr: SocketAddr,
     /// The peer's VtepMAC; of no meaning with [`Wire::Ip`].
-    pub mac: [u8; 6],
+    pub mac: MacAddr,
 }
 
 /// Destinations in `prefix` belong to `peer`.
@@ -78,7 +78,7 @@ pub struct Peer {
     /// Underlay address and port.
     pub addr: SocketAddr,
     /// The peer's VtepMAC.
-    pub mac: [u8; 6],
+    pub mac: MacAddr,
     /// Its group of send sockets, below [`EXITS`].
     pub exit: u8,
     /// What a frame that carries IPv4 begins with.
@@ -95,10 +95,9 @@ impl Peer {
     }
 }
 
-fn header(overlay: &Overlay, dst: [u8; 6], ethertype: u16) -> FrameHeader {
-    let (dst, src) = (MacAddr(dst), MacAddr(overlay.local_mac));
+fn header(overlay: &Overlay, dst: MacAddr, ethertype: u16) -> FrameHeader {
     match overlay.wire {
-        Wire::Vxlan => FrameHeader::vxlan(overlay.vni, dst, src, ethertype),
+        Wire::Vxlan => FrameHeader::vxlan(overlay.vni, dst, overlay.local_mac, ethertype),
         Wire::Ip => FrameHeader::Nothing,
     }
 }
@@ -110,9 +109,6 @@ pub struct PeerId(pub u32);
 /// An overlay that no table can be built for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// The VNI does not fit 24 bits.
-    #[error("VNI {0} does not fit 24 bits: use one below 16777216")]
-    Vni(u32),
     /// Subnets larger than their network or longer than an address.
     #[error("subnet length {subnet_len} does not cut {network} into subnets")]
     SubnetLen {
@@ -152,9 +148,6 @@ impl Table {
     /// never a route: one odd lease must not cost the node its table. With [`Wire::Ip`] no
     /// IPv6 destination has a route.
     pub fn build(overlay: Overlay, routes: &[Route]) -> Result<Table, BuildError> {
-        if overlay.vni > Vni::MAX.get() {
-            return Err(BuildError::Vni(overlay.vni));
-        }
         let network_v4 = network_v4(&overlay)?;
         let network_v6 = network_v6(&overlay)?;
         let (peers, ids) = number_peers(&overlay, routes)?;
@@ -259,7 +252,7 @@ impl Table {
 fn nobody() -> Peer {
     Peer {
         addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        mac: [0; 6],
+        mac: MacAddr::default(),
         exit: 0,
         header_v4: FrameHeader::Nothing,
         header_v6: FrameHeader::Nothing,
@@ -398,8 +391,8 @@ pub(crate) fn hash_addr(ip: IpAddr) -> u64 {
     }
 }
 
-fn hash_peer(addr: SocketAddr, mac: [u8; 6]) -> u64 {
-    let [a, b, c, d, e, f] = mac;
+fn hash_peer(addr: SocketAddr, mac: MacAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
     let [g, h] = addr.port().to_be_bytes();
     let rest = u64::from_be_bytes([g, h, a, b, c, d, e, f]);
     (hash_addr(addr.ip()).rotate_left(32) ^ rest).wrapping_mul(HASH_FACTOR)

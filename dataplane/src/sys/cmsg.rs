@@ -4,6 +4,8 @@
 //! and type as native `int`, then data; each message starts at a multiple of the size of
 //! `size_t`.
 
+use crate::wire::ecn::Ecn;
+
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 8;
 
@@ -21,8 +23,8 @@ const UDP_GRO: i32 = libc::UDP_GRO;
 /// Write the control messages of one send to `space`; returns their length, 0 for none.
 ///
 /// `stride` is the segment size of a train (`None` for a single frame), `ecn` the outer ECN
-/// field, left to the socket's default of 0 when 0.
-pub fn encode_send(space: &mut [u8; SEND_SPACE], stride: Option<u16>, ecn: u8, v6: bool) -> usize {
+/// field, left to the socket's default where it is that.
+pub fn encode_send(space: &mut [u8; SEND_SPACE], stride: Option<u16>, ecn: Ecn, v6: bool) -> usize {
     let mut used = 0;
     if let Some(stride) = stride {
         used += put(
@@ -32,7 +34,7 @@ pub fn encode_send(space: &mut [u8; SEND_SPACE], stride: Option<u16>, ecn: u8, v
             &stride.to_ne_bytes(),
         );
     }
-    if ecn != 0 {
+    if ecn != Ecn::NotEct {
         let (level, kind) = if v6 {
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
         } else {
@@ -42,7 +44,7 @@ pub fn encode_send(space: &mut [u8; SEND_SPACE], stride: Option<u16>, ecn: u8, v
             &mut space[used..],
             level,
             kind,
-            &i32::from(ecn).to_ne_bytes(),
+            &i32::from(ecn.bits()).to_ne_bytes(),
         );
     }
     used
@@ -64,8 +66,8 @@ pub struct Received {
     /// Segment size of the `UDP_GRO` message: the stride of a train, or for an encapsulated
     /// UDP super-packet the inner segment size.
     pub gro_size: Option<u16>,
-    /// Outer ECN field, 0 when not told.
-    pub ecn: u8,
+    /// Outer ECN field; [`Ecn::NotEct`] when not told.
+    pub ecn: Ecn,
 }
 
 /// Read the control messages of one receive. All are walked; unknown, short and malformed
@@ -75,9 +77,11 @@ pub fn decode_receive(mut control: &[u8]) -> Received {
     while let Some((level, kind, data, rest)) = next(control) {
         match (level, kind) {
             (SOL_UDP, UDP_GRO) => received.gro_size = first_int(data),
-            (libc::IPPROTO_IP, libc::IP_TOS) => received.ecn = data.first().unwrap_or(&0) & 3,
+            (libc::IPPROTO_IP, libc::IP_TOS) => {
+                received.ecn = Ecn::of_tos(*data.first().unwrap_or(&0));
+            }
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
-                received.ecn = first_int(data).unwrap_or(0) as u8 & 3;
+                received.ecn = Ecn::of_tos(first_int(data).unwrap_or(0) as u8);
             }
             _ => {}
         }
@@ -107,13 +111,19 @@ mod tests {
 
     #[test]
     fn a_single_frame_without_ecn_needs_no_control() {
-        assert_eq!(encode_send(&mut [0; SEND_SPACE], None, 0, false), 0);
+        assert_eq!(
+            encode_send(&mut [0; SEND_SPACE], None, Ecn::NotEct, false),
+            0
+        );
     }
 
     #[test]
     fn both_messages_fill_the_space() {
         let mut space = [0xff; SEND_SPACE];
-        assert_eq!(encode_send(&mut space, Some(1472), 1, false), SEND_SPACE);
+        assert_eq!(
+            encode_send(&mut space, Some(1472), Ecn::Ect1, false),
+            SEND_SPACE
+        );
         let (level, kind, data, rest) = next(&space).unwrap();
         assert_eq!((level, kind, data), (17, 103, &1472u16.to_ne_bytes()[..]));
         let (level, kind, data, rest) = next(rest).unwrap();
@@ -139,7 +149,7 @@ mod tests {
         );
         let expected = Received {
             gro_size: Some(1472),
-            ecn: 3,
+            ecn: Ecn::Ce,
         };
         assert_eq!(decode_receive(&control[..used]), expected);
     }

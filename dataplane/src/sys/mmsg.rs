@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::cmsg;
+use crate::wire::ecn::Ecn;
 use std::io::{self, IoSlice};
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -86,7 +87,7 @@ impl SendBatch {
     fn fill(&mut self, i: usize, message: &Message<'_>) {
         let control = &mut self.controls[i].0;
         let v6 = message.to.is_some_and(|to| to.is_ipv6());
-        let used = cmsg::encode_send(control, message.stride, message.ecn, v6);
+        let used = cmsg::encode_send(control, message.stride, Ecn::of_tos(message.ecn), v6);
         let header = &mut self.headers[i].msg_hdr;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = used as _;
@@ -215,7 +216,7 @@ impl RecvBatch {
             bytes: &self.buffers[start..start + len],
             from: read_name(&self.names[i]),
             stride: control.gro_size,
-            ecn: control.ecn,
+            ecn: control.ecn.bits(),
             truncated: header.msg_hdr.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
         }
     }

@@ -12,6 +12,7 @@ use super::tun::{
     ifreq,
 };
 use crate::offload::vnet_hdr::Layout;
+use crate::wire::ethernet::MacAddr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -46,7 +47,7 @@ fn fail(step: &'static str) -> impl FnOnce(io::Error) -> TapError {
 pub struct Tap {
     name: String,
     file: File,
-    mac: [u8; 6],
+    mac: MacAddr,
     refused: AtomicBool,
     down: AtomicBool,
 }
@@ -95,7 +96,7 @@ impl Tap {
         Tap {
             name: String::new(),
             file,
-            mac: [0; 6],
+            mac: MacAddr::default(),
             refused: AtomicBool::new(false),
             down: AtomicBool::new(false),
         }
@@ -107,7 +108,7 @@ impl Tap {
     }
 
     /// Its MAC address, to which outer frames are addressed.
-    pub fn mac(&self) -> [u8; 6] {
+    pub fn mac(&self) -> MacAddr {
         self.mac
     }
 
@@ -154,11 +155,11 @@ fn check(result: libc::c_int) -> io::Result<()> {
 }
 
 /// The MAC address of the device that was made by this descriptor.
-fn mac(device: &File) -> io::Result<[u8; 6]> {
+fn mac(device: &File) -> io::Result<MacAddr> {
     let mut request = ifreq("");
     // SAFETY: SIOCGIFHWADDR fills the address of this ifreq, of the descriptor's own device.
     check(unsafe { libc::ioctl(device.as_raw_fd(), libc::SIOCGIFHWADDR, &mut request) })?;
     // SAFETY: SIOCGIFHWADDR filled this member.
     let address = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
-    Ok(std::array::from_fn(|i| address[i] as u8))
+    Ok(MacAddr(std::array::from_fn(|i| address[i] as u8)))
 }

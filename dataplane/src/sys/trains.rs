@@ -3,6 +3,7 @@
 use super::cmsg::{self, SEND_SPACE};
 use super::refusals::OLD_MAX_FRAMES;
 use crate::offload::plan::MAX_FRAMES;
+use crate::wire::ecn::Ecn;
 use socket2::{Domain, MsgHdr, SockAddr, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -44,7 +45,7 @@ fn is_refusal(error: &io::Error) -> bool {
 
 fn send(socket: &Socket, to: &SockAddr, frames: u16) -> io::Result<()> {
     let mut control = [0; SEND_SPACE];
-    let control_len = cmsg::encode_send(&mut control, Some(STRIDE), 0, false);
+    let control_len = cmsg::encode_send(&mut control, Some(STRIDE), Ecn::NotEct, false);
     let bytes = [0; MAX_FRAMES * STRIDE as usize];
     let train = [IoSlice::new(&bytes[..usize::from(frames * STRIDE)])];
     let message = MsgHdr::new()

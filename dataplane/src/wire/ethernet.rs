@@ -31,6 +31,13 @@ impl MacAddr {
     }
 }
 
+impl From<[u8; 6]> for MacAddr {
+    #[inline]
+    fn from(bytes: [u8; 6]) -> MacAddr {
+        MacAddr(bytes)
+    }
+}
+
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;

@@ -1,7 +1,7 @@
 //! What a frame begins with, before the inner IP packet.
 
 use super::ethernet::{self, MacAddr};
-use super::vxlan;
+use super::vxlan::{self, Vni};
 
 /// Bytes of VXLAN header and inner Ethernet header: the most that a frame begins with.
 pub const FRAME_OVERHEAD: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
@@ -38,7 +38,7 @@ pub enum FrameHeader {
 
 impl FrameHeader {
     /// The headers of a VXLAN frame from `src` to `dst`.
-    pub fn vxlan(vni: u32, dst: MacAddr, src: MacAddr, ethertype: u16) -> FrameHeader {
+    pub fn vxlan(vni: Vni, dst: MacAddr, src: MacAddr, ethertype: u16) -> FrameHeader {
         let mut header = [0; FRAME_OVERHEAD];
         if let Some((outer, rest)) = header.split_first_chunk_mut()
             && let Some(inner) = rest.first_chunk_mut()
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn headers_have_the_length_of_their_form_and_are_written_whole() {
         let (dst, src) = (MacAddr([2; 6]), MacAddr([4; 6]));
-        let vxlan = FrameHeader::vxlan(7, dst, src, ETHERTYPE_IPV4);
+        let vxlan = FrameHeader::vxlan(Vni::default(), dst, src, ETHERTYPE_IPV4);
         for header in [vxlan, FrameHeader::Nothing] {
             let len = header.wire().header_len();
             assert_eq!(header.as_bytes().len(), len);
@@ -119,10 +119,10 @@ mod tests {
     #[test]
     fn a_vxlan_header_reads_as_it_was_made() {
         let (dst, src) = (MacAddr([2; 6]), MacAddr([4; 6]));
-        let header = FrameHeader::vxlan(0x12_3456, dst, src, ETHERTYPE_IPV4);
+        let header = FrameHeader::vxlan(Vni::MAX, dst, src, ETHERTYPE_IPV4);
         let vxlan = vxlan::Header::new(header.as_bytes()).unwrap();
         assert!(vxlan.is_valid(false));
-        assert_eq!(vxlan.vni(), 0x12_3456);
+        assert_eq!(vxlan.vni(), Vni::MAX);
         let ethernet = ethernet::Frame::new(vxlan.payload()).unwrap();
         assert_eq!((ethernet.dst(), ethernet.src()), (dst, src));
         assert_eq!(ethernet.ethertype(), ETHERTYPE_IPV4);

@@ -1,6 +1,7 @@
 //! What IPv4 and IPv6 have in common.
 
 use super::checksum::Sum;
+use super::ecn::Ecn;
 use super::{Malformed, ipv4, ipv6};
 use std::net::IpAddr;
 
@@ -114,10 +115,10 @@ impl<'a> IpPacket<'a> {
         }
     }
 
-    /// ECN codepoint, 0 to 3 (RFC 3168).
+    /// ECN field.
     #[inline]
-    pub fn ecn(&self) -> u8 {
-        self.tos() & 3
+    pub fn ecn(&self) -> Ecn {
+        Ecn::of_tos(self.tos())
     }
 
     /// Length of the IP header in bytes, IPv6 extension headers not included.

@@ -1,6 +1,7 @@
 //! IPv4 (RFC 791).
 
 use super::checksum::{self, Sum};
+use super::ecn::Ecn;
 use super::{Malformed, between, between_mut, put, put_u16, take, take_u16};
 use std::net::Ipv4Addr;
 
@@ -83,10 +84,10 @@ impl<T: AsRef<[u8]>> Packet<T> {
         take::<1>(self.bytes.as_ref(), TOS)[0]
     }
 
-    /// ECN codepoint, 0 to 3 (RFC 3168).
+    /// ECN field.
     #[inline]
-    pub fn ecn(&self) -> u8 {
-        self.tos() & 3
+    pub fn ecn(&self) -> Ecn {
+        Ecn::of_tos(self.tos())
     }
 
     /// Identification.
@@ -237,10 +238,10 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         self.set_byte(TOS, tos);
     }
 
-    /// Set the ECN codepoint (its low two bits) and update the checksum (RFC 1624).
+    /// Set the ECN field and update the checksum (RFC 1624).
     #[inline]
-    pub fn set_ecn(&mut self, ecn: u8) {
-        self.set_tos(self.tos() & !3 | ecn & 3);
+    pub fn set_ecn(&mut self, ecn: Ecn) {
+        self.set_tos(self.tos() & !3 | ecn.bits());
     }
 
     /// Set the time to live and update the checksum (RFC 1624).
@@ -283,7 +284,7 @@ mod tests {
         let packet = Packet::new(&PACKET[..]).unwrap();
         assert_eq!(packet.header_len(), 24);
         assert_eq!(packet.total_len(), 33);
-        assert_eq!((packet.tos(), packet.ecn()), (0xb9, 1));
+        assert_eq!((packet.tos(), packet.ecn()), (0xb9, Ecn::Ect1));
         assert_eq!(packet.ident(), 0x1234);
         assert!(packet.dont_frag() && packet.more_frags() && packet.is_fragment());
         assert_eq!(packet.frag_offset(), 0xb9 * 8);
@@ -329,7 +330,7 @@ mod tests {
         packet.set_tos(0x03);
         packet.set_ttl(1);
         assert!(packet.verify_checksum());
-        packet.set_ecn(2);
+        packet.set_ecn(Ecn::Ect0);
         assert!(packet.verify_checksum());
         assert_eq!((packet.tos(), packet.ttl()), (2, 1));
         packet.set_total_len(30);

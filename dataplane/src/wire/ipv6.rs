@@ -1,6 +1,7 @@
 //! IPv6 (RFC 8200). Extension headers belong to the payload.
 
 use super::checksum::{self, Sum};
+use super::ecn::Ecn;
 use super::{Malformed, between, between_mut, put, put_u16, take, take_u16, take_u32};
 use std::net::Ipv6Addr;
 
@@ -68,10 +69,10 @@ impl<T: AsRef<[u8]>> Packet<T> {
         (take_u16(self.bytes.as_ref(), 0) >> 4) as u8
     }
 
-    /// ECN codepoint, 0 to 3 (RFC 3168).
+    /// ECN field.
     #[inline]
-    pub fn ecn(&self) -> u8 {
-        self.traffic_class() & 3
+    pub fn ecn(&self) -> Ecn {
+        Ecn::of_tos(self.traffic_class())
     }
 
     /// Flow label, 20 bits.
@@ -152,10 +153,10 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         put_u16(self.bytes.as_mut(), 0, rest | u16::from(class) << 4);
     }
 
-    /// Set the ECN codepoint (its low two bits).
+    /// Set the ECN field.
     #[inline]
-    pub fn set_ecn(&mut self, ecn: u8) {
-        self.set_traffic_class(self.traffic_class() & !3 | ecn & 3);
+    pub fn set_ecn(&mut self, ecn: Ecn) {
+        self.set_traffic_class(self.traffic_class() & !3 | ecn.bits());
     }
 
     /// Set the hop limit.
@@ -186,7 +187,7 @@ mod tests {
     fn reads_a_packet() {
         let packet = Packet::new(&PACKET[..]).unwrap();
         assert_eq!((packet.payload_len(), packet.total_len()), (2, 42));
-        assert_eq!((packet.traffic_class(), packet.ecn()), (0xb9, 1));
+        assert_eq!((packet.traffic_class(), packet.ecn()), (0xb9, Ecn::Ect1));
         assert_eq!(packet.flow_label(), 0x1_2345);
         assert_eq!((packet.next_header(), packet.hop_limit()), (6, 64));
         assert_eq!(packet.src().to_string(), "fd00::10a");
@@ -219,7 +220,7 @@ mod tests {
         let mut bytes = PACKET;
         let mut packet = Packet::new(&mut bytes[..]).unwrap();
         packet.set_traffic_class(0x5e);
-        packet.set_ecn(3);
+        packet.set_ecn(Ecn::Ce);
         packet.set_hop_limit(9);
         packet.set_payload_len(1);
         assert_eq!(

@@ -9,6 +9,7 @@
 //! All multi-byte values are in host order.
 
 pub mod checksum;
+pub mod ecn;
 pub mod ethernet;
 pub mod frame;
 pub mod icmp;

@@ -16,7 +16,7 @@ const FIXED: u64 = 0xffff_ffff_0000_00ff;
 const GBP_USED: u64 = 0x80ff_ffff_0000_0000;
 
 /// A VXLAN network identifier: 24 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vni(u32);
 
 impl Vni {
@@ -74,10 +74,10 @@ impl<T: AsRef<[u8]>> Header<T> {
         u64::from_be_bytes(bytes) & fixed == u64::from(FLAG_VNI) << 56
     }
 
-    /// The VXLAN network identifier, 24 bits.
+    /// The VXLAN network identifier.
     #[inline]
-    pub fn vni(&self) -> u32 {
-        take_u32(self.bytes.as_ref(), 4) >> 8
+    pub fn vni(&self) -> Vni {
+        Vni(take_u32(self.bytes.as_ref(), 4) >> 8)
     }
 
     /// What follows the header: an Ethernet frame.
@@ -95,10 +95,10 @@ impl<'a> Header<&'a [u8]> {
     }
 }
 
-/// Write a header with the low 24 bits of `vni`.
+/// Write a header.
 #[inline]
-pub fn write(header: &mut [u8; HEADER_LEN], vni: u32) {
-    let word = u64::from(FLAG_VNI) << 56 | u64::from(vni & Vni::MAX.0) << 8;
+pub fn write(header: &mut [u8; HEADER_LEN], vni: Vni) {
+    let word = u64::from(FLAG_VNI) << 56 | u64::from(vni.0) << 8;
     *header = word.to_be_bytes();
 }
 
@@ -112,7 +112,7 @@ mod tests {
     fn reads_a_header() {
         let header = Header::new(&HEADER[..]).unwrap();
         assert!(header.is_valid(false) && header.is_valid(true));
-        assert_eq!(header.vni(), 0x12_3456);
+        assert_eq!(header.vni(), Vni(0x12_3456));
         assert_eq!(header.payload(), [0xaa, 0xbb]);
         assert_eq!(Header::new(&HEADER[..7]).unwrap_err(), Malformed::Truncated);
     }
@@ -120,10 +120,9 @@ mod tests {
     #[test]
     fn writes_the_header_it_reads() {
         let mut header = [0xff; HEADER_LEN];
-        write(&mut header, 0x12_3456);
+        write(&mut header, Vni(0x12_3456));
         assert_eq!(header, HEADER[..HEADER_LEN]);
-        write(&mut header, 0xff12_3456);
-        assert_eq!(header, HEADER[..HEADER_LEN]);
+        assert_eq!(Header::new(header).unwrap().vni(), Vni(0x12_3456));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::offload::plan::TrainKey;
 use crate::offload::vnet_hdr::VnetHdr;
 use crate::route::table::{Peer, PeerId, Table};
 use crate::stats::DropReason;
+use crate::wire::ecn::Ecn;
 use crate::wire::frame::{FrameHeader, Wire};
 use crate::wire::ip::IpPacket;
 
@@ -59,7 +60,7 @@ impl<'a, 't> Outbound<'a, 't> {
                     Wire::Vxlan => ecn::encap(packet.ecn()),
                     // The peer may be flannel's proxy, which does not look at the outer field, so
                     // that routers must drop instead of mark (RFC 6040, section 4.1).
-                    Wire::Ip => ecn::NOT_ECT,
+                    Wire::Ip => Ecn::NotEct,
                 },
             },
             limit: limit(id, peer),

@@ -87,6 +87,7 @@ mod tests {
     use super::*;
     use crate::mtu::paths::LIFETIME_MS;
     use crate::route::table::{NewPeer, Overlay, Route, Table};
+    use crate::wire::ethernet::MacAddr;
     use std::net::IpAddr;
 
     const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
@@ -97,7 +98,7 @@ mod tests {
             prefix: prefix.parse().unwrap(),
             peer: NewPeer {
                 addr: (addr, 8472).into(),
-                mac: [2; 6],
+                mac: MacAddr([2; 6]),
             },
         };
         let routes = [route("10.0.1.0/24", NEAR), route("10.0.2.0/24", FAR)];

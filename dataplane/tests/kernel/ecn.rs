@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 use weft_dataplane::sys::mmsg::{Message, RecvBatch, SendBatch};
+use weft_dataplane::wire::ecn::Ecn;
 use weft_dataplane::wire::{ipv4, ipv6};
 use weft_dataplane::worker::EngineKind;
 
@@ -103,8 +104,8 @@ fn frame(family: Family, ecn: u8, port: u16, payload: &[u8]) -> Vec<u8> {
     udp.udp(4_000, port).write(&mut bytes, payload).unwrap();
     let ip = &mut bytes[22..];
     match family {
-        Family::V4 => ipv4::Packet::new(ip).unwrap().set_ecn(ecn),
-        Family::V6 => ipv6::Packet::new(ip).unwrap().set_ecn(ecn),
+        Family::V4 => ipv4::Packet::new(ip).unwrap().set_ecn(Ecn::of_tos(ecn)),
+        Family::V6 => ipv6::Packet::new(ip).unwrap().set_ecn(Ecn::of_tos(ecn)),
     }
     bytes
 }

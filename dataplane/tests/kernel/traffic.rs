@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_dataplane::sys::cmsg::{SEND_SPACE, encode_send};
+use weft_dataplane::wire::ecn::Ecn;
 
 /// How long a receiver waits for the next byte.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,7 +107,12 @@ pub(crate) fn udp_super(
 ) {
     let (sender, receiver) = udp_pair(family, from, to);
     let mut control = [0; SEND_SPACE];
-    let used = encode_send(&mut control, Some(size as u16), 0, family == Family::V6);
+    let used = encode_send(
+        &mut control,
+        Some(size as u16),
+        Ecn::NotEct,
+        family == Family::V6,
+    );
     let content = noise(segments * size + rest);
     for _ in 0..8 {
         let pieces = [IoSlice::new(&content)];

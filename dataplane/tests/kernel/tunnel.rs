@@ -9,6 +9,7 @@ use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
 
@@ -286,8 +287,8 @@ fn table(family: Family, number: u8, wire: Wire) -> Table {
     let other = 3 - number;
     let overlay = Overlay {
         wire,
-        vni: VNI,
-        local_mac: mac(number),
+        vni: Vni::new(VNI).unwrap(),
+        local_mac: mac(number).into(),
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
         subnet_len_v4: 24,
         network_v6: Some("fd44::/48".parse().unwrap()),
@@ -298,7 +299,7 @@ fn table(family: Family, number: u8, wire: Wire) -> Table {
     };
     let peer = NewPeer {
         addr: (underlay(family, other), PORT).into(),
-        mac: mac(other),
+        mac: mac(other).into(),
     };
     let prefixes = [
         format!("10.244.{other}.0/24"),

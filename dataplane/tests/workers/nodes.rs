@@ -7,7 +7,9 @@ use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
 use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
+use weft_dataplane::wire::ethernet::MacAddr;
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
 
@@ -78,14 +80,14 @@ pub(crate) fn pod(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 244, number, 2)
 }
 
-fn mac(number: u8) -> [u8; 6] {
-    [2, 0, 0, 0, 0, number]
+fn mac(number: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, number])
 }
 
 fn table(own: u8, other: u8, wire: Wire) -> Table {
     let overlay = Overlay {
         wire,
-        vni: 1,
+        vni: Vni::new(1).unwrap(),
         local_mac: mac(own),
         network_v4: Some("10.244.0.0/16".parse().unwrap()),
         subnet_len_v4: 24,

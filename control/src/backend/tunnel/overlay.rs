@@ -22,7 +22,7 @@ pub(super) fn overlay(
         wire: spec.wire,
         vni: spec.vni,
         gbp: spec.gbp,
-        local_mac: local_mac.0,
+        local_mac: local_mac.0.into(),
         network_v4,
         subnet_len_v4: config.subnet_len(Family::V4),
         network_v6,

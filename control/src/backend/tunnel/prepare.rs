@@ -80,7 +80,7 @@ impl PreparedTunnel {
     /// VNI and VtepMAC, for the lease; none without VXLAN.
     pub(crate) fn vxlan_data(&self) -> Option<VxlanData> {
         (self.spec.wire == Wire::Vxlan).then_some(VxlanData {
-            vni: self.spec.vni,
+            vni: self.spec.vni.get(),
             vtep_mac: self.mac.mac,
         })
     }

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use std::net::IpAddr;
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::vxlan::Vni;
 
 /// What a tunnel is to be.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub(crate) struct TunnelSpec {
     /// The form of the frames.
     pub wire: Wire,
     /// VXLAN network identifier, of no meaning without VXLAN.
-    pub vni: u32,
+    pub vni: Vni,
     /// Whether VXLAN headers may carry a group policy.
     pub gbp: bool,
     /// Underlay address to send from.

@@ -84,7 +84,7 @@ mod tests {
             let tap = made.unwrap();
             let link = netlink.link("weft.1").await.unwrap().unwrap();
             assert!(link.up);
-            assert_eq!(link.mac, Some(crate::lease::MacAddr(tap.mac())));
+            assert_eq!(link.mac, Some(crate::lease::MacAddr(tap.mac().0)));
         });
     }
 

@@ -3,7 +3,7 @@ use super::*;
 const KEY: TrainKey = TrainKey {
     peer: 7,
     bucket: 1,
-    ecn: 0,
+    ecn: Ecn::NotEct,
 };
 
 fn to() -> SocketAddr {
@@ -48,11 +48,18 @@ fn a_longer_frame_opens_a_new_train() {
 fn only_the_latest_send_of_a_peer_grows() {
     let mut plan = SendPlan::new(8, 0, 128);
     push(&mut plan, KEY, 100);
-    push(&mut plan, TrainKey { ecn: 1, ..KEY }, 100);
+    push(
+        &mut plan,
+        TrainKey {
+            ecn: Ecn::Ect1,
+            ..KEY
+        },
+        100,
+    );
     push(&mut plan, KEY, 100);
     assert_eq!(
         plan.sends().iter().map(|s| s.key.ecn).collect::<Vec<_>>(),
-        [0, 1, 0]
+        [Ecn::NotEct, Ecn::Ect1, Ecn::NotEct]
     );
 }
 

@@ -82,12 +82,14 @@ mod tests {
     use super::*;
     use crate::offload::plan::Source;
     use crate::offload::testing::{Memory, Spec};
+    use crate::wire::ecn::Ecn;
+    use crate::wire::ethernet::MacAddr;
     use std::net::SocketAddrV4;
 
     const KEY: TrainKey = TrainKey {
         peer: 3,
         bucket: 1,
-        ecn: 2,
+        ecn: Ecn::Ect0,
     };
 
     const FRAME: [u8; FRAME_OVERHEAD] = [7; FRAME_OVERHEAD];
@@ -115,13 +117,13 @@ mod tests {
             let start = 40;
             let mut buffer = vec![0; start + HEADER_LEN];
             let origin = Origin {
-                mac: [2; 6],
+                mac: MacAddr([2; 6]),
                 local: [192, 0, 2, 1].into(),
             };
             let outer = Outer {
                 src_port: 40_000,
                 to,
-                ecn: 2,
+                ecn: Ecn::Ect0,
                 ident: 0,
             };
             let head = buffer.last_chunk_mut().unwrap();

@@ -2,7 +2,7 @@ use super::*;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
 const ORIGIN: Origin = Origin {
-    mac: [2, 1, 2, 3, 4, 5],
+    mac: MacAddr([2, 1, 2, 3, 4, 5]),
     local: Ipv4Addr::new(192, 0, 2, 1),
 };
 
@@ -10,7 +10,7 @@ fn outer() -> Outer {
     Outer {
         src_port: 40_000,
         to: "192.0.2.2:8472".parse().unwrap(),
-        ecn: 2,
+        ecn: Ecn::Ect0,
         ident: 0x1234,
     }
 }

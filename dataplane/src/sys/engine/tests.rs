@@ -12,6 +12,7 @@ use crate::sys::refusals::tests::refusals;
 use crate::sys::ring::RingEngine;
 use crate::sys::tun::VNET_HDR_LEN;
 use crate::sys::udp;
+use crate::wire::ecn::Ecn;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 
@@ -130,7 +131,7 @@ fn push(plan: &mut SendPlan, to: SocketAddr, piece: Piece) {
     let key = TrainKey {
         peer: 0,
         bucket: 0,
-        ecn: 0,
+        ecn: Ecn::NotEct,
     };
     plan.push(key, to, piece.len as usize, &[piece]).unwrap();
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::offload::plan::{Piece, Source, TrainKey};
 use crate::sys::path::tests::probe;
+use crate::wire::ecn::Ecn;
 use std::net::IpAddr;
 
 /// For an engine whose lessons nobody else hears of.
@@ -24,7 +25,7 @@ fn planned(frames: u16) -> SendPlan {
     let key = TrainKey {
         peer: 0,
         bucket: 0,
-        ecn: 0,
+        ecn: Ecn::NotEct,
     };
     let piece = Piece {
         source: Source::Buffer(0),
@@ -113,7 +114,7 @@ fn before_linux_6_9_trains_are_shorter_for_everybody() {
     let key = TrainKey {
         peer: 0,
         bucket: 0,
-        ecn: 0,
+        ecn: Ecn::NotEct,
     };
     for _ in 0..100 {
         plan.push(key, (PEER, 9).into(), 100, &[]).unwrap();

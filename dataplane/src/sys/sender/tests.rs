@@ -7,6 +7,8 @@ use crate::offload::plan::{Source, TrainKey};
 use crate::offload::tunnel_gso::{self, Origin, Outer};
 use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::refusals::tests::{refusals, sharing};
+use crate::wire::ecn::Ecn;
+use crate::wire::ethernet::MacAddr;
 use crate::wire::frame::FRAME_OVERHEAD;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,7 +19,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const KEY: TrainKey = TrainKey {
     peer: 0,
     bucket: 0,
-    ecn: 0,
+    ecn: Ecn::NotEct,
 };
 
 /// A sender and what it is given.
@@ -435,13 +437,13 @@ fn nothing_of_its_flow_overtakes_a_super_packet_that_the_tap_refuses() {
     };
     let mut bench = Bench::beside(Some(tap), Kernel, sockets());
     let origin = Origin {
-        mac: [2; 6],
+        mac: MacAddr([2; 6]),
         local: Ipv4Addr::LOCALHOST,
     };
     let outer = Outer {
         src_port: 40_000,
         to,
-        ecn: 0,
+        ecn: Ecn::NotEct,
         ident: 0,
     };
     let packet = tunnel_gso::probe(&origin, &outer, &[7; FRAME_OVERHEAD]);

@@ -10,6 +10,8 @@ use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::Received;
+use crate::wire::ecn::Ecn;
+use crate::wire::ethernet::MacAddr;
 use crate::wire::frame::Wire;
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -88,7 +90,7 @@ impl DecapIo for Desk {
             source: Some(PEER),
             received: Received {
                 gro_size: *gro_size,
-                ecn: 0,
+                ecn: Ecn::NotEct,
             },
             truncated: false,
         }))
@@ -136,7 +138,7 @@ fn table() -> Table {
     };
     let peer = NewPeer {
         addr: (PEER, 8285).into(),
-        mac: [0; 6],
+        mac: MacAddr::default(),
     };
     let prefix = "0.0.0.0/0".parse().unwrap();
     Table::build(overlay, &[Route { prefix, peer }]).unwrap()

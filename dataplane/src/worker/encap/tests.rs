@@ -8,6 +8,9 @@ use crate::offload::vnet_hdr::{Layout, VnetHdr};
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::clock::Clock;
 use crate::sys::tun::VNET_HDR_LEN;
+use crate::wire::ecn::Ecn;
+use crate::wire::ethernet::MacAddr;
+use crate::wire::vxlan::Vni;
 use crate::wire::{icmp, ipv4};
 use crate::worker::path_limits::PathLimits;
 use ipnet::Ipv4Net;
@@ -15,8 +18,8 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 const BUFFER: u16 = 5;
-const LOCAL: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const REMOTE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const LOCAL: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const REMOTE: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
 /// A table in which every destination of [`Spec`] packets belongs to one peer.
 fn table() -> Table {
@@ -26,7 +29,7 @@ fn table() -> Table {
 fn table_of(wire: Wire) -> Table {
     let overlay = Overlay {
         wire,
-        vni: 7,
+        vni: Vni::new(7).unwrap(),
         local_mac: LOCAL,
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
         subnet_len_v4: 24,
@@ -94,8 +97,8 @@ fn frames(plan: &SendPlan, bytes: &[u8]) -> Vec<Vec<u8>> {
 
 fn outer(ethertype: u16) -> Vec<u8> {
     let mut header = vec![8, 0, 0, 0, 0, 0, 7, 0];
-    header.extend(REMOTE);
-    header.extend(LOCAL);
+    header.extend(REMOTE.0);
+    header.extend(LOCAL.0);
     header.extend(ethertype.to_be_bytes());
     header
 }
@@ -187,7 +190,7 @@ fn a_bare_packet_is_its_own_frame_and_its_outer_ecn_field_is_empty() {
         let planned = plan_packet(BUFFER, &mut bytes, ip.len(), &table, &mut egress, &mut plan);
         assert!(planned.unwrap().is_none());
         assert_eq!(frames(&plan, &bytes), [spec.build()]);
-        assert_eq!(plan.sends()[0].key.ecn, 0);
+        assert_eq!(plan.sends()[0].key.ecn, Ecn::NotEct);
     }
 }
 

@@ -2,6 +2,8 @@ use super::*;
 use crate::offload::testing::Spec;
 use crate::offload::vnet_hdr;
 use crate::route::table::{CUT_OFF, NewPeer, Overlay, Route};
+use crate::wire::ethernet::MacAddr;
+use crate::wire::vxlan::Vni;
 use std::net::SocketAddr;
 
 const NEAR: &str = "192.0.2.2:8472";
@@ -11,8 +13,8 @@ const OTHER: &str = "192.0.2.3:8472";
 fn table(wire: Wire) -> Table {
     let overlay = Overlay {
         wire,
-        vni: 7,
-        local_mac: [2, 0, 0, 0, 0, 1],
+        vni: Vni::new(7).unwrap(),
+        local_mac: MacAddr([2, 0, 0, 0, 0, 1]),
         network_v4: Some("10.0.0.0/8".parse().unwrap()),
         subnet_len_v4: 24,
         network_v6: Some("fd00::/8".parse().unwrap()),
@@ -23,7 +25,7 @@ fn table(wire: Wire) -> Table {
         prefix: prefix.parse().unwrap(),
         peer: NewPeer {
             addr,
-            mac: [2, 0, 0, 0, 0, 2],
+            mac: MacAddr([2, 0, 0, 0, 0, 2]),
         },
     };
     let cut_off = SocketAddr::from(([192, 0, 2, 4], CUT_OFF));
@@ -43,7 +45,7 @@ fn outcome(table: &Table, ip: &[u8]) -> Result<(String, u8), DropReason> {
     let outbound = Outbound::new(packet, VnetHdr::default(), table, pool, |_, _| None)?;
     assert_eq!(outbound.packet.bytes(), ip);
     assert!(outbound.limit.is_none());
-    Ok((outbound.peer.addr.to_string(), outbound.key.ecn))
+    Ok((outbound.peer.addr.to_string(), outbound.key.ecn.bits()))
 }
 
 fn to(mut ip: Vec<u8>, dst: [u8; 4]) -> Vec<u8> {

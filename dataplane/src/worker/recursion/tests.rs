@@ -1,6 +1,8 @@
 use super::*;
 use crate::route::table::{NewPeer, Overlay, Route};
+use crate::wire::ethernet::MacAddr;
 use crate::wire::frame::Wire;
+use crate::wire::vxlan::Vni;
 
 const PORT: u16 = 8472;
 
@@ -8,7 +10,7 @@ const PORT: u16 = 8472;
 fn table(wire: Wire) -> Table {
     let overlay = Overlay {
         wire,
-        vni: 1,
+        vni: Vni::new(1).unwrap(),
         network_v4: Some("10.99.0.0/16".parse().unwrap()),
         subnet_len_v4: 24,
         network_v6: Some("fd00:99::/32".parse().unwrap()),
@@ -21,7 +23,7 @@ fn table(wire: Wire) -> Table {
         prefix: prefix.parse().unwrap(),
         peer: NewPeer {
             addr: (addr.parse::<IpAddr>().unwrap(), PORT).into(),
-            mac: [2; 6],
+            mac: MacAddr([2; 6]),
         },
     };
     let routes = [

@@ -3,6 +3,7 @@
 use super::TunnelGsoGate;
 use crate::offload::tunnel_gso::{self, Origin, Outer};
 use crate::sys::egress::{Device, EgressWatch};
+use crate::wire::ecn::Ecn;
 use crate::wire::frame::FRAME_OVERHEAD;
 use socket2::Socket;
 use std::io;
@@ -53,7 +54,7 @@ impl Probe {
         let outer = Outer {
             src_port: port,
             to: self.to,
-            ecn: 0,
+            ecn: Ecn::NotEct,
             ident: 0,
         };
         tunnel_gso::probe(origin, &outer, &self.frame)
