@@ -9,7 +9,6 @@ pub mod backend;
 pub mod config;
 pub mod family;
 pub mod flags;
-pub mod fuzzing;
 pub mod host;
 pub mod http;
 mod json;

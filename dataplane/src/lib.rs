@@ -26,8 +26,6 @@
 //! `unsafe`; `worker` joins the two into loops that own a core.
 
 pub mod caps;
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod mtu;
 pub mod offload;
 pub mod publish;

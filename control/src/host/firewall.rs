@@ -15,6 +15,8 @@
 mod chain;
 mod error;
 mod iptables;
+#[cfg(feature = "fuzzing")]
+mod listing;
 mod nftables;
 mod process;
 mod programs;
@@ -24,9 +26,9 @@ mod spec;
 mod table;
 mod tables;
 
-use crate::lease::NodeNetwork;
 pub use error::FirewallError;
-use ipnet::{IpNet, Ipv4Net};
+#[cfg(feature = "fuzzing")]
+pub use listing::read_listing;
 use programs::Programs;
 use removal::Others;
 pub use spec::{FirewallOptions, FirewallSpec, Flavour};
@@ -113,18 +115,6 @@ impl Firewall {
             self.check().await;
         }
     }
-}
-
-/// Read `text` as a listing of either tool, as a check and a removal do. For fuzzing.
-pub(crate) fn read_listing(text: &str) {
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let network = IpNet::V4(Ipv4Net::new_assert([10, 5, 0, 0].into(), 16));
-    let subnet = IpNet::V4(Ipv4Net::new_assert([10, 5, 1, 0].into(), 24));
-    let own = NodeNetwork { network, subnet };
-    let rules = rules::masquerade(&own, Flavour::Iptables, true);
-    iptables::read_any(&lines, &iptables::masquerade_chain(&rules));
-    iptables::read_any(&lines, &iptables::forward_chain(network));
-    nftables::read_any(&lines);
 }
 
 #[cfg(test)]

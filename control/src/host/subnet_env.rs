@@ -9,5 +9,5 @@ mod previous;
 pub use content::SubnetEnv;
 pub use dotenv::dotenv;
 pub use kept::{KeptEnv, remove_stale};
-pub(crate) use previous::parse_previous;
+pub use previous::parse_previous;
 pub use previous::read_previous;

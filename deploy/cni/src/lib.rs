@@ -9,7 +9,6 @@
 
 pub mod delegate;
 pub mod error;
-pub mod fuzzing;
 pub mod invocation;
 pub mod netconf;
 pub mod render;

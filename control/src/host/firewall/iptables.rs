@@ -260,7 +260,8 @@ fn parse(lines: &[String], chain: &Chain) -> Listed {
 }
 
 /// Look for `chain` in any lines, and check that what would remove our chains touches no
-/// others. For fuzzing.
+/// others.
+#[cfg(feature = "fuzzing")]
 pub(super) fn read_any(lines: &[String], chain: &Chain) {
     let listed = parse(lines, chain);
     if chain.fault(&listed).is_none() {

@@ -197,7 +197,8 @@ fn parse(lines: &[String], name: &str) -> Listed {
     }
 }
 
-/// Look for chains in any lines. For fuzzing.
+/// Look for chains in any lines.
+#[cfg(feature = "fuzzing")]
 pub(super) fn read_any(lines: &[String]) {
     for name in ["postrtg", "forward"] {
         let listed = parse(lines, name);

@@ -30,7 +30,7 @@ pub fn read_previous(path: &Path) -> Previous {
 }
 
 /// What the text of such a file holds, and what in it is malformed.
-pub(crate) fn parse_previous(text: &str) -> (Previous, Vec<String>) {
+pub fn parse_previous(text: &str) -> (Previous, Vec<String>) {
     let values = dotenv(text);
     let mut complaints = Vec::new();
     let network = "what was left of the previous network stays";
