@@ -13,7 +13,7 @@ use std::time::Duration;
 use weft_benches::load::iperf::{self, Direction};
 use weft_lab::{
     Agent, AgentOptions, Error, Lab, LabOptions, PeersFile, Pod, Regime, Result, Vtep, VxlanSpec,
-    netns, slow,
+    slow, wait_until,
 };
 
 /// Length of the flood's datagrams in bytes.
@@ -113,7 +113,7 @@ fn measure(binary: &Path, carrier: Carrier, mtu: u32) -> Result<String> {
     let [from, healthy, slow] = [1, 2, 3].map(|number| lab.node(number).pod().cloned());
     let (from, healthy, slow) = (from?, healthy?, slow?);
     let reached = || pings(&from, &healthy, "1").is_ok_and(|round_trips| round_trips.len() == 1);
-    if !netns::wait_until(Duration::from_secs(10), reached) {
+    if !wait_until(Duration::from_secs(10), reached) {
         return Err(Error::new("the healthy peer is not reached"));
     }
     let alone = both(&from, &healthy)?;

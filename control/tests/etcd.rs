@@ -27,10 +27,6 @@ mod log;
 mod no_space;
 #[path = "etcd/outage.rs"]
 mod outage;
-#[path = "support/pki.rs"]
-mod pki;
-#[path = "support/place.rs"]
-mod place;
 #[path = "etcd/refused.rs"]
 mod refused;
 #[path = "etcd/restore.rs"]
@@ -41,8 +37,6 @@ mod slow;
 mod swap;
 #[path = "etcd/tls.rs"]
 mod tls;
-#[path = "support/tls_cluster.rs"]
-mod tls_cluster;
 #[path = "etcd/together.rs"]
 mod together;
 #[path = "etcd/twins.rs"]

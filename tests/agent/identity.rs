@@ -1,7 +1,7 @@
 //! That a node stays the same one, and that no two are one.
 
 use super::node::*;
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 use std::fs;
 
 /// A node whose only way to other networks is a default route, as most have.
@@ -202,10 +202,10 @@ fn signals_that_flanneld_survives_do_not_end_the_agent() {
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
         let mut agent = node.agent("log");
         agent.expect("ready: ");
-        for signal in [Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGPIPE] {
+        for signal in [Signal::USR2, Signal::ALARM, Signal::PIPE] {
             agent.signal(signal);
         }
-        agent.signal(Signal::SIGUSR1);
+        agent.signal(Signal::USR1);
         agent.expect("counters:");
         assert_eq!(agent.stop().0, Some(0));
     });

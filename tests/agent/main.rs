@@ -6,8 +6,6 @@
 
 mod identity;
 mod node;
-#[path = "../../control/tests/support/place.rs"]
-mod place;
 mod process;
 mod release;
 mod removed;
@@ -15,8 +13,8 @@ mod start;
 mod unit;
 mod unwritable;
 
-use nix::sys::signal::Signal;
 use node::*;
+use rustix::process::Signal;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -35,7 +33,7 @@ fn a_node_comes_up_stops_and_comes_back_the_same() {
         let lease = leases();
         assert_eq!(lease.len(), 1);
 
-        agent.signal(Signal::SIGUSR1);
+        agent.signal(Signal::USR1);
         agent.expect("counters:");
         let (code, log) = agent.stop();
         assert_eq!(code, Some(0), "{log}");
@@ -67,7 +65,7 @@ fn a_killed_agent_is_replaced_at_once() {
         let mut agent = node.agent("first.log");
         agent.expect("ready: ");
         let env = node.subnet_env();
-        agent.signal(Signal::SIGKILL);
+        agent.signal(Signal::KILL);
         agent.wait();
         let mut agent = node.agent("second.log");
         agent.expect("ready: ");

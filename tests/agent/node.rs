@@ -1,14 +1,13 @@
 //! A node in the namespace of the calling thread, and the processes on it.
 
-use crate::place::memory_dir;
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::fs::{self, File};
+use rustix::process::Signal;
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 use tempfile::TempDir;
+use weft_lab::etcd::Place;
+use weft_lab::{Etcd, isolated, memory_dir, wait_until};
 
 pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -16,32 +15,21 @@ pub(crate) const CONFIG_KEY: &str = "/coreos.com/network/config";
 pub(crate) const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
 pub(crate) const SUBNETS: &str = "/coreos.com/network/subnets/";
 
-/// A process that ends with the test.
-pub(crate) struct Process {
-    child: Child,
-    log: PathBuf,
-}
+/// A process that ends with the test, and whose log is shown if that fails.
+pub(crate) struct Process(weft_lab::Process);
 
 impl Process {
-    pub(crate) fn spawn(mut command: Command, log: PathBuf) -> Process {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        let child = command.spawn().unwrap();
-        Process { child, log }
+    pub(crate) fn spawn(command: Command, log: PathBuf) -> Process {
+        Process(weft_lab::Process::spawn(command, &log).unwrap())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
-        kill(pid, signal).unwrap();
+        self.0.signal(signal).unwrap();
     }
 
     /// The address families of its open sockets, as systemd names them.
     pub(crate) fn socket_families(&self) -> Vec<&'static str> {
-        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let proc = PathBuf::from(format!("/proc/{}", self.0.pid()));
         let fds = fs::read_dir(proc.join("fd")).unwrap();
         let target = |fd: std::io::Result<fs::DirEntry>| fs::read_link(fd.ok()?.path()).ok();
         let targets: Vec<_> = fds.filter_map(target).collect();
@@ -67,34 +55,20 @@ impl Process {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        self.0.log()
     }
 
     /// Wait for a line that contains `text`; the line.
     pub(crate) fn expect(&mut self, text: &str) -> String {
-        let mut found = None;
-        wait_for(&format!("{text:?} in the log"), || {
-            found = self
-                .log()
-                .lines()
-                .find(|l| l.contains(text))
-                .map(str::to_owned);
-            found.is_some()
-        });
-        found.unwrap()
+        self.0.line_with(text, LIMIT).unwrap()
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        wait_for("the end of the process", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
+        self.0.wait(LIMIT).unwrap()
     }
 
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        self.signal(Signal::SIGTERM);
+        self.signal(Signal::TERM);
         let status = self.wait();
         (status.code(), self.log())
     }
@@ -102,20 +76,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
         if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), self.log());
+            eprintln!("--- {}\n{}", self.0.log_file().display(), self.log());
         }
     }
 }
 
-pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "no {what} in {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+pub(crate) fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    assert!(wait_until(LIMIT, condition), "no {what} in {LIMIT:?}");
 }
 
 /// Run a command that must succeed; its standard output.
@@ -144,34 +113,8 @@ impl Node {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn etcd(&self) -> Process {
-        let client = "http://127.0.0.1:2379";
-        let peer = "http://127.0.0.1:2380";
-        let mut command = Command::new("etcd");
-        command.arg("--data-dir").arg(self.path("etcd"));
-        command.args([
-            "--listen-client-urls",
-            client,
-            "--advertise-client-urls",
-            client,
-        ]);
-        command.args([
-            "--listen-peer-urls",
-            peer,
-            "--initial-advertise-peer-urls",
-            peer,
-        ]);
-        command.args(["--initial-cluster", &format!("default={peer}")]);
-        // The only member need not wait long for others to want to lead.
-        command.args(["--heartbeat-interval", "10", "--election-timeout", "100"]);
-        let etcd = Process::spawn(command, self.path("etcd.log"));
-        wait_for("etcd", || {
-            let health = Command::new("etcdctl")
-                .args(["endpoint", "health"])
-                .output();
-            health.unwrap().status.success()
-        });
-        etcd
+    pub(crate) fn etcd(&self) -> Etcd {
+        Etcd::start_at(Place::isolated(), self.dir.path()).unwrap()
     }
 
     /// An agent on the node's interface and etcd, its files in the node's directory.
@@ -205,19 +148,15 @@ impl Node {
 
 /// Run `test` on a node of its own.
 pub(crate) fn on_node(test: impl FnOnce(&Node) + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+    isolated(|| {
         ip("link set lo up");
         ip("link add eth0 type veth peer name wire");
         ip("address add 192.0.2.1/24 dev eth0");
         ip("link set eth0 up");
         ip("link set wire up");
-        let dir = memory_dir();
+        let dir = memory_dir().unwrap();
         test(&Node { dir });
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 pub(crate) fn leases() -> Vec<(String, String)> {

@@ -2,8 +2,7 @@
 //! statuses, signals and the environment.
 
 use super::node::*;
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,6 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use weft_lab::netns::isolate_mounts;
 
 const HEALTHZ: &str = "127.0.0.1:8471";
 
@@ -81,8 +81,7 @@ fn s85_readyz_is_never_ready_without_subnet_env() {
 /// A file system of a few pages at `path`, seen by this thread and its children alone.
 fn small_disk(path: &Path) {
     fs::create_dir(path).unwrap();
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    run("mount", &["--make-rprivate", "/"]);
+    isolate_mounts().unwrap();
     let tmpfs = ["-t", "tmpfs", "-o", "size=64k", "none"];
     run("mount", &[&tmpfs[..], &[path.to_str().unwrap()]].concat());
 }
@@ -281,7 +280,7 @@ fn s85_the_service_manager_is_told() {
             assert_eq!(received(socket), "READY=1");
             agent.expect("ready: ");
             assert!(node.path("subnet.env").exists());
-            agent.signal(Signal::SIGINT);
+            agent.signal(Signal::INT);
             assert_eq!(received(socket), "STOPPING=1");
             assert_eq!(agent.wait().code(), Some(0), "SIGINT");
         }
@@ -297,10 +296,10 @@ fn s85_a_second_signal_kills() {
         let mut slow = TcpStream::connect(HEALTHZ).unwrap();
         slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
         expect("/healthz", 200, "flanneld is running");
-        agent.signal(Signal::SIGTERM);
+        agent.signal(Signal::TERM);
         agent.expect("SIGTERM: stopped");
-        agent.signal(Signal::SIGTERM);
-        assert_eq!(agent.wait().signal(), Some(Signal::SIGTERM as i32));
+        agent.signal(Signal::TERM);
+        assert_eq!(agent.wait().signal(), Some(Signal::TERM.as_raw()));
     });
 }
 

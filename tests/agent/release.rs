@@ -1,7 +1,7 @@
 //! `weft leases release` on the lease of a node that runs.
 
 use super::node::*;
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 use std::process::{Command, Output};
 
 /// Release without being asked.
@@ -48,11 +48,11 @@ fn a_running_node_ends_if_another_has_the_released_subnet() {
         agent.expect("ready: ");
         let key = &leases()[0].0;
         // So that the other one is faster.
-        agent.signal(Signal::SIGSTOP);
+        agent.signal(Signal::STOP);
         assert!(release(key).status.success());
         let other = r#"{"PublicIP":"192.0.2.99"}"#;
         run("etcdctl", &["put", key, other]);
-        agent.signal(Signal::SIGCONT);
+        agent.signal(Signal::CONT);
         assert_eq!(agent.wait().code(), Some(1));
         agent.expect("ERROR the subnet is leased by 192.0.2.99: 10.5.");
         assert_eq!(leases(), [(key.clone(), other.to_owned())]);

@@ -1,7 +1,7 @@
 //! `-remove`: the host is as it was before the first start.
 
 use super::node::*;
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -81,7 +81,7 @@ fn comes_and_goes(config: &'static str, peer: &'static str, lines: &'static [&'s
         assert!(said.contains("stop the agent first"), "{said}");
         assert_eq!(host(), running);
 
-        agent.signal(Signal::SIGKILL);
+        agent.signal(Signal::KILL);
         agent.wait();
         let (code, said) = remove(node, &[]);
         assert_eq!(code, Some(0), "{said}");

@@ -3,7 +3,7 @@
 
 use super::node::*;
 use super::process::received;
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
@@ -104,7 +104,7 @@ fn what_the_unit_runs_is_known() {
 
 /// What an agent says of the kernel's features that it uses.
 fn capabilities(agent: &mut Process) -> String {
-    agent.signal(Signal::SIGUSR1);
+    agent.signal(Signal::USR1);
     let line = agent.expect("capabilities:");
     line.split_once("capabilities:").unwrap().1.to_owned()
 }
@@ -162,7 +162,7 @@ fn a_service_works_with_the_capabilities_that_its_unit_leaves() {
         assert!(rules.contains("FLANNEL-POSTRTG"), "{rules}");
         assert!(ip("route show type blackhole").contains("10.5."));
 
-        agent.signal(Signal::SIGTERM);
+        agent.signal(Signal::TERM);
         assert_eq!(received(&socket), "STOPPING=1");
         assert_eq!(agent.wait().code(), Some(0));
         let log = agent.log();

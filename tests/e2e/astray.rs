@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, NEWS, PREFIX, lines_with};
 use crate::probe::Probe;
 use ipnet::Ipv4Net;
-use weft_lab::{Regime, netns, skips_test};
+use weft_lab::{Regime, skips_test, wait_until};
 
 /// Pods of node 1 and others go on reaching each other, and its routes stay as they are, while
 /// leases come and go that would take its own pods and its underlay away.
@@ -19,7 +19,7 @@ fn survives(backend: &str, kind: &str) {
     let routes = || node.run(&["ip", "-4", "route", "show"]).unwrap();
     // Pods reach each other through the tunnel before the route to the gateway is set.
     if backend.contains("DirectRouting") {
-        let direct = netns::wait_until(NEWS, || routes().contains("via 10.99.0.2"));
+        let direct = wait_until(NEWS, || routes().contains("via 10.99.0.2"));
         assert!(direct, "{kind}: no route to node 2 in {}", routes());
     }
     let before = routes();
@@ -42,7 +42,7 @@ fn survives(backend: &str, kind: &str) {
         let path = format!("{PREFIX}/subnets/{key}");
         cluster.etcd.put(&path, &value).unwrap();
         let words = [" WARN ", key, "; skipped"];
-        let said = netns::wait_until(NEWS, || !lines_with(&log, &words).is_empty());
+        let said = wait_until(NEWS, || !lines_with(&log, &words).is_empty());
         assert!(said, "{kind}: nothing about {key}");
         cluster.etcd.put(&path, &value).unwrap();
         assert!(cluster.etcd.delete(&path).unwrap());
@@ -50,11 +50,7 @@ fn survives(backend: &str, kind: &str) {
     // What is said of another lease comes after all that was done about these.
     let last = format!("{PREFIX}/subnets/10.9.9.0-24");
     cluster.etcd.put(&last, &value).unwrap();
-    assert!(netns::wait_until(NEWS, || !lines_with(
-        &log,
-        &["10.9.9.0-24"]
-    )
-    .is_empty()));
+    assert!(wait_until(NEWS, || !lines_with(&log, &["10.9.9.0-24"]).is_empty()));
     probe.finish();
     assert_eq!(routes(), before, "{kind}");
     for key in &keys {

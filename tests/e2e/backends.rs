@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use weft_lab::topology::ping;
 use weft_lab::{
-    Agent, AgentOptions, Lab, Namespace, Regime, SubnetEnv, Vtep, VxlanSpec, netns, skips_test,
+    Agent, AgentOptions, Lab, Namespace, Regime, SubnetEnv, Vtep, VxlanSpec, skips_test, wait_until,
 };
 
 /// As [`crate::cluster::CONFIG`]: nodes have the lower half of the network.
@@ -51,7 +51,7 @@ fn common_steps(backend: &str) {
         let (own, other) = (addresses[own].to_string(), addresses[other].to_string());
         let mut last = String::new();
         // The file does not say that the routes are there.
-        let reached = netns::wait_until(NEWS, || {
+        let reached = wait_until(NEWS, || {
             let result = ns.run(&["ping", "-c", "3", "-i", "0.2", "-I", &own, &other]);
             last = format!("{result:?}");
             last.contains(" 0% packet loss")
@@ -84,7 +84,7 @@ fn second_agent(lab: &Lab, cluster: &Cluster, number: usize, name: &str) -> (Age
 fn assert_stable_rules(node: &Namespace) {
     let rules = || node.run(&["iptables", "-t", "nat", "-S", "FLANNEL-POSTRTG"]);
     let both = |rules: &str| ["10.11.0.0/16", "10.12.0.0/16"].map(|net| rules.contains(net));
-    let complete = netns::wait_until(NEWS, || rules().is_ok_and(|r| both(&r) == [true; 2]));
+    let complete = wait_until(NEWS, || rules().is_ok_and(|r| both(&r) == [true; 2]));
     let before = rules();
     assert!(complete, "{before:?}");
     let before = before.unwrap();
@@ -119,7 +119,7 @@ fn f8_two_agents_on_each_node() {
     let from = &cluster.lab.node(1).ns;
     assert_stable_rules(from);
     for to in [vxlan, hostgw] {
-        let reached = netns::wait_until(NEWS, || ping(from, to, 1, 56, false).is_ok());
+        let reached = wait_until(NEWS, || ping(from, to, 1, 56, false).is_ok());
         assert!(reached, "{to}");
     }
     // As in a container: the default route leads to a gateway that knows none of the networks.
@@ -244,7 +244,7 @@ fn s85_directrouting_has_the_tunnel_behind_it() {
     let to = cluster.pod(2).address;
     let shown = || ns.ip(&format!("route show {subnet}")).unwrap();
     let there = || shown().starts_with(&format!("{subnet} via 10.99.0.2 dev eth0"));
-    assert!(netns::wait_until(NEWS, there), "{}", shown());
+    assert!(wait_until(NEWS, there), "{}", shown());
     let before = cluster.counter(1, "sends");
     ping(&pod, to, 5, 56, false).unwrap();
     assert_eq!(cluster.counter(1, "sends"), before, "past the tunnel");
@@ -252,15 +252,12 @@ fn s85_directrouting_has_the_tunnel_behind_it() {
     ns.ip(&format!("route del {subnet}")).unwrap();
     ping(&pod, to, 3, 56, false).unwrap();
     assert!(cluster.counter(1, "sends") > before, "through the tunnel");
-    assert!(
-        netns::wait_until(Duration::from_secs(15), there),
-        "restored"
-    );
+    assert!(wait_until(Duration::from_secs(15), there), "restored");
 
     let key = cluster.lease_key(2);
     cluster.agents.get_mut(&2).unwrap().stop().unwrap();
     cluster.etcd.delete(&key).unwrap();
-    let gone = netns::wait_until(NEWS, || shown().is_empty());
+    let gone = wait_until(NEWS, || shown().is_empty());
     assert!(gone, "{}", shown());
 }
 
@@ -328,7 +325,7 @@ fn device_comes_back(cluster: &Cluster) {
     }
     assert_eq!(cluster.mac(1), mac);
     ns.ip("address flush dev flannel.1").unwrap();
-    let back = netns::wait_until(Duration::from_secs(15), || {
+    let back = wait_until(Duration::from_secs(15), || {
         ns.ip("route show 10.244.0.0/16")
             .is_ok_and(|route| !route.is_empty())
     });

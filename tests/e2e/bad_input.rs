@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
-use weft_lab::{Agent, AgentOptions, Etcd, Lab, Regime, Vtep, VxlanSpec, netns, skips_test};
+use weft_lab::{Agent, AgentOptions, Etcd, Lab, Regime, Vtep, VxlanSpec, skips_test, wait_until};
 
 /// How long an agent that cannot run may take to say so.
 const END: Duration = Duration::from_secs(15);
@@ -24,7 +24,7 @@ fn complaints(log: &Path) -> Vec<String> {
 /// Wait for one more complaint than `before` that contains all of `words`.
 fn await_complaint(log: &Path, before: usize, words: &[&str]) {
     let mut seen = Vec::new();
-    let said = netns::wait_until(NEWS, || {
+    let said = wait_until(NEWS, || {
         seen = complaints(log);
         seen.len() > before
     });

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
-use weft_lab::{netns, skips_test};
+use weft_lab::{skips_test, wait_until};
 
 fn bench(args: &[&str], out: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    let mut command = Command::new(crate::cluster::weft());
     command.arg("bench").args(args).arg("--out").arg(out);
     command
 }
@@ -99,7 +99,7 @@ fn an_interrupted_bench_keeps_what_it_measured_and_leaves_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let measured = netns::wait_until(Duration::from_secs(60), || {
+    let measured = wait_until(Duration::from_secs(60), || {
         fs::read_dir(out.join("iperf3")).is_ok_and(|files| files.count() >= 2)
     });
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use weft_lab::{Lab, Namespace, Process, netns, run};
+use weft_lab::{Lab, Namespace, Process, run, wait_until};
 
 /// How long tcpdump may take to start.
 const START: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl Capture {
         command.args(["-i", "eth0", "-s", "0", "-B", "65536", "-Z", "root", "-w"]);
         command.arg(&file);
         let tcpdump = ns.spawn(command, &log).unwrap();
-        let started = netns::wait_until(START, || read(&log).contains("listening on"));
+        let started = wait_until(START, || read(&log).contains("listening on"));
         assert!(started, "tcpdump does not start: {}", read(&log));
         Capture {
             tcpdump,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weft_lab::kernel::Peer;
 use weft_lab::topology::ping;
 use weft_lab::{
-    Agent, AgentOptions, Etcd, Lab, LabOptions, Pod, Regime, SubnetEnv, Vtep, VxlanSpec, netns,
+    Agent, AgentOptions, Etcd, Lab, LabOptions, Pod, Regime, SubnetEnv, Vtep, VxlanSpec, wait_until,
 };
 
 /// The key prefix that all clusters use, flannel's default.
@@ -25,9 +25,11 @@ pub(crate) const ENGINES: [&str; 2] = ["-engine=ring", "-engine=poll"];
 /// How long news may take from one node to the others.
 pub(crate) const NEWS: Duration = Duration::from_secs(10);
 
-/// The binary under test.
+/// The binary under test: the one that `WEFT_BINARY` names, as `make test` has that test what
+/// ships, or else the one that was built with this test.
 pub(crate) fn weft() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_weft"))
+    let named = std::env::var_os("WEFT_BINARY").map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_weft")))
 }
 
 /// A lab with etcd on node 1 and a node agent or a kernel VTEP on each node that joined.
@@ -202,7 +204,7 @@ impl Cluster {
     pub(crate) fn await_path(&self, a: usize, b: usize) {
         let (from, to) = (&self.pod(a).ns, self.pod(b).address);
         let mut last = Ok(());
-        let reached = netns::wait_until(NEWS, || {
+        let reached = wait_until(NEWS, || {
             last = ping(from, to, 1, 56, false);
             last.is_ok()
         });
@@ -220,7 +222,7 @@ impl Cluster {
         let name = format!("drop_{reason}");
         let from = &self.pod(number).ns;
         let mut seen = (0, 0);
-        let dropped = netns::wait_until(NEWS, || {
+        let dropped = wait_until(NEWS, || {
             let before = self.counter(number, &name);
             let _ = ping(from, to, 3, 56, false);
             seen = (before, self.counter(number, &name));

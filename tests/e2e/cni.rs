@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 use weft_benches::load::iperf::{self, Direction};
 use weft_lab::topology::ping;
-use weft_lab::{Namespace, Pod, Regime, netns, skips_test_without};
+use weft_lab::{Namespace, Pod, Regime, skips_test_without, wait_until};
 
 const SHIPPED: &str = include_str!("../../deploy/cni/10-flannel.conflist");
 const SHAPING: &str = include_str!("../../deploy/cni/10-flannel-bandwidth.conflist");
@@ -46,7 +46,7 @@ fn pods(cluster: &Cluster, runtimes: &[Runtime; 2], arguments: &Value) -> [Pod; 
     let [one, two] = &pods;
     for (from, to) in [(one, two), (two, one)] {
         let reached = || ping(&from.ns, to.address, 1, 56, false).is_ok();
-        assert!(netns::wait_until(NEWS, reached), "no way to {}", to.address);
+        assert!(wait_until(NEWS, reached), "no way to {}", to.address);
     }
     pods
 }
@@ -110,11 +110,7 @@ fn pods_of_the_shipped_conflist_reach_each_other_and_leave_nothing() {
         assert!(runtime.attachments().is_empty() && runtime.leases().is_empty());
         let node = &cluster.lab.node(number).ns;
         let veths = || node.ip("-o link show type veth master cni0").unwrap();
-        assert!(
-            netns::wait_until(NEWS, || veths().is_empty()),
-            "{}",
-            veths()
-        );
+        assert!(wait_until(NEWS, || veths().is_empty()), "{}", veths());
         assert!(pod.ns.ip("link show eth0").is_err());
     }
 }

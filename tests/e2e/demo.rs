@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use weft_lab::{netns, skips_test};
+use weft_lab::{skips_test, wait_until};
 
 /// The namespaces and lab directories there are. As with every test here that measures, no
 /// other lab may come or go meanwhile.
@@ -26,7 +26,7 @@ pub(crate) fn traces() -> BTreeSet<String> {
 }
 
 fn demo() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    let mut command = Command::new(crate::cluster::weft());
     command.args(["demo", "--quick"]);
     command
 }
@@ -61,7 +61,7 @@ fn a_demo_that_is_interrupted_leaves_nothing() {
         .spawn()
         .unwrap();
     // Four namespaces and the name of a directory: by then etcd and the agents are about to start.
-    let built = netns::wait_until(Duration::from_secs(20), || {
+    let built = wait_until(Duration::from_secs(20), || {
         traces().len() >= before.len() + 5
     });
     std::thread::sleep(Duration::from_secs(2));

@@ -8,7 +8,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use weft_lab::{Error, Namespace, Process, Regime, Result, netns, run, skip, skips_test_without};
+use weft_lab::{
+    Error, Namespace, Process, Regime, Result, run, skip, skips_test_without, wait_until,
+};
 
 /// How long dockerd may take to listen.
 const START: Duration = Duration::from_secs(60);
@@ -76,7 +78,7 @@ impl Docker {
 
     fn wait_ready(&mut self) {
         let mut last = Ok(String::new());
-        let up = netns::wait_until(START, || {
+        let up = wait_until(START, || {
             last = self.docker(&["info", "--format", "{{.ServerVersion}}"]);
             last.is_ok() || self.process.ended().unwrap().is_some()
         });
@@ -205,7 +207,7 @@ fn containers_of_two_dockerds_ping_and_download() {
     // A download under Docker's FORWARD policy leaves its node as it would without.
     let url = format!("http://{}/page", addresses[1]);
     let log = cluster.agents[&2].log_file();
-    let whole = netns::wait_until(NEWS, || {
+    let whole = wait_until(NEWS, || {
         let got = dockers[0].exec(names[0], &["wget", "-q", "-O", "-", &url]);
         got.unwrap();
         !lines_with(&log, &["super-packets leave whole"]).is_empty()

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 use weft_lab::kernel::mac_of;
 use weft_lab::topology::ping;
-use weft_lab::{Agent, Lab, Namespace, Pod, Regime, netns, skips_test};
+use weft_lab::{Agent, Lab, Namespace, Pod, Regime, skips_test, wait_until};
 
 /// As [`crate::cluster::CONFIG`]: nodes have subnets up to number 127.
 pub(crate) fn config(more: &str, kind: &str) -> String {
@@ -45,8 +45,7 @@ pub(crate) fn add_underlay(lab: &Lab) {
 
 pub(crate) fn field<T: std::str::FromStr>(agent: &Agent, name: &str) -> Option<T> {
     let text = std::fs::read_to_string(agent.subnet_file()).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|value| value.strip_prefix('=')?.parse().ok())
+    weft_lab::subnet_env::value(&text, name).unwrap()
 }
 
 /// Put a pod on a node with addresses of these subnets, which are written as their gateways.
@@ -124,7 +123,7 @@ fn tcp6(from: &Pod6, to: &Pod6, len: usize) {
 pub(crate) fn exchange6(a: &Pod6, b: &Pod6) {
     for (from, to) in [(a, b), (b, a)] {
         let mut last = Ok(());
-        let reached = netns::wait_until(NEWS, || {
+        let reached = wait_until(NEWS, || {
             last = ping6(&from.pod.ns, to.addr, 1, 56);
             last.is_ok()
         });
@@ -138,7 +137,7 @@ pub(crate) fn exchange4(a: &Pod6, b: &Pod6) {
     for (from, to) in [(a, b), (b, a)] {
         let to = to.pod.address;
         let reached = || ping(&from.pod.ns, to, 1, 56, false).is_ok();
-        assert!(netns::wait_until(NEWS, reached), "{to}");
+        assert!(wait_until(NEWS, reached), "{to}");
         ping(&from.pod.ns, to, 5, 1_402, true).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use weft_lab::topology::ping;
-use weft_lab::{Namespace, Regime, netns, skips_test};
+use weft_lab::{Namespace, Regime, skips_test, wait_until};
 
 /// TCP flags: of the handshake, of the receiver that saw a mark, and of the sender's answer.
 const SYN: u64 = 0x02;
@@ -224,7 +224,7 @@ fn a_mark_on_what_cannot_carry_it_is_a_drop() {
         let answer = ping(&cluster.pod(1).ns, cluster.pod(2).address, 3, 56, false);
         assert!(answer.is_err(), "a marked ping arrived by {engine}");
         let dropped = || cluster.counter(2, "drop_ecn_drop");
-        netns::wait_until(NEWS, || dropped() >= 3);
+        wait_until(NEWS, || dropped() >= 3);
         assert_eq!(dropped(), 3, "drops by {engine}");
         assert_eq!(received(&cluster.pod(2).ns, "InCEPkts"), 0);
     }

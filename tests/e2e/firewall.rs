@@ -7,7 +7,7 @@ use crate::tunnel_gso::leaves_whole;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use weft_lab::topology::ping;
-use weft_lab::{Namespace, Pod, Regime, netns, skips_test};
+use weft_lab::{Namespace, Pod, Regime, skips_test, wait_until};
 
 const NFTABLES: &str =
     r#"{"Network":"10.244.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#;
@@ -144,7 +144,7 @@ fn pods_reach_each_other_through_a_forward_chain_that_drops() {
     let node = &cluster.lab.node(2).ns;
     node.run(&["iptables", "-F", "FLANNEL-FWD"]).unwrap();
     node.run(&["iptables", "-F", "FORWARD"]).unwrap();
-    let repaired = netns::wait_until(REPAIR, || {
+    let repaired = wait_until(REPAIR, || {
         let rules = node.run(&["iptables", "-S"]).unwrap();
         rules.matches("FLANNEL-FWD").count() == 4
     });

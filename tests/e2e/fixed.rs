@@ -7,7 +7,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use weft_lab::topology::ping;
-use weft_lab::{Agent, AgentOptions, Lab, LabOptions, PeersFile, netns, skips_test};
+use weft_lab::{Agent, AgentOptions, Lab, LabOptions, PeersFile, skips_test, wait_until};
 
 /// A lab whose nodes share a subnets file.
 struct Nodes {
@@ -61,13 +61,13 @@ impl Nodes {
     }
 
     fn await_path(&self, a: usize, b: usize) {
-        let reached = netns::wait_until(NEWS, || self.ping(a, b).is_ok());
+        let reached = wait_until(NEWS, || self.ping(a, b).is_ok());
         assert!(reached, "node {a} does not reach node {b}");
     }
 
     fn await_line(&self, number: usize, words: &[&str]) {
         let log = self.agents[&number].log_file();
-        let said = netns::wait_until(NEWS, || !lines_with(&log, words).is_empty());
+        let said = wait_until(NEWS, || !lines_with(&log, words).is_empty());
         assert!(said, "node {number} does not say {words:?}");
     }
 }
@@ -121,7 +121,7 @@ fn nodes_join_and_leave_by_a_file_while_traffic_runs() {
     let status = agent.wait(NEWS).unwrap();
     assert_eq!(status.code(), Some(1), "so that a service manager notices");
     nodes.await_line(3, &["ERROR", "revoked", "10.244.3.0"]);
-    let gone = netns::wait_until(NEWS, || {
+    let gone = wait_until(NEWS, || {
         let before = drops(&nodes.agents[&1]);
         nodes.ping(1, 3).is_err() && drops(&nodes.agents[&1]) > before
     });

@@ -9,7 +9,7 @@ use rustix::net::sockopt::set_ip_tos;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
-use weft_lab::{Namespace, Regime, netns, skips_test};
+use weft_lab::{Namespace, Regime, skips_test, wait_until};
 
 /// Datagrams sent of each kind.
 const EACH: u64 = 7;
@@ -70,7 +70,7 @@ impl Scene {
         }
         *expected.entry(format!("drop_{reason}")).or_default() += EACH;
         let mut seen = BTreeMap::new();
-        netns::wait_until(ARRIVAL, || {
+        wait_until(ARRIVAL, || {
             seen = self.drops();
             seen == expected
         });
@@ -105,7 +105,7 @@ fn a_frame_made_by_hand_arrives_while_nothing_is_wrong_with_it() {
         scene.send(&scene.peer, &scene.right.bytes());
         let mut buffer = [0; 64];
         let mut got = None;
-        netns::wait_until(ARRIVAL, || {
+        wait_until(ARRIVAL, || {
             got = scene.silent.recv(&mut buffer).ok();
             got.is_some()
         });
@@ -255,7 +255,7 @@ fn a_peer_may_not_speak_for_another_peer() {
     );
     // From that peer itself it is right.
     scene.send(&scene.stranger, &frame.bytes());
-    let arrived = netns::wait_until(ARRIVAL, || scene.silent.recv(&mut [0; 64]).is_ok());
+    let arrived = wait_until(ARRIVAL, || scene.silent.recv(&mut [0; 64]).is_ok());
     assert!(arrived, "node 3 may use its own addresses");
     probe.finish();
 }

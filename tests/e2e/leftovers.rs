@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, NEWS, PREFIX, lines_with, weft};
 use crate::dual_stack::{BOTH, add_underlay, config};
-use weft_lab::{Agent, AgentOptions, Lab, Namespace, Regime, netns, skips_test};
+use weft_lab::{Agent, AgentOptions, Lab, Namespace, Regime, skips_test, wait_until};
 
 /// Names of the TUN and TAP devices of a node, sorted.
 fn tuns(ns: &Namespace) -> Vec<String> {
@@ -64,7 +64,7 @@ fn changes_of_config(kill: bool) {
         let mut expected: Vec<&str> = own.iter().chain(&foreign).copied().collect();
         expected.sort();
         // The TAP goes with what is left of a killed process.
-        let there = netns::wait_until(NEWS, || tuns(&ns) == expected);
+        let there = wait_until(NEWS, || tuns(&ns) == expected);
         assert!(there, "{:?} instead of {expected:?}", tuns(&ns));
         for device in removed {
             let words = [&format!("removed {device},"), "earlier run"];
@@ -104,7 +104,7 @@ fn routes_of_a_family_that_the_network_lost_go() {
     }
     let ns = cluster.lab.node(1).ns.clone();
     let ours = || ns.ip("-6 route show proto 119").unwrap();
-    let there = netns::wait_until(NEWS, || ours().contains("via fd99::2"));
+    let there = wait_until(NEWS, || ours().contains("via fd99::2"));
     assert!(there, "{}", ours());
     start_with(&mut cluster, &of_type("host-gw"), false);
     assert_eq!(ours(), "");

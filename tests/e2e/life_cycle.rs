@@ -6,7 +6,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use weft_lab::topology::ping;
-use weft_lab::{Regime, netns, skips_test};
+use weft_lab::{Regime, skips_test, wait_until};
 
 /// A lease of a node that does not exist.
 fn ghost(subnet: &str, public_ip: &str) -> (String, String) {
@@ -53,7 +53,7 @@ fn a_lease_that_expires_takes_its_route_along() {
     cluster.assert_drops(1, away, "no_peer");
     let (key, value) = ghost("10.244.201.0-24", "10.99.0.2");
     cluster.etcd.put_leased(&key, &value, 5).unwrap();
-    let routed = netns::wait_until(NEWS, || {
+    let routed = wait_until(NEWS, || {
         let before = cluster.counter(1, "sends");
         let _ = ping(&cluster.pod(1).ns, away, 1, 56, false);
         cluster.counter(1, "sends") > before

@@ -24,10 +24,6 @@ mod interop;
 mod leftovers;
 mod life_cycle;
 mod mtu;
-#[path = "../../control/tests/support/pki.rs"]
-mod pki;
-#[path = "../../control/tests/support/place.rs"]
-mod place;
 mod pod_mtu;
 mod pods;
 mod preflight;
@@ -37,8 +33,6 @@ mod runtime;
 mod secure_etcd;
 mod slow_peer;
 mod takeover;
-#[path = "../../control/tests/support/tls_cluster.rs"]
-mod tls_cluster;
 mod together;
 mod traffic;
 mod tunnel_gso;

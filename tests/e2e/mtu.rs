@@ -6,7 +6,7 @@ use crate::traffic::{tcp, udp, udp_super};
 use crate::tunnel_gso::send_until_whole;
 use std::time::{Duration, Instant};
 use weft_lab::topology::{UNDERLAY, ping};
-use weft_lab::{Regime, netns, run, skips_test};
+use weft_lab::{Regime, run, skips_test, wait_until};
 
 /// IP, UDP, VXLAN and Ethernet headers around an inner packet.
 const OVERHEAD: u32 = 50;
@@ -178,7 +178,7 @@ fn an_underlay_that_narrows_is_noticed_while_super_packets_leave_whole() {
             cluster.lab.node(own).ns.ip(&route).unwrap();
         }
         // No send through the TAP is refused for its length: the kernel fragments.
-        let learned = netns::wait_until(NEWS, || {
+        let learned = wait_until(NEWS, || {
             tcp(a, b, 1, 5_000_000);
             cluster.counter(1, "path_mtus_learned") > 0
         });
@@ -223,7 +223,7 @@ fn with_df_on_outer_packets_senders_learn_the_mtu_of_the_path() {
 
         // The first is lost in the middle, the second is refused here, the third is answered.
         let mut said = String::new();
-        let told = netns::wait_until(NEWS, || {
+        let told = wait_until(NEWS, || {
             said = ping_says(&cluster, 1, 2, &["-c", "4", "-M", "do", "-s", "1422"]);
             said.contains("mtu")
         });
@@ -238,7 +238,7 @@ fn with_df_on_outer_packets_senders_learn_the_mtu_of_the_path() {
         assert_eq!(cluster.counter(1, "path_mtus_learned"), 1);
 
         // The way back is learned by what comes back.
-        let learned = netns::wait_until(NEWS, || {
+        let learned = wait_until(NEWS, || {
             ping_says(&cluster, 2, 1, &["-c", "4", "-M", "do", "-s", "1422"]);
             cluster.counter(2, "path_mtus_learned") > 0
         });
@@ -312,7 +312,7 @@ fn a_path_is_followed_within_seconds_as_it_narrows_and_widens() {
         let follows = |mtu: u32| {
             let mut said = String::new();
             let words = [format!("mtu = {mtu}"), format!("mtu={mtu}")];
-            let told = netns::wait_until(NEWS, || {
+            let told = wait_until(NEWS, || {
                 tcp(cluster.pod(1), cluster.pod(2), 1, 1 << 20);
                 said = told(&cluster);
                 words.iter().any(|words| said.contains(words))
@@ -325,7 +325,7 @@ fn a_path_is_followed_within_seconds_as_it_narrows_and_widens() {
         }
         set_path(&cluster, None);
         let mut said = String::new();
-        let widened = netns::wait_until(NEWS, || {
+        let widened = wait_until(NEWS, || {
             said = told(&cluster);
             said.contains(" 0% packet loss") && !said.contains("mtu")
         });

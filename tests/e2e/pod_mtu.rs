@@ -8,7 +8,7 @@ use crate::traffic::tcp;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
 use weft_lab::topology::ping;
-use weft_lab::{Node, Pod, Regime, netns, skips_test};
+use weft_lab::{Node, Pod, Regime, skips_test, wait_until};
 
 /// Packets that node `number` has not forwarded because a link was too small for them.
 fn refused(cluster: &Cluster, number: usize) -> u64 {
@@ -36,7 +36,7 @@ fn learn(cluster: &Cluster, from: &Pod, to: &Pod) {
     let nodes = cluster.lab.nodes();
     let at = |node: &&Node| node.pods.iter().any(|pod| pod.address == to.address);
     let number = nodes.iter().find(at).unwrap().number;
-    let learned = netns::wait_until(NEWS, || {
+    let learned = wait_until(NEWS, || {
         tcp(from, to, 1, 1 << 20);
         cluster.counter(number, "pod_mtus_learned") == 1
     });
@@ -149,7 +149,7 @@ fn pods_cannot_say_that_others_are_smaller() {
             }
         });
         sent.unwrap();
-        let passed = netns::wait_until(NEWS, || cluster.counter(2, "tun_reads") >= before + 15);
+        let passed = wait_until(NEWS, || cluster.counter(2, "tun_reads") >= before + 15);
         assert!(passed, "{engine}: the forged errors do not reach the TUN");
         ping(&forger.ns, far, 3, 56, false).unwrap();
         assert_eq!(cluster.counter(2, "pod_mtus_learned"), 0, "{engine}");

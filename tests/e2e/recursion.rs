@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, ENGINES, PREFIX, lines_with};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use weft_lab::topology::{UNDERLAY, ping};
-use weft_lab::{Regime, netns, skips_test};
+use weft_lab::{Regime, skips_test, wait_until};
 
 /// A node that lies in its own subnet, and a pod of it.
 const NODE: &str = "10.244.250.9";
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     fn await_line(&self, words: &[&str]) {
-        let said = netns::wait_until(LOOK, || self.lines(words) > 0);
+        let said = wait_until(LOOK, || self.lines(words) > 0);
         assert!(said, "{}: nothing with {words:?}", self.what);
     }
 
@@ -71,7 +71,7 @@ impl Scene {
         let count = |name: &str| self.cluster.counter(1, name);
         let (reads, drops) = (count("tun_reads"), count("drop_recursion"));
         assert!(ping(&self.cluster.pod(1).ns, POD, 1, 56, false).is_err());
-        let counted = netns::wait_until(LOOK, || count("drop_recursion") > drops);
+        let counted = wait_until(LOOK, || count("drop_recursion") > drops);
         assert!(counted, "{}: not counted", self.what);
         // The ping has waited a second for its answer, in which a loop makes ten thousands.
         let reads = count("tun_reads") - reads;

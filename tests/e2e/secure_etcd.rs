@@ -2,10 +2,11 @@
 
 use crate::cluster::{CONFIG, NEWS, new_lab, weft};
 use crate::probe::Probe;
-use crate::tls_cluster::{Demands, Place, TlsCluster, USER};
 use std::time::Duration;
+use weft_lab::etcd::Place;
+use weft_lab::etcd::cluster::{Demands, TlsCluster, USER};
 use weft_lab::topology::ping;
-use weft_lab::{Agent, AgentOptions, Lab, Pod, Regime, netns, skips_test};
+use weft_lab::{Agent, AgentOptions, Lab, Pod, Regime, skips_test, wait_until};
 
 /// How long each member is away.
 const ABSENCE: Duration = Duration::from_secs(4);
@@ -21,15 +22,7 @@ impl Nodes {
     /// Three nodes, each with a member of etcd; no agent yet.
     fn new() -> Nodes {
         let lab = new_lab(3, Regime::R1);
-        let place = |number| {
-            let node = lab.node(number);
-            let ns = node.ns.clone();
-            Place {
-                address: node.underlay.into(),
-                command: Box::new(move |program| ns.command(program)),
-            }
-        };
-        let places = (1..=3).map(place).collect();
+        let places = lab.nodes().iter().map(Place::on).collect();
         let mut etcd = TlsCluster::start(&lab.memory_dir().unwrap(), places, Demands::default());
         etcd.enable_auth();
         etcd.put("config", CONFIG);
@@ -63,7 +56,7 @@ impl Nodes {
     fn await_paths(&self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
             let mut last = Ok(());
-            let reached = netns::wait_until(NEWS, || {
+            let reached = wait_until(NEWS, || {
                 last = ping(&self.pod(from).ns, self.pod(to).address, 1, 56, false);
                 last.is_ok()
             });

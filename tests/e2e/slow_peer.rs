@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use weft_lab::topology::ping;
-use weft_lab::{Agent, Lab, LabOptions, Namespace, Regime, netns, skips_test, slow};
+use weft_lab::{Agent, Lab, LabOptions, Namespace, Regime, skips_test, slow, wait_until};
 
 /// What the link to the slow peer lets through, and what it keeps.
 const SLOW: [&str; 2] = ["20mbit", "20000000"];
@@ -67,7 +67,7 @@ fn while_flooded(cluster: &Cluster, agent: &mut Agent, during: impl FnOnce(&mut 
         // Whatever happens, the flood has to end.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let lost = || agent.counters().unwrap().contains_key("drop_queue_full");
-            assert!(netns::wait_until(NEWS, lost), "no queue overflowed");
+            assert!(wait_until(NEWS, lost), "no queue overflowed");
             during(agent);
         }));
         done.store(true, Ordering::SeqCst);
@@ -93,7 +93,7 @@ fn costs_nobody_else(mut cluster: Cluster) {
         let log = agent.log_file();
         let words = ["WARN", "could not leave", &format!("{slow} (")];
         let told = || !lines_with(&log, &words).is_empty();
-        assert!(netns::wait_until(NEWS, told), "nobody is told");
+        assert!(wait_until(NEWS, told), "nobody is told");
 
         agent.signal(Signal::TERM).unwrap();
         let status = agent.wait(END).unwrap();
@@ -173,7 +173,7 @@ fn nor_does_a_pod_that_takes_nothing() {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| slow::flood(cluster.pod(1), to, 1400, &done).unwrap());
-            let overflowed = netns::wait_until(NEWS, dropped);
+            let overflowed = wait_until(NEWS, dropped);
             let from = &cluster.pod(1).ns;
             let reached = std::panic::catch_unwind(|| assert_reached(from, healthy.address));
             done.store(true, Ordering::SeqCst);
@@ -209,7 +209,7 @@ fn trains_to_others_stay_trains_beside_a_flood_of_many_flows() {
                 });
             }
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let overflowed = netns::wait_until(NEWS, || count("drop_queue_full") > 0);
+                let overflowed = wait_until(NEWS, || count("drop_queue_full") > 0);
                 assert!(overflowed, "{engine}: no queue overflowed");
                 let before = [count("frames_sent"), count("sends")];
                 tcp(cluster.pod(1), cluster.pod(2), 4, 5_000_000);
@@ -246,7 +246,7 @@ fn a_flow_keeps_its_order_when_a_queue_overflows() {
             let counted = scope.spawn(|| count_late(&to, &done));
             scope.spawn(|| flood(&cluster, &to, &done));
             let lost = || cluster.counter(1, "drop_queue_full");
-            let overflowed = netns::wait_until(NEWS, || lost() > 1_000);
+            let overflowed = wait_until(NEWS, || lost() > 1_000);
             done.store(true, Ordering::SeqCst);
             assert!(overflowed, "{engine}: no queue overflowed");
             counted.join().unwrap()

@@ -7,12 +7,12 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use weft_lab::{Regime, netns, skips_test};
+use weft_lab::{Regime, skips_test, wait_until};
 
 /// Send TCP from one node to another until the first one's log says `words`.
 fn send_until(cluster: &Cluster, from: usize, to: usize, words: &[&str]) {
     let log = cluster.agents[&from].log_file();
-    let said = netns::wait_until(NEWS, || {
+    let said = wait_until(NEWS, || {
         tcp(cluster.pod(from), cluster.pod(to), 1, 5_000_000);
         !lines_with(&log, words).is_empty()
     });
@@ -39,7 +39,7 @@ fn sent_whole_to(cluster: &Cluster, other: usize) -> u64 {
 
 /// Wait until super-packets of node 1 leave whole again.
 fn await_whole(cluster: &Cluster) {
-    let whole = netns::wait_until(NEWS, || sent_whole(cluster) > 100);
+    let whole = wait_until(NEWS, || sent_whole(cluster) > 100);
     assert!(whole, "super-packets do not leave whole any more");
 }
 
@@ -163,7 +163,7 @@ fn a_peer_that_the_firewall_keeps_them_from_costs_itself_and_others_nothing() {
     for engine in ENGINES {
         let cluster = Cluster::of_weft_with(3, Regime::R1, &[engine]);
         for other in [2, 3] {
-            let whole = netns::wait_until(NEWS, || sent_whole_to(&cluster, other) > 100);
+            let whole = wait_until(NEWS, || sent_whole_to(&cluster, other) > 100);
             assert!(whole, "super-packets to node {other} do not leave whole");
         }
         with_one_peer_blocked(&cluster, || {
@@ -289,7 +289,7 @@ fn the_way_around_a_check_closes_when_ipsec_takes_the_frames() {
     let cluster = Cluster::of_weft(2, Regime::R1);
     let [node, peer] = [1, 2].map(|number| cluster.lab.node(number));
     node.ns.sysctl("net/ipv4/conf/all/rp_filter", "1").unwrap();
-    let redirected = netns::wait_until(NEWS, || sent_whole(&cluster) > 100);
+    let redirected = wait_until(NEWS, || sent_whole(&cluster) > 100);
     assert!(redirected, "super-packets do not leave whole");
     let (mut client, mut server) = connect(cluster.pod(1), cluster.pod(2));
     // One of hosts alone is found by the redirect, too, which knows no ports.
@@ -309,13 +309,13 @@ fn the_way_around_a_check_closes_when_ipsec_takes_the_frames() {
             while server.read(&mut block).is_ok_and(|len| len > 0) {}
         });
         let before = cluster.counter(1, "super_sends");
-        let flows = netns::wait_until(NEWS, || cluster.counter(1, "super_sends") > before + 1_000);
+        let flows = wait_until(NEWS, || cluster.counter(1, "super_sends") > before + 1_000);
         let added = node
             .ns
             .ip(&format!("xfrm policy add {policy} action block"));
         let log = cluster.agents[&1].log_file();
         let words = ["WARN", "do not get out whole", "IPsec"];
-        let said = netns::wait_until(NEWS, || !lines_with(&log, &words).is_empty());
+        let said = wait_until(NEWS, || !lines_with(&log, &words).is_empty());
         let [then, later] = [(); 2].map(|()| {
             std::thread::sleep(Duration::from_millis(1_100));
             cluster.counter(1, "super_sends")
@@ -347,7 +347,7 @@ fn a_tap_gets_its_settings_and_its_address_back() {
     set("accept_local", "0");
     node.ip("address flush dev weft.1").unwrap();
     let path = |name: &str| format!("/proc/sys/net/ipv4/conf/weft.1/{name}");
-    let restored = netns::wait_until(NEWS, || {
+    let restored = wait_until(NEWS, || {
         let value = |name| node.run(&["cat", &path(name)]).unwrap();
         let addresses = node.ip("-4 address show dev weft.1").unwrap();
         value("rp_filter").trim() == "0"
@@ -415,7 +415,7 @@ fn an_underlay_device_that_is_made_anew_takes_them_again() {
         sent_whole(&cluster);
         std::thread::sleep(Duration::from_millis(1_100));
     }
-    let whole = netns::wait_until(NEWS, || sent_whole(&cluster) > 100);
+    let whole = wait_until(NEWS, || sent_whole(&cluster) > 100);
     assert!(whole, "super-packets do not leave whole any more");
 }
 
@@ -442,7 +442,7 @@ fn the_successor_of_a_killed_agent_has_the_tap_again() {
     agent.start_again().unwrap();
     agent.wait_ready().unwrap();
     cluster.await_path(1, 2);
-    let whole = netns::wait_until(NEWS, || sent_whole(&cluster) > 0);
+    let whole = wait_until(NEWS, || sent_whole(&cluster) > 0);
     assert!(whole, "super-packets do not leave whole any more");
 }
 
@@ -462,7 +462,7 @@ fn a_device_whose_checksum_offload_is_turned_off_gives_super_packets_again() {
         "off",
     ];
     node.run(&off).unwrap();
-    let restored = netns::wait_until(NEWS, || {
+    let restored = wait_until(NEWS, || {
         let features = node.run(&["ethtool", "-k", "flannel.1"]).unwrap();
         ["tx-checksum-ip-generic: on", "tcp-segmentation-offload: on"]
             .iter()

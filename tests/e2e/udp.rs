@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use weft_lab::proxy::{self, Proxy, ProxyOptions};
 use weft_lab::topology::ping;
-use weft_lab::{Regime, Result, netns, skips_test};
+use weft_lab::{Regime, Result, skips_test, wait_until};
 
 /// As [`crate::cluster::CONFIG`]: nodes have the lower half of the network.
 const CONFIG: &str =
@@ -102,7 +102,7 @@ fn f2_two_nodes_reach_each_other_from_the_addresses_of_their_subnets() {
         let ns = &cluster.lab.node(from + 1).ns;
         let (own, other) = (addresses[from].to_string(), addresses[to].to_string());
         let ping = |count| ns.run(&["ping", "-c", count, "-W", "2", "-I", &own, &other]);
-        assert!(netns::wait_until(NEWS, || ping("1").is_ok()));
+        assert!(wait_until(NEWS, || ping("1").is_ok()));
         ping("3").unwrap();
     }
 }
@@ -183,7 +183,7 @@ fn way_back(kill: bool) {
     }
     // The port of a killed process is free a little later; flannel would be started again.
     let mut last = start_proxy(&cluster, 1, 2);
-    netns::wait_until(NEWS, || {
+    wait_until(NEWS, || {
         if kill && last.is_err() {
             last = start_proxy(&cluster, 1, 2);
         }
@@ -379,7 +379,7 @@ fn hostile_datagrams_are_counted_under_their_own_reasons() {
             .ns
             .enter(|| UdpSocket::bind("0.0.0.0:0"));
         socket.unwrap().unwrap().send_to(&bytes, to).unwrap();
-        let counted = netns::wait_until(NEWS, || cluster.counter(1, &name) == before + 1);
+        let counted = wait_until(NEWS, || cluster.counter(1, &name) == before + 1);
         assert!(counted, "{} bytes from node {node}: no {name}", bytes.len());
     }
 }
@@ -392,7 +392,7 @@ fn a_destination_that_no_node_has_is_unreachable() {
     let cluster = weft_and_weft(Regime::R1, &[]);
     let pod = &cluster.pod(1).ns;
     let nobody = "10.244.255.9";
-    let heard = netns::wait_until(NEWS, || {
+    let heard = wait_until(NEWS, || {
         let output = pod
             .command("ping")
             .args(["-c", "1", "-W", "1", nobody])

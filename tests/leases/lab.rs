@@ -1,10 +1,11 @@
 //! `weft leases` and the etcd that it is run against.
 
-use crate::place::{memory_dir, own_address};
-use crate::tls_cluster::{Demands, PREFIX, Place, TlsCluster, USER};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
+use weft_lab::etcd::Place;
+use weft_lab::etcd::cluster::{Demands, PREFIX, TlsCluster, USER};
+use weft_lab::memory_dir;
 
 pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
@@ -17,12 +18,9 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Lab {
-        let dir = memory_dir();
-        let place = Place {
-            address: own_address().into(),
-            command: Box::new(|program| Command::new(program)),
-        };
-        let mut cluster = TlsCluster::start(dir.path(), vec![place], Demands::default());
+        let dir = memory_dir().unwrap();
+        let places = vec![Place::loopback()];
+        let mut cluster = TlsCluster::start(dir.path(), places, Demands::default());
         cluster.enable_auth();
         cluster.put("config", CONFIG);
         Lab { cluster, _dir: dir }

@@ -2,21 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod lab;
-#[path = "../../control/tests/support/pki.rs"]
-mod pki;
-#[path = "../../control/tests/support/place.rs"]
-mod place;
 mod release;
-#[path = "../../control/tests/support/tls_cluster.rs"]
-mod tls_cluster;
 mod watch;
 
 use lab::{Lab, WEFT, complaint, value};
-use place::own_address;
 use serde_json::Value;
 use std::process::Command;
 use tempfile::TempDir;
-use tls_cluster::{PREFIX, USER};
+use weft_lab::etcd::cluster::{PREFIX, USER};
+use weft_lab::etcd::own_address;
 
 #[test]
 fn leases_are_listed_and_shown() {

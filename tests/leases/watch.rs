@@ -1,14 +1,13 @@
 //! `weft leases watch`.
 
 use crate::lab::{Lab, value};
-use crate::tls_cluster::PREFIX;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
+use weft_lab::etcd::cluster::PREFIX;
 
 /// How long a change may take until it is told.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -79,7 +78,7 @@ fn changes_are_told_as_they_happen() {
     let lines = watch.expect("deleted");
     let deleted = lines.last().unwrap();
     assert!(deleted.contains("10.5.7.0-24 192.0.2.7 vxlan"), "{deleted}");
-    kill(Pid::from_raw(watch.process.id() as i32), Signal::SIGINT).unwrap();
+    kill_process(Pid::from_child(&watch.process), Signal::INT).unwrap();
     assert_eq!(watch.process.wait().unwrap().code(), Some(0));
 }
 
@@ -136,8 +135,8 @@ fn a_store_that_is_put_back_and_goes_on_for_longer_is_listed_again() {
     watch.expect("new      10.5.9.0-24 192.0.2.9");
 
     // The watch sleeps while all this happens.
-    let watching = Pid::from_raw(watch.process.id() as i32);
-    kill(watching, Signal::SIGSTOP).unwrap();
+    let watching = Pid::from_child(&watch.process);
+    kill_process(watching, Signal::STOP).unwrap();
     lab.cluster.stop(0);
     std::fs::remove_dir_all(&data).unwrap();
     copy(&backup, &data);
@@ -145,7 +144,7 @@ fn a_store_that_is_put_back_and_goes_on_for_longer_is_listed_again() {
     for n in 0..10 {
         lab.cluster.put("subnets/10.5.10.0-24", &value(10 + n));
     }
-    kill(watching, Signal::SIGCONT).unwrap();
+    kill_process(watching, Signal::CONT).unwrap();
     let lines = watch.expect("new      10.5.7.0-24 192.0.2.7");
     for words in ["deleted  10.5.9.0-24", "new      10.5.10.0-24 192.0.2.19"] {
         assert!(

@@ -1,13 +1,11 @@
 //! `weft agent` on a node.
 
-use super::{Error, Lab, Namespace, Process, Result, netns, topology};
-use ipnet::Ipv4Net;
+use super::{Error, Lab, Namespace, Process, Result, SubnetEnv, topology, wait_until};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// How long an agent may take until `subnet.env` appears (flannel's own tests give it this).
@@ -140,7 +138,7 @@ impl Agent {
         let file = self.subnet_file();
         let before = self.before;
         let mut ended = None;
-        let ready = netns::wait_until(READY_LIMIT, || {
+        let ready = wait_until(READY_LIMIT, || {
             let process = self.process.as_mut();
             ended = process.and_then(|p| p.ended().ok().flatten());
             let now = identity(&file);
@@ -176,7 +174,7 @@ impl Agent {
         let old = read().len();
         self.signal(Signal::USR1)?;
         let mut found = None;
-        netns::wait_until(COUNTERS_LIMIT, || {
+        wait_until(COUNTERS_LIMIT, || {
             let text = read();
             // Only whole lines: the agent may be in the middle of writing one.
             let new = text.get(old..).unwrap_or_default();
@@ -274,69 +272,9 @@ fn parse_counters(line: &str) -> Option<BTreeMap<String, u64>> {
     Some(pairs.collect())
 }
 
-/// What `subnet.env` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubnetEnv {
-    /// The whole network.
-    pub network: Ipv4Net,
-    /// The node's subnet, written as its gateway: `10.244.7.1/24`.
-    pub subnet: Ipv4Net,
-    /// MTU of the overlay in bytes.
-    pub mtu: u32,
-    /// Whether the agent masquerades.
-    pub ipmasq: bool,
-}
-
-impl FromStr for SubnetEnv {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<SubnetEnv, String> {
-        fn field<T: FromStr>(text: &str, name: &str) -> std::result::Result<T, String> {
-            let value = text.lines().find_map(|line| {
-                let (key, value) = line.trim().split_once('=')?;
-                (key == name).then_some(value)
-            });
-            let value = value.ok_or_else(|| format!("{name} is missing"))?;
-            value
-                .parse()
-                .map_err(|_| format!("{name} has the invalid value `{value}`"))
-        }
-        Ok(SubnetEnv {
-            network: field(text, "FLANNEL_NETWORK")?,
-            subnet: field(text, "FLANNEL_SUBNET")?,
-            mtu: field(text, "FLANNEL_MTU")?,
-            ipmasq: field(text, "FLANNEL_IPMASQ")?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ENV: &str = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.7.1/24\n\
-                       FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
-
-    #[test]
-    fn subnet_env_reads() {
-        let env: SubnetEnv = ENV.parse().unwrap();
-        assert_eq!(env.network, "10.244.0.0/16".parse().unwrap());
-        assert_eq!(env.subnet, "10.244.7.1/24".parse().unwrap());
-        assert_eq!((env.mtu, env.ipmasq), (1450, false));
-    }
-
-    #[test]
-    fn subnet_env_names_what_is_wrong() {
-        let missing = ENV.replace("FLANNEL_MTU=1450\n", "");
-        let error = missing.parse::<SubnetEnv>().unwrap_err();
-        assert_eq!(error, "FLANNEL_MTU is missing");
-        let wrong = ENV.replace("10.244.7.1/24", "10.244.7.1/99");
-        let error = wrong.parse::<SubnetEnv>().unwrap_err();
-        assert_eq!(
-            error,
-            "FLANNEL_SUBNET has the invalid value `10.244.7.1/99`"
-        );
-    }
 
     #[test]
     fn counters_are_pairs_after_the_word() {

@@ -4,7 +4,7 @@ use super::flannel::{Program, Udp};
 use super::ovs::Ovs;
 use super::proxy::Proxy;
 use super::tuntap::TunTap;
-use super::{Cluster, Contestant, Error, Path, Pod, Result, Switch, netns, topology::ping};
+use super::{Cluster, Contestant, Error, Path, Pod, Result, Switch, topology::ping, wait_until};
 use std::time::Duration;
 
 /// How long a contestant may take until the pods reach each other.
@@ -52,7 +52,7 @@ impl Arena {
         self.switch.choose(contestant.path)?;
         let (from, to) = self.pods()?;
         let mut last = None;
-        netns::wait_until(REACH_LIMIT, || {
+        wait_until(REACH_LIMIT, || {
             last = ping(&from.ns, to.address, 1, 56, false).err();
             last.is_none()
         });

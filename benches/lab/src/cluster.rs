@@ -1,8 +1,8 @@
 //! A small flannel cluster: a lab, its etcd or subnets file, an agent on each node, pods in their subnets.
 
 use super::{
-    Agent, AgentOptions, Error, Etcd, Lab, LabOptions, PeersFile, Result, SubnetEnv, netns,
-    topology::ping,
+    Agent, AgentOptions, Error, Etcd, Lab, LabOptions, PeersFile, Result, SubnetEnv,
+    topology::ping, wait_until,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -148,7 +148,7 @@ impl Cluster {
         for from in &pods {
             for to in pods.iter().filter(|to| to.address != from.address) {
                 let mut last = None;
-                netns::wait_until(PEERS_LIMIT, || {
+                wait_until(PEERS_LIMIT, || {
                     last = ping(&from.ns, to.address, 1, 56, false).err();
                     last.is_none()
                 });

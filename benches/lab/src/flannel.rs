@@ -1,7 +1,7 @@
 //! The `udp` backend beside weft's agents: weft's own, or that of a real flanneld where one is
 //! installed.
 
-use super::{Error, Etcd, Lab, Namespace, Process, Result, agent, netns, topology};
+use super::{Error, Etcd, Lab, Namespace, Process, Result, agent, topology, wait_until};
 use ipnet::Ipv4Net;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ fn start(lab: &Lab, etcd: &Etcd, program: Program<'_>, number: usize) -> Result<
     let log = dir.join("log");
     let mut process = node.ns.spawn(command, &log)?;
     let mut ended = None;
-    let ready = netns::wait_until(agent::READY_LIMIT, || {
+    let ready = wait_until(agent::READY_LIMIT, || {
         ended = process.ended().ok().flatten();
         let up = || node.ns.ip(&format!("link show {DEVICE} up"));
         ended.is_some() || (env.exists() && up().is_ok_and(|text| !text.is_empty()))

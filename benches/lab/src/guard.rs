@@ -7,7 +7,9 @@
 //! signal handler here, by the next lab on the machine (when the owner died without either),
 //! or by `weft demo --remove`.
 
-use super::{Error, Result, ip, netns};
+use crate::ip::{namespaces, remove_namespace};
+use crate::memory::{MEMORY, has_room};
+use crate::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
@@ -18,12 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 const ID_LEN: usize = 6;
-
-/// Where files are in memory.
-const MEMORY: &str = "/dev/shm";
-
-/// Room there with which no lab runs out: etcd takes 128 MiB for its log.
-const ROOM: u64 = 1 << 30;
 
 /// Labs of this process that go when it is interrupted. Held while anything is created, so
 /// that the signal handler, once it has the lock, sees all there will ever be.
@@ -122,7 +118,7 @@ pub fn remove(id: &str) -> Result<()> {
     let mut result = Ok(());
     let prefix = format!("weft-{id}-");
     for name in namespaces()?.iter().filter(|n| n.starts_with(&prefix)) {
-        if let Err(error) = netns::remove(name) {
+        if let Err(error) = remove_namespace(name) {
             result = Err(error);
         }
     }
@@ -190,19 +186,11 @@ fn id_in(text: &str, role: bool) -> Option<String> {
     (hex && ends).then(|| id.to_owned())
 }
 
-fn namespaces() -> Result<Vec<String>> {
-    let list = ip("netns list")?;
-    let names = list
-        .lines()
-        .filter_map(|line| line.split_whitespace().next());
-    Ok(names.map(str::to_owned).collect())
-}
-
 fn dir_of(id: &str) -> PathBuf {
     std::env::temp_dir().join(format!("weft-lab-{id}"))
 }
 
-/// A lab's directory in memory, for what is written so often that a disk would hold it up.
+/// A lab's directory in memory.
 fn memory_of(id: &str) -> PathBuf {
     Path::new(MEMORY).join(format!("weft-lab-{id}"))
 }
@@ -210,8 +198,7 @@ fn memory_of(id: &str) -> PathBuf {
 /// Make a lab's directory in memory, or return the one on disk if memory has no room.
 pub(super) fn memory(id: &str) -> Result<PathBuf> {
     let _open = creating()?;
-    let room = rustix::fs::statvfs(MEMORY).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
-    if room < ROOM {
+    if !has_room() {
         return Ok(dir_of(id));
     }
     let dir = memory_of(id);

@@ -1,62 +1,88 @@
-//! Network namespaces and the processes in them.
+//! Network namespaces, with a name or without.
 
-use super::{Error, Result, guard, run};
-use rustix::process::{Pid, Signal};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use crate::ip::{path_of, remove_namespace};
+use crate::{Error, Process, Result, guard, ip, run, skip};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-/// A named network namespace; removed, with all that runs in it, when the last clone drops.
+/// A network namespace. One with a name is removed, with all that runs in it, when the last
+/// clone drops; one without a name goes with its last thread, process and file descriptor,
+/// however they end.
 #[derive(Clone, Debug)]
 pub struct Namespace(Arc<Owned>);
 
 #[derive(Debug)]
 struct Owned {
     name: String,
+    /// Holds a namespace without a name.
+    file: Option<File>,
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        if path_of(&self.name).exists() {
+        if self.file.is_none() && path_of(&self.name).exists() {
             // There is nobody left to tell; `weft demo --remove` finds what stays behind.
-            let _ = remove(&self.name);
+            let _ = remove_namespace(&self.name);
         }
     }
 }
 
-fn path_of(name: &str) -> PathBuf {
-    Path::new("/run/netns").join(name)
+/// The namespace of the calling thread, to which it returns when this is dropped.
+struct Outside(File);
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let back = move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network));
+        // What the thread did next would happen in the wrong namespace.
+        back.expect("a way back to the thread's own namespace");
+    }
 }
 
 impl Namespace {
     /// Make a namespace of this name, its loopback up. Fails if the name is taken.
     pub fn create(name: &str) -> Result<Namespace> {
         let _open = guard::creating()?;
-        super::ip(&format!("netns add {name}"))?;
+        ip(&format!("netns add {name}"))?;
         let namespace = Namespace(Arc::new(Owned {
             name: name.to_owned(),
+            file: None,
         }));
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
 
-    /// The name under which `ip netns` knows it.
+    /// Make a namespace without a name, as the kernel makes them: with its loopback down.
+    pub fn unnamed() -> Result<Namespace> {
+        let thread = std::thread::spawn(|| {
+            unshare(UnshareFlags::NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        let file = thread.join().map_err(|_| Error::new("a thread panicked"))?;
+        let file = file.map_err(|e| Error::because("cannot make a network namespace", e))?;
+        Ok(Namespace(Arc::new(Owned {
+            name: format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()),
+            file: Some(file),
+        })))
+    }
+
+    /// The word by which `ip link` knows it after `netns`: its name, or else a path that lasts
+    /// as long as this.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
     /// Run `ip` inside, with the words of `args`.
     pub fn ip(&self, args: &str) -> Result<String> {
-        super::ip(&format!("-n {} {args}", self.name()))
+        self.enter(|| ip(args))?
     }
 
-    /// A command that will run inside.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// A command that will run inside, for namespaces with a name.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.name()]).arg(program);
         command
@@ -67,45 +93,36 @@ impl Namespace {
         let (program, args) = words
             .split_first()
             .ok_or_else(|| Error::new("no command given"))?;
-        run(self.command(program).args(args))
+        match self.0.file {
+            None => run(self.command(program).args(args)),
+            Some(_) => self.enter(|| run(Command::new(program).args(args)))?,
+        }
     }
 
     /// Start `command` (from [`Namespace::command`]) and let it run; both its outputs are
     /// appended to `log`.
-    pub fn spawn(&self, mut command: Command, log: &Path) -> Result<Process> {
-        let _open = guard::creating()?;
-        let what = super::show(&command);
-        let open = || File::options().create(true).append(true).open(log);
-        let outputs = open().and_then(|out| Ok((out.try_clone()?, out)));
-        let (out, err) = outputs.map_err(|e| Error::because(log.display(), e))?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            // Its own process group: Ctrl-C reaches the lab, which then stops it in order.
-            .process_group(0)
-            .spawn()
-            .map_err(|e| Error::because(format!("cannot run `{what}`"), e))?;
-        Ok(Process { child, what })
+    pub fn spawn(&self, command: Command, log: &Path) -> Result<Process> {
+        Process::spawn(command, log)
     }
 
-    /// Run `f` on a thread of its own inside and wait for it. Sockets it opens belong to
-    /// the namespace for as long as they live.
-    pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| self.move_thread().map(|()| f()));
-            thread.join().map_err(|_| {
-                Error::new(format!("a thread in namespace {} panicked", self.name()))
-            })?
-        })
+    /// Run `f` with the calling thread inside. Sockets that it opens, and threads and processes
+    /// that it starts, belong to the namespace for as long as they live.
+    pub fn enter<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        let failed = |e| Error::because(format!("cannot enter namespace {}", self.name()), e);
+        let outside = Outside(File::open("/proc/thread-self/ns/net").map_err(failed)?);
+        self.move_thread()?;
+        let result = f();
+        drop(outside);
+        Ok(result)
     }
 
     /// Move the calling thread into the namespace for good. Meant for threads made for it.
     pub fn move_thread(&self) -> Result<()> {
-        let name = self.name();
-        let file = File::open(path_of(name)).map_err(|e| Error::because(name, e))?;
+        let failed = |e| Error::because(format!("cannot enter namespace {}", self.name()), e);
+        // A name that is a path stands for itself.
+        let file = File::open(path_of(self.name())).map_err(failed)?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(|e| Error::because(format!("cannot enter namespace {name}"), e))
+            .map_err(|e| failed(e.into()))
     }
 
     /// Set a sysctl inside, such as `net/ipv4/ip_forward`.
@@ -124,183 +141,82 @@ impl Namespace {
     }
 }
 
-/// Kill what runs inside the namespace `name` and delete it. Fine if it is gone already, or
-/// goes meanwhile: a signal may come while its owner is at it.
-pub(super) fn remove(name: &str) -> Result<()> {
-    match try_remove(name) {
-        Err(_) if !path_of(name).exists() => Ok(()),
-        result => result,
+/// Run a test on a thread of its own in a namespace of its own, which has no name and goes with
+/// the thread. Where none can be made the test is skipped.
+pub fn isolated(test: impl FnOnce() + Send) {
+    if skip::skips_test_without_namespaces() {
+        return;
     }
-}
-
-fn try_remove(name: &str) -> Result<()> {
-    for signal in [Signal::TERM, Signal::KILL] {
-        let pids = pids(name)?;
-        if pids.is_empty() {
-            break;
-        }
-        for &pid in &pids {
-            let _ = rustix::process::kill_process(pid, signal);
-        }
-        wait_until(Duration::from_secs(3), || {
-            self::pids(name).is_ok_and(|left| left.is_empty())
-        });
-    }
-    super::ip(&format!("netns del {name}")).map(drop)
-}
-
-/// Processes inside, leaving out our own (whose threads may be there).
-fn pids(name: &str) -> Result<Vec<Pid>> {
-    let own = rustix::process::getpid();
-    let list = super::ip(&format!("netns pids {name}"))?;
-    let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
-    let pids = pids.filter_map(Pid::from_raw).filter(|&pid| pid != own);
-    // A dead child that is not yet waited for still appears; it holds nothing.
-    Ok(pids.filter(|&pid| !is_zombie(pid)).collect())
-}
-
-fn is_zombie(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.map_or(true, |s| {
-        let after_name = s.rsplit(')').next().unwrap_or_default();
-        after_name.trim_start().starts_with('Z')
-    })
-}
-
-/// Ask `done` every 10 ms until it says yes or the time is over; what it said last.
-pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
-    loop {
-        if done() {
-            return true;
-        }
-        if Instant::now() >= end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Whether someone in the network namespace of process `pid` listens on this TCP port.
-pub fn listens(pid: u32, port: u16) -> bool {
-    let listening = |file: &str| {
-        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}"));
-        table.is_ok_and(|table| has_listener(&table, port))
+    let alone = || {
+        unshare(UnshareFlags::NEWNET).expect("a network namespace");
+        test();
     };
-    listening("tcp") || listening("tcp6")
-}
-
-/// Lines are `sl local_address:port rem_address:port state ...` in hex; state 0A is LISTEN.
-fn has_listener(table: &str, port: u16) -> bool {
-    let port = format!(":{port:04X}");
-    table.lines().skip(1).any(|line| {
-        let mut words = line.split_whitespace();
-        words.nth(1).is_some_and(|local| local.ends_with(&port)) && words.nth(1) == Some("0A")
-    })
-}
-
-/// A process that the lab started; stopped when dropped.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    what: String,
-}
-
-impl Process {
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// The command as it was started.
-    pub fn command(&self) -> &str {
-        &self.what
-    }
-
-    /// Send a signal.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal)
-            .map_err(|e| Error::because(format!("cannot signal `{}`", self.what), e))
-    }
-
-    /// How it ended, or `None` while it runs.
-    pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
-        self.child
-            .try_wait()
-            .map_err(|e| Error::because(format!("cannot wait for `{}`", self.what), e))
-    }
-
-    /// Wait for it to end by itself, at most `limit`.
-    pub fn wait(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
-        let end = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
-            }
-            if Instant::now() >= end {
-                let seconds = limit.as_secs();
-                return Err(Error::new(format!(
-                    "`{}` still runs after {seconds} s",
-                    self.what
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Ask it to end with SIGTERM, and after 5 s make it with SIGKILL.
-    pub fn stop(&mut self) -> Result<std::process::ExitStatus> {
-        if let Some(status) = self.ended()? {
-            return Ok(status);
-        }
-        self.signal(Signal::TERM)?;
-        match self.wait(Duration::from_secs(5)) {
-            Ok(status) => Ok(status),
-            Err(_) => self.kill(),
-        }
-    }
-
-    /// End it with SIGKILL.
-    pub fn kill(&mut self) -> Result<std::process::ExitStatus> {
-        let what = &self.what;
-        self.child
-            .kill()
-            .and_then(|()| self.child.wait())
-            .map_err(|e| Error::because(format!("cannot kill `{what}`"), e))
+    let outcome = std::thread::scope(|scope| scope.spawn(alone).join());
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.stop();
-    }
+/// From here on the calling thread and what it starts see mounts of their own, of which nobody
+/// else learns. Meant for threads made for it.
+pub fn isolate_mounts() -> Result<()> {
+    unshare(UnshareFlags::NEWNS).map_err(|e| Error::because("a mount namespace", e))?;
+    run(Command::new("mount").args(["--make-rprivate", "/"])).map(drop)
+}
+
+/// Take the calling thread out of what it shares.
+fn unshare(flags: UnshareFlags) -> std::io::Result<()> {
+    #[expect(
+        deprecated,
+        reason = "it became an unsafe function for tables of files, which nobody unshares here"
+    )]
+    rustix::thread::unshare(flags)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, SocketAddrV4};
 
-    #[test]
-    fn listeners_are_found_by_port_and_state() {
-        let table = "  sl  local_address rem_address   st tx_queue\n\
-            0: 00000000:1451 00000000:0000 0A 00000000:00000000\n\
-            1: 0100007F:0050 0100007F:1F90 01 00000000:00000000\n";
-        assert!(has_listener(table, 5201));
-        assert!(!has_listener(table, 80));
-        assert!(!has_listener(table, 8080));
+    fn links(text: &str) -> Vec<&str> {
+        text.lines().filter_map(|l| l.split(": ").nth(1)).collect()
     }
 
     #[test]
-    fn own_listener_is_seen() {
-        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
-        // Bound throughout, so that the port is nobody else's.
-        let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&own, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let bound = SocketAddrV4::try_from(getsockname(&own).unwrap()).unwrap();
-        assert!(!listens(std::process::id(), bound.port()));
-        listen(&own, 1).unwrap();
-        assert!(listens(std::process::id(), bound.port()));
+    fn a_namespace_without_a_name_has_its_own_devices_and_goes() {
+        if skip::skips_test_without_namespaces() {
+            return;
+        }
+        let [a, b] = [Namespace::unnamed().unwrap(), Namespace::unnamed().unwrap()];
+        let other = b.name();
+        a.ip(&format!(
+            "link add one type veth peer name two netns {other}"
+        ))
+        .unwrap();
+        let before = std::thread::current().id();
+        let inside = a.enter(|| std::thread::current().id()).unwrap();
+        assert_eq!(inside, before, "no thread of its own");
+        let shown = b
+            .run(&["ip", "-o", "link", "show", "type", "veth"])
+            .unwrap();
+        assert_eq!(links(&shown), ["two@if2"], "{shown}");
+        let outside = ip("-o link show type veth").unwrap();
+        assert!(!links(&outside).contains(&"two@if2"), "{outside}");
+        drop(a);
+        let gone = || b.ip("link show two").is_err();
+        assert!(crate::wait_until(std::time::Duration::from_secs(10), gone));
+    }
+
+    #[test]
+    fn a_thread_returns_also_when_what_it_did_inside_panics() {
+        if skip::skips_test_without_namespaces() {
+            return;
+        }
+        let own = || fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let (ns, before) = (Namespace::unnamed().unwrap(), own());
+        assert_ne!(ns.enter(own).unwrap(), before);
+        let inside = std::panic::AssertUnwindSafe(|| ns.enter(|| panic!("as it must")));
+        assert!(std::panic::catch_unwind(inside).is_err());
+        assert_eq!(own(), before);
     }
 }

@@ -4,7 +4,7 @@
 //! the one that all others use stays as it is. A bridge with that link has the node's address
 //! there, a second one has the tunnel and, as its local port, the device for the pods' traffic.
 
-use super::{Error, Lab, Namespace, Process, Result, netns};
+use super::{Error, Lab, Namespace, Process, Result, wait_until};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -198,7 +198,7 @@ impl Files {
 
     fn await_socket(&self, name: &str) -> Result<()> {
         let socket = self.at(name);
-        if netns::wait_until(PATIENCE, || socket.exists()) {
+        if wait_until(PATIENCE, || socket.exists()) {
             return Ok(());
         }
         Err(Error::new(format!(
@@ -252,7 +252,7 @@ mod tests {
         switch.choose(Path::Ovs).unwrap();
         let (from, to) = (lab.node(1).pod().unwrap(), lab.node(2).pod().unwrap());
         let mut last = Ok(());
-        let reached = netns::wait_until(PATIENCE, || {
+        let reached = wait_until(PATIENCE, || {
             last = topology::ping(&from.ns, to.address, 1, 1400, true);
             last.is_ok()
         });

@@ -1,6 +1,7 @@
 //! Nodes, pods and the underlay between them.
 
-use super::{Error, Namespace, Regime, Result, guard, netns, run};
+use super::{Error, Namespace, Regime, Result, guard, run};
+use crate::ip::remove_namespace;
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -253,7 +254,7 @@ impl Lab {
             } else {
                 node.ns.ip("link del cni0")?;
             }
-            netns::remove(pod.ns.name())?;
+            remove_namespace(pod.ns.name())?;
         }
         if bridged && node.ns.ip("link show cni0").is_ok() {
             node.ns.ip("link del cni0")?;

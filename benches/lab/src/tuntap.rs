@@ -13,21 +13,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tun_tap::{Iface, Mode};
-use weft_dataplane::wire::ethernet::{self, Frame, MacAddr};
-use weft_dataplane::wire::vxlan::{self, Vni};
 
 /// Name of its device on both nodes.
 pub const DEVICE: &str = "tt-lab";
 
 /// Not weft's nor the lab's kernel VXLAN's: all of them live on the same nodes.
 const PORT: u16 = 4790;
-const VNI: Vni = match Vni::new(3) {
-    Some(vni) => vni,
-    None => Vni::MAX,
-};
+const VNI: u32 = 3;
 
-/// What comes before the inner IP packet.
-const PREFIX_LEN: usize = vxlan::HEADER_LEN + ethernet::HEADER_LEN;
+/// The first word of a VXLAN header with a valid VNI, and no other flag (RFC 7348, section 5).
+const VALID_VNI: [u8; 4] = [0x08, 0, 0, 0];
+const IPV4: [u8; 2] = [0x08, 0x00];
+
+/// What comes before the inner IP packet: a VXLAN and an Ethernet header.
+const PREFIX_LEN: usize = 8 + 14;
+
+type MacAddr = [u8; 6];
 
 /// How long a stopping thread may take to see that it is to stop.
 const STOP_LIMIT: Duration = Duration::from_millis(200);
@@ -109,30 +110,28 @@ impl Drop for End {
 
 /// The MAC of node `number`'s end; nobody but the other end ever sees it.
 fn mac(number: usize) -> MacAddr {
-    MacAddr([0x0a, 0x58, 0, 0, 0, number as u8])
+    [0x0a, 0x58, 0, 0, 0, number as u8]
 }
 
 /// The headers of every frame from `src` to `dst`.
 fn prefix(dst: MacAddr, src: MacAddr) -> [u8; PREFIX_LEN] {
     let mut bytes = [0; PREFIX_LEN];
-    if let Some((header, rest)) = bytes.split_first_chunk_mut() {
-        vxlan::write(header, VNI);
-        if let Some((header, _)) = rest.split_first_chunk_mut() {
-            ethernet::write(header, dst, src, ethernet::ETHERTYPE_IPV4);
-        }
-    }
+    bytes[..4].copy_from_slice(&VALID_VNI);
+    bytes[4..8].copy_from_slice(&(VNI << 8).to_be_bytes());
+    bytes[8..14].copy_from_slice(&dst);
+    bytes[14..20].copy_from_slice(&src);
+    bytes[20..].copy_from_slice(&IPV4);
     bytes
 }
 
 /// The IPv4 packet in a frame for `own`, if it is one.
 fn packet(frame: &[u8], own: MacAddr) -> Option<&[u8]> {
-    let header = vxlan::Header::new(frame).ok()?;
-    if !header.is_valid(false) || header.vni() != VNI {
-        return None;
-    }
-    let inner = Frame::new(header.into_payload()).ok()?;
-    let ours = inner.dst() == own && inner.ethertype() == ethernet::ETHERTYPE_IPV4;
-    ours.then(|| inner.into_payload())
+    let (prefix, packet) = frame.split_at_checked(PREFIX_LEN)?;
+    let ours = prefix[..4] == VALID_VNI
+        && prefix[4..7] == VNI.to_be_bytes()[1..]
+        && prefix[8..14] == own
+        && prefix[20..] == IPV4;
+    ours.then_some(packet)
 }
 
 fn is_ipv4(packet: &[u8]) -> bool {

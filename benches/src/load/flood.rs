@@ -1,17 +1,16 @@
 //! As many UDP datagrams as one sending thread can make, 32 in each `sendmmsg`.
 
+use super::sink::Sink;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use weft_dataplane::sys::mmsg::{Message, RecvBatch, SendBatch};
 use weft_lab::{Error, Pod, Result};
 
 /// Datagrams of one `sendmmsg`.
 const SEND_BATCH: usize = 32;
-/// Datagrams of one `recvmmsg`.
-const RECV_BATCH: usize = 64;
 /// Receive buffer of the sink in bytes: losses are to happen on the path, not here.
 const SINK_BUFFER: usize = 32 << 20;
 /// How long the sink waits for stragglers.
@@ -66,17 +65,11 @@ fn prepare(sender: &UdpSocket, sink: &UdpSocket, to: Ipv4Addr) -> io::Result<()>
 fn send(socket: &UdpSocket, payload: usize, end: Instant) -> io::Result<u64> {
     let bytes = vec![0x77; payload];
     let parts = [IoSlice::new(&bytes)];
-    let message = Message {
-        parts: &parts,
-        to: None,
-        stride: None,
-        ecn: 0,
-    };
-    let messages = [message; SEND_BATCH];
-    let mut batch = SendBatch::new(SEND_BATCH);
+    let mut controls: [_; SEND_BATCH] = std::array::from_fn(|_| SendAncillaryBuffer::default());
+    let mut batch = controls.each_mut().map(|none| MMsgHdr::new(&parts, none));
     let mut sent = 0;
     while Instant::now() < end {
-        match batch.send(socket.as_fd(), &messages, 0) {
+        match sendmmsg(socket, &mut batch, SendFlags::empty()).map_err(io::Error::from) {
             Ok(count) => sent += count as u64,
             Err(e) if is_passing(&e) => {}
             Err(e) => return Err(e),
@@ -99,14 +92,11 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// Count datagrams of `payload` bytes until `done` and nothing more comes.
 fn count(socket: &UdpSocket, payload: usize, done: &AtomicBool) -> io::Result<u64> {
-    let mut batch = RecvBatch::new(RECV_BATCH, payload + 1);
+    let mut sink = Sink::new(payload + 1);
     let mut delivered = 0;
     loop {
-        match batch.recv(socket.as_fd(), libc::MSG_WAITFORONE) {
-            Ok(_) => {
-                let whole = batch.datagrams().filter(|d| d.bytes.len() == payload);
-                delivered += whole.count() as u64;
-            }
+        match sink.take(socket.as_fd()) {
+            Ok(lengths) => delivered += lengths.filter(|&len| len == payload).count() as u64,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 if done.load(Ordering::Relaxed) {

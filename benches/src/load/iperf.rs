@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use std::time::Duration;
-use weft_lab::{Error, Pod, Result, netns, run as run_command};
+use weft_lab::process::listens;
+use weft_lab::{Error, Pod, Result, run as run_command, wait_until};
 
 const PORT: u16 = 5201;
 
@@ -59,7 +60,7 @@ pub fn run(
     let mut server = to.ns.command("iperf3");
     server.args(["-s", "-1", "-p", &PORT.to_string()]);
     let mut server = to.ns.spawn(server, "/dev/null".as_ref())?;
-    if !netns::wait_until(PATIENCE, || netns::listens(server.pid(), PORT)) {
+    if !wait_until(PATIENCE, || listens(server.pid(), PORT)) {
         return Err(Error::new("the iperf3 server does not listen"));
     }
     let seconds = time.as_secs().max(1);

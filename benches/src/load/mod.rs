@@ -8,6 +8,7 @@ pub mod iperf;
 pub mod pingpong;
 pub mod rounds;
 pub mod segments;
+mod sink;
 
 pub use figure::Figure;
 

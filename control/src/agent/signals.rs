@@ -81,8 +81,7 @@ pub(super) enum Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::{Signal as Sent, kill};
-    use nix::unistd::Pid;
+    use rustix::process::{Pid, Signal as Sent, kill_process};
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, ChildStderr, Command, Stdio};
@@ -103,7 +102,7 @@ mod tests {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let pid = Pid::from_raw(process.id().try_into().unwrap());
+        let pid = Pid::from_child(&process);
         let stderr = BufReader::new(process.stderr.take().unwrap());
         (process, pid, stderr)
     }
@@ -148,18 +147,18 @@ mod tests {
             assert!(seen.any(|seen| seen == line), "no line {line:?}");
         };
         expect("installed");
-        kill(pid, Sent::SIGUSR1).unwrap();
+        kill_process(pid, Sent::USR1).unwrap();
         expect("Counters");
         // By its own number, too: the list must have it.
-        for number in IGNORED.into_iter().chain([Sent::SIGPWR as i32]) {
-            kill(pid, Sent::try_from(number).unwrap()).unwrap();
+        for number in IGNORED.into_iter().chain([Sent::POWER.as_raw()]) {
+            kill_process(pid, Sent::from_named_raw(number).unwrap()).unwrap();
         }
-        kill(pid, Sent::SIGPIPE).unwrap();
-        kill(pid, Sent::SIGUSR1).unwrap();
+        kill_process(pid, Sent::PIPE).unwrap();
+        kill_process(pid, Sent::USR1).unwrap();
         expect("Counters");
-        kill(pid, Sent::SIGINT).unwrap();
+        kill_process(pid, Sent::INT).unwrap();
         expect("Stop(\"SIGINT\")");
-        kill(pid, Sent::SIGTERM).unwrap();
+        kill_process(pid, Sent::TERM).unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
     }
 
@@ -171,10 +170,10 @@ mod tests {
         let (mut process, pid, stderr) = spawn("the_second_signal_kills_an_agent_that_hangs");
         let mut lines = stderr.lines().map_while(Result::ok);
         assert!(lines.any(|line| line == "installed"));
-        kill(pid, Sent::SIGTERM).unwrap();
+        kill_process(pid, Sent::TERM).unwrap();
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(process.try_wait().unwrap(), None, "the first only asks");
-        kill(pid, Sent::SIGTERM).unwrap();
+        kill_process(pid, Sent::TERM).unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(SIGTERM));
     }
 }

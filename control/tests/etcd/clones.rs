@@ -128,7 +128,11 @@ async fn a_lease_is_given_back_only_if_it_is_new() {
         subnets.release(lease).await;
         assert_eq!(etcd.leases().await.len(), 1);
     }
-    etcd.put("subnets/10.1.7.0-24", r#"{"PublicIP":"192.0.2.2"}"#)
+    // Beside the subnet that node 1 has drawn.
+    let taken = lease.subnet.unwrap().network().octets()[2];
+    let free = if taken == 7 { 8 } else { 7 };
+    let reservation = r#"{"PublicIP":"192.0.2.2"}"#;
+    etcd.put(&format!("subnets/10.1.{free}.0-24"), reservation)
         .await;
     let reserved = subnets.acquire(&config(), &node(2), &FRESH).await.unwrap();
     subnets.release(&reserved).await;

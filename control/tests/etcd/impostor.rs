@@ -2,9 +2,7 @@
 
 use crate::lab::{Etcd, manager, timing};
 use crate::log::Log;
-use crate::place::{CLIENT_PORT, own_address};
 use crate::soon;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use weft_control::subnets::SubnetManager;
+use weft_lab::etcd::Place;
 
 /// A web server in HTTP/2 without TLS that answers every request with "404 Not Found".
 struct Impostor {
@@ -96,7 +95,7 @@ async fn a_server_that_is_no_etcd_is_passed_over() {
 #[tokio::test]
 async fn an_outage_is_told_again_when_its_reason_changes() {
     // Nobody listens there yet.
-    let address = SocketAddr::from((own_address(), CLIENT_PORT));
+    let address = Place::loopback().client();
     let log = Log::start();
     let subnets = manager(&[format!("http://{address}")], timing()).await;
     let count = |part: &str| {

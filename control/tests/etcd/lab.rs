@@ -1,12 +1,10 @@
 //! A real etcd on loopback, and a way to cut it off.
 
-use crate::place::{CLIENT_PORT, PEER_PORT, memory_dir, own_address};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, Txn, TxnOp};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,55 +12,49 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use weft_control::subnets::etcd::EtcdOptions;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
+use weft_lab::etcd::Place;
+use weft_lab::memory_dir;
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
 
 /// One etcd server with its own data, killed when dropped.
 pub(crate) struct Etcd {
-    process: Option<Child>,
+    server: weft_lab::Etcd,
     data: TempDir,
-    address: Ipv4Addr,
 }
 
 impl Etcd {
     pub(crate) async fn start() -> Etcd {
-        let mut etcd = Etcd {
-            process: None,
-            data: memory_dir(),
-            address: own_address(),
-        };
+        let data = memory_dir().unwrap();
+        let server = weft_lab::Etcd::stopped_at(Place::loopback(), data.path());
+        let mut etcd = Etcd { server, data };
         etcd.resume().await;
         etcd
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}:{CLIENT_PORT}", self.address)
+        self.server.endpoint().to_owned()
     }
 
     /// Kill the server; its data stays.
     pub(crate) fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.server.kill().unwrap();
     }
 
-    /// Start it again, and wait until it answers.
+    /// Start it again, and wait until it answers. What else the test does goes on meanwhile.
     pub(crate) async fn resume(&mut self) {
-        self.launch();
+        self.server.launch().unwrap();
         let deadline = Instant::now() + crate::PATIENCE;
-        while !self.answers().await {
-            if Instant::now() > deadline {
-                panic!("etcd does not answer: {}", self.log());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        while !self.server.is_healthy() {
+            assert!(Instant::now() < deadline, "etcd does not answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Start it again with nothing in it.
     pub(crate) async fn replace(&mut self) {
         self.stop();
-        self.data = memory_dir();
+        std::fs::remove_dir_all(self.server.data()).unwrap();
         self.resume().await;
     }
 
@@ -77,13 +69,15 @@ impl Etcd {
     /// Stop it and put it back from a snapshot, with the ids that it had.
     pub(crate) fn restore(&mut self, snapshot: &Path) {
         self.stop();
-        let data = self.data.path().join("data");
-        std::fs::remove_dir_all(&data).unwrap();
-        let peer = format!("http://{}:{PEER_PORT}", self.address);
-        let cluster = format!("default={peer}");
+        let data = self.server.data();
+        std::fs::remove_dir_all(data).unwrap();
+        let peer = format!("http://{}", self.server.place().peer());
+        let cluster = format!("lab={peer}");
         let args = [
             "snapshot",
             "restore",
+            "--name",
+            "lab",
             "--data-dir",
             data.to_str().unwrap(),
             "--initial-cluster",
@@ -107,48 +101,6 @@ impl Etcd {
         options.with_member(member);
         let alarm = client.alarm(action, AlarmType::Nospace, Some(options));
         alarm.await.unwrap();
-    }
-
-    fn launch(&mut self) {
-        let client = self.endpoint();
-        let peer = format!("http://{}:{PEER_PORT}", self.address);
-        let log = File::create(self.data.path().join("log")).unwrap();
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(self.data.path().join("data"))
-            .args(["--listen-client-urls", &client])
-            .args(["--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer])
-            .args(["--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            // The only member need not wait long for others to want to lead.
-            .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
-            // The tests ask for signs of life more often than etcd likes.
-            .args(["--grpc-keepalive-min-time", "100ms"])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        match process {
-            Ok(process) => self.process = Some(process),
-            Err(error) => panic!("cannot start etcd ({error}): apt-get install etcd-server"),
-        }
-    }
-
-    async fn answers(&self) -> bool {
-        let Ok(client) = Client::connect([self.endpoint()], None).await else {
-            return false;
-        };
-        let mut kv = client.kv_client();
-        let get = kv.get("health", None);
-        matches!(
-            tokio::time::timeout(Duration::from_secs(1), get).await,
-            Ok(Ok(_))
-        )
-    }
-
-    fn log(&self) -> String {
-        let path: &Path = &self.data.path().join("log");
-        std::fs::read_to_string(path).unwrap_or_default()
     }
 
     /// A plain client, for what operators and other nodes do.
@@ -204,9 +156,8 @@ impl Etcd {
 
     /// How many requests of each gRPC method the server has taken so far.
     pub(crate) async fn requests(&self) -> BTreeMap<String, u64> {
-        let mut server = TcpStream::connect((self.address, CLIENT_PORT))
-            .await
-            .unwrap();
+        let client = self.server.place().client();
+        let mut server = TcpStream::connect(client).await.unwrap();
         let request = b"GET /metrics HTTP/1.0\r\n\r\n";
         server.write_all(request).await.unwrap();
         let mut text = String::new();
@@ -327,7 +278,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mode = watch::Sender::new(Mode::Pass);
-        let (modes, server) = (mode.clone(), etcd.address);
+        let (modes, server) = (mode.clone(), etcd.server.place().client());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(pass(client, server, modes.clone()));
@@ -349,7 +300,7 @@ impl Proxy {
     }
 }
 
-async fn pass(client: TcpStream, server: Ipv4Addr, mode: watch::Sender<Mode>) {
+async fn pass(client: TcpStream, server: SocketAddr, mode: watch::Sender<Mode>) {
     let mut modes = mode.subscribe();
     let at = *modes.borrow_and_update();
     match at {
@@ -357,7 +308,7 @@ async fn pass(client: TcpStream, server: Ipv4Addr, mode: watch::Sender<Mode>) {
         Mode::Hang => return std::future::pending().await,
         Mode::Pass | Mode::Slow(_) | Mode::LoseWrite => {}
     }
-    let Ok(server) = TcpStream::connect((server, CLIENT_PORT)).await else {
+    let Ok(server) = TcpStream::connect(server).await else {
         return;
     };
     // Kept here so that `Hang` leaves them open.

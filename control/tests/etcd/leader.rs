@@ -1,12 +1,10 @@
 //! A member of etcd that is cut off from the others.
 
 use crate::lab::{PREFIX, manager, timing};
-use crate::place::{CLIENT_PORT, PEER_PORT, memory_dir, own_address};
 use crate::{FRESH, PATIENCE, config, node, soon};
 use etcd_client::Client;
-use std::fs::File;
-use std::net::Ipv4Addr;
-use std::process::{Child, Command, Stdio};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,14 +13,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use weft_control::lease::LeaseAttrs;
 use weft_control::subnets::{LeaseEvent, SubnetManager};
+use weft_lab::etcd::Place;
+use weft_lab::{Process, etcd, memory_dir};
 
-/// Where the others reach a member: between its two own ports.
-const PROXY_PORT: u16 = PEER_PORT - 1;
+/// Milliseconds between heartbeats, and until others want to lead: etcd's own.
+const PACE: (u32, u32) = (100, 1000);
 
 const MARGIN: Duration = Duration::from_secs(3600);
 
 /// Who is cut off: the members' peer address, and the id by which it names itself to others.
-type Cut = Option<(Ipv4Addr, String)>;
+type Cut = Option<(IpAddr, String)>;
 
 /// Three members that reach each other through proxies only.
 struct Cluster {
@@ -32,29 +32,28 @@ struct Cluster {
 }
 
 struct Member {
-    process: Child,
-    address: Ipv4Addr,
+    process: Process,
+    place: Place,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
         let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
 impl Cluster {
     async fn start() -> Cluster {
-        let data = memory_dir();
+        let data = memory_dir().unwrap();
         let cut = watch::Sender::new(None);
-        let addresses = [own_address(), own_address(), own_address()];
-        for address in addresses {
-            let proxy = TcpListener::bind((address, PROXY_PORT)).await.unwrap();
-            tokio::spawn(pass_peers(proxy, address, cut.clone()));
+        let places = [Place::loopback(), Place::loopback(), Place::loopback()];
+        for place in &places {
+            let listener = TcpListener::bind(proxy(place)).await.unwrap();
+            tokio::spawn(pass_peers(listener, place.peer(), cut.clone()));
         }
-        let members = addresses.map(|address| Member {
-            process: launch(&data, address, &addresses),
-            address,
+        let members = places.clone().map(|place| Member {
+            process: launch(data.path(), &place, &places),
+            place,
         });
         let cluster = Cluster {
             members: members.into(),
@@ -76,7 +75,7 @@ impl Cluster {
     }
 
     fn endpoint(&self, i: usize) -> String {
-        format!("http://{}:{CLIENT_PORT}", self.members[i].address)
+        format!("http://{}", self.members[i].place.client())
     }
 
     async fn client(&self, i: usize) -> Client {
@@ -93,7 +92,8 @@ impl Cluster {
         let mut client = self.client(i).await;
         let status = client.status().await.unwrap();
         let id = format!("{:x}", status.header().unwrap().member_id());
-        self.cut.send_replace(Some((self.members[i].address, id)));
+        self.cut
+            .send_replace(Some((self.members[i].place.address(), id)));
     }
 
     /// End the cut, and wait until all members work together.
@@ -115,45 +115,43 @@ impl Cluster {
     }
 }
 
-fn launch(data: &TempDir, address: Ipv4Addr, all: &[Ipv4Addr]) -> Child {
-    let proxied = |address: &Ipv4Addr| format!("http://{address}:{PROXY_PORT}");
+/// Where the others reach a member: beside its own ports.
+fn proxy(place: &Place) -> SocketAddr {
+    (place.address(), place.peer().port() - 1).into()
+}
+
+fn launch(data: &Path, place: &Place, all: &[Place]) -> Process {
+    let proxied = |place: &Place| format!("http://{}", proxy(place));
+    let name = |place: &Place| place.address().to_string();
     let members = all
         .iter()
-        .map(|other| format!("{other}={}", proxied(other)));
-    let client = format!("http://{address}:{CLIENT_PORT}");
-    let mut command = Command::new("etcd");
-    command.args(["--name", &address.to_string()]);
-    command
-        .arg("--data-dir")
-        .arg(data.path().join(address.to_string()));
-    command.args(["--listen-client-urls", &client]);
-    command.args(["--advertise-client-urls", &client]);
-    let peer = format!("http://{address}:{PEER_PORT}");
-    command.args(["--listen-peer-urls", &peer]);
-    command.args(["--initial-advertise-peer-urls", &proxied(&address)]);
-    let members = members.collect::<Vec<_>>().join(",");
-    command.args(["--initial-cluster", &members]);
-    // The tests ask for signs of life more often than etcd likes.
-    command.args(["--grpc-keepalive-min-time", "100ms"]);
-    command.env("ETCD_UNSUPPORTED_ARCH", "arm64");
-    let log = File::create(data.path().join(format!("{address}.log"))).unwrap();
-    command.stdout(Stdio::null()).stderr(log);
-    match command.spawn() {
-        Ok(process) => process,
-        Err(error) => panic!("cannot start etcd ({error}): apt-get install etcd-server"),
-    }
+        .map(|other| format!("{}={}", name(other), proxied(other)));
+    let name = name(place);
+    let mut command = place.command("etcd");
+    let member = etcd::Member {
+        name: &name,
+        data: &data.join(&name),
+        client: &format!("http://{}", place.client()),
+        peer: &format!("http://{}", place.peer()),
+        advertised: &proxied(place),
+        cluster: &members.collect::<Vec<_>>().join(","),
+        pace: PACE,
+    };
+    member.configure(&mut command);
+    let log = data.join(format!("{name}.log"));
+    Process::spawn(command, &log).expect("etcd: apt-get install etcd-server")
 }
 
 /// Pass on what others send to the member at `to`.
-async fn pass_peers(proxy: TcpListener, to: Ipv4Addr, cut: watch::Sender<Cut>) {
+async fn pass_peers(proxy: TcpListener, to: SocketAddr, cut: watch::Sender<Cut>) {
     while let Ok((from, _)) = proxy.accept().await {
         tokio::spawn(pass(from, to, cut.subscribe()));
     }
 }
 
 /// Copy both ways until one of the two is cut off.
-async fn pass(client: TcpStream, to: Ipv4Addr, mut cut: watch::Receiver<Cut>) {
-    let Ok(server) = TcpStream::connect((to, PEER_PORT)).await else {
+async fn pass(client: TcpStream, to: SocketAddr, mut cut: watch::Receiver<Cut>) {
+    let Ok(server) = TcpStream::connect(to).await else {
         return;
     };
     let (mut requests, mut back) = client.into_split();
@@ -185,10 +183,10 @@ async fn pass(client: TcpStream, to: Ipv4Addr, mut cut: watch::Receiver<Cut>) {
     }
 }
 
-fn is_cut(cut: &watch::Receiver<Cut>, to: Ipv4Addr, from: &Option<String>) -> bool {
+fn is_cut(cut: &watch::Receiver<Cut>, to: SocketAddr, from: &Option<String>) -> bool {
     let cut = cut.borrow();
     let cut = cut.as_ref();
-    cut.is_some_and(|(address, id)| *address == to || from.as_ref() == Some(id))
+    cut.is_some_and(|(address, id)| *address == to.ip() || from.as_ref() == Some(id))
 }
 
 /// The id of the member that sends a request to another (etcd rafthttp/http.go).

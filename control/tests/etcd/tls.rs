@@ -2,9 +2,6 @@
 
 use crate::lab::{Etcd, PREFIX, timing};
 use crate::log::Log;
-use crate::pki::{Pair, Pki};
-use crate::place::{PEER_PORT, memory_dir, own_address};
-use crate::tls_cluster::{Demands, Place, TlsCluster, USER};
 use crate::{FRESH, PATIENCE, QUIET, config, node, soon};
 use std::fs;
 use std::process::Command;
@@ -17,17 +14,17 @@ use weft_control::lease::Lease;
 use weft_control::subnets::etcd::EtcdSubnets;
 use weft_control::subnets::etcd::{EtcdOptions, Secret};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
+use weft_lab::etcd::Place;
+use weft_lab::etcd::cluster::{Demands, TlsCluster, USER};
+use weft_lab::etcd::pki::{Pair, Pki};
+use weft_lab::memory_dir;
 
 /// A cluster of `members` on loopback, and the directory that it lives in.
 async fn cluster(members: usize, demands: Demands) -> Lab {
-    let dir = memory_dir();
+    let dir = memory_dir().unwrap();
     let path = dir.path().to_owned();
-    let place = |_| Place {
-        address: own_address().into(),
-        command: Box::new(|program| Command::new(program)),
-    };
     let cluster = spawn_blocking(move || {
-        let places = (0..members).map(place).collect();
+        let places = (0..members).map(|_| Place::loopback()).collect();
         let mut cluster = TlsCluster::start(&path, places, demands);
         cluster.enable_auth();
         cluster.put("config", "{}");
@@ -465,7 +462,7 @@ async fn plain_http_uses_no_certificates_and_says_so_once() {
 
 #[tokio::test]
 async fn a_unix_socket_is_a_server() {
-    let dir = memory_dir();
+    let dir = memory_dir().unwrap();
     // etcd makes the socket in its working directory, named like host and port.
     let url = "unix://localhost:2379";
     let etcd = Command::new("etcd")
@@ -474,7 +471,7 @@ async fn a_unix_socket_is_a_server() {
         .args(["--advertise-client-urls", "http://127.0.0.1:1"])
         .args([
             "--listen-peer-urls",
-            &format!("http://{}:{PEER_PORT}", own_address()),
+            &format!("http://{}", Place::loopback().peer()),
         ])
         .env("ETCD_UNSUPPORTED_ARCH", "arm64")
         .stdout(std::process::Stdio::null())

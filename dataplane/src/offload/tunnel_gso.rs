@@ -135,7 +135,7 @@ fn write_udp(header: &mut [u8], local: Ipv4Addr, outer: &Outer, udp_len: u16) {
     }
 }
 
-/// Length in bytes of the outer packet that [`probe`] makes when it leaves uncut.
+/// Length in bytes of the outer packet that [`probe`] makes when it leaves whole.
 pub const PROBE_IP_LEN: usize =
     HEADER_LEN - Layout::TunnelGso.len() - ethernet::HEADER_LEN + PROBE_INNER;
 

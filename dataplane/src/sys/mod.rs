@@ -15,7 +15,6 @@ pub mod engine;
 pub mod ethtool;
 pub mod event;
 mod incoming;
-pub mod mmsg;
 mod outgoing;
 pub mod path;
 pub mod poll;

@@ -1,13 +1,13 @@
 //! Coalesced super-packets written to the kernel come out as the segments that went in.
 
 use crate::forwarder::{Forwarder, MTU};
-use crate::namespace::skips_test;
 use crate::packets::{Spec, forwarded};
 use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trust};
 use weft_dataplane::offload::plan::Source;
 use weft_dataplane::offload::segment::Segmenter;
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
 use weft_dataplane::wire::tcp;
+use weft_lab::skips_test_without_namespaces;
 
 /// One receive buffer per packet, with room for headers before it.
 struct Packets(Vec<Vec<u8>>);
@@ -90,7 +90,7 @@ fn protocol(packet: &[u8]) -> u8 {
 
 #[test]
 fn tcp_segments_survive_a_write_as_one_super_packet() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -112,7 +112,7 @@ fn tcp_segments_survive_a_write_as_one_super_packet() {
 
 #[test]
 fn segments_with_other_flags_keep_their_order_and_bytes() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -129,7 +129,7 @@ fn segments_with_other_flags_keep_their_order_and_bytes() {
 
 #[test]
 fn udp_datagrams_survive_a_write_as_one_super_packet() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -144,7 +144,7 @@ fn udp_datagrams_survive_a_write_as_one_super_packet() {
 
 #[test]
 fn two_flows_that_alternate_are_told_apart() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();

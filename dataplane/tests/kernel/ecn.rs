@@ -1,26 +1,29 @@
 //! The ECN field on its way in and out of a tunnel, beside what kernel VXLAN makes of the
 //! same packets.
 
-use crate::namespace::skips_test;
 use crate::traffic::{udp_sender, uninterrupted};
 use crate::tunnel::{Family, Offload, PORT, Tunnel, VNI, Vtep, inner, mac, underlay};
 use etherparse::PacketBuilder;
-use socket2::{Socket, Type};
-use std::collections::BTreeMap;
-use std::io::IoSlice;
+use quinn_udp::{RecvMeta, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Socket, Type};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
-use std::time::Duration;
-use weft_dataplane::sys::mmsg::{Message, RecvBatch, SendBatch};
 use weft_dataplane::wire::ecn::Ecn;
 use weft_dataplane::wire::{ipv4, ipv6};
 use weft_dataplane::worker::EngineKind;
+use weft_lab::skips_test_without_namespaces;
 
 /// All ECN fields: Not-ECT, ECT(1), ECT(0), CE.
 const FIELDS: [u8; 4] = [0, 1, 2, 3];
 
 /// How long to wait for the next datagram.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// Every way to hold the end under test, kernel VXLAN as the model.
 const VTEPS: [Vtep; 3] = [
@@ -29,41 +32,70 @@ const VTEPS: [Vtep; 3] = [
     Vtep::Weft(EngineKind::Poll),
 ];
 
-/// A socket that tells the ECN field of what it receives.
-fn receiver(address: IpAddr, port: u16) -> UdpSocket {
-    let address = SocketAddr::new(address, port);
-    let socket = Socket::new(socket2::Domain::for_address(address), Type::DGRAM, None).unwrap();
-    match address {
-        SocketAddr::V4(_) => socket.set_recv_tos_v4(true).unwrap(),
-        SocketAddr::V6(_) => socket.set_recv_tclass_v6(true).unwrap(),
-    }
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket.into()
+/// A socket that tells the ECN field of what it receives, by the reading of another library.
+struct Receiver {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    /// What came together with datagrams that were asked for.
+    received: RefCell<VecDeque<(Vec<u8>, u8)>>,
 }
 
-/// The next datagram and its ECN field.
-fn receive(socket: &UdpSocket) -> Option<(Vec<u8>, u8)> {
-    let mut batch = RecvBatch::new(1, 2_000);
-    uninterrupted(|| batch.recv(socket.as_fd(), 0)).ok()?;
-    let datagram = batch.datagrams().next()?;
-    Some((datagram.bytes.to_vec(), datagram.ecn))
+impl Receiver {
+    fn bind(address: IpAddr, port: u16) -> Receiver {
+        let socket = UdpSocket::bind((address, port)).unwrap();
+        let state = UdpSocketState::new((&socket).into()).unwrap();
+        Receiver {
+            socket,
+            state,
+            received: RefCell::default(),
+        }
+    }
+
+    /// The next datagram and its ECN field.
+    fn next(&self) -> Option<(Vec<u8>, u8)> {
+        let mut received = self.received.borrow_mut();
+        if received.is_empty() {
+            let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+            uninterrupted(|| poll(&mut ready, Some(&PATIENCE)).map_err(io::Error::from)).unwrap();
+            let (mut bytes, mut meta) = (vec![0; 65_536], [RecvMeta::default()]);
+            let mut buffers = [IoSliceMut::new(&mut bytes)];
+            let socket = (&self.socket).into();
+            self.state.recv(socket, &mut buffers, &mut meta).ok()?;
+            let [meta] = meta;
+            let ecn = meta.ecn.map_or(0, |ecn| ecn as u8);
+            let datagrams = bytes[..meta.len].chunks(meta.stride);
+            received.extend(datagrams.map(|datagram| (datagram.to_vec(), ecn)));
+        }
+        received.pop_front()
+    }
+}
+
+fn socket_from(address: IpAddr) -> Socket {
+    let address = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket
+}
+
+/// The ECN field of what a socket sends from here on.
+fn set_ecn(socket: &Socket, family: Family, ecn: u8) {
+    match family {
+        Family::V4 => socket.set_tos_v4(ecn.into()).unwrap(),
+        Family::V6 => socket.set_tclass_v6(ecn.into()).unwrap(),
+    }
 }
 
 /// The outer ECN field of packets of `family` with each inner one, through node 1's tunnel to
 /// the socket `wire` on node 2.
-fn outer_fields(tunnel: &Tunnel, wire: &UdpSocket, family: Family) -> [u8; 4] {
+fn outer_fields(tunnel: &Tunnel, wire: &Receiver, family: Family) -> [u8; 4] {
     let to = SocketAddr::new(inner(family, 2), 4_000);
     let sender = udp_sender(&tunnel.nodes[0], to);
     FIELDS.map(|ecn| {
-        match family {
-            Family::V4 => sender.set_tos_v4(ecn.into()).unwrap(),
-            Family::V6 => sender.set_tclass_v6(ecn.into()).unwrap(),
-        }
+        set_ecn(&sender, family, ecn);
         let marker = [0xec, ecn, b'w', b'e', b'f', b't'];
         sender.send(&marker).unwrap();
         loop {
-            let (frame, outer) = receive(wire).expect("a frame on the wire");
+            let (frame, outer) = wire.next().expect("a frame on the wire");
             // The kernel itself solicits routers through new devices.
             if frame.ends_with(&marker) {
                 return outer;
@@ -74,14 +106,15 @@ fn outer_fields(tunnel: &Tunnel, wire: &UdpSocket, family: Family) -> [u8; 4] {
 
 #[test]
 fn the_outer_field_is_the_one_that_kernel_vxlan_chooses() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     for over in Family::BOTH {
         for vtep in VTEPS {
             let tunnel = Tunnel::new(over, [vtep, Vtep::Bare], Offload::All);
             let address = underlay(over, 2);
-            let wire = tunnel.nodes[1].ns.enter(|| receiver(address, PORT));
+            let wire = tunnel.nodes[1].ns.enter(|| Receiver::bind(address, PORT));
+            let wire = wire.unwrap();
             for family in Family::BOTH {
                 let outer = outer_fields(&tunnel, &wire, family);
                 assert_eq!(outer, [0, 1, 2, 2], "{family:?} over {over:?} by {vtep:?}");
@@ -114,28 +147,23 @@ fn frame(family: Family, ecn: u8, port: u16, payload: &[u8]) -> Vec<u8> {
 /// inner field that they came with.
 fn inner_fields(tunnel: &Tunnel, family: Family) -> BTreeMap<(u8, u8), u8> {
     let [a, b] = &tunnel.nodes;
-    let pod = b.ns.enter(|| receiver(inner(family, 2), 0));
-    let port = pod.local_addr().unwrap().port();
+    let pod = b.ns.enter(|| Receiver::bind(inner(family, 2), 0)).unwrap();
+    let port = pod.socket.local_addr().unwrap().port();
     let wire =
-        a.ns.enter(|| UdpSocket::bind((underlay(tunnel.family, 1), 0)).unwrap());
+        a.ns.enter(|| socket_from(underlay(tunnel.family, 1)))
+            .unwrap();
     let to = SocketAddr::new(underlay(tunnel.family, 2), PORT);
-    let mut batch = SendBatch::new(1);
     for outer in FIELDS {
+        set_ecn(&wire, tunnel.family, outer);
         for ecn in FIELDS {
             let frame = frame(family, ecn, port, &[outer, ecn]);
-            let message = Message {
-                parts: &[IoSlice::new(&frame)],
-                to: Some(to),
-                stride: None,
-                ecn: outer,
-            };
-            assert_eq!(batch.send(wire.as_fd(), &[message], 0).unwrap(), 1);
+            assert_eq!(wire.send_to(&frame, &to.into()).unwrap(), frame.len());
         }
     }
     let mut fields = BTreeMap::new();
     // The last one comes after all others, or after they were dropped.
     while !fields.contains_key(&(3, 3)) {
-        let (payload, ecn) = receive(&pod).expect("a packet from the tunnel");
+        let (payload, ecn) = pod.next().expect("a packet from the tunnel");
         fields.insert((payload[0], payload[1]), ecn);
     }
     fields
@@ -143,7 +171,7 @@ fn inner_fields(tunnel: &Tunnel, family: Family) -> BTreeMap<(u8, u8), u8> {
 
 #[test]
 fn the_inner_field_is_the_one_of_rfc_6040_and_kernel_vxlan() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     // Figure 4 of RFC 6040, all but the drop of what cannot carry CE.

@@ -1,12 +1,13 @@
 //! The kernel as segmenter: it forwards from a TUN that takes super-packets to one that
 //! does not.
 
-use super::namespace::{enter_fresh, ip, run, sysctl};
+use super::commands::{ip, run};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
+use weft_lab::Namespace;
 
 /// Where test packets come from.
 pub(crate) const SRC_V4: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
@@ -29,14 +30,15 @@ pub(crate) struct Forwarder {
 impl Forwarder {
     /// Make namespace, devices and routes.
     pub(crate) fn new() -> Forwarder {
-        enter_fresh();
+        let ns = Namespace::unnamed().unwrap();
+        ns.move_thread().unwrap();
         for (key, value) in [
             ("net/ipv4/ip_forward", "1"),
             ("net/ipv4/conf/all/rp_filter", "0"),
             ("net/ipv4/conf/default/rp_filter", "0"),
             ("net/ipv6/conf/all/forwarding", "1"),
         ] {
-            sysctl(key, value);
+            ns.sysctl(key, value).unwrap();
         }
         let from = open("t0", true);
         let to = open("t1", false);

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod coalescing;
+mod commands;
 mod ecn;
 mod forwarder;
-mod namespace;
 mod packets;
 mod segmentation;
 mod traffic;

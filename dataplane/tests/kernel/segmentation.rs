@@ -2,10 +2,10 @@
 //! same write.
 
 use crate::forwarder::{Forwarder, MTU};
-use crate::namespace::skips_test;
 use crate::packets::{self, Spec, forwarded};
 use weft_dataplane::offload::segment::{Segmenter, finish_checksum};
 use weft_dataplane::wire::tcp;
+use weft_lab::skips_test_without_namespaces;
 
 /// What we make of a packet on its way through a router.
 fn ours(spec: &Spec) -> Vec<Vec<u8>> {
@@ -80,7 +80,7 @@ fn with_payload(spec: &Spec, len: usize) -> Spec {
 
 #[test]
 fn tcp_segments_are_the_kernels_for_every_size() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -105,7 +105,7 @@ fn tcp_segments_are_the_kernels_for_every_size() {
 /// senders that know better, which send nothing urgent in super-packets, could do more.
 #[test]
 fn tcp_flags_fall_on_the_kernels_segments() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -127,7 +127,7 @@ fn tcp_flags_fall_on_the_kernels_segments() {
 
 #[test]
 fn ipv4_identification_counts_as_the_kernels_does() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -148,7 +148,7 @@ fn ipv4_identification_counts_as_the_kernels_does() {
 
 #[test]
 fn options_and_extension_headers_are_copied_as_the_kernel_does() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -175,7 +175,7 @@ fn options_and_extension_headers_are_copied_as_the_kernel_does() {
 
 #[test]
 fn udp_segments_are_the_kernels_for_every_size() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -193,7 +193,7 @@ fn udp_segments_are_the_kernels_for_every_size() {
 
 #[test]
 fn a_checksum_of_zero_is_stored_as_the_kernel_stores_it() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();
@@ -215,7 +215,7 @@ fn a_checksum_of_zero_is_stored_as_the_kernel_stores_it() {
 
 #[test]
 fn single_packets_get_the_kernels_checksum() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let kernel = Forwarder::new();

@@ -1,6 +1,6 @@
 //! Transfers through a tunnel whose content the receiver knows and compares.
 
-use crate::namespace::run;
+use crate::commands::run;
 use crate::packets::noise;
 use crate::tunnel::{Family, Node, inner};
 use socket2::{Domain, MsgHdr, Socket, Type};
@@ -16,12 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ping with `len` bytes of payload that must not be fragmented.
 pub(crate) fn ping(family: Family, from: &Node, to: &Node, len: usize) {
     let address = inner(family, to.number);
-    from.ns.enter(|| {
-        run(
-            "ping",
-            &format!("-c 3 -i 0.02 -W 5 -M do -s {len} {address}"),
-        )
-    });
+    let words = format!("-c 3 -i 0.02 -W 5 -M do -s {len} {address}");
+    from.ns.enter(|| run("ping", &words)).unwrap();
 }
 
 /// Send `len` bytes of noise over each of `streams` connections, and compare them.
@@ -55,11 +51,12 @@ pub(crate) fn tcp(family: Family, from: &Node, to: &Node, streams: usize, len: u
 
 fn connect(family: Family, from: &Node, to: &Node) -> (TcpStream, TcpStream) {
     let bind = || TcpListener::bind((inner(family, to.number), 0)).unwrap();
-    let listener = to.ns.enter(bind);
+    let listener = to.ns.enter(bind).unwrap();
     let address = listener.local_addr().unwrap();
     let client = from
         .ns
-        .enter(|| TcpStream::connect_timeout(&address, PATIENCE).unwrap());
+        .enter(|| TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+        .unwrap();
     let (server, _) = listener.accept().unwrap();
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -71,7 +68,7 @@ fn connect(family: Family, from: &Node, to: &Node) -> (TcpStream, TcpStream) {
 /// Two UDP sockets, the first connected to the second.
 fn udp_pair(family: Family, from: &Node, to: &Node) -> (Socket, UdpSocket) {
     let bind = || UdpSocket::bind((inner(family, to.number), 0)).unwrap();
-    let receiver = to.ns.enter(bind);
+    let receiver = to.ns.enter(bind).unwrap();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
     let sender = udp_sender(from, receiver.local_addr().unwrap());
     (sender, receiver)
@@ -80,7 +77,7 @@ fn udp_pair(family: Family, from: &Node, to: &Node) -> (Socket, UdpSocket) {
 /// A UDP socket connected to `to`.
 pub(crate) fn udp_sender(from: &Node, to: SocketAddr) -> Socket {
     let new = || Socket::new(Domain::for_address(to), Type::DGRAM, None);
-    let sender = from.ns.enter(new).unwrap();
+    let sender = from.ns.enter(new).unwrap().unwrap();
     sender.connect(&to.into()).unwrap();
     sender
 }

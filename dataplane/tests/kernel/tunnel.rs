@@ -1,7 +1,7 @@
 //! Two nodes in namespaces of their own, joined by a veth: the underlay, and over it a tunnel
 //! whose ends are weft's dataplane or kernel VXLAN.
 
-use crate::namespace::{Namespace, ip, run};
+use crate::commands::{ip, run};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_dataplane::publish::Publisher;
@@ -12,6 +12,7 @@ use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
+use weft_lab::Namespace;
 
 /// VXLAN port of both nodes.
 pub(crate) const PORT: u16 = 8472;
@@ -140,13 +141,12 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Underlay and both ends.
     pub(crate) fn new(family: Family, vteps: [Vtep; 2], offload: Offload) -> Tunnel {
-        let [a, b] = [Namespace::fresh(), Namespace::fresh()];
-        let path = b.path();
-        a.enter(|| {
-            ip(&format!(
-                "link add eth0 type veth peer name eth0 netns {path}"
-            ))
-        });
+        let [a, b] = [(); 2].map(|()| Namespace::unnamed().unwrap());
+        let other = b.name();
+        a.ip(&format!(
+            "link add eth0 type veth peer name eth0 netns {other}"
+        ))
+        .unwrap();
         let node = |ns: Namespace, number: u8, vtep: Vtep| {
             let weft = ns.enter(|| {
                 set_up_underlay(number, offload);
@@ -160,15 +160,14 @@ impl Tunnel {
                 ns,
                 number,
                 vtep,
-                weft,
+                weft: weft.unwrap(),
             }
         };
         let nodes = [node(a, 1, vteps[0]), node(b, 2, vteps[1])];
         // Neighbours are found, so that nothing waits for them.
         let peer = underlay(family, 2);
-        nodes[0]
-            .ns
-            .enter(|| run("ping", &format!("-c 1 -w 10 {peer}")));
+        let ping = format!("-c 1 -w 10 {peer}");
+        nodes[0].ns.enter(|| run("ping", &ping)).unwrap();
         Tunnel { family, nodes }
     }
 
@@ -180,7 +179,7 @@ impl Tunnel {
     /// Expect that no node has dropped or found fault with a packet.
     pub(crate) fn assert_no_errors(&self) {
         for node in &self.nodes {
-            let mut errors = node.ns.enter(kernel_errors);
+            let mut errors = node.ns.enter(kernel_errors).unwrap();
             errors.extend(node.drops());
             assert!(errors.is_empty(), "node {}: {errors:?}", node.number);
         }

@@ -1,10 +1,10 @@
 //! Tunnels over IPv4 and IPv6 that carry both, and over IPv4 such that carry bare IPv4
 //! packets, with every kind of offload on the underlay.
 
-use crate::namespace::skips_test;
 use crate::traffic::{ping, tcp, udp, udp_super};
 use crate::tunnel::{Family, Offload, Tunnel, Vtep};
 use weft_dataplane::worker::EngineKind;
+use weft_lab::skips_test_without_namespaces;
 
 /// Everything that the nodes may do to each other with packets of `family`.
 fn exchange(tunnel: &Tunnel, family: Family) {
@@ -22,7 +22,7 @@ fn exchange(tunnel: &Tunnel, family: Family) {
 }
 
 fn exchange_all(underlay: Family, vteps: [Vtep; 2]) {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     for offload in Offload::ALL {

@@ -4,17 +4,10 @@
 //! Allocations are counted for the whole process, so the tests of this binary take turns.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../kernel/namespace.rs"]
-#[allow(
-    dead_code,
-    reason = "shared with the kernel tests, which use more of it"
-)]
-mod namespace;
 mod nodes;
 mod packets;
 mod tunnel_gso;
 
-use namespace::skips_test;
 use nodes::{Node, Setup, pod};
 use packets::{IP, Parcel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,6 +21,7 @@ use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::ip::protocol;
 use weft_dataplane::worker::EngineKind;
 use weft_dataplane::worker::tunnel_gso::{TunnelGso, TunnelGsoState};
+use weft_lab::skips_test_without_namespaces;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -241,7 +235,7 @@ fn assert_took_the_ways_meant(setup: Setup, node: &Node, before: &Grows) {
 
 #[test]
 fn workers_of_both_engines_allocate_nothing() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());

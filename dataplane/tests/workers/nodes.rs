@@ -1,6 +1,5 @@
 //! Two nodes, each in a namespace of its own, with a pod on a device and weft.
 
-use crate::namespace::{Namespace, ip, run, sysctl};
 use std::net::Ipv4Addr;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
@@ -12,6 +11,7 @@ use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
 use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
+use weft_lab::Namespace;
 
 /// MTU of the overlay, whatever the underlay's.
 const MTU: usize = 1450;
@@ -43,30 +43,30 @@ pub(crate) struct Node {
 
 /// Both nodes, each the other's only peer.
 pub(crate) fn start(setup: Setup) -> [Node; 2] {
-    let [a, b] = [Namespace::fresh(), Namespace::fresh()];
+    let [a, b] = [(); 2].map(|()| Namespace::unnamed().unwrap());
     for ns in [&a, &b] {
-        ns.enter(|| {
-            for (key, value) in [
-                ("net/ipv4/ip_forward", "1"),
-                ("net/ipv4/conf/all/rp_filter", "0"),
-                ("net/ipv4/conf/default/rp_filter", "0"),
-                ("net/ipv6/conf/all/disable_ipv6", "1"),
-                ("net/ipv6/conf/default/disable_ipv6", "1"),
-            ] {
-                sysctl(key, value);
-            }
-        });
+        for (key, value) in [
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/conf/default/rp_filter", "0"),
+            ("net/ipv6/conf/all/disable_ipv6", "1"),
+            ("net/ipv6/conf/default/disable_ipv6", "1"),
+        ] {
+            ns.sysctl(key, value).unwrap();
+        }
     }
-    let peer = format!("peer name eth0 index {ETH0} netns {}", b.path());
-    a.enter(|| ip(&format!("link add eth0 index {ETH0} type veth {peer}")));
+    let peer = format!("peer name eth0 index {ETH0} netns {}", b.name());
+    a.ip(&format!("link add eth0 index {ETH0} type veth {peer}"))
+        .unwrap();
     for (ns, number) in [(&a, 1), (&b, 2)] {
-        ns.enter(|| {
-            ip(&format!("addr add {}/24 dev eth0", underlay(number)));
-            ip(&format!("link set eth0 mtu {} up", setup.underlay));
-        });
+        let address = underlay(number);
+        ns.ip(&format!("addr add {address}/24 dev eth0")).unwrap();
+        let mtu = setup.underlay;
+        ns.ip(&format!("link set eth0 mtu {mtu} up")).unwrap();
     }
     // Neighbours are found, so that nothing waits for them.
-    a.enter(|| run("ping", &format!("-c 1 -w 10 {}", underlay(2))));
+    let other = underlay(2).to_string();
+    a.run(&["ping", "-c", "1", "-w", "10", &other]).unwrap();
     [(a, 1, 2), (b, 2, 1)].map(|(ns, own, other)| Node::start(ns, own, other, setup))
 }
 
@@ -108,22 +108,27 @@ fn tun(name: &str, subnet: &str) -> Tun {
         uso: true,
     };
     let tun = Tun::open(name, 1, offloads).unwrap();
-    ip(&format!("link set {name} mtu {MTU} txqueuelen 2000 up"));
-    ip(&format!("route add {subnet} dev {name}"));
+    for words in [
+        format!("link set {name} mtu {MTU} txqueuelen 2000 up"),
+        format!("route add {subnet} dev {name}"),
+    ] {
+        weft_lab::ip(&words).unwrap();
+    }
     tun
 }
 
 /// What tunnel GSO needs.
-fn tap() -> Tap {
+fn tap(ns: &Namespace) -> Tap {
     let tap = Tap::open("weft.1").unwrap();
     for (key, value) in [
         ("forwarding", "1"),
         ("accept_local", "1"),
         ("rp_filter", "0"),
     ] {
-        sysctl(&format!("net/ipv4/conf/weft.1/{key}"), value);
+        ns.sysctl(&format!("net/ipv4/conf/weft.1/{key}"), value)
+            .unwrap();
     }
-    ip("link set weft.1 arp off up");
+    weft_lab::ip("link set weft.1 arp off up").unwrap();
     tap
 }
 
@@ -145,15 +150,16 @@ impl Node {
             ..Options::default()
         };
         let publisher = Publisher::new(table(own, other, setup.wire));
-        let (pods, dataplane) = ns.enter(|| {
+        let inside = ns.enter(|| {
             let pods = tun("pods", &format!("10.244.{own}.0/24"));
             let tunnel = tun("flannel.1", "10.244.0.0/16");
             let dataplane = Dataplane::new(&options).unwrap();
             assert_eq!(dataplane.engine(), setup.engine);
-            let tap = (setup.tunnel_gso != TunnelGso::Off).then(tap);
+            let tap = (setup.tunnel_gso != TunnelGso::Off).then(|| tap(&ns));
             let workers = dataplane.start(tunnel, tap, config, &publisher);
             (pods, workers.unwrap())
         });
+        let (pods, dataplane) = inside.unwrap();
         Node {
             pods: pods.into_queues().pop().unwrap(),
             dataplane,

@@ -1,6 +1,5 @@
 //! Tunnel GSO that rests, and that fails.
 
-use crate::namespace::{ip, skips_test};
 use crate::nodes::{self, Node, Setup, pod};
 use crate::packets::Parcel;
 use crate::{ALONE, PATIENCE, PLAIN, SUPER, await_in_use, carry, exchange, parcels, space};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::worker::EngineKind;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
+use weft_lab::skips_test_without_namespaces;
 
 const WITH_TUNNEL_GSO: Setup = Setup {
     tunnel_gso: TunnelGso::On,
@@ -45,7 +45,7 @@ fn sleeps(task: &Path) -> u64 {
 
 #[test]
 fn a_prober_sleeps_while_there_is_no_super_packet() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -65,7 +65,7 @@ fn a_prober_sleeps_while_there_is_no_super_packet() {
 
 #[test]
 fn a_super_packet_that_the_tap_refuses_leaves_in_trains() {
-    if skips_test() {
+    if skips_test_without_namespaces() {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
@@ -79,7 +79,7 @@ fn a_super_packet_that_the_tap_refuses_leaves_in_trains() {
         let parcels = parcels(setup);
         await_in_use(&nodes, || exchange(&nodes, &parcels, &mut space));
         let [a, b] = &nodes;
-        a.ns.enter(|| ip("link set weft.1 down"));
+        a.ns.ip("link set weft.1 down").unwrap();
         let counts = |node: &Node| (node.count(Count::TunnelGsoSends), node.count(Count::Sends));
         let (uncut, sends) = counts(a);
         // Nobody but the TAP can say that it is down.

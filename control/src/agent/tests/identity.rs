@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::lease::MacAddr;
-use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -134,10 +133,9 @@ fn without_a_place_for_it_the_mac_is_that_of_the_lease_or_a_new_one() {
 
 /// Have a directory that not even root can write to, in the mounts of this thread alone.
 fn make_read_only(dir: &std::path::Path) {
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    weft_lab::netns::isolate_mounts().unwrap();
     let dir = dir.display();
     for line in [
-        "--make-rprivate /".to_owned(),
         format!("--bind {dir} {dir}"),
         format!("-o remount,bind,ro {dir}"),
     ] {

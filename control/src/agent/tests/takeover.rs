@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::family::Family;
-use nix::sys::signal::{Signal, raise};
+use rustix::process::{Signal, getpid, kill_process};
 
 const VXLAN: [&str; 6] = ["type", "vxlan", "id", "1", "dstport", "8472"];
 
@@ -246,7 +246,7 @@ async fn stop_in_the_middle(netlink: Netlink) {
     let looking = netlink.clone();
     let told = tokio::spawn(async move {
         while looking.link("flannel-old0").await.unwrap().is_none() {}
-        raise(Signal::SIGTERM).unwrap();
+        kill_process(getpid(), Signal::TERM).unwrap();
     });
     let (leases, readiness) = (Leases::of("10.5.72.0/24"), Readiness::default());
     run_node(&options, &leases, &mut signals, &readiness)

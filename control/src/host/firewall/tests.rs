@@ -9,6 +9,7 @@ use super::removal::Unreadable;
 use super::*;
 use crate::family::PerFamily;
 use crate::host::netns;
+use crate::lease::NodeNetwork;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -55,7 +55,7 @@ struct Slot {
     /// Its address in the upper half, [`WANTED`] and its [`PeerState`] in the lower; 0 if the
     /// slot is free.
     peer: AtomicU64,
-    /// Super-packets that left uncut since the last probe that did. All workers write to it, at
+    /// Super-packets that left whole since the last probe that did. All workers write to it, at
     /// most once for each of 64 kB.
     sent: AtomicU64,
 }
@@ -73,7 +73,7 @@ impl TunnelGsoPeers {
         TunnelGsoPeers((0..SLOTS).map(|_| Slot::default()).collect())
     }
 
-    /// Note a super-packet to `to`: whether it may leave uncut, and whether it is the first
+    /// Note a super-packet to `to`: whether it may leave whole, and whether it is the first
     /// since the prober last looked.
     pub(super) fn ask(&self, to: Ipv4Addr) -> (bool, bool) {
         let Some((slot, peer)) = self.find(to).or_else(|| self.take(to)) else {
@@ -162,7 +162,7 @@ impl TunnelGsoPeers {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, set);
     }
 
-    /// Super-packets to the peer in a slot that left uncut since this was last asked.
+    /// Super-packets to the peer in a slot that left whole since this was last asked.
     pub(super) fn take_sent(&self, slot: usize) -> u64 {
         self.0[slot].sent.swap(0, Ordering::Relaxed)
     }

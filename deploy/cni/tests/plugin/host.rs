@@ -6,7 +6,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
-use weft_lab::{Lab, LabOptions, Namespace, netns, skips_test_without};
+use weft_lab::{Lab, LabOptions, Namespace, skips_test_without, wait_until};
 
 /// Where Debian puts plugins.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -123,11 +123,7 @@ impl Host {
         // The other end of a veth goes some moments later.
         let ports = || self.node.ip("-o link show type bridge_slave").unwrap();
         let gone = || ports().is_empty();
-        assert!(
-            netns::wait_until(Duration::from_secs(10), gone),
-            "{}",
-            ports()
-        );
+        assert!(wait_until(Duration::from_secs(10), gone), "{}", ports());
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::call::{DUAL, Stack, V4, V4_TWICE, V6, json_in};
 use crate::host::{Host, skips};
 use serde_json::json;
-use weft_lab::netns;
+use weft_lab::wait_until;
 
 fn lives(stack: &Stack) {
     if skips() {
@@ -47,7 +47,7 @@ fn lives(stack: &Stack) {
     // The other end goes with it, some moments later.
     let veths = || host.node.ip("-o link show type veth master cni0").unwrap();
     let gone = || host.pod.ip("link show eth0").is_err() && veths().is_empty();
-    assert!(netns::wait_until(std::time::Duration::from_secs(3), gone));
+    assert!(wait_until(std::time::Duration::from_secs(3), gone));
     host.call("DEL", (id, "eth0"), &conf).result();
 }
 

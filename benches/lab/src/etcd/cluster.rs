@@ -1,22 +1,19 @@
-//! A real etcd cluster of three members with TLS and, once [`TlsCluster::enable_auth`] was
-//! called, users. On loopback, or in network namespaces: wherever the members' commands run.
+//! A cluster of etcd with TLS and, once [`TlsCluster::enable_auth`] was called, users.
+//!
+//! For tests alone: what fails here ends the test with a panic.
 
-// Each test binary needs another part of it.
-#![allow(dead_code)]
-
-use crate::pki::{Pair, Pki};
-use crate::place::{CLIENT_PORT, PEER_PORT};
-use std::fs::File;
-use std::net::IpAddr;
+use super::pki::{Pair, Pki};
+use super::{Member, Place, member};
+use crate::{Process, Result, run};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The key prefix of the network, flannel's default.
-pub(crate) const PREFIX: &str = "/coreos.com/network";
+pub const PREFIX: &str = "/coreos.com/network";
 
 /// Name and password of the user that nodes use.
-pub(crate) const USER: (&str, &str) = ("weft", "7-warp-threads");
+pub const USER: (&str, &str) = ("weft", "7-warp-threads");
 
 /// Name and password of the operator.
 const ROOT: (&str, &str) = ("root", "root-of-all");
@@ -24,48 +21,43 @@ const ROOT: (&str, &str) = ("root", "root-of-all");
 /// How long the cluster may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// Where a member runs. No two are at the same address.
-pub(crate) struct Place {
-    pub(crate) address: IpAddr,
-    /// Makes the command for a program at this place.
-    pub(crate) command: Box<dyn Fn(&str) -> Command + Send>,
-}
-
 /// What a cluster asks of its clients.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Demands {
+pub struct Demands {
     /// A certificate of the cluster's authority.
-    pub(crate) client_certs: bool,
+    pub client_certs: bool,
     /// Seconds that a token lives without being used; `None`: etcd's 300.
-    pub(crate) token_ttl: Option<u32>,
+    pub token_ttl: Option<u32>,
 }
 
 /// The cluster; killed when dropped.
-pub(crate) struct TlsCluster {
+pub struct TlsCluster {
     dir: PathBuf,
-    pub(crate) pki: Pki,
+    /// The authority that its members and clients trust.
+    pub pki: Pki,
     demands: Demands,
     /// Of the operator.
     pair: Pair,
     auth: bool,
-    members: Vec<Member>,
+    members: Vec<Server>,
 }
 
-struct Member {
+/// One of its members.
+struct Server {
     place: Place,
     pair: Pair,
-    process: Option<Child>,
+    process: Option<Process>,
 }
 
 impl TlsCluster {
     /// Start a member at each place and wait until all answer. Everything is kept in `dir`.
-    pub(crate) fn start(dir: &Path, places: Vec<Place>, demands: Demands) -> TlsCluster {
+    pub fn start(dir: &Path, places: Vec<Place>, demands: Demands) -> TlsCluster {
         let pki = Pki::new(dir, "etcd-ca");
-        let member = |(i, place): (usize, Place)| Member {
+        let member = |(i, place): (usize, Place)| Server {
             // etcd checks where a peer's connection comes from, too: on loopback from there.
             pair: pki.server(
                 &format!("member{i}"),
-                &[place.address.to_string(), "127.0.0.1".to_owned()],
+                &[place.address().to_string(), "127.0.0.1".to_owned()],
             ),
             place,
             process: None,
@@ -82,19 +74,19 @@ impl TlsCluster {
         cluster
     }
 
-    fn running(&self) -> impl Iterator<Item = &Member> {
+    fn running(&self) -> impl Iterator<Item = &Server> {
         let members = self.members.iter();
         members.filter(|member| member.process.is_some())
     }
 
     /// URLs of all members.
-    pub(crate) fn endpoints(&self) -> Vec<String> {
+    pub fn endpoints(&self) -> Vec<String> {
         let places = self.members.iter().map(|member| &member.place);
         places.map(client_url).collect()
     }
 
     /// Turn users on. [`USER`] may read and write all keys under [`PREFIX`].
-    pub(crate) fn enable_auth(&mut self) {
+    pub fn enable_auth(&mut self) {
         self.add_user(ROOT.0, ROOT.1);
         self.ctl(&["user", "grant-role", "root", "root"]);
         self.add_user(USER.0, USER.1);
@@ -108,13 +100,13 @@ impl TlsCluster {
     }
 
     /// Add a user who may do nothing.
-    pub(crate) fn add_user(&self, name: &str, password: &str) {
+    pub fn add_user(&self, name: &str, password: &str) {
         self.ctl(&["user", "add", &format!("{name}:{password}")]);
     }
 
     /// Kill a member; its data stays. If the others are still enough, wait until they have a
     /// leader: what they are asked while they believe in a dead one is lost.
-    pub(crate) fn stop(&mut self, i: usize) {
+    pub fn stop(&mut self, i: usize) {
         self.kill(i);
         if 2 * self.running().count() > self.members.len() {
             self.await_health();
@@ -123,26 +115,25 @@ impl TlsCluster {
 
     fn kill(&mut self, i: usize) {
         if let Some(mut process) = self.members[i].process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
+            process.kill().expect("a member that can be killed");
         }
     }
 
     /// Start a member again, and wait until all that run answer.
-    pub(crate) fn resume(&mut self, i: usize) {
+    pub fn resume(&mut self, i: usize) {
         self.launch(i);
         self.await_health();
     }
 
     /// Kill all members; their data stays.
-    pub(crate) fn stop_all(&mut self) {
+    pub fn stop_all(&mut self) {
         for i in 0..self.members.len() {
             self.kill(i);
         }
     }
 
     /// Start all members again, and wait until they answer.
-    pub(crate) fn resume_all(&mut self) {
+    pub fn resume_all(&mut self) {
         for i in 0..self.members.len() {
             self.launch(i);
         }
@@ -150,27 +141,29 @@ impl TlsCluster {
     }
 
     /// Where a member keeps its data.
-    pub(crate) fn data(&self, i: usize) -> PathBuf {
+    pub fn data(&self, i: usize) -> PathBuf {
         self.dir.join(format!("data{i}"))
     }
 
     /// Have a member show another certificate from its next start on.
-    pub(crate) fn set_certificate(&mut self, i: usize, pair: Pair) {
+    pub fn set_certificate(&mut self, i: usize, pair: Pair) {
         self.members[i].pair = pair;
     }
 
-    pub(crate) fn put(&self, key: &str, value: &str) {
+    /// Put a value under a key of the network.
+    pub fn put(&self, key: &str, value: &str) {
         self.ctl(&["put", "--", &format!("{PREFIX}/{key}"), value]);
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<String> {
+    /// The value of a key of the network, if it exists.
+    pub fn get(&self, key: &str) -> Option<String> {
         let key = format!("{PREFIX}/{key}");
         let value = self.ctl(&["get", "--print-value-only", "--", &key]);
         Some(value.trim_end().to_owned()).filter(|value| !value.is_empty())
     }
 
     /// Names of all leases.
-    pub(crate) fn leases(&self) -> Vec<String> {
+    pub fn leases(&self) -> Vec<String> {
         let prefix = format!("{PREFIX}/subnets/");
         let keys = self.ctl(&["get", "--prefix", "--keys-only", "--", &prefix]);
         let names = keys.lines().filter_map(|key| key.strip_prefix(&prefix));
@@ -178,19 +171,19 @@ impl TlsCluster {
     }
 
     /// Run etcdctl as the operator; what it prints.
-    pub(crate) fn ctl(&self, words: &[&str]) -> String {
+    pub fn ctl(&self, words: &[&str]) -> String {
         match self.try_ctl(words) {
             Ok(text) => text,
             Err(complaint) => panic!("etcdctl {words:?}: {complaint}"),
         }
     }
 
-    fn try_ctl(&self, words: &[&str]) -> Result<String, String> {
+    fn try_ctl(&self, words: &[&str]) -> Result<String> {
         self.try_ctl_at(&self.endpoints(), words)
     }
 
-    fn try_ctl_at(&self, endpoints: &[String], words: &[&str]) -> Result<String, String> {
-        let mut command = (self.members[0].place.command)("etcdctl");
+    fn try_ctl_at(&self, endpoints: &[String], words: &[&str]) -> Result<String> {
+        let mut command = self.members[0].place.command("etcdctl");
         command.env("ETCDCTL_API", "3");
         command.args(["--endpoints", &endpoints.join(",")]);
         command.arg("--cacert").arg(self.pki.ca());
@@ -200,33 +193,38 @@ impl TlsCluster {
         if self.auth {
             command.args(["--user", &format!("{}:{}", ROOT.0, ROOT.1)]);
         }
-        let output = command.args(words).output().unwrap();
-        match output.status.success() {
-            true => Ok(String::from_utf8(output.stdout).unwrap()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
+        run(command.args(words))
     }
 
     /// Start a member without waiting for it.
-    pub(crate) fn launch(&mut self, i: usize) {
+    pub fn launch(&mut self, i: usize) {
         let places = self.members.iter().map(|member| &member.place).enumerate();
         let peers = places.map(|(i, place)| format!("m{i}={}", peer_url(place)));
         let peers = peers.collect::<Vec<_>>().join(",");
-        let data = self.data(i);
-        let member = &mut self.members[i];
-        let (client, peer) = (client_url(&member.place), peer_url(&member.place));
-        let mut command = (member.place.command)("etcd");
-        command.arg("--data-dir").arg(&data);
-        command.args(["--name", &format!("m{i}")]);
-        command.args(["--listen-client-urls", &client]);
-        command.args(["--advertise-client-urls", &client]);
-        command.args(["--listen-peer-urls", &peer]);
-        command.args(["--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &peers]);
-        command.arg("--cert-file").arg(&member.pair.cert);
-        command.arg("--key-file").arg(&member.pair.key);
-        command.arg("--peer-cert-file").arg(&member.pair.cert);
-        command.arg("--peer-key-file").arg(&member.pair.key);
+        let server = &self.members[i];
+        let (client, peer) = (client_url(&server.place), peer_url(&server.place));
+        let mut command = server.place.command("etcd");
+        let member = Member {
+            name: &format!("m{i}"),
+            data: &self.data(i),
+            client: &client,
+            peer: &peer,
+            advertised: &peer,
+            cluster: &peers,
+            pace: member::PATIENT,
+        };
+        member.configure(&mut command);
+        self.secure(&mut command, &server.pair);
+        let log = self.dir.join(format!("log{i}"));
+        let process = Process::spawn(command, &log);
+        self.members[i].process = Some(process.expect("etcd: apt-get install etcd-server"));
+    }
+
+    fn secure(&self, command: &mut Command, pair: &Pair) {
+        command.arg("--cert-file").arg(&pair.cert);
+        command.arg("--key-file").arg(&pair.key);
+        command.arg("--peer-cert-file").arg(&pair.cert);
+        command.arg("--peer-key-file").arg(&pair.key);
         command.arg("--peer-trusted-ca-file").arg(self.pki.ca());
         // With an authority to check them by, etcd insists on certificates.
         if self.demands.client_certs {
@@ -237,22 +235,6 @@ impl TlsCluster {
             command.args(["--auth-token-ttl", &seconds.to_string()]);
         }
         command.args(["--bcrypt-cost", "4"]);
-        // Twice etcd's own, so that a busy machine is not taken for a dead leader.
-        command.args(["--heartbeat-interval", "200", "--election-timeout", "2000"]);
-        // The tests ask for signs of life more often than etcd likes.
-        command.args(["--grpc-keepalive-min-time", "100ms"]);
-        // etcd 3.4 refuses to start on arm64 without being told to.
-        command.env("ETCD_UNSUPPORTED_ARCH", "arm64");
-        let log = self.dir.join(format!("log{i}"));
-        let log = File::options().create(true).append(true).open(log).unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        match command.spawn() {
-            Ok(process) => member.process = Some(process),
-            Err(error) => panic!("cannot start etcd ({error}): apt-get install etcd-server"),
-        }
     }
 
     /// Wait until each member that runs answers, and so has a leader.
@@ -277,9 +259,9 @@ impl Drop for TlsCluster {
 }
 
 fn client_url(place: &Place) -> String {
-    format!("https://{}:{CLIENT_PORT}", place.address)
+    format!("https://{}", place.client())
 }
 
 fn peer_url(place: &Place) -> String {
-    format!("https://{}:{PEER_PORT}", place.address)
+    format!("https://{}", place.peer())
 }

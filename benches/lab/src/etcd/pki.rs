@@ -1,7 +1,4 @@
-//! Certificates for tests.
-
-// Each test binary needs another part of it.
-#![allow(dead_code)]
+//! Certificates for tests, which end with a panic where one cannot be made.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
@@ -11,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A certificate authority, its certificate in a file.
-pub(crate) struct Pki {
+pub struct Pki {
     dir: PathBuf,
     ca: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -19,20 +16,22 @@ pub(crate) struct Pki {
 
 /// The files of a certificate and its key.
 #[derive(Clone, Debug)]
-pub(crate) struct Pair {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
+pub struct Pair {
+    /// Of the certificate.
+    pub cert: PathBuf,
+    /// Of the key.
+    pub key: PathBuf,
 }
 
 impl Pki {
     /// A new authority, whose certificate is `<dir>/<name>.pem`.
-    pub(crate) fn new(dir: &Path, name: &str) -> Pki {
+    pub fn new(dir: &Path, name: &str) -> Pki {
         let mut params = named(name, &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
         let ca = dir.join(format!("{name}.pem"));
-        fs::write(&ca, issuer.pem()).unwrap();
+        write(&ca, &issuer.pem());
         Pki {
             dir: dir.to_owned(),
             ca,
@@ -41,23 +40,23 @@ impl Pki {
     }
 
     /// The file of the authority's certificate.
-    pub(crate) fn ca(&self) -> &Path {
+    pub fn ca(&self) -> &Path {
         &self.ca
     }
 
     /// A server's certificate for these addresses, in `<file>.pem` and `<file>.key`. It names
     /// no user: etcd refuses to let its own gateway be one.
-    pub(crate) fn server(&self, file: &str, addresses: &[String]) -> Pair {
+    pub fn server(&self, file: &str, addresses: &[String]) -> Pair {
         self.issue(file, named("", addresses))
     }
 
     /// A client's certificate for an etcd user; files that are there are written anew.
-    pub(crate) fn client(&self, file: &str, user: &str) -> Pair {
+    pub fn client(&self, file: &str, user: &str) -> Pair {
         self.issue(file, named(user, &[]))
     }
 
     /// A client's certificate that has expired.
-    pub(crate) fn expired(&self, file: &str, user: &str) -> Pair {
+    pub fn expired(&self, file: &str, user: &str) -> Pair {
         let mut params = named(user, &[]);
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(2020, 1, 1);
@@ -65,20 +64,26 @@ impl Pki {
     }
 
     fn issue(&self, file: &str, params: CertificateParams) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a signature");
         let pair = Pair {
             cert: self.dir.join(format!("{file}.pem")),
             key: self.dir.join(format!("{file}.key")),
         };
-        fs::write(&pair.cert, certificate.pem()).unwrap();
-        fs::write(&pair.key, key.serialize_pem()).unwrap();
+        write(&pair.cert, &certificate.pem());
+        write(&pair.key, &key.serialize_pem());
         pair
     }
 }
 
+fn write(path: &Path, pem: &str) {
+    if let Err(error) = fs::write(path, pem) {
+        panic!("{}: {error}", path.display());
+    }
+}
+
 fn named(common_name: &str, addresses: &[String]) -> CertificateParams {
-    let mut params = CertificateParams::new(addresses).unwrap();
+    let mut params = CertificateParams::new(addresses).expect("addresses");
     params.distinguished_name = DistinguishedName::new();
     if !common_name.is_empty() {
         let name = &mut params.distinguished_name;
