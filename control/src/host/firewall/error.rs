@@ -1,4 +1,6 @@
-//! Why rules cannot be written or read.
+//! Why rules cannot be written or read, and what that means.
+
+use tracing::debug;
 
 /// What was asked of a program, and why it cannot be had. One line.
 #[derive(Debug, thiserror::Error)]
@@ -68,5 +70,25 @@ impl FirewallError {
 
     pub(super) fn for_masquerade(self) -> FirewallError {
         FirewallError::Masquerade(Box::new(self))
+    }
+}
+
+/// What rules that cannot be listed are to a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// None: a node whose own rules are right is not to be kept waiting by another tool.
+    Nothing,
+    /// A reason to say that they may be left.
+    Failure,
+}
+
+impl Unreadable {
+    /// What a removal has done that met with this error.
+    pub(super) fn removed(self, error: FirewallError) -> Result<Vec<&'static str>, FirewallError> {
+        if self == Unreadable::Failure && !error.shows_none() {
+            return Err(error);
+        }
+        debug!("no rules of an earlier start: {error}");
+        Ok(Vec::new())
     }
 }

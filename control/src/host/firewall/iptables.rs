@@ -7,13 +7,16 @@
 //! fetches the whole table for any question and takes a lock for all but `iptables-save`, with
 //! which it is read.
 
+mod version;
+
 use super::chain::{Chain, Jump, Listed, ListedRule};
+use super::error::{FirewallError, Unreadable};
 use super::process::{LOCK_WAIT, run};
-use super::removal::Unreadable;
+use super::rules;
 use super::rules::{Rule, Verdict, Within};
-use super::{FirewallError, rules};
 use ipnet::IpNet;
 use std::fmt::Write as _;
+pub(super) use version::{Version, other_variants};
 
 /// The chains that weft and flanneld use, in whatever table they are, and the kernel's before
 /// them.
@@ -26,10 +29,6 @@ pub(super) const CHAINS: [(&str, &str); 3] = [
 /// Those that are weft's alone.
 pub(super) const WEFTS_CHAINS: &[(&str, &str)] = CHAINS.split_at(2).1;
 
-/// The first version whose MASQUERADE knows `--random-fully` and whose restore waits for
-/// the lock.
-const MODERN: [u32; 3] = [1, 6, 2];
-
 /// One table of one address family.
 #[derive(Clone, Debug)]
 pub(super) struct IptablesTable {
@@ -40,35 +39,6 @@ pub(super) struct IptablesTable {
     pub(super) waits: bool,
     /// Whether a chain can be read without the rest of its table, and without a lock.
     pub(super) by_chain: bool,
-}
-
-/// What a program says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    /// As printed, such as `iptables v1.8.9 (nf_tables)`.
-    pub(super) text: String,
-    pub(super) modern: bool,
-    /// The variant for nf_tables.
-    pub(super) nft: bool,
-}
-
-impl Version {
-    pub(super) async fn of(program: &str) -> Result<Version, FirewallError> {
-        let lines = run(program, &["--version"], "", |_| true).await?;
-        Ok(Version::parse(&lines.concat()))
-    }
-
-    fn parse(text: &str) -> Version {
-        let number = text.split(" v").nth(1).unwrap_or_default();
-        let number = number.split([' ', '-']).next().unwrap_or_default();
-        let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
-        let parts = [(); 3].map(|()| parts.next().unwrap_or(0));
-        Version {
-            text: text.to_owned(),
-            modern: parts >= MODERN,
-            nft: text.ends_with("(nf_tables)"),
-        }
-    }
 }
 
 /// `FLANNEL-POSTRTG`, in `nat`.
@@ -342,30 +312,6 @@ pub(super) async fn remove(
     let there = |name| lines.iter().any(|line| declared(line) == Some(name));
     let names = chains.iter().map(|(_, name)| *name);
     Ok(names.filter(|name| there(name)).collect())
-}
-
-/// Those of `programs` that are there and another variant than the ones `in_use`.
-///
-/// All of them call themselves `iptables` or `ip6tables`, with a version and the variant.
-pub(super) async fn other_variants(
-    in_use: impl IntoIterator<Item = &String>,
-    programs: &[String],
-) -> Vec<String> {
-    let mut seen = Vec::new();
-    for program in in_use {
-        seen.extend(Version::of(program).await.ok());
-    }
-    let mut others = Vec::new();
-    for program in programs {
-        match Version::of(program).await {
-            Ok(version) if !seen.contains(&version) => {
-                seen.push(version);
-                others.push(program.clone());
-            }
-            _ => {}
-        }
-    }
-    others
 }
 
 /// The script that removes what the lines of `iptables-save` show of our chains.

@@ -5,10 +5,10 @@
 //! takes in whole or not at all.
 
 use super::chain::{Chain, Listed, ListedRule};
+use super::error::{FirewallError, Unreadable};
 use super::process::run;
-use super::removal::Unreadable;
+use super::rules;
 use super::rules::{Rule, Verdict, Within};
-use super::{FirewallError, rules};
 use crate::family::{Family, PerFamily};
 use ipnet::IpNet;
 use std::fmt::Write as _;

@@ -1,29 +1,10 @@
 //! Removing rules: those of the other flavour and variant at the start, and all of them when
 //! what the agent has left is taken away.
 
+use super::error::{FirewallError, Unreadable};
 use super::programs::Programs;
-use super::{Firewall, FirewallError, Flavour, iptables, nftables};
-use tracing::{debug, info, warn};
-
-/// What rules that cannot be listed are to a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    /// None: a node whose own rules are right is not to be kept waiting by another tool.
-    Nothing,
-    /// A reason to say that they may be left.
-    Failure,
-}
-
-impl Unreadable {
-    /// What a removal has done that met with this error.
-    pub(super) fn removed(self, error: FirewallError) -> Result<Vec<&'static str>, FirewallError> {
-        if self == Unreadable::Failure && !error.shows_none() {
-            return Err(error);
-        }
-        debug!("no rules of an earlier start: {error}");
-        Ok(Vec::new())
-    }
-}
+use super::{Firewall, Flavour, iptables, nftables};
+use tracing::{info, warn};
 
 /// Rules of the other flavour, and of the other variant of iptables, that may still be there.
 #[derive(Debug)]

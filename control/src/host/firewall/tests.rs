@@ -5,7 +5,7 @@ mod programs;
 mod removal;
 mod repair;
 
-use super::removal::Unreadable;
+use super::error::Unreadable;
 use super::*;
 use crate::family::PerFamily;
 use crate::host::netns;
