@@ -17,9 +17,9 @@ mod granted;
 mod name;
 mod node;
 mod options;
+mod registration;
 mod remove;
 mod rules;
-mod seen;
 mod signals;
 
 use crate::host::netlink::Netlink;
@@ -33,8 +33,8 @@ pub use error::AgentError;
 use granted::Granted;
 use name::AgentName;
 pub use options::AgentOptions;
+use registration::Registration;
 pub use remove::{RemoveError, remove};
-use seen::Seen;
 use signals::Signals;
 use std::future::Future;
 use std::net::IpAddr;
@@ -97,10 +97,10 @@ async fn run_node(
     readiness: &Readiness,
 ) -> Result<(), AgentError> {
     let begin = async {
-        let seen = Seen::wait(AgentName::of(options).to_string()).await;
-        (seen, Granted::wait(options, manager).await)
+        let registration = Registration::wait(AgentName::of(options).to_string()).await;
+        (registration, Granted::wait(options, manager).await)
     };
-    let (mut seen, granted) = tokio::select! {
+    let (mut registration, granted) = tokio::select! {
         biased;
         name = signals.stop() => {
             notify::notify(State::Stopping);
@@ -120,7 +120,7 @@ async fn run_node(
             return Err(error);
         }
     };
-    let result = node.serve(options, manager, signals, readiness, &mut seen);
+    let result = node.serve(options, manager, signals, readiness, &mut registration);
     let result = result.await;
     notify::notify(State::Stopping);
     node.stop().await;

@@ -14,6 +14,7 @@ pub mod http;
 mod json;
 pub mod lease;
 pub mod notify;
+mod release;
 pub mod subnets;
 mod suspend;
 pub mod text;

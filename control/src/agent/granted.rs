@@ -48,7 +48,7 @@ impl Granted {
         // All that can fail by itself comes before the lease: a node that cannot run takes none.
         let host = host(options, &config).await?;
         rules::check(&options.firewall, &config).await?;
-        let mut prepared = Prepared::new(host, &config).await?;
+        let mut prepared = Prepared::new(host, &options.backend, &config).await?;
         let previous = subnet_env::read_previous(&options.subnet_file);
         let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
         subnet_env::remove_stale(&options.subnet_file, &lease);
@@ -107,7 +107,6 @@ async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, Ag
     Ok(Host {
         netlink,
         underlay,
-        options: options.backend.clone(),
         mark: AgentName::of(options).mark(),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::error::AgentError;
 use super::options::AgentOptions;
-use super::seen::Seen;
+use super::registration::Registration;
 use super::signals::{Request, Signals};
 use crate::backend::Backend;
 use crate::config::NetworkConfig;
@@ -102,7 +102,7 @@ impl Node {
         manager: &impl SubnetManager,
         signals: &mut Signals,
         readiness: &Readiness,
-        seen: &mut Seen,
+        registration: &mut Registration,
     ) -> Result<(), AgentError> {
         let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
         let own = self.lease.clone();
@@ -138,7 +138,7 @@ impl Node {
                 _ = reconcile.tick() => {
                     self.backend.reconcile().await;
                     self.env.ensure();
-                    seen.again();
+                    registration.retry();
                     self.report(&mut ready, readiness);
                 }
                 _ = resync.tick() => self.resync().await,

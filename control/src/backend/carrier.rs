@@ -5,9 +5,11 @@ use super::error::BackendError;
 use super::host::Host;
 use super::peers::{PeerKind, PeerSet};
 use super::recursion::Recursion;
-use super::tunnel::{Place, PreparedTunnel, Tunnel};
+use super::tunnel::{DeviceNetworks, PreparedTunnel, Tunnel};
 use crate::config::NetworkConfig;
+use crate::family::Family;
 use crate::lease::{Lease, LeaseAttrs, Previous};
+use std::net::IpAddr;
 use tracing::warn;
 
 /// What a backend has made before the lease.
@@ -41,10 +43,16 @@ impl PreparedCarrier {
         let subnet = lease.subnet(family).ok_or_else(missing)?;
         let tunnel = match self.tunnel {
             Some(tunnel) => {
-                let earlier = previous.network(family).unwrap_or(network);
-                let networks = [network, earlier];
-                let place = Place { networks, subnet };
-                Some(tunnel.start(host, (config, lease), family, place).await?)
+                let networks = DeviceNetworks {
+                    network,
+                    previous: previous.network(family),
+                    subnet,
+                };
+                Some(
+                    tunnel
+                        .start(host, (config, lease), family, networks)
+                        .await?,
+                )
             }
             None => None,
         };
@@ -94,7 +102,7 @@ impl Carrier {
         let (Some(tunnel), Some(recursion)) = (&self.tunnel, &self.recursion) else {
             return Ok(());
         };
-        tunnel.publish(self.peers.iter(), recursion)
+        Ok(tunnel.publish(self.peers.iter(), recursion)?)
     }
 
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.
@@ -103,4 +111,13 @@ impl Carrier {
             warn!("{error}; trying again");
         }
     }
+}
+
+/// The underlay address of `family` to send from.
+pub(super) fn local_address(host: &Host, family: Family) -> Result<IpAddr, BackendError> {
+    let local = host.underlay.local.of(family);
+    local.ok_or_else(|| BackendError::NoAddress {
+        iface: host.underlay.name.clone(),
+        family,
+    })
 }

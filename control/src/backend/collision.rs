@@ -2,7 +2,8 @@
 //! peers alone; the tunnel's one route would take all of it, the way to etcd and to the
 //! peers' addresses with it.
 
-use super::{BackendError, Host};
+use super::error::BackendError;
+use super::host::Host;
 use crate::config::{NetworkConfig, NetworkRange};
 use crate::host::netlink::{Netlink, PROTOCOL_KERNEL, RouteFilter};
 use ipnet::IpNet;

@@ -7,7 +7,7 @@
 //! routes look the same but for the protocol number and are taken over at the start; later ones
 //! like them are somebody else's.
 
-use super::Host;
+use super::host::Host;
 use super::peers::Peer;
 use crate::host::netlink::{
     Link, NetlinkError, PROTOCOL_BOOT, PROTOCOL_KERNEL, PROTOCOL_WEFT, Route, RouteFilter,

@@ -1,9 +1,11 @@
 //! The host-gw backend: kernel routes to the nodes on the same link, no tunnel and nothing
 //! added to packets.
 
+use super::carrier::{Carriers, PreparedCarrier};
 use super::direct::RoutedPeers;
+use super::host::Host;
 use super::peers::PeerKind;
-use super::{BackendError, Host, Prepared, PreparedCarrier};
+
 use crate::config::NetworkConfig;
 use crate::lease::LeaseAttrs;
 
@@ -11,7 +13,7 @@ use crate::lease::LeaseAttrs;
 const BACKEND: &str = "host-gw";
 
 /// Nothing has to be there beforehand but the addresses.
-pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+pub(super) fn prepare(host: &Host, config: &NetworkConfig) -> Carriers {
     let (v4, v6) = host.underlay.public.typed();
     let carrier = |family| PreparedCarrier {
         peers: PeerKind {
@@ -22,10 +24,9 @@ pub(super) fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, Ba
         tunnel: None,
         direct: RoutedPeers::All,
     };
-    Ok(Prepared {
+    Carriers {
         attrs: LeaseAttrs::host_gw(v4, v6),
         mtu: host.underlay.mtu,
-        carriers: config.families().map(carrier).collect(),
-        host,
-    })
+        list: config.families().map(carrier).collect(),
+    }
 }

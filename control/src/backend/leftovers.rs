@@ -6,17 +6,10 @@
 //! subnet, which no two agents on a node have both in common, so that each removes its own
 //! devices only; and none that a process holds.
 
-use super::dataplane::RELEASE_GRACE;
-use super::tunnel::TunnelSpec;
-use super::{BackendError, Host};
 use crate::host::link;
 use crate::host::netlink::{Link, Netlink, NetlinkError};
-use std::time::{Duration, Instant};
+use crate::release;
 use tracing::{info, warn};
-use weft_dataplane::sys::udp;
-
-/// Pause between two looks whether a device is still held.
-const HELD_POLL: Duration = Duration::from_millis(50);
 
 /// The devices that weft made and whose mark is, or is not, this one.
 pub(crate) async fn marked(
@@ -38,18 +31,17 @@ pub(crate) async fn released(
     netlink: &Netlink,
     mark: &str,
 ) -> Result<Result<Vec<Link>, Vec<Link>>, NetlinkError> {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
-        let mut links = marked(netlink, mark, true).await?;
-        if !links.iter().any(|link| link.carrier) {
-            return Ok(Ok(links));
-        }
-        if Instant::now() >= deadline {
-            links.retain(|link| link.carrier);
-            return Ok(Err(links));
-        }
-        tokio::time::sleep(HELD_POLL).await;
+    let is_held = |links: &Vec<Link>| links.iter().any(|link| link.carrier);
+    let look = async || marked(netlink, mark, true).await;
+    let found = release::wait(release::GRACE, look, |found| {
+        !found.as_ref().is_ok_and(is_held)
+    });
+    let mut links = found.await?;
+    if !is_held(&links) {
+        return Ok(Ok(links));
     }
+    links.retain(|link| link.carrier);
+    Ok(Err(links))
 }
 
 /// Mark `link` as this agent's, unless somebody has given it an alias of another kind.
@@ -64,58 +56,35 @@ pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
     }
 }
 
-/// See whether another agent of this host has the device of `spec`, and so its VNI.
-pub(super) async fn check_vni(host: &Host, spec: &TunnelSpec) -> Result<(), BackendError> {
-    match other_holder(&host.netlink, &spec.device, host.mark.as_deref()).await? {
-        None => Ok(()),
-        Some(alias) => Err(BackendError::VniTaken {
-            device: spec.device.clone(),
-            alias,
-            vni: spec.vni.get(),
-            port: udp::is_taken(spec.local, spec.port).then_some(spec.port),
-        }),
-    }
-}
-
 /// The mark of the agent that holds the device `name`, unless it is `own`; waited for as long as
 /// an agent that has just ended may hold it.
-async fn other_holder(
+pub(super) async fn other_holder(
     netlink: &Netlink,
     name: &str,
     own: Option<&str>,
 ) -> Result<Option<String>, NetlinkError> {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
+    let look = async || {
         let held = netlink.link(name).await?.filter(|link| link.carrier);
-        let others = held.filter(|link| link::is_marked(link) && link.alias.as_deref() != own);
-        match others {
-            None => return Ok(None),
-            Some(link) if Instant::now() >= deadline => return Ok(link.alias),
-            Some(_) => tokio::time::sleep(HELD_POLL).await,
-        }
-    }
+        Ok(held.filter(|link| link::is_marked(link) && link.alias.as_deref() != own))
+    };
+    let is_over = |others: &Result<Option<Link>, NetlinkError>| !matches!(others, Ok(Some(_)));
+    let others = release::wait(release::GRACE, look, is_over).await?;
+    Ok(others.and_then(|link| link.alias))
 }
 
 /// Remove the marked devices but those in use. A failure costs nothing but the room that they
 /// take, so it is only logged.
 pub(super) async fn remove(netlink: &Netlink, mark: &str, used: &[&str]) {
-    // The kernel tears down what a killed agent held a little later than its process.
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
-        let held = match remove_idle(netlink, mark, used).await {
-            Ok(held) if held.is_empty() => return,
-            Ok(held) => held,
-            Err(error) => {
-                warn!("{error}; devices of an earlier backend may be left");
-                return;
-            }
-        };
-        if Instant::now() >= deadline {
+    let look = async || remove_idle(netlink, mark, used).await;
+    let is_over =
+        |held: &Result<Vec<String>, NetlinkError>| !matches!(held, Ok(held) if !held.is_empty());
+    match release::wait(release::GRACE, look, is_over).await {
+        Ok(held) if held.is_empty() => {}
+        Ok(held) => {
             let held = held.join(" and ");
             warn!("{held} of an earlier backend stays: another process holds it");
-            return;
         }
-        tokio::time::sleep(HELD_POLL).await;
+        Err(error) => warn!("{error}; devices of an earlier backend may be left"),
     }
 }
 

@@ -4,6 +4,7 @@ use super::carrier::{Carrier, Carriers};
 use super::error::BackendError;
 use super::host::Host;
 use super::running::Backend;
+use super::tunnel::{BackendOptions, PreparedTunnel};
 use super::{collision, host_gw, udp, vxlan};
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, Previous};
@@ -16,13 +17,17 @@ pub struct Prepared {
 
 impl Prepared {
     /// Prepare the backend that the network config names.
-    pub async fn new(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
+    pub async fn new(
+        host: Host,
+        options: &BackendOptions,
+        config: &NetworkConfig,
+    ) -> Result<Prepared, BackendError> {
         if matches!(config.backend.kind.as_str(), "vxlan" | "udp") {
             collision::check(&host, config).await?;
         }
         let carriers = match config.backend.kind.as_str() {
-            "vxlan" => vxlan::prepare(&host, config).await?,
-            "udp" => udp::prepare(&host, config).await?,
+            "vxlan" => vxlan::prepare(&host, options, config).await?,
+            "udp" => udp::prepare(&host, options, config).await?,
             "host-gw" => host_gw::prepare(&host, config),
             "alloc" => alloc(&host),
             _ => return Err(config.unknown_backend().into()),
@@ -38,7 +43,7 @@ impl Prepared {
     /// The device through which encapsulated super-packets will be forwarded, if any.
     pub fn tap(&self) -> Option<String> {
         let mut tunnels = self.carriers.list.iter().filter_map(|c| c.tunnel.as_ref());
-        tunnels.find_map(|tunnel| tunnel.tap(&self.host))
+        tunnels.find_map(PreparedTunnel::tap)
     }
 
     /// Set up what the lease's subnets need; no peer is known yet. Dropped, it stops.

@@ -3,7 +3,7 @@
 //! its packets, but nothing is sent to it until the kernel routes its address elsewhere. The
 //! workers know packets that came back by themselves; this spares them those, and tells.
 
-use super::Host;
+use super::host::Host;
 use super::peers::Peer;
 use crate::host::iface;
 use crate::host::netlink::{Link, NetlinkError};
@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 use tracing::{debug, info, warn};
-use weft_dataplane::route::table::EXITS;
 
 /// Peers that one look asks for. A route look-up takes some ten microseconds.
 const LOOK_MAX: usize = 1_000;
@@ -56,14 +55,9 @@ impl Recursion {
         matches!(self.ways.get(&addr), Some(Way::Tunnel(_)))
     }
 
-    /// The group of send sockets for `addr`: peers that are reached by other devices than the
-    /// underlay's share none with those that are not, as one device's queue may be full and the
-    /// other's not.
-    pub(super) fn exit(&self, addr: IpAddr) -> u8 {
-        match self.ways.get(&addr) {
-            Some(Way::Device(_)) => EXITS - 1,
-            _ => 0,
-        }
+    /// Whether packets to `addr` leave by another device than the underlay's, as far as is known.
+    pub(super) fn leaves_elsewhere(&self, addr: IpAddr) -> bool {
+        matches!(self.ways.get(&addr), Some(Way::Device(_)))
     }
 
     /// Ask the kernel for the ways to those of `peers` that are new, or with `again` to the

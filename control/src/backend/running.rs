@@ -111,11 +111,11 @@ impl Backend {
         Ok(())
     }
 
-    /// Look whether all devices and workers are alive; mend what can be mended. An error is
+    /// Look whether all devices and workers are alive; put right what can be. An error is
     /// one that does not pass by itself.
     pub async fn check_health(&mut self) -> Result<(), BackendError> {
         for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
-            tunnel.watch(&self.host).await?;
+            tunnel.check_health(&self.host).await?;
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Backend {
         for carrier in &mut self.carriers {
             if let Some(tunnel) = &mut carrier.tunnel {
                 tunnel.keep_mac();
-                if let Err(error) = tunnel.mend(&self.host).await {
+                if let Err(error) = tunnel.reconcile(&self.host).await {
                     warn!("{}: {error}; trying again", tunnel.device());
                 }
             }
@@ -158,9 +158,9 @@ impl Backend {
     }
 
     /// Stop the workers. Devices, addresses and routes stay.
-    pub fn stop(self) {
+    pub async fn stop(self) {
         for tunnel in self.carriers.into_iter().filter_map(|c| c.tunnel) {
-            tunnel.stop();
+            tunnel.stop().await;
         }
     }
 }

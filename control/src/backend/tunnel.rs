@@ -1,37 +1,49 @@
 //! A TUN device with its workers: what carries the packets of one address family.
 
 mod device;
+mod error;
+mod gso_log;
+mod health;
+mod losses;
+mod options;
+mod overlay;
+pub(super) mod port;
 mod prepare;
 mod spec;
-pub(super) mod tap;
+mod takeover;
+mod tap;
+mod workers;
 
-use super::dataplane::{self, Dataplane, Workers};
-use super::losses::LossReporter;
+use super::host::Host;
 use super::peers::Peer;
 use super::recursion::Recursion;
-use super::takeover::Takeover;
-use super::trouble::Trouble;
-use super::tunnel_gso::TunnelGsoLog;
-use super::{BackendError, Host};
 use crate::host::link::{self, Existing};
 use crate::host::mac_store::VtepMac;
+pub use error::TunnelError;
+use gso_log::TunnelGsoLog;
+use health::Health;
+use losses::LossReporter;
+pub use options::{Admit, BackendOptions, Cpus, EngineKind, TunnelGso, WorkerOptions};
 pub(super) use prepare::PreparedTunnel;
-pub(super) use spec::{Place, TunnelSpec};
+pub(super) use spec::{DeviceNetworks, TunnelSpec, Vni, Wire};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
+use takeover::Takeover;
 use tracing::{debug, info, warn};
 use weft_dataplane::publish::Publisher;
-use weft_dataplane::route::table::{self, NewPeer, Overlay, Table};
+use weft_dataplane::route::table::{self, EXITS, NewPeer, Overlay, Table};
 use weft_dataplane::sys::tun::Tun;
 use weft_dataplane::sys::{ethtool, redirect};
+pub(super) use workers::Dataplane;
+use workers::Workers;
 
 /// A running tunnel.
 pub(super) struct Tunnel {
     spec: TunnelSpec,
     mac: VtepMac,
     overlay: Overlay,
-    place: Place,
+    networks: DeviceNetworks,
     /// Interface index of the device.
     index: u32,
     publisher: Publisher,
@@ -39,7 +51,7 @@ pub(super) struct Tunnel {
     dataplane: Arc<Dataplane>,
     /// Missing only while the device is made anew.
     workers: Option<Workers>,
-    trouble: Trouble,
+    health: Health,
     losses: LossReporter,
     /// It has been said that somebody turned off checksum offload.
     offload_restored: bool,
@@ -56,15 +68,9 @@ impl Tunnel {
         spec: TunnelSpec,
         mac: VtepMac,
         overlay: Overlay,
-        place: Place,
-    ) -> Result<Tunnel, BackendError> {
-        let overlay = Overlay {
-            wire: spec.wire,
-            vni: spec.vni,
-            gbp: spec.gbp,
-            ..overlay
-        };
-        let index = device::configure(host, &spec, &place).await?;
+        networks: DeviceNetworks,
+    ) -> Result<Tunnel, TunnelError> {
+        let index = device::configure(host, &spec, &networks).await?;
         let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
         let workers = dataplane.start(tun, host, &spec, &publisher).await?;
         info!("{}", workers.capabilities(&spec.device));
@@ -73,12 +79,12 @@ impl Tunnel {
             spec,
             mac,
             overlay,
-            place,
+            networks,
             index,
             publisher,
             dataplane,
             workers: Some(workers),
-            trouble: Trouble::default(),
+            health: Health::default(),
             losses: LossReporter::default(),
             offload_restored: false,
             takeover: None,
@@ -116,7 +122,7 @@ impl Tunnel {
         &self,
         peers: impl Iterator<Item = &'a Peer>,
         ways: &Recursion,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), TunnelError> {
         let route = |peer: &Peer| {
             let port = match ways.leads_back(peer.addr) {
                 true => table::CUT_OFF,
@@ -126,13 +132,18 @@ impl Tunnel {
                 prefix: peer.subnet,
                 peer: NewPeer {
                     addr: SocketAddr::new(peer.addr, port),
-                    mac: peer.mac.0.into(),
+                    mac: peer.mac,
                 },
             }
         };
         let routes: Vec<table::Route> = peers.map(route).collect();
         let table = Table::build(self.overlay.clone(), &routes)?;
-        let table = table.with_exits(|addr| ways.exit(addr));
+        // One device's queue may be full and the other's not.
+        let exit = |addr| match ways.leaves_elsewhere(addr) {
+            true => EXITS - 1,
+            false => 0,
+        };
+        let table = table.with_exits(exit);
         self.publisher.publish(table);
         Ok(())
     }
@@ -140,14 +151,14 @@ impl Tunnel {
     /// Look whether device and workers are alive. A device that somebody removed is made anew
     /// and one that was set down is brought up, with address, route and the same MAC. What
     /// fails is tried again at the next look; an error is one that does not pass by itself.
-    pub(super) async fn watch(&mut self, host: &Host) -> Result<(), BackendError> {
+    pub(super) async fn check_health(&mut self, host: &Host) -> Result<(), TunnelError> {
         self.publisher.reclaim();
         let outcome = self.look_after(host).await;
         let device = &self.spec.device;
-        self.trouble.judge(device, outcome, Instant::now())
+        self.health.take(device, outcome, Instant::now())
     }
 
-    async fn look_after(&mut self, host: &Host) -> Result<(), BackendError> {
+    async fn look_after(&mut self, host: &Host) -> Result<(), TunnelError> {
         if self.workers.is_none() {
             return self.make_anew(host).await;
         }
@@ -158,7 +169,7 @@ impl Tunnel {
             (Some(link), None) if link.index == self.index => {
                 if !link.up {
                     warn!("{} was set down: bringing it up again", link.name);
-                    device::configure(host, &self.spec, &self.place).await?;
+                    device::configure(host, &self.spec, &self.networks).await?;
                 }
                 self.look_after_offloads();
                 self.look_after_tap(host).await?;
@@ -166,7 +177,7 @@ impl Tunnel {
                 Ok(())
             }
             (Some(link), Some(reason)) if link.index == self.index => {
-                Err(BackendError::Worker(reason))
+                Err(TunnelError::Worker(reason))
             }
             _ => {
                 warn!("{} was removed: making it anew", self.device());
@@ -190,7 +201,7 @@ impl Tunnel {
 
     /// Look after the TAP of tunnel GSO. One that was removed is made anew with the workers, which
     /// hold it.
-    async fn look_after_tap(&mut self, host: &Host) -> Result<(), BackendError> {
+    async fn look_after_tap(&mut self, host: &Host) -> Result<(), TunnelError> {
         let Some(name) = self.workers.as_ref().and_then(Workers::tap) else {
             return Ok(());
         };
@@ -205,17 +216,17 @@ impl Tunnel {
         self.mac.ensure();
     }
 
-    /// Mend address and route of the device.
-    pub(super) async fn mend(&self, host: &Host) -> Result<(), BackendError> {
+    /// Put address and route of the device right.
+    pub(super) async fn reconcile(&self, host: &Host) -> Result<(), TunnelError> {
         if self.workers.is_none() {
             return Ok(());
         }
-        device::configure(host, &self.spec, &self.place)
+        device::configure(host, &self.spec, &self.networks)
             .await
             .map(drop)
     }
 
-    async fn make_anew(&mut self, host: &Host) -> Result<(), BackendError> {
+    async fn make_anew(&mut self, host: &Host) -> Result<(), TunnelError> {
         let TunnelSpec {
             device,
             local,
@@ -230,11 +241,11 @@ impl Tunnel {
         if let Some(found) = host.netlink.link(device).await?
             && let Existing::KernelVxlan(_) = link::existing(&found)?
         {
-            return Err(BackendError::Displaced(device.clone()));
+            return Err(TunnelError::Displaced(device.clone()));
         }
-        dataplane::await_port(*local, *port).await?;
+        port::await_free(*local, *port).await?;
         let tun = self.dataplane.open_device(device).await?;
-        self.index = device::configure(host, &self.spec, &self.place).await?;
+        self.index = device::configure(host, &self.spec, &self.networks).await?;
         let workers = self.dataplane.start(tun, host, &self.spec, &self.publisher);
         self.workers = Some(workers.await?);
         // Counts begin anew.
@@ -247,7 +258,7 @@ impl Tunnel {
         let Some(workers) = &self.workers else {
             return;
         };
-        workers.tell_falls();
+        workers.report_falls();
         if let Some(peers) = self.losses.take(workers.losses(), Instant::now()) {
             warn!(
                 "frames to these nodes (number lost so far) could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
@@ -277,7 +288,7 @@ impl Tunnel {
             info!("{}", workers.counters(device));
             workers.stop();
             // Who takes over from here, such as a flanneld with a kernel device, does not try twice.
-            let _ = dataplane::await_port(self.spec.local, self.spec.port).await;
+            let _ = port::await_free(self.spec.local, self.spec.port).await;
         }
         info!("stopped; {device} keeps its address and route");
     }

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_conflict_is_told_once_until_it_is_over() {
         let mut twins = Twins::new(lease(1, 1).attrs);
-        let mut told = |event| {
+        let mut reported = |event| {
             let lines = twins.take_in(&[event]);
             let named = |line: &String| {
                 assert!(
@@ -94,19 +94,19 @@ mod tests {
             let leases = leases.iter().map(|&(node, mac)| lease(node, mac));
             LeaseEvent::Snapshot(leases.collect())
         };
-        assert_eq!(told(snapshot(&[(2, 2), (3, 1)])), ["10.5.3.0-24"]);
+        assert_eq!(reported(snapshot(&[(2, 2), (3, 1)])), ["10.5.3.0-24"]);
         // A renewal, and another list.
-        assert_eq!(told(LeaseEvent::Put(lease(3, 1))), none);
-        assert_eq!(told(snapshot(&[(2, 2), (3, 1)])), none);
-        assert_eq!(told(LeaseEvent::Put(lease(2, 1))), ["10.5.2.0-24"]);
+        assert_eq!(reported(LeaseEvent::Put(lease(3, 1))), none);
+        assert_eq!(reported(snapshot(&[(2, 2), (3, 1)])), none);
+        assert_eq!(reported(LeaseEvent::Put(lease(2, 1))), ["10.5.2.0-24"]);
         // Both end, and come back.
-        assert_eq!(told(LeaseEvent::Put(lease(3, 3))), none);
-        assert_eq!(told(LeaseEvent::Delete(lease(2, 1).key())), none);
-        assert_eq!(told(LeaseEvent::Put(lease(3, 1))), ["10.5.3.0-24"]);
-        assert_eq!(told(LeaseEvent::Put(lease(2, 1))), ["10.5.2.0-24"]);
-        assert_eq!(told(snapshot(&[])), none);
-        assert_eq!(told(snapshot(&[(2, 1)])), ["10.5.2.0-24"]);
+        assert_eq!(reported(LeaseEvent::Put(lease(3, 3))), none);
+        assert_eq!(reported(LeaseEvent::Delete(lease(2, 1).key())), none);
+        assert_eq!(reported(LeaseEvent::Put(lease(3, 1))), ["10.5.3.0-24"]);
+        assert_eq!(reported(LeaseEvent::Put(lease(2, 1))), ["10.5.2.0-24"]);
+        assert_eq!(reported(snapshot(&[])), none);
+        assert_eq!(reported(snapshot(&[(2, 1)])), ["10.5.2.0-24"]);
         // This node's own, under another key.
-        assert_eq!(told(LeaseEvent::Put(lease(1, 1))), none);
+        assert_eq!(reported(LeaseEvent::Put(lease(1, 1))), none);
     }
 }

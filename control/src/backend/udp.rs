@@ -1,18 +1,21 @@
 //! The udp backend: IPv4 packets as they are in UDP datagrams, in the format of flannel's
 //! proxy.
 
-use super::dataplane::{self, Dataplane};
+use super::carrier::{Carriers, PreparedCarrier, local_address};
 use super::direct::RoutedPeers;
+use super::error::BackendError;
+use super::host::Host;
+use super::mtu;
 use super::peers::PeerKind;
-use super::tunnel::{PreparedTunnel, TunnelSpec};
-use super::{BackendError, Host, Prepared, PreparedCarrier, mtu};
+use super::tunnel::port;
+use super::tunnel::{BackendOptions, Dataplane, PreparedTunnel, TunnelSpec, Vni, Wire};
 use crate::config::{NetworkConfig, UdpOptions};
 use crate::family::Family;
 use crate::host::link::{self, Existing};
+use crate::host::netlink::{Link, NetlinkError};
 use crate::lease::LeaseAttrs;
-use std::time::{Duration, Instant};
-use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::wire::vxlan::Vni;
+use crate::release;
+use std::time::Duration;
 
 /// The `BackendType` of udp leases: none. Those of alloc nodes look the same, and are peers as
 /// with flannel.
@@ -30,13 +33,14 @@ const DEVICES: usize = 16;
 /// io_uring instances down in the background.
 const RELEASE_GRACE: Duration = Duration::from_millis(500);
 
-/// Pause between two looks whether it is free.
-const RELEASE_POLL: Duration = Duration::from_millis(10);
-
 /// Device and port.
-pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
-    let options = UdpOptions::parse(config)?;
-    let (family, local) = (Family::V4, host.local(Family::V4)?);
+pub(super) async fn prepare(
+    host: &Host,
+    options: &BackendOptions,
+    config: &NetworkConfig,
+) -> Result<Carriers, BackendError> {
+    let udp = UdpOptions::parse(config)?;
+    let (family, local) = (Family::V4, local_address(host, Family::V4)?);
     let (public, _) = host.underlay.public.typed();
     let public = public.ok_or_else(|| BackendError::NoAddress {
         iface: host.underlay.name.clone(),
@@ -44,33 +48,32 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
     })?;
     let mtu = mtu::of_device(&host.underlay, family, None, UdpOptions::OVERHEAD)?;
     // Once the port is free, so is the device of an agent that had both.
-    dataplane::await_port(local, options.port).await?;
+    port::await_free(local, udp.port).await?;
     let spec = TunnelSpec {
-        device: device(&host).await?,
+        device: device(host).await?,
         wire: Wire::Ip,
         vni: Vni::default(),
         gbp: false,
         local,
-        port: options.port,
+        port: udp.port,
         mtu,
         metric: Some(METRIC),
         pod_mtu: mtu,
     };
-    let dataplane = Dataplane::new(&host, 1)?;
+    let dataplane = Dataplane::new(host, &options.workers, 1)?;
     let carrier = PreparedCarrier {
         peers: PeerKind {
             family,
             backend: BACKEND,
             has_mac: false,
         },
-        tunnel: Some(PreparedTunnel::new(spec, &host, dataplane).await?),
+        tunnel: Some(PreparedTunnel::new(spec, host, options, dataplane).await?),
         direct: RoutedPeers::None,
     };
-    Ok(Prepared {
+    Ok(Carriers {
         attrs: LeaseAttrs::udp(public),
         mtu,
-        carriers: vec![carrier],
-        host,
+        list: vec![carrier],
     })
 }
 
@@ -87,20 +90,12 @@ async fn device(host: &Host) -> Result<String, BackendError> {
 
 /// Whether there is no such device, or a TUN that nobody holds.
 async fn is_free(host: &Host, name: &str) -> Result<bool, BackendError> {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
-        let Some(found) = host.netlink.link(name).await? else {
-            return Ok(true);
-        };
-        if link::existing(&found) != Ok(Existing::Tun) {
-            return Ok(false);
-        }
-        if !found.carrier {
-            return Ok(true);
-        }
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        tokio::time::sleep(RELEASE_POLL).await;
-    }
+    let is_tun = |link: &Link| link::existing(link) == Ok(Existing::Tun);
+    let look = async || host.netlink.link(name).await;
+    let is_over = |found: &Result<Option<Link>, NetlinkError>| match found {
+        Ok(Some(link)) => !(is_tun(link) && link.carrier),
+        Ok(None) | Err(_) => true,
+    };
+    let found = release::wait(RELEASE_GRACE, look, is_over).await?;
+    Ok(found.is_none_or(|link| is_tun(&link) && !link.carrier))
 }

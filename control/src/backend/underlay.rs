@@ -1,6 +1,6 @@
 //! What becomes of the underlay interface while the node runs.
 
-use super::Host;
+use super::host::Host;
 use crate::host::netlink::NetlinkError;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -65,7 +65,6 @@ impl UnderlayWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::BackendOptions;
     use crate::family::PerFamily;
     use crate::host::iface::{InterfaceOptions, choose};
     use crate::host::netns;
@@ -89,7 +88,6 @@ mod tests {
             let host = Host {
                 netlink,
                 underlay,
-                options: BackendOptions::default(),
                 mark: None,
             };
             let mut watch = UnderlayWatch::default();

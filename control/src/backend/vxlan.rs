@@ -1,16 +1,16 @@
 //! The vxlan backend: a tunnel for each address family, `flannel.<VNI>` and
 //! `flannel-v6.<VNI>`, with the same VNI and port.
 
-use super::dataplane::Dataplane;
+use super::carrier::{Carriers, PreparedCarrier, local_address};
 use super::direct::RoutedPeers;
+use super::error::BackendError;
+use super::host::Host;
+use super::mtu;
 use super::peers::PeerKind;
-use super::tunnel::{PreparedTunnel, TunnelSpec};
-use super::{BackendError, Host, Prepared, PreparedCarrier, mtu};
+use super::tunnel::{BackendOptions, Dataplane, PreparedTunnel, TunnelSpec, Vni, Wire};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::family::Family;
 use crate::lease::LeaseAttrs;
-use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::wire::vxlan::Vni;
 
 /// The `BackendType` of vxlan leases.
 const BACKEND: &str = "vxlan";
@@ -19,20 +19,24 @@ const BACKEND: &str = "vxlan";
 const NAME_MAX: usize = 15;
 
 /// Devices, ports and MACs for all families of the network.
-pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepared, BackendError> {
-    let options = VxlanOptions::parse(&config.backend)?;
+pub(super) async fn prepare(
+    host: &Host,
+    options: &BackendOptions,
+    config: &NetworkConfig,
+) -> Result<Carriers, BackendError> {
+    let vxlan = VxlanOptions::parse(&config.backend)?;
     let mut carriers = Vec::new();
     let mut specs = Vec::new();
     for family in config.families() {
-        specs.push((family, spec(&host, &options, family)?));
+        specs.push((family, spec(host, &vxlan, family)?));
     }
     // Pods have one MTU for both families, so it must fit the longer outer headers.
     let pod_mtu = specs.iter().map(|(_, spec)| spec.mtu).min();
     let pod_mtu = pod_mtu.unwrap_or(u32::MAX);
-    let dataplane = Dataplane::new(&host, specs.len())?;
+    let dataplane = Dataplane::new(host, &options.workers, specs.len())?;
     for (family, spec) in specs {
         let spec = TunnelSpec { pod_mtu, ..spec };
-        let tunnel = PreparedTunnel::new(spec, &host, dataplane.clone()).await?;
+        let tunnel = PreparedTunnel::new(spec, host, options, dataplane.clone()).await?;
         carriers.push(PreparedCarrier {
             peers: PeerKind {
                 family,
@@ -40,17 +44,16 @@ pub(super) async fn prepare(host: Host, config: &NetworkConfig) -> Result<Prepar
                 has_mac: true,
             },
             tunnel: Some(tunnel),
-            direct: match options.direct_routing {
+            direct: match vxlan.direct_routing {
                 true => RoutedPeers::OnLink,
                 false => RoutedPeers::None,
             },
         });
     }
-    Ok(Prepared {
-        attrs: attrs(&host, &carriers),
+    Ok(Carriers {
+        attrs: attrs(host, &carriers),
         mtu: pod_mtu,
-        carriers,
-        host,
+        list: carriers,
     })
 }
 
@@ -64,16 +67,16 @@ pub(super) fn attrs(host: &Host, carriers: &[PreparedCarrier]) -> LeaseAttrs {
     LeaseAttrs::vxlan(v4.zip(data(Family::V4)), v6.zip(data(Family::V6)))
 }
 
-fn spec(host: &Host, options: &VxlanOptions, family: Family) -> Result<TunnelSpec, BackendError> {
+fn spec(host: &Host, vxlan: &VxlanOptions, family: Family) -> Result<TunnelSpec, BackendError> {
     let overhead = VxlanOptions::overhead(family == Family::V6);
-    let mtu = mtu::of_device(&host.underlay, family, options.mtu, overhead)?;
+    let mtu = mtu::of_device(&host.underlay, family, vxlan.mtu, overhead)?;
     Ok(TunnelSpec {
-        device: device(options.vni, family)?,
+        device: device(vxlan.vni, family)?,
         wire: Wire::Vxlan,
-        vni: vni(options)?,
-        gbp: options.gbp,
-        local: host.local(family)?,
-        port: options.port,
+        vni: vni(vxlan)?,
+        gbp: vxlan.gbp,
+        local: local_address(host, family)?,
+        port: vxlan.port,
         mtu,
         pod_mtu: mtu,
         metric: None,
@@ -81,9 +84,9 @@ fn spec(host: &Host, options: &VxlanOptions, family: Family) -> Result<TunnelSpe
 }
 
 /// As frames carry it. The config has seen to it that it fits.
-fn vni(options: &VxlanOptions) -> Result<Vni, ConfigError> {
+fn vni(vxlan: &VxlanOptions) -> Result<Vni, ConfigError> {
     let rule = format!("must not be more than {}", Vni::MAX);
-    Vni::new(options.vni).ok_or_else(|| ConfigError::invalid("VNI", options.vni, rule))
+    Vni::new(vxlan.vni).ok_or_else(|| ConfigError::invalid("VNI", vxlan.vni, rule))
 }
 
 /// The device's name, which peers never see, but operators and flanneld do.

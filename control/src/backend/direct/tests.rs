@@ -3,7 +3,6 @@
 mod limits;
 
 use super::*;
-use crate::backend::BackendOptions;
 use crate::family::{Family, PerFamily};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
@@ -35,7 +34,6 @@ async fn host(netlink: Netlink) -> Host {
             },
             public: PerFamily::default(),
         },
-        options: BackendOptions::default(),
         mark: None,
     }
 }

@@ -1,7 +1,6 @@
 //! Ways in a namespace whose eth0 has 192.0.2.1/24, and whose flannel.1 has 10.5.0.0/16.
 
 use super::*;
-use crate::backend::BackendOptions;
 use crate::family::PerFamily;
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
@@ -39,7 +38,6 @@ async fn host(netlink: Netlink) -> Host {
             },
             public: PerFamily::default(),
         },
-        options: BackendOptions::default(),
         mark: None,
     }
 }
@@ -69,17 +67,17 @@ fn peers_behind_another_device_have_sockets_of_their_own() {
         let mut recursion = Recursion::new(LOCAL.into());
         let [near, far] = ["192.0.2.2", "198.51.100.7"].map(addr);
         let peers = peers([near, far]);
-        let exits = |r: &Recursion| [near, far].map(|addr| r.exit(addr));
+        let elsewhere = |r: &Recursion| [near, far].map(|addr| r.leaves_elsewhere(addr));
         // Nothing leads to the second one yet.
         assert!(!recursion.look(&host, peers.iter(), false).await);
-        assert_eq!(exits(&recursion), [0, 0]);
+        assert_eq!(elsewhere(&recursion), [false, false]);
         ip("route add 198.51.100.0/24 dev eth1");
         assert!(recursion.look(&host, peers.iter(), true).await);
-        assert_eq!(exits(&recursion), [0, 1]);
+        assert_eq!(elsewhere(&recursion), [false, true]);
         assert!(!recursion.look(&host, peers.iter(), true).await);
         ip("route del 198.51.100.0/24 dev eth1");
         assert!(recursion.look(&host, peers.iter(), true).await);
-        assert_eq!(exits(&recursion), [0, 0]);
+        assert_eq!(elsewhere(&recursion), [false, false]);
     });
 }
 

@@ -1,7 +1,9 @@
 //! The TUN device of a tunnel: address, route and mark.
 
-use super::spec::{Place, TunnelSpec};
-use crate::backend::{BackendError, Host, leftovers};
+use super::error::TunnelError;
+use super::spec::{DeviceNetworks, TunnelSpec};
+use crate::backend::host::Host;
+use crate::backend::leftovers;
 use crate::host::link;
 use crate::host::netlink::Link;
 use crate::host::route::{self, default_metric};
@@ -10,23 +12,28 @@ use crate::host::route::{self, default_metric};
 pub(super) async fn configure(
     host: &Host,
     spec: &TunnelSpec,
-    place: &Place,
-) -> Result<u32, BackendError> {
+    networks: &DeviceNetworks,
+) -> Result<u32, TunnelError> {
     let netlink = &host.netlink;
     let device = claim(host, &spec.device).await?;
-    let addr = place.subnet.network();
-    let network = place.networks[0];
+    let DeviceNetworks {
+        network,
+        previous,
+        subnet,
+    } = *networks;
+    let addr = subnet.network();
+    let known = [network, previous.unwrap_or(network)];
     let metric = spec.metric.unwrap_or_else(|| default_metric(network));
     link::ensure_up(netlink, &device, spec.mtu).await?;
-    link::ensure_address(netlink, &device, addr, &place.networks).await?;
+    link::ensure_address(netlink, &device, addr, &known).await?;
     route::ensure(netlink, &device, network, metric, addr).await?;
     Ok(device.index)
 }
 
 /// Mark the device of this name as this agent's.
-pub(super) async fn claim(host: &Host, name: &str) -> Result<Link, BackendError> {
+pub(super) async fn claim(host: &Host, name: &str) -> Result<Link, TunnelError> {
     let device = host.netlink.link(name).await?;
-    let device = device.ok_or_else(|| BackendError::DeviceGone(name.to_owned()))?;
+    let device = device.ok_or_else(|| TunnelError::DeviceGone(name.to_owned()))?;
     if let Some(mark) = &host.mark {
         leftovers::claim(&host.netlink, &device, mark).await;
     }

@@ -1,7 +1,7 @@
 //! What the workers of a tunnel know of the node's networks.
 
+use super::options::Admit;
 use super::spec::TunnelSpec;
-use crate::backend::options::Admit;
 use crate::config::NetworkConfig;
 use crate::family::{Family, PerFamily};
 use crate::lease::{Lease, MacAddr};
@@ -22,7 +22,7 @@ pub(super) fn overlay(
         wire: spec.wire,
         vni: spec.vni,
         gbp: spec.gbp,
-        local_mac: local_mac.0.into(),
+        local_mac,
         network_v4,
         subnet_len_v4: config.subnet_len(Family::V4),
         network_v6,

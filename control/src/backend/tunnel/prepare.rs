@@ -1,23 +1,30 @@
 //! A tunnel before the lease.
 
-use super::device;
-use super::spec::{Place, TunnelSpec};
-use super::{Tunnel, tap};
-use crate::backend::dataplane::{self, Dataplane};
-use crate::backend::takeover::{self, Takeover};
-use crate::backend::{BackendError, Host, leftovers};
+use super::error::TunnelError;
+use super::options::{Admit, BackendOptions};
+use super::overlay::overlay;
+use super::spec::{DeviceNetworks, TunnelSpec};
+use super::takeover::{self, Takeover};
+use super::workers::Dataplane;
+use super::{Tunnel, device, port};
+use crate::backend::host::Host;
+use crate::backend::leftovers;
+use crate::config::NetworkConfig;
+use crate::family::Family;
 use crate::host::link::{self, Existing};
 use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
-use crate::lease::{MacAddr, VxlanData};
+use crate::lease::{Lease, MacAddr, VxlanData};
+use std::path::PathBuf;
 use std::sync::Arc;
-use weft_dataplane::route::table::Overlay;
 use weft_dataplane::sys::tun::{self, Tun};
 use weft_dataplane::wire::frame::Wire;
 
 /// A tunnel that needs only a lease.
 pub(crate) struct PreparedTunnel {
     spec: TunnelSpec,
+    admit: Admit,
+    state_dir: PathBuf,
     mac: VtepMac,
     device: Device,
     dataplane: Arc<Dataplane>,
@@ -35,10 +42,11 @@ impl PreparedTunnel {
     pub(crate) async fn new(
         spec: TunnelSpec,
         host: &Host,
+        options: &BackendOptions,
         dataplane: Arc<Dataplane>,
-    ) -> Result<PreparedTunnel, BackendError> {
-        let state_dir = &host.options.state_dir;
-        dataplane::check_local(spec.local, host)?;
+    ) -> Result<PreparedTunnel, TunnelError> {
+        let state_dir = &options.state_dir;
+        port::check_local(spec.local, host)?;
         let found = host.netlink.link(&spec.device).await?;
         let existing = found.as_ref().map(link::existing).transpose()?;
         let (mac, device) = match (existing, found) {
@@ -51,9 +59,9 @@ impl PreparedTunnel {
             _ => {
                 if spec.wire == Wire::Vxlan {
                     takeover::clear(host, &spec).await;
-                    leftovers::check_vni(host, &spec).await?;
+                    check_vni(host, &spec).await?;
                 }
-                dataplane::await_port(spec.local, spec.port).await?;
+                port::await_free(spec.local, spec.port).await?;
                 let tun = dataplane.open_device(&spec.device).await?;
                 // At once: if the config changes before the lease, nobody uses the device.
                 device::claim(host, &spec.device).await?;
@@ -66,6 +74,8 @@ impl PreparedTunnel {
         };
         Ok(PreparedTunnel {
             spec,
+            admit: options.admit,
+            state_dir: state_dir.clone(),
             mac,
             device,
             dataplane,
@@ -101,38 +111,42 @@ impl PreparedTunnel {
     }
 
     /// Have a new MAC; the device's name.
-    pub(crate) fn renew_mac(&mut self, host: &Host) -> String {
+    pub(crate) fn renew_mac(&mut self) -> String {
         let device = &self.spec.device;
-        self.mac = mac_store::renew(&host.options.state_dir, device);
+        self.mac = mac_store::renew(&self.state_dir, device);
         device.clone()
     }
 
     /// The device beside it through which encapsulated super-packets will be forwarded, if any.
-    pub(crate) fn tap(&self, host: &Host) -> Option<String> {
-        tap::name(&self.spec, &host.options.workers)
+    pub(crate) fn tap(&self) -> Option<String> {
+        self.dataplane.tap_name(&self.spec)
     }
 
     /// Give the device its address and route, and start the workers; no peer is known yet.
-    /// `overlay` lacks only the wire format.
     pub(crate) async fn start(
         self,
         host: &Host,
-        overlay: Overlay,
-        place: Place,
-    ) -> Result<Tunnel, BackendError> {
+        (config, lease): (&NetworkConfig, &Lease),
+        family: Family,
+        networks: DeviceNetworks,
+    ) -> Result<Tunnel, TunnelError> {
         let spec = self.spec;
+        // A subnets file may state another MAC, and then peers send to that.
+        let stated = lease.attrs.vxlan_data(family);
+        let mac = stated.map_or(self.mac.mac, |data| data.vtep_mac);
+        let overlay = overlay(&spec, mac, config, lease, self.admit);
         let kernel = match self.device {
             Device::Ours(tun) => {
-                return Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, place)
+                return Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, networks)
                     .await;
             }
             Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
         };
         let takeover = Takeover::begin(host, &kernel, &spec).await?;
         let started = async {
-            dataplane::await_port(spec.local, spec.port).await?;
+            port::await_free(spec.local, spec.port).await?;
             let tun = self.dataplane.open_device(&spec.device).await?;
-            Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, place).await
+            Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, networks).await
         };
         match started.await {
             Ok(tunnel) => Ok(Tunnel {
@@ -149,8 +163,21 @@ impl PreparedTunnel {
 
 /// The kernel device as it is after the wait for the lease. If it is another one, or has
 /// another MAC, the lease tells peers the wrong one.
-async fn as_it_is_now(host: &Host, kernel: &Link) -> Result<Link, BackendError> {
+async fn as_it_is_now(host: &Host, kernel: &Link) -> Result<Link, TunnelError> {
     let now = host.netlink.link(&kernel.name).await?;
     now.filter(|now| (now.index, now.mac) == (kernel.index, kernel.mac))
-        .ok_or_else(|| BackendError::Changed(kernel.name.clone()))
+        .ok_or_else(|| TunnelError::Changed(kernel.name.clone()))
+}
+
+/// See whether another agent of this host has the device of `spec`, and so its VNI.
+async fn check_vni(host: &Host, spec: &TunnelSpec) -> Result<(), TunnelError> {
+    match leftovers::other_holder(&host.netlink, &spec.device, host.mark.as_deref()).await? {
+        None => Ok(()),
+        Some(alias) => Err(TunnelError::VniTaken {
+            device: spec.device.clone(),
+            alias,
+            vni: spec.vni.get(),
+            port: port::is_taken(spec.local, spec.port).then_some(spec.port),
+        }),
+    }
 }

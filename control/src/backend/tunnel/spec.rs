@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use std::net::IpAddr;
-use weft_dataplane::wire::frame::Wire;
-use weft_dataplane::wire::vxlan::Vni;
+pub(crate) use weft_dataplane::wire::frame::Wire;
+pub(crate) use weft_dataplane::wire::vxlan::Vni;
 
 /// What a tunnel is to be.
 #[derive(Clone, Debug)]
@@ -28,11 +28,13 @@ pub(crate) struct TunnelSpec {
     pub pod_mtu: u32,
 }
 
-/// Where in the network this node is.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    /// The network, and that of the last start.
-    pub networks: [IpNet; 2],
+/// The networks that a device has its address and route for, of its family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeviceNetworks {
+    /// The network of all pods.
+    pub network: IpNet,
+    /// That of the last start, if it is known.
+    pub previous: Option<IpNet>,
     /// This node's subnet.
     pub subnet: IpNet,
 }

@@ -1,10 +1,10 @@
 //! The TAP of tunnel GSO beside a tunnel's TUN: made, and looked after.
 
+use super::options::WorkerOptions;
 use super::spec::TunnelSpec;
-use crate::backend::dataplane::once_released;
-use crate::backend::{BackendError, WorkerOptions};
 use crate::host::netlink::{Netlink, NetlinkError};
 use crate::host::tap::{self, TapSetupError};
+use crate::release;
 use tracing::{debug, info, warn};
 use weft_dataplane::sys::tap::{Tap, TapError};
 use weft_dataplane::wire::frame::Wire;
@@ -39,15 +39,19 @@ pub(crate) async fn make(netlink: &Netlink, name: &str) -> Result<Tap, NoTap> {
     Ok(tap)
 }
 
-/// The kernel takes away the TAP of a killed agent together with its io_uring, a little after its
-/// process.
 async fn open(name: &str) -> Result<Tap, TapError> {
-    once_released(|| Tap::open(name), TapError::is_busy).await
+    let is_busy = |opened: &Result<Tap, TapError>| opened.as_ref().is_err_and(TapError::is_busy);
+    release::wait(
+        release::GRACE,
+        async || Tap::open(name),
+        |opened| !is_busy(opened),
+    )
+    .await
 }
 
 /// See to it that the TAP `name` is up and has its settings and address; whether it is there at
 /// all.
-pub(super) async fn look_after(netlink: &Netlink, name: &str) -> Result<bool, BackendError> {
+pub(super) async fn look_after(netlink: &Netlink, name: &str) -> Result<bool, NetlinkError> {
     let Some(link) = netlink.link(name).await? else {
         warn!("{name} was removed: making it anew");
         return Ok(false);
@@ -84,7 +88,7 @@ mod tests {
             let tap = made.unwrap();
             let link = netlink.link("weft.1").await.unwrap().unwrap();
             assert!(link.up);
-            assert_eq!(link.mac, Some(crate::lease::MacAddr(tap.mac().0)));
+            assert_eq!(link.mac, Some(tap.mac()));
         });
     }
 

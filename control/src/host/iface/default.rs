@@ -26,11 +26,11 @@ impl Candidates<'_> {
         if let Some((other_flag, other_addr)) = public.next()
             && let Some(other) = self.link_with(other_addr)
         {
-            let told = [
+            let names = [
                 format!("{flag} {addr}"),
                 format!("{other_flag} {other_addr}"),
             ];
-            same(told, link, other)?;
+            same(names, link, other)?;
         }
         self.underlay(link, &[addr]).map_err(IfaceError::Unfit)
     }
@@ -40,9 +40,9 @@ impl Candidates<'_> {
         let links = PerFamily::try_new(|family| wanted(family).transpose())?;
         let link = match (links.v4.as_deref(), links.v6.as_deref()) {
             (Some([link, ..]), Some(others @ [other, ..])) => {
-                let told = ["the IPv4 default route", "the IPv6 one"].map(str::to_owned);
+                let names = ["the IPv4 default route", "the IPv6 one"].map(str::to_owned);
                 let shared = others.iter().any(|other| other.index == link.index);
-                same(told, link, if shared { link } else { other })?;
+                same(names, link, if shared { link } else { other })?;
                 link
             }
             (Some([link, ..]), _) | (_, Some([link, ..])) => link,
@@ -91,11 +91,11 @@ impl Candidates<'_> {
 }
 
 /// Two families, or two addresses, need one interface.
-fn same(told: [String; 2], link: &Link, other: &Link) -> Result<(), IfaceError> {
+fn same(names: [String; 2], link: &Link, other: &Link) -> Result<(), IfaceError> {
     if link.index == other.index {
         return Ok(());
     }
-    let [one, two] = told;
+    let [one, two] = names;
     let (link, other) = (link.name.clone(), other.name.clone());
     Err(IfaceError::TwoInterfaces(one, link, two, other))
 }

@@ -1,15 +1,16 @@
-//! Failures that may pass: told once for each reason, and final only when they last.
+//! The health of a device: failures that may pass are logged once for each reason, and are final
+//! only when they last.
 
-use super::BackendError;
+use super::error::TunnelError;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// How long something may fail before the node gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is wrong with a device at present.
+/// What is wrong with a device at present, if anything is.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Option<Failing>);
+pub(super) struct Health(Option<Failing>);
 
 #[derive(Debug)]
 struct Failing {
@@ -17,15 +18,15 @@ struct Failing {
     reason: String,
 }
 
-impl Trouble {
-    /// Take in what a look after `device` came to; the error if there is no use in trying
+impl Health {
+    /// Take in what a check of `device` came to; the error if there is no use in trying
     /// again.
-    pub(super) fn judge(
+    pub(super) fn take(
         &mut self,
         device: &str,
-        outcome: Result<(), BackendError>,
+        outcome: Result<(), TunnelError>,
         now: Instant,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), TunnelError> {
         let Err(error) = outcome else {
             if self.0.take().is_some() {
                 info!("{device} is as it should be again");
@@ -46,10 +47,10 @@ impl Trouble {
 }
 
 /// Whether somebody has to act first.
-fn is_final(error: &BackendError) -> bool {
+fn is_final(error: &TunnelError) -> bool {
     matches!(
         error,
-        BackendError::Displaced(_) | BackendError::Conflict(_) | BackendError::Worker(_)
+        TunnelError::Displaced(_) | TunnelError::Conflict(_) | TunnelError::Worker(_)
     )
 }
 
@@ -59,26 +60,26 @@ mod tests {
 
     #[test]
     fn a_failure_is_final_when_it_lasts() {
-        let mut trouble = Trouble::default();
+        let mut health = Health::default();
         let start = Instant::now();
-        let mut judge = |outcome, seconds| {
+        let mut is_bearable = |outcome, seconds| {
             let now = start + Duration::from_secs(seconds);
-            trouble.judge("flannel.1", outcome, now).is_ok()
+            health.take("flannel.1", outcome, now).is_ok()
         };
-        let gone = || Err(BackendError::DeviceGone("flannel.1".to_owned()));
-        assert!(judge(gone(), 0) && judge(gone(), 59));
-        assert!(judge(Ok(()), 59), "healed");
-        assert!(judge(gone(), 61) && judge(gone(), 120));
-        assert!(!judge(gone(), 121));
+        let gone = || Err(TunnelError::DeviceGone("flannel.1".to_owned()));
+        assert!(is_bearable(gone(), 0) && is_bearable(gone(), 59));
+        assert!(is_bearable(Ok(()), 59), "healed");
+        assert!(is_bearable(gone(), 61) && is_bearable(gone(), 120));
+        assert!(!is_bearable(gone(), 121));
     }
 
     #[test]
     fn what_cannot_heal_is_final_at_once() {
         for error in [
-            BackendError::Displaced("flannel.1".to_owned()),
-            BackendError::Worker("a reason".to_owned()),
+            TunnelError::Displaced("flannel.1".to_owned()),
+            TunnelError::Worker("a reason".to_owned()),
         ] {
-            let outcome = Trouble::default().judge("flannel.1", Err(error), Instant::now());
+            let outcome = Health::default().take("flannel.1", Err(error), Instant::now());
             assert!(outcome.is_err());
         }
     }

@@ -1,21 +1,22 @@
-//! The control plane's only contact with the packet workers: how many of them, how they are
-//! started and stopped, what they have counted.
+//! The packet workers: how they are started and stopped, and what they have counted.
 
-use super::tunnel::{TunnelSpec, tap};
-use super::{BackendError, Host};
+use super::error::TunnelError;
+use super::options::WorkerOptions;
+use super::spec::TunnelSpec;
+use super::tap;
+use crate::backend::host::Host;
 use crate::host::kernel;
+use crate::release;
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use weft_dataplane::caps::{Cap, Grant};
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{self, Count};
 use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
-use weft_dataplane::sys::udp::{self, SocketError};
+use weft_dataplane::worker;
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
-use weft_dataplane::worker::{self, StartError};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
@@ -24,56 +25,15 @@ const TX_SOCKETS: u8 = 8;
 /// Peers named in the line of counters.
 const LOSSES_NAMED: usize = 32;
 
-/// How long the port and devices of an agent that has ended may stay taken: the kernel tears its
-/// io_uring instances down in the background.
-pub(crate) const RELEASE_GRACE: Duration = Duration::from_secs(2);
-
-/// Pause between two looks whether it is free.
-const RELEASE_POLL: Duration = Duration::from_millis(10);
-
-/// Try `attempt` again and again while it fails because somebody holds what it takes, for as long
-/// as an agent that has just ended may.
-pub(crate) async fn once_released<T, E>(
-    mut attempt: impl FnMut() -> Result<T, E>,
-    is_held: impl Fn(&E) -> bool,
-) -> Result<T, E> {
-    let deadline = Instant::now() + RELEASE_GRACE;
-    loop {
-        match attempt() {
-            Err(error) if is_held(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(RELEASE_POLL).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Wait until nobody holds UDP `port` of the family of `local`.
-pub(super) async fn await_port(local: IpAddr, port: u16) -> Result<(), BackendError> {
-    let attempt = || match udp::is_taken(local, port) {
-        true => Err(SocketError::PortInUse(port)),
-        false => Ok(()),
-    };
-    let free = once_released(attempt, |_| true).await;
-    Ok(free.map_err(StartError::Socket)?)
-}
-
-/// See whether packets can leave from `local`, an address of the underlay.
-pub(super) fn check_local(local: IpAddr, host: &Host) -> Result<(), BackendError> {
-    let source = udp::source(local, host.underlay.index);
-    udp::senders(source, 1, false).map_err(StartError::Socket)?;
-    Ok(())
-}
-
 /// Create the TUN `name` with `queues` queues, or attach to the one left by an earlier run.
 async fn open_tun(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
-    let is_held = |error: &OpenError| matches!(error, OpenError::Held(_));
-    once_released(|| Tun::open(name, queues, offloads), is_held).await
+    let look = async || Tun::open(name, queues, offloads);
+    let is_free = |opened: &Result<Tun, OpenError>| !matches!(opened, Err(OpenError::Held(_)));
+    release::wait(release::GRACE, look, is_free).await
 }
 
-/// What the workers are told.
-fn config(host: &Host, spec: &TunnelSpec) -> worker::Config {
-    let options = &host.options.workers;
+/// What the workers of a tunnel get.
+fn config(options: &WorkerOptions, host: &Host, spec: &TunnelSpec) -> worker::Config {
     worker::Config {
         local: spec.local,
         port: spec.port,
@@ -91,17 +51,21 @@ fn saturating_u8(n: usize) -> u8 {
 }
 
 /// What the workers of all tunnels have in common. The agent has one.
-pub(super) struct Dataplane {
+pub(crate) struct Dataplane {
     common: worker::Dataplane,
     offloads: Offloads,
-    /// How far each capability was granted when that was last told.
-    told: Mutex<[Grant; Cap::ALL.len()]>,
+    options: WorkerOptions,
+    /// How far each capability was granted when that was last logged.
+    reported: Mutex<[Grant; Cap::ALL.len()]>,
 }
 
 impl Dataplane {
     /// Ask the kernel for what the options want, for as many `devices`.
-    pub(super) fn new(host: &Host, devices: usize) -> Result<Arc<Dataplane>, BackendError> {
-        let options = &host.options.workers;
+    pub(crate) fn new(
+        host: &Host,
+        options: &WorkerOptions,
+        devices: usize,
+    ) -> Result<Arc<Dataplane>, TunnelError> {
         if options.udp_gso.is_none()
             && let Some(release) = kernel::corrupts_udp_gso()
         {
@@ -125,21 +89,28 @@ impl Dataplane {
         if let Some(refusal) = common.refusal() {
             warn!("{refusal}: using the poll engine");
         }
-        let mut told = [Grant::default(); Cap::ALL.len()];
-        // Has been told, with the reason.
-        told[Cap::IoUring as usize] = common.grant(Cap::IoUring);
+        let mut reported = [Grant::default(); Cap::ALL.len()];
+        // Has been logged, with the reason.
+        reported[Cap::IoUring as usize] = common.grant(Cap::IoUring);
         Ok(Arc::new(Dataplane {
             common,
             offloads: Offloads {
                 tso: options.tso,
                 uso: options.uso,
             },
-            told: Mutex::new(told),
+            options: options.clone(),
+            reported: Mutex::new(reported),
         }))
     }
 
+    /// Name of the TAP beside the device of `spec`; none if tunnel GSO is not wanted or not
+    /// possible.
+    pub(super) fn tap_name(&self, spec: &TunnelSpec) -> Option<String> {
+        tap::name(spec, &self.options)
+    }
+
     /// Create the tunnel device, or attach to the one left by an earlier run.
-    pub(super) async fn open_device(&self, name: &str) -> Result<Tun, BackendError> {
+    pub(super) async fn open_device(&self, name: &str) -> Result<Tun, TunnelError> {
         Ok(open_tun(name, self.common.queues(), self.offloads).await?)
     }
 
@@ -150,13 +121,13 @@ impl Dataplane {
         host: &Host,
         spec: &TunnelSpec,
         publisher: &Publisher,
-    ) -> Result<Workers, BackendError> {
-        let mut config = config(host, spec);
+    ) -> Result<Workers, TunnelError> {
+        let mut config = config(&self.options, host, spec);
         // A bond or a VLAN that was made anew has another index than at the start.
         if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
             config.underlay = underlay.index;
         }
-        let tap = match tap::name(spec, &host.options.workers) {
+        let tap = match self.tap_name(spec) {
             Some(name) => Some(tap::make(&host.netlink, &name).await),
             None => None,
         };
@@ -171,7 +142,7 @@ impl Dataplane {
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
             );
         }
-        self.tell_falls();
+        self.report_falls();
         Ok(Workers {
             workers,
             dataplane: self.clone(),
@@ -180,17 +151,17 @@ impl Dataplane {
     }
 
     /// Log what the kernel refuses that it was not known to.
-    pub(super) fn tell_falls(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for (cap, told) in Cap::ALL.into_iter().zip(told.iter_mut()) {
+    pub(super) fn report_falls(&self) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cap, before) in Cap::ALL.into_iter().zip(reported.iter_mut()) {
             let grant = self.common.grant(cap);
             if grant.is_fallen()
-                && grant != *told
+                && grant != *before
                 && let Some(line) = fall(cap, grant)
             {
                 warn!("{line}");
             }
-            *told = grant;
+            *before = grant;
         }
     }
 }
@@ -198,7 +169,7 @@ impl Dataplane {
 /// What it means that a capability is not granted, or not as a whole.
 fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
     Some(match (cap, grant) {
-        // Told with the reason, where it is refused.
+        // Logged with the reason, where it is refused.
         (Cap::IoUring, _) => return None,
         (Cap::Tso, _) => {
             "the kernel lets the TUN device have no TCP super-packets: pods send single packets (tso=refused)"
@@ -317,9 +288,9 @@ impl Workers {
         )
     }
 
-    /// Log what the workers have found out about the kernel since that was last told.
-    pub(super) fn tell_falls(&self) {
-        self.dataplane.tell_falls();
+    /// Log what the workers have found out about the kernel since that was last logged.
+    pub(super) fn report_falls(&self) {
+        self.dataplane.report_falls();
     }
 
     /// Stop the workers and wait for them. The device stays, with its address and route.
@@ -349,31 +320,9 @@ mod tests {
                 Err(OpenError::Held(_))
             ));
             // Nobody would release it if the wait kept this thread for itself.
-            let release = async {
-                for _ in 0..3 {
-                    tokio::time::sleep(RELEASE_POLL).await;
-                }
-                drop(held);
-            };
+            let release = async { drop(held) };
             let (opened, ()) = tokio::join!(open_tun("flannel.7", 1, NONE), release);
             opened.unwrap();
-        });
-    }
-
-    #[test]
-    fn others_go_on_while_a_port_is_waited_for() {
-        netns::run(async |netlink| {
-            let lo = netlink.link("lo").await.unwrap().unwrap();
-            netlink.set_link_up(&lo).await.unwrap();
-            let held = std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap();
-            let port = held.local_addr().unwrap().port();
-            let release = async {
-                tokio::time::sleep(RELEASE_POLL * 3).await;
-                drop(held);
-            };
-            let local = Ipv4Addr::LOCALHOST.into();
-            let (free, ()) = tokio::join!(await_port(local, port), release);
-            free.unwrap();
         });
     }
 

@@ -1,44 +1,36 @@
-//! Being seen by `-remove`, and leaving it the host while it is at work.
+//! The agent's name on this host: by it `-remove` sees that an agent runs, and an agent that
+//! `-remove` is at work.
 
-use crate::backend::RELEASE_GRACE;
 use crate::host::presence::Presence;
-use std::time::{Duration, Instant};
+use crate::release;
 use tracing::{debug, info, warn};
 
-/// Pause between two looks whether the name is free.
-const POLL: Duration = Duration::from_millis(50);
-
 /// An agent's name on this host, as far as it could be had.
-pub(super) struct Seen {
+pub(super) struct Registration {
     name: String,
     presence: Option<Presence>,
 }
 
-impl Seen {
+impl Registration {
     /// Wait for the name for as long as `-remove`, or an agent that has just ended, needs. Another
     /// process may hold it without any right, so that is no reason not to start; a second agent
     /// fails by what it has in common with the first, its port or its device.
-    pub(super) async fn wait(name: String) -> Seen {
-        let mut seen = Seen {
+    pub(super) async fn wait(name: String) -> Registration {
+        let mut registration = Registration {
             name,
             presence: None,
         };
-        let deadline = Instant::now() + RELEASE_GRACE;
-        while !seen.claim() {
-            if Instant::now() >= deadline {
-                let name = &seen.name;
-                warn!(
-                    "another process on this host is the agent for {name}, or removes what one has left: going on, and not seen by -remove until it ends"
-                );
-                break;
-            }
-            tokio::time::sleep(POLL).await;
+        if !release::wait(release::GRACE, async || registration.claim(), |had| *had).await {
+            let name = &registration.name;
+            warn!(
+                "another process on this host is the agent for {name}, or removes what one has left: going on, and not seen by -remove until it ends"
+            );
         }
-        seen
+        registration
     }
 
     /// Have the name if it is free by now.
-    pub(super) fn again(&mut self) {
+    pub(super) fn retry(&mut self) {
         if self.presence.is_none() && self.claim() && self.presence.is_some() {
             info!("seen by -remove from here on");
         }
@@ -69,11 +61,11 @@ mod tests {
         netns::run(async |_| {
             let removal = Presence::claim(NAME).unwrap();
             let ends = async {
-                tokio::time::sleep(POLL).await;
+                tokio::task::yield_now().await;
                 drop(removal);
             };
-            let (seen, ()) = tokio::join!(Seen::wait(NAME.to_owned()), ends);
-            assert!(seen.presence.is_some());
+            let (registration, ()) = tokio::join!(Registration::wait(NAME.to_owned()), ends);
+            assert!(registration.presence.is_some());
         });
     }
 
@@ -81,11 +73,11 @@ mod tests {
     fn a_name_that_another_keeps_is_taken_when_it_is_free() {
         netns::run(async |_| {
             let other = Presence::claim(NAME).unwrap();
-            let mut seen = Seen::wait(NAME.to_owned()).await;
-            seen.again();
-            assert!(seen.presence.is_none());
+            let mut registration = Registration::wait(NAME.to_owned()).await;
+            registration.retry();
+            assert!(registration.presence.is_none());
             drop(other);
-            seen.again();
+            registration.retry();
             assert!(Presence::claim(NAME).unwrap().is_none());
         });
     }

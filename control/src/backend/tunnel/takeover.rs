@@ -1,9 +1,10 @@
 //! Taking over from the kernel VXLAN device of a flanneld: nothing of it is lost before the
 //! workers run, and if they cannot, it comes back.
 
-use super::dataplane;
-use super::tunnel::TunnelSpec;
-use super::{BackendError, Host};
+use super::error::TunnelError;
+use super::port;
+use super::spec::TunnelSpec;
+use crate::backend::host::Host;
 use crate::host::netlink::{Aside, Link, NetlinkError, Port};
 use std::net::IpAddr;
 use tracing::{info, warn};
@@ -17,17 +18,17 @@ pub(super) async fn check(
     host: &Host,
     kernel: &Link,
     spec: &TunnelSpec,
-) -> Result<(), BackendError> {
-    let holders = host.netlink.vxlan_on(port(spec)).await?;
+) -> Result<(), TunnelError> {
+    let holders = host.netlink.vxlan_on(vxlan_port(spec)).await?;
     if let Some(other) = holders.iter().find(|link| link.index != kernel.index) {
-        return Err(BackendError::PortShared {
+        return Err(TunnelError::PortShared {
             device: kernel.name.clone(),
             other: other.name.clone(),
             port: spec.port,
         });
     }
     match holders.is_empty() {
-        true => dataplane::await_port(spec.local, spec.port).await,
+        true => port::await_free(spec.local, spec.port).await,
         false => Ok(()),
     }
 }
@@ -42,7 +43,11 @@ pub(super) async fn clear(host: &Host, spec: &TunnelSpec) {
 }
 
 async fn remove_left_aside(host: &Host, spec: &TunnelSpec) -> Result<(), NetlinkError> {
-    for link in host.netlink.left_aside(port(spec), spec.vni.get()).await? {
+    for link in host
+        .netlink
+        .left_aside(vxlan_port(spec), spec.vni.get())
+        .await?
+    {
         host.netlink.delete_link(&link).await?;
         info!(
             "removed {}, left by a takeover that was broken off",
@@ -52,7 +57,7 @@ async fn remove_left_aside(host: &Host, spec: &TunnelSpec) -> Result<(), Netlink
     Ok(())
 }
 
-fn port(spec: &TunnelSpec) -> Port {
+fn vxlan_port(spec: &TunnelSpec) -> Port {
     Port {
         number: spec.port,
         v6: spec.local.is_ipv6(),
@@ -73,7 +78,7 @@ impl Takeover {
         host: &Host,
         kernel: &Link,
         spec: &TunnelSpec,
-    ) -> Result<Takeover, BackendError> {
+    ) -> Result<Takeover, TunnelError> {
         info!(
             "taking over from the kernel VXLAN device {}, which is removed",
             spec.device
@@ -104,13 +109,13 @@ impl Takeover {
         }
     }
 
-    async fn restore(&self, host: &Host) -> Result<(), BackendError> {
+    async fn restore(&self, host: &Host) -> Result<(), TunnelError> {
         if let Some(tun) = host.netlink.link(&self.device).await? {
             host.netlink.delete_link(&tun).await?;
         }
         // The workers' sockets may be some time in closing. If they are somebody else's, the
         // device says so.
-        let _ = dataplane::await_port(self.local, self.port).await;
+        let _ = port::await_free(self.local, self.port).await;
         Ok(host.netlink.put_back(&self.kernel).await?)
     }
 }
