@@ -11,15 +11,15 @@ const NOTICEABLE: Duration = Duration::from_secs(1);
 
 /// Notices suspends after the fact.
 #[derive(Clone, Debug)]
-pub(crate) struct SuspendWatch {
+pub(crate) struct SuspendClock {
     /// How far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.
     ahead: Duration,
 }
 
-impl SuspendWatch {
+impl SuspendClock {
     /// Suspends from now on.
-    pub(crate) fn start() -> SuspendWatch {
-        SuspendWatch { ahead: ahead() }
+    pub(crate) fn start() -> SuspendClock {
+        SuspendClock { ahead: ahead() }
     }
 
     /// How long the machine was suspended since the last call that said so; zero if not.
@@ -55,21 +55,21 @@ mod tests {
 
     #[test]
     fn a_running_machine_was_not_suspended() {
-        assert_eq!(SuspendWatch::start().slept(), Duration::ZERO);
+        assert_eq!(SuspendClock::start().slept(), Duration::ZERO);
     }
 
     #[test]
     fn each_suspend_is_told_once() {
         let seconds = Duration::from_secs_f64;
-        let mut watch = SuspendWatch {
+        let mut clock = SuspendClock {
             ahead: seconds(5.0),
         };
-        assert_eq!(watch.advance(seconds(5.5)), Duration::ZERO);
-        assert_eq!(watch.advance(seconds(4.9)), Duration::ZERO);
-        assert_eq!(watch.advance(seconds(95.0)), seconds(90.0));
-        assert_eq!(watch.advance(seconds(95.0)), Duration::ZERO);
+        assert_eq!(clock.advance(seconds(5.5)), Duration::ZERO);
+        assert_eq!(clock.advance(seconds(4.9)), Duration::ZERO);
+        assert_eq!(clock.advance(seconds(95.0)), seconds(90.0));
+        assert_eq!(clock.advance(seconds(95.0)), Duration::ZERO);
         // Many short ones count, too.
-        assert_eq!(watch.advance(seconds(95.6)), Duration::ZERO);
-        assert_eq!(watch.advance(seconds(96.2)), seconds(96.2) - seconds(95.0));
+        assert_eq!(clock.advance(seconds(95.6)), Duration::ZERO);
+        assert_eq!(clock.advance(seconds(96.2)), seconds(96.2) - seconds(95.0));
     }
 }

@@ -6,7 +6,7 @@ use super::error::BackendError;
 use super::host::Host;
 use super::tunnel::Tunnel;
 use super::twins::Twins;
-use super::underlay::UnderlayWatch;
+use super::underlay::UnderlayCheck;
 use super::{leftovers, peers};
 use crate::config::NetworkConfig;
 use crate::family::Family;
@@ -23,7 +23,7 @@ pub struct Backend {
     twins: Twins,
     /// Whether all peers are known, so that what the kernel has of others is stale.
     listed: bool,
-    underlay: UnderlayWatch,
+    underlay: UnderlayCheck,
 }
 
 impl Backend {
@@ -35,7 +35,7 @@ impl Backend {
             carriers,
             twins: Twins::new(lease.attrs.clone()),
             listed: false,
-            underlay: UnderlayWatch::default(),
+            underlay: UnderlayCheck::default(),
         }
     }
 

@@ -8,14 +8,14 @@ use tracing::{debug, info, warn};
 
 /// What was found at the last look.
 #[derive(Debug, Default)]
-pub(super) struct UnderlayWatch {
+pub(super) struct UnderlayCheck {
     /// Addresses that packets leave from and that no interface has any more.
     lost: BTreeSet<IpAddr>,
     /// The MTU, where it is another than at the start.
     mtu: Option<u32>,
 }
 
-impl UnderlayWatch {
+impl UnderlayCheck {
     /// Whether all addresses are there.
     pub(super) fn is_there(&self) -> bool {
         self.lost.is_empty()
@@ -90,7 +90,7 @@ mod tests {
                 underlay,
                 mark: None,
             };
-            let mut watch = UnderlayWatch::default();
+            let mut check = UnderlayCheck::default();
             for (change, there, mtu) in [
                 ("link set eth0 mtu 1500", true, None),
                 ("link set eth0 mtu 1400", true, Some(1400)),
@@ -100,8 +100,8 @@ mod tests {
                 ("address add 192.0.2.1/32 dev lo", true, None),
             ] {
                 ip(change);
-                watch.look(&host).await;
-                assert_eq!((watch.is_there(), watch.mtu), (there, mtu), "{change}");
+                check.look(&host).await;
+                assert_eq!((check.is_there(), check.mtu), (there, mtu), "{change}");
             }
         });
     }

@@ -6,7 +6,7 @@ use super::lease_plan::rival;
 use super::store::{Entry, RESERVATION, Store};
 use crate::family::Family;
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
-use crate::suspend::SuspendWatch;
+use crate::suspend::SuspendClock;
 use crate::text::shown;
 use etcd_client::{Event, EventType};
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ async fn renew_when_due(
     let timing = store.timing();
     let (pause, backoff) = (timing.renew_retry, timing.backoff());
     let mut keeper = Keeper::new(lease.expires, margin, pause, backoff, Instant::now());
-    let mut suspends = SuspendWatch::start();
+    let mut suspends = SuspendClock::start();
     // Not a sleep in each round, which events on the key would put off.
     let mut suspend_check = tokio::time::interval(SUSPEND_CHECK);
     suspend_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
