@@ -176,7 +176,7 @@ fn sum_long(bytes: &[u8]) -> u64 {
 
 /// The sum of `bytes` in memory order modulo 2^64 - 1, as 64-bit words in a number of 128 bits
 /// that collects the carries: the least work for a header.
-#[inline]
+#[inline(always)]
 fn sum_words(bytes: &[u8]) -> u64 {
     let (blocks, mut tail) = bytes.as_chunks::<64>();
     let mut sum = 0u128;
