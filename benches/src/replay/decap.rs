@@ -9,8 +9,8 @@ use weft_dataplane::route::table::Table;
 use weft_dataplane::stats::{Count, WorkerStats, summary};
 use weft_dataplane::sys::buffers::Buffers;
 use weft_dataplane::sys::clock::Clock;
-use weft_dataplane::sys::cmsg::Received;
-use weft_dataplane::sys::engine::{Datagram, DecapIo, EngineError};
+use weft_dataplane::sys::cmsg::RecvMeta;
+use weft_dataplane::sys::engine::{DecapIo, EngineError, Received};
 use weft_dataplane::wire::ecn::Ecn;
 use weft_dataplane::wire::frame::FRAME_OVERHEAD;
 use weft_dataplane::wire::ip::IpPacket;
@@ -127,18 +127,18 @@ impl DecapIo for Arrivals {
         (&mut self.coalescer, &mut self.buffers)
     }
 
-    fn take(&mut self) -> Result<Option<Datagram>, EngineError> {
+    fn take(&mut self) -> Result<Option<Received>, EngineError> {
         let Some(arrival) = self.recorded.get(self.next) else {
             return Ok(None);
         };
         let buffer = self.next as u16;
         self.next += 1;
-        Ok(Some(Datagram {
+        Ok(Some(Received {
             buffer,
             offset: 0,
             len: arrival.payload.len(),
             source: Some(NEAR.0),
-            received: Received {
+            meta: RecvMeta {
                 gro_size: arrival.gro_size,
                 ecn: Ecn::NotEct,
             },

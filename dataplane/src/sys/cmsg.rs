@@ -62,7 +62,7 @@ fn put(space: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
 
 /// What the kernel told about one received datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Received {
+pub struct RecvMeta {
     /// Segment size of the `UDP_GRO` message: the stride of a train, or for an encapsulated
     /// UDP super-packet the inner segment size.
     pub gro_size: Option<u16>,
@@ -72,8 +72,8 @@ pub struct Received {
 
 /// Read the control messages of one receive. All are walked; unknown, short and malformed
 /// ones are passed over.
-pub fn decode_receive(mut control: &[u8]) -> Received {
-    let mut received = Received::default();
+pub fn decode_receive(mut control: &[u8]) -> RecvMeta {
+    let mut received = RecvMeta::default();
     while let Some((level, kind, data, rest)) = next(control) {
         match (level, kind) {
             (SOL_UDP, UDP_GRO) => received.gro_size = first_int(data),
@@ -147,7 +147,7 @@ mod tests {
             UDP_GRO,
             &1472i32.to_ne_bytes(),
         );
-        let expected = Received {
+        let expected = RecvMeta {
             gro_size: Some(1472),
             ecn: Ecn::Ce,
         };
@@ -158,11 +158,11 @@ mod tests {
     fn malformed_control_ends_the_walk() {
         let mut control = [0; 64];
         put(&mut control, SOL_UDP, UDP_GRO, &70_000i32.to_ne_bytes());
-        assert_eq!(decode_receive(&control), Received::default());
+        assert_eq!(decode_receive(&control), RecvMeta::default());
         control[..WORD].copy_from_slice(&usize::MAX.to_ne_bytes());
-        assert_eq!(decode_receive(&control), Received::default());
+        assert_eq!(decode_receive(&control), RecvMeta::default());
         control[..WORD].copy_from_slice(&3usize.to_ne_bytes());
-        assert_eq!(decode_receive(&control), Received::default());
-        assert_eq!(decode_receive(&control[..5]), Received::default());
+        assert_eq!(decode_receive(&control), RecvMeta::default());
+        assert_eq!(decode_receive(&control[..5]), RecvMeta::default());
     }
 }

@@ -8,7 +8,7 @@ use crate::offload::coalesce::{Coalescer, LayoutTooLong};
 use crate::offload::plan::SendPlan;
 use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
-use crate::sys::cmsg::Received;
+use crate::sys::cmsg::RecvMeta;
 use crate::sys::event::StopEvent;
 use crate::sys::refusals::is_of_icmp;
 use crate::sys::sender::Sender;
@@ -53,7 +53,7 @@ pub struct TunPacket {
 
 /// One datagram or train.
 #[derive(Clone, Copy, Debug)]
-pub struct Datagram {
+pub struct Received {
     /// The buffer that holds it.
     pub buffer: u16,
     /// Offset of its payload in the buffer.
@@ -63,7 +63,7 @@ pub struct Datagram {
     /// Outer source address; `None` when the kernel's record made no sense.
     pub source: Option<IpAddr>,
     /// What the control messages told.
-    pub received: Received,
+    pub meta: RecvMeta,
     /// The payload did not fit the buffer.
     pub truncated: bool,
 }
@@ -89,7 +89,7 @@ pub trait DecapIo {
     fn parts(&mut self) -> (&mut Coalescer, &mut Buffers);
 
     /// The next datagram of this batch; `None` at its end: nothing is there, or it is full.
-    fn take(&mut self) -> Result<Option<Datagram>, EngineError>;
+    fn take(&mut self) -> Result<Option<Received>, EngineError>;
 
     /// Write what has been coalesced, in order, and clear the coalescer. The batch's buffers
     /// stay filled.

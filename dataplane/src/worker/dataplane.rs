@@ -160,7 +160,14 @@ impl Dataplane {
         }
         if let Some(gate) = &tunnel_gso {
             let probe = PathProbe::new(source, paths, clock)?;
-            tunnel_gso::start(&mut threads, publisher, gate.clone(), &config, probe)?;
+            tunnel_gso::start(
+                &mut threads,
+                publisher,
+                gate.clone(),
+                config.tunnel_gso,
+                (config.underlay, config.mtu),
+                probe,
+            )?;
         }
         threads.await_starts()?;
         Ok(Workers {

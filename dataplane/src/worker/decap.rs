@@ -8,7 +8,7 @@ use crate::route::admit::{self, Sender};
 use crate::route::table::Table;
 use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::clock::Clock;
-use crate::sys::engine::{Datagram, DecapIo, EngineError};
+use crate::sys::engine::{DecapIo, EngineError, Received};
 use crate::wire::ip::IpPacket;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ type Learned<'a> = Option<(&'a PodMtus, u64)>;
 
 fn decap(
     io: &mut impl DecapIo,
-    datagram: &Datagram,
+    datagram: &Received,
     table: &Table,
     stats: &WorkerStats,
     (mtu, learned): (usize, Learned<'_>),
@@ -67,7 +67,7 @@ fn decap(
         .bytes(datagram.buffer)
         .get(datagram.offset..end);
     let wire = table.overlay().wire;
-    let gro_size = datagram.received.gro_size;
+    let gro_size = datagram.meta.gro_size;
     let shape = train::shape(wire, payload.unwrap_or(&[]), gro_size, mtu);
     let stride = match shape {
         Shape::Train { stride } => stride,
@@ -116,7 +116,7 @@ fn count(stats: &WorkerStats, shape: Shape, frames: usize) {
 /// coalescer. May be called again for the same frame after [`PushError::Full`].
 fn push(
     io: &mut impl DecapIo,
-    datagram: &Datagram,
+    datagram: &Received,
     (offset, len): (usize, usize),
     shape: Shape,
     (sender, table): (&Sender, &Table),
@@ -129,7 +129,7 @@ fn push(
         .ok_or(PushError::Drop(DropReason::BadVxlan))?;
     let inner = sender.frame(table, frame).map_err(PushError::Drop)?;
     let ip = &mut frame[inner.ip_offset..inner.ip_offset + inner.ip_len];
-    ecn::decap(datagram.received.ecn, ip).map_err(PushError::Drop)?;
+    ecn::decap(datagram.meta.ecn, ip).map_err(PushError::Drop)?;
     // A packet that all pods take needs no look at whose it is.
     if let Some((pods, now)) = learned
         && ip.len() > pods.least()
@@ -144,7 +144,7 @@ fn push(
         len: inner.ip_len as u32,
     };
     // The kernel merges datagrams into trains only after it has verified their checksums.
-    let trust = match datagram.received.gro_size {
+    let trust = match datagram.meta.gro_size {
         Some(_) => Trust::Vouched,
         None => Trust::Unknown,
     };

@@ -27,12 +27,14 @@
 //! becomes its latest write. Packets of which the flow cannot be told, such as fragments,
 //! keep everything before them from growing.
 
+mod error;
 mod flow;
 mod inspect;
 mod limits;
 mod refusal;
 mod write;
 
+pub use self::error::{LayoutTooLong, PushError};
 pub use self::limits::{Limits, MAX_TCP_SEGMENTS, MAX_UDP_SEGMENTS, MAX_WRITE_PIECES};
 pub use self::refusal::MergeRefusals;
 pub use self::write::Write;
@@ -40,7 +42,7 @@ pub use self::write::Write;
 use self::flow::{Flow, Index, Slot};
 use self::inspect::{Inner, Protocol, Segment, inspect};
 use self::limits::OLD_UDP_SEGMENTS;
-use self::refusal::Refusal;
+use self::refusal::Known;
 use super::vnet_hdr::Layout;
 use crate::stats::DropReason;
 use crate::wire::ip::IpPacket;
@@ -77,20 +79,6 @@ pub enum Trust {
     Unknown,
 }
 
-/// A packet that was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushError {
-    /// All writes are in use. Write them, clear and push again; nothing has changed.
-    Full,
-    /// The packet must go no further.
-    Drop(DropReason),
-}
-
-/// A layout whose header does not fit between two packets of a VXLAN train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a virtio_net_hdr of {0} bytes does not fit the 22 bytes before an inner packet")]
-pub struct LayoutTooLong(pub usize);
-
 /// Merges the inner packets of one batch into as few writes as order allows.
 ///
 /// Push all packets, [`Coalescer::finish`], hand [`Coalescer::writes`] to the kernel in
@@ -102,10 +90,7 @@ pub struct Coalescer {
     /// UDP segments of a super-packet that is handed on as it came.
     whole_udp_segments: u16,
     /// What the kernel refuses for the time being, by protocol.
-    refusals: [Refusal; 2],
-    /// What it refused to all who share this, and how much of it is in `refusals`.
-    shared: Arc<MergeRefusals>,
-    adopted: [u32; 2],
+    refusals: Known,
     writes: Box<[Write]>,
     /// For each write the `virtio_net_hdr` that its packet has no room for.
     arena: Box<[u8]>,
@@ -128,9 +113,7 @@ impl Coalescer {
             layout,
             limits,
             whole_udp_segments: MAX_UDP_SEGMENTS,
-            refusals: [Refusal::default(); 2],
-            shared: Arc::default(),
-            adopted: [0; 2],
+            refusals: Known::default(),
             writes: (0..writes).map(|_| Write::new(layout.len())).collect(),
             arena: vec![0; writes * layout.len()].into_boxed_slice(),
             used: 0,
@@ -144,7 +127,7 @@ impl Coalescer {
     /// next batch on.
     pub fn sharing(self, refusals: Arc<MergeRefusals>) -> Coalescer {
         let mut sharing = Coalescer {
-            shared: refusals,
+            refusals: Known::sharing(refusals),
             ..self
         };
         sharing.adopt();
@@ -152,14 +135,7 @@ impl Coalescer {
     }
 
     fn adopt(&mut self) {
-        for kind in 0..self.refusals.len() {
-            let times = self.shared.times(kind);
-            if times != self.adopted[kind] {
-                self.adopted[kind] = times;
-                self.refusals[kind].note();
-            }
-        }
-        if self.shared.long_udp() {
+        if self.refusals.adopt() {
             self.shorten_udp();
         }
     }
@@ -192,20 +168,15 @@ impl Coalescer {
         };
         let protocol = write.protocol();
         if protocol == Protocol::Udp && write.kernel_segments() > usize::from(OLD_UDP_SEGMENTS) {
-            self.shared.note_long_udp();
+            self.refusals.note_long_udp();
             return self.shorten_udp();
         }
-        let kind = protocol as usize;
-        let is_new = self.refusals[kind].note();
-        if is_new {
-            self.adopted[kind] = self.shared.note(kind);
-        }
-        is_new
+        self.refusals.note(protocol)
     }
 
     /// Packets of a protocol that one write may carry. Asked once for each packet.
     fn segments(&mut self, protocol: Protocol) -> u16 {
-        if self.refusals[protocol as usize].holds() {
+        if self.refusals.holds(protocol) {
             return 1;
         }
         self.limits.segments(protocol)

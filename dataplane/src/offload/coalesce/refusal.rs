@@ -1,5 +1,7 @@
 //! How long a refused kind of super-packet is not tried again.
 
+use super::inspect::Protocol;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Packets that pass before the first retry. There is no clock here, and no need of one: without
@@ -11,7 +13,7 @@ const PAUSE_MAX: u32 = 1 << 26;
 
 /// Whether the kernel refuses a kind of super-packet for the time being.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Refusal {
+struct Refusal {
     /// Packets until the next try.
     left: u32,
     /// The last pause.
@@ -20,7 +22,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// The kernel refused one; whether that is news.
-    pub(super) fn note(&mut self) -> bool {
+    fn note(&mut self) -> bool {
         if self.left > 0 {
             return false;
         }
@@ -31,7 +33,7 @@ impl Refusal {
 
     /// Whether it still does. Asked once for each packet.
     #[inline]
-    pub(super) fn holds(&mut self) -> bool {
+    fn holds(&mut self) -> bool {
         let holds = self.left > 0;
         self.left -= u32::from(holds);
         holds
@@ -54,23 +56,75 @@ impl MergeRefusals {
         self.long_udp() || self.kinds.iter().any(refused)
     }
 
-    pub(super) fn long_udp(&self) -> bool {
+    fn long_udp(&self) -> bool {
         self.long_udp.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_long_udp(&self) {
+    fn note_long_udp(&self) {
         self.long_udp.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn times(&self, kind: usize) -> u32 {
+    fn times(&self, kind: usize) -> u32 {
         self.kinds[kind].load(Ordering::Relaxed)
     }
 
     /// Note one more; how many there are now.
-    pub(super) fn note(&self, kind: usize) -> u32 {
+    fn note(&self, kind: usize) -> u32 {
         self.kinds[kind]
             .fetch_add(1, Ordering::Relaxed)
             .wrapping_add(1)
+    }
+}
+
+/// What one coalescer goes by.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// What the kernel refuses for the time being, by protocol.
+    kinds: [Refusal; 2],
+    shared: Arc<MergeRefusals>,
+    /// How much of `shared` is in `kinds`.
+    adopted: [u32; 2],
+}
+
+impl Known {
+    pub(super) fn sharing(shared: Arc<MergeRefusals>) -> Known {
+        Known {
+            shared,
+            ..Known::default()
+        }
+    }
+
+    /// Whether a protocol's packets are not to be merged. Asked once for each packet.
+    #[inline]
+    pub(super) fn holds(&mut self, protocol: Protocol) -> bool {
+        self.kinds[protocol as usize].holds()
+    }
+
+    /// The kernel refused a super-packet of this protocol; whether that is news.
+    pub(super) fn note(&mut self, protocol: Protocol) -> bool {
+        let kind = protocol as usize;
+        let is_new = self.kinds[kind].note();
+        if is_new {
+            self.adopted[kind] = self.shared.note(kind);
+        }
+        is_new
+    }
+
+    /// The kernel refused more UDP segments than kernels before Linux 6.9 take.
+    pub(super) fn note_long_udp(&self) {
+        self.shared.note_long_udp();
+    }
+
+    /// Take in what it refused to others; whether it refuses many UDP segments.
+    pub(super) fn adopt(&mut self) -> bool {
+        for (kind, refusal) in self.kinds.iter_mut().enumerate() {
+            let times = self.shared.times(kind);
+            if times != self.adopted[kind] {
+                self.adopted[kind] = times;
+                refusal.note();
+            }
+        }
+        self.shared.long_udp()
     }
 }
 

@@ -308,7 +308,7 @@ impl<E: Engine> Inbound<E> {
     }
 
     /// The next datagram, and how often it was waited for.
-    fn next(&mut self) -> (Datagram, usize) {
+    fn next(&mut self) -> (Received, usize) {
         let mut waits = 0;
         loop {
             if let Some(datagram) = self.io.take().unwrap() {

@@ -6,7 +6,7 @@ use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::cmsg::{self, RECEIVE_SPACE};
 use crate::sys::engine::{
-    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, DecapParts, EngineError, MAX_PACKET,
+    DECAP_BATCH_BYTES, DECAP_BUFFERS, DecapIo, DecapParts, EngineError, MAX_PACKET, Received,
     failed,
 };
 use crate::sys::incoming::{self, NAME_SPACE, note_refusal, note_written};
@@ -169,17 +169,17 @@ impl DecapPoll {
         super::after_failed_input("the UDP socket", error, &self.stats)
     }
 
-    fn datagram(&self, buffer: u16) -> Datagram {
+    fn datagram(&self, buffer: u16) -> Received {
         let index = usize::from(buffer);
         let (header, envelope) = (&self.headers[index], &self.envelopes[index]);
         let name_len = (header.msg_hdr.msg_namelen as usize).min(NAME_SPACE);
         let control_len = header.msg_hdr.msg_controllen.min(RECEIVE_SPACE);
-        Datagram {
+        Received {
             buffer,
             offset: 0,
             len: (header.msg_len as usize).min(MAX_PACKET),
             source: incoming::source(&envelope.name[..name_len]),
-            received: cmsg::decode_receive(&envelope.control[..control_len]),
+            meta: cmsg::decode_receive(&envelope.control[..control_len]),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
     }
@@ -190,7 +190,7 @@ impl DecapIo for DecapPoll {
         (&mut self.coalescer, &mut self.buffers)
     }
 
-    fn take(&mut self) -> Result<Option<Datagram>, EngineError> {
+    fn take(&mut self) -> Result<Option<Received>, EngineError> {
         if self.next == self.filled && !self.drained {
             self.receive()?;
         }

@@ -5,9 +5,9 @@ use super::{FIRST_OUTPUT_FILE, Ring};
 use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
-use crate::sys::cmsg::{self, RECEIVE_SPACE, Received};
+use crate::sys::cmsg::{self, RECEIVE_SPACE, RecvMeta};
 use crate::sys::engine::{
-    DECAP_BATCH_BYTES, DECAP_BUFFERS, Datagram, DecapIo, DecapParts, EngineError, MAX_PACKET,
+    DECAP_BATCH_BYTES, DECAP_BUFFERS, DecapIo, DecapParts, EngineError, MAX_PACKET, Received,
 };
 use crate::sys::event::StopEvent;
 use crate::sys::incoming::{NAME_SPACE, note_refusal, note_written, source};
@@ -137,24 +137,24 @@ impl DecapIo for DecapRing {
         (&mut self.coalescer, self.ring.buffers())
     }
 
-    fn take(&mut self) -> Result<Option<Datagram>, EngineError> {
+    fn take(&mut self) -> Result<Option<Received>, EngineError> {
         let Some((buffer, len)) = self.ring.take() else {
             return Ok(None);
         };
         let bytes = self.ring.buffers().bytes(buffer);
         let bytes = &bytes[..len.min(bytes.len())];
-        let mut datagram = Datagram {
+        let mut datagram = Received {
             buffer,
             offset: PAYLOAD,
             len: 0,
             source: None,
-            received: Received::default(),
+            meta: RecvMeta::default(),
             truncated: true,
         };
         if let Ok(message) = RecvMsgOut::parse(bytes, &self.template) {
             datagram.len = message.payload_data().len();
             datagram.source = source(message.name_data());
-            datagram.received = cmsg::decode_receive(message.control_data());
+            datagram.meta = cmsg::decode_receive(message.control_data());
             datagram.truncated = message.is_payload_truncated();
         }
         Ok(Some(datagram))

@@ -9,7 +9,7 @@ use crate::offload::testing::{Spec, super_packets};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::route::table::{NewPeer, Overlay, Route};
 use crate::sys::buffers::Buffers;
-use crate::sys::cmsg::Received;
+use crate::sys::cmsg::RecvMeta;
 use crate::wire::ecn::Ecn;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::frame::Wire;
@@ -78,17 +78,17 @@ impl DecapIo for Desk {
         (&mut self.coalescer, &mut self.buffers)
     }
 
-    fn take(&mut self) -> Result<Option<Datagram>, EngineError> {
+    fn take(&mut self) -> Result<Option<Received>, EngineError> {
         let Some((payload, gro_size)) = self.arrivals.get(self.taken) else {
             return Ok(None);
         };
         self.taken += 1;
-        Ok(Some(Datagram {
+        Ok(Some(Received {
             buffer: (self.taken - 1) as u16,
             offset: 0,
             len: payload.len(),
             source: Some(PEER),
-            received: Received {
+            meta: RecvMeta {
                 gro_size: *gro_size,
                 ecn: Ecn::NotEct,
             },

@@ -30,7 +30,6 @@ use self::peers::TunnelGsoPeers;
 use self::probe::Probing;
 use self::prober::Prober;
 use self::redirect::RedirectCell;
-use super::config::Config;
 use super::threads::{Common, Threads};
 use crate::offload::tunnel_gso::Origin;
 use crate::publish::Publisher;
@@ -215,16 +214,17 @@ impl TunnelGsoGate {
     }
 }
 
-/// Start the prober of `gate`, which works as `config` wants it and asks `paths` for MTUs.
+/// Start the prober of `gate` over the device of index `underlay`. It asks `paths` for the MTUs that
+/// packets of a TUN of this `mtu`, in bytes, need.
 pub(super) fn start(
     threads: &mut Threads,
     publisher: &Publisher,
     gate: Arc<TunnelGsoGate>,
-    config: &Config,
+    wanted: TunnelGso,
+    (underlay, mtu): (u32, usize),
     paths: PathProbe,
 ) -> io::Result<()> {
-    let (wanted, underlay) = (config.tunnel_gso, config.underlay);
-    let longest = FRAME_OVERHEAD + config.mtu;
+    let longest = FRAME_OVERHEAD + mtu;
     threads.spawn("weft-prober".to_owned(), publisher, move |_| {
         let source = (gate.origin.local, 0).into();
         let socket =
