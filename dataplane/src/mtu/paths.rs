@@ -4,7 +4,7 @@
 //! without a lock and without memory that comes or goes. Time is passed in, in milliseconds
 //! from any fixed moment. The control thread has no part in it.
 
-use crate::route::table::hash_addr;
+use crate::route::hash_index::hash_addr;
 use crate::wire::{ipv4, ipv6};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -4,5 +4,6 @@
 //! received frames against the table of the batch.
 
 pub mod admit;
+pub(crate) mod hash_index;
 mod prefixes;
 pub mod table;

@@ -1,5 +1,6 @@
 //! The routing table: built whole by the control thread, read by the workers, never changed.
 
+use super::hash_index::{HashIndex, hash_addr, hash_addr_and};
 use super::prefixes::{Address, MAX_VALUE, Network, Prefix, PrefixMap};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddr};
 use crate::wire::frame::{FrameHeader, Wire};
@@ -134,7 +135,8 @@ pub struct Table {
     v4: PrefixMap<u32>,
     v6: PrefixMap<u128>,
     peers: Box<[Peer]>,
-    by_addr: PeerIndex,
+    /// The first peer of each underlay address.
+    by_addr: HashIndex,
     /// Stands in for ids beyond the peers.
     nobody: Peer,
 }
@@ -170,7 +172,7 @@ impl Table {
                 }),
             }
         }
-        let by_addr = PeerIndex::by_addr(&peers);
+        let by_addr = index_by_addr(&peers);
         Ok(Table {
             v4: PrefixMap::new(network_v4, v4),
             v6: PrefixMap::new(network_v6, v6),
@@ -196,7 +198,7 @@ impl Table {
         Table {
             v4: PrefixMap::new(None, Vec::new()),
             v6: PrefixMap::new(None, Vec::new()),
-            by_addr: PeerIndex::by_addr(&[]),
+            by_addr: index_by_addr(&[]),
             peers: Box::default(),
             nobody: nobody(),
             overlay,
@@ -233,7 +235,12 @@ impl Table {
     /// IPv4 addresses mapped into IPv6, as dual-stack sockets report them, count as IPv4.
     #[inline]
     pub fn peer_by_addr(&self, addr: IpAddr) -> Option<PeerId> {
-        self.by_addr.get(addr.to_canonical(), &self.peers)
+        let ip = addr.to_canonical();
+        let has = |number: u32| {
+            let peer = self.peers.get(number as usize);
+            peer.is_some_and(|peer| peer.addr.ip() == ip)
+        };
+        self.by_addr.get(hash_addr(ip), has).map(PeerId)
     }
 
     /// The overlay this table was built for.
@@ -265,14 +272,17 @@ fn number_peers(overlay: &Overlay, routes: &[Route]) -> Result<(Vec<Peer>, Vec<u
         return Err(BuildError::TooManyRoutes(routes.len()));
     }
     let mut peers: Vec<Peer> = Vec::with_capacity(routes.len());
-    let mut index = PeerIndex::with_room(routes.len());
+    let mut index = HashIndex::with_room(routes.len());
     let number = |route: &Route| {
         let NewPeer { addr, mac } = route.peer;
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let same = |peer: &Peer| peer.addr == addr && peer.mac == mac;
-        let slot = index.probe(hash_peer(addr, mac), &peers, same);
-        if index.slots[slot] == PeerIndex::FREE {
-            index.slots[slot] = peers.len() as u32;
+        let new = peers.len();
+        let same = |number: u32| {
+            let peer = &peers[number as usize];
+            peer.addr == addr && peer.mac == mac
+        };
+        let number = index.get_or_insert(hash_peer(addr, mac), same, new as u32);
+        if number as usize == new {
             peers.push(Peer {
                 addr,
                 mac,
@@ -281,7 +291,7 @@ fn number_peers(overlay: &Overlay, routes: &[Route]) -> Result<(Vec<Peer>, Vec<u
                 header_v6: header(overlay, mac, ETHERTYPE_IPV6),
             });
         }
-        index.slots[slot]
+        number
     };
     let ids = routes.iter().map(number).collect();
     Ok((peers, ids))
@@ -318,84 +328,20 @@ fn network<A: Address>(net: IpNet, start: A, subnet_len: u8) -> Result<Network<A
     })
 }
 
-/// Finds peers by a hash: open addressing with linear probing, at most half full.
-struct PeerIndex {
-    /// Peer numbers or [`PeerIndex::FREE`]; the length is a power of two.
-    slots: Box<[u32]>,
-    /// 64 minus the binary logarithm of the length.
-    shift: u32,
-}
-
-impl PeerIndex {
-    const FREE: u32 = u32::MAX;
-
-    fn with_room(peers: usize) -> PeerIndex {
-        let len = (peers * 2).next_power_of_two().max(2);
-        PeerIndex {
-            slots: vec![Self::FREE; len].into(),
-            shift: u64::BITS - len.ilog2(),
-        }
+fn index_by_addr(peers: &[Peer]) -> HashIndex {
+    let mut index = HashIndex::with_room(peers.len());
+    for (number, peer) in (0..).zip(peers) {
+        let ip = peer.addr.ip();
+        let same = |number: u32| peers[number as usize].addr.ip() == ip;
+        index.get_or_insert(hash_addr(ip), same, number);
     }
-
-    /// The first peer of each underlay address.
-    fn by_addr(peers: &[Peer]) -> PeerIndex {
-        let mut index = PeerIndex::with_room(peers.len());
-        for (id, peer) in (0..).zip(peers) {
-            let ip = peer.addr.ip();
-            let slot = index.probe(hash_addr(ip), peers, |other| other.addr.ip() == ip);
-            if index.slots[slot] == Self::FREE {
-                index.slots[slot] = id;
-            }
-        }
-        index
-    }
-
-    /// The slot of the first peer that `is_it`, or the free one where it would lie.
-    ///
-    /// Ends because at least half of the slots are free.
-    #[inline]
-    fn probe(&self, hash: u64, peers: &[Peer], is_it: impl Fn(&Peer) -> bool) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut slot = (hash >> self.shift) as usize;
-        while let Some(peer) = peers.get(self.slots[slot & mask] as usize)
-            && !is_it(peer)
-        {
-            slot += 1;
-        }
-        slot & mask
-    }
-
-    #[inline]
-    fn get(&self, ip: IpAddr, peers: &[Peer]) -> Option<PeerId> {
-        let slot = self.probe(hash_addr(ip), peers, |peer| peer.addr.ip() == ip);
-        let id = self.slots[slot];
-        (id != Self::FREE).then_some(PeerId(id))
-    }
-}
-
-/// Odd, and its bits are in no order: 2^64 over the golden ratio.
-const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Multiplicative hashing; the high bits are the good ones.
-///
-/// Needs no secret: only leases are ever inserted, and a miss costs a few probes.
-#[inline]
-pub(crate) fn hash_addr(ip: IpAddr) -> u64 {
-    match ip {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()).wrapping_mul(HASH_FACTOR),
-        IpAddr::V6(v6) => {
-            let bits = v6.to_bits();
-            let high = ((bits >> 64) as u64).wrapping_mul(HASH_FACTOR);
-            (high.rotate_left(32) ^ bits as u64).wrapping_mul(HASH_FACTOR)
-        }
-    }
+    index
 }
 
 fn hash_peer(addr: SocketAddr, mac: MacAddr) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
     let [g, h] = addr.port().to_be_bytes();
-    let rest = u64::from_be_bytes([g, h, a, b, c, d, e, f]);
-    (hash_addr(addr.ip()).rotate_left(32) ^ rest).wrapping_mul(HASH_FACTOR)
+    hash_addr_and(addr.ip(), u64::from_be_bytes([g, h, a, b, c, d, e, f]))
 }
 
 #[cfg(test)]
