@@ -269,7 +269,10 @@ impl<T: Transmit> Sender<T> {
     /// Send a super-packet that the TAP refused in trains of at most `max_frames` frames.
     #[cold]
     fn send_recut(&mut self, send: &Send, packet: &[u8], max_frames: u16, buffers: &Buffers) {
-        let Some((mut recut, mut trains)) = Recut::new(send, packet).zip(self.trains.take()) else {
+        let recut = Recut::new(send, packet);
+        // Taken for one that is cut only: it must come back.
+        let room = recut.is_some().then(|| self.trains.take()).flatten();
+        let Some((mut recut, mut trains)) = recut.zip(room) else {
             self.refusals.lost(send, send.frames, libc::EINVAL);
             return;
         };

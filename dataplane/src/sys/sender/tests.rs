@@ -421,52 +421,75 @@ fn a_super_packet_without_a_way_is_counted_with_all_its_frames() {
     assert_eq!(bench.sender.calls.sent, [Sent::single(1, 50)]);
 }
 
+/// A TAP that has no room, whatever is written to it.
+fn full_tap() -> Tap {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    Tap::over(full.unwrap())
+}
+
+impl<T: Transmit> Bench<T> {
+    /// Plan a super-packet of two segments, 70 bytes each as frames, as tunnel GSO has it.
+    fn plan_tunnel_gso(&mut self, to: SocketAddr) {
+        let SocketAddr::V4(addr) = to else {
+            panic!("an IPv4 address");
+        };
+        let origin = Origin {
+            mac: MacAddr([2; 6]),
+            local: Ipv4Addr::LOCALHOST,
+        };
+        let outer = Outer {
+            src_port: 40_000,
+            to: addr,
+            ecn: Ecn::NotEct,
+            ident: 0,
+        };
+        let packet = tunnel_gso::probe(&origin, &outer, &[7; FRAME_OVERHEAD]);
+        self.buffers.take(0);
+        self.buffers.bytes_mut(0)[..packet.len()].copy_from_slice(&packet);
+        let piece = Piece {
+            source: Source::Buffer(0),
+            offset: 0,
+            len: packet.len() as u32,
+        };
+        self.plan.push_tunnel_gso(KEY, to, 2, piece).unwrap();
+    }
+}
+
 #[test]
 fn nothing_of_its_flow_overtakes_a_super_packet_that_the_tap_refuses() {
-    // Whatever is written to it, there is no room.
-    let tap = Tap::over(
-        std::fs::File::options()
-            .write(true)
-            .open("/dev/full")
-            .unwrap(),
-    );
     let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let SocketAddr::V4(to) = peer.local_addr().unwrap() else {
-        panic!("an IPv4 address");
-    };
-    let mut bench = Bench::beside(Some(tap), Kernel, sockets());
-    let origin = Origin {
-        mac: MacAddr([2; 6]),
-        local: Ipv4Addr::LOCALHOST,
-    };
-    let outer = Outer {
-        src_port: 40_000,
-        to,
-        ecn: Ecn::NotEct,
-        ident: 0,
-    };
-    let packet = tunnel_gso::probe(&origin, &outer, &[7; FRAME_OVERHEAD]);
-    bench.buffers.take(0);
-    bench.buffers.bytes_mut(0)[..packet.len()].copy_from_slice(&packet);
-    let piece = Piece {
-        source: Source::Buffer(0),
-        offset: 0,
-        len: packet.len() as u32,
-    };
-
-    bench.plan(0, to.into(), 1, 70);
-    bench
-        .plan
-        .push_tunnel_gso(KEY, to.into(), 2, piece)
-        .unwrap();
-    bench.plan(0, to.into(), 2, 50);
+    let to = peer.local_addr().unwrap();
+    let mut bench = Bench::beside(Some(full_tap()), Kernel, sockets());
+    bench.plan(0, to, 1, 70);
+    bench.plan_tunnel_gso(to);
+    bench.plan(0, to, 2, 50);
     bench.send();
 
-    // A super-packet of two segments: 22 bytes of frame, 40 of headers and 8 of payload each.
     let sizes: Vec<usize> = (0..4).map(|_| received(&peer).len()).collect();
     assert_eq!(sizes, [70, 70, 70, 50]);
     assert_eq!(bench.stats.get(Count::FramesSent), 4);
     assert_eq!(bench.stats.get(Count::TunnelGsoSends), 0);
     assert_eq!(bench.lost(DropReason::SendFailed), 0);
+}
+
+#[test]
+fn a_super_packet_that_cannot_be_cut_costs_no_other_its_frames() {
+    let mut bench = Bench::beside(Some(full_tap()), Script::default(), sockets());
+    let headers_alone = Piece {
+        source: Source::Buffer(0),
+        offset: 0,
+        len: tunnel_gso::HEADER_LEN as u32,
+    };
+    bench.plan_tunnel_gso(to());
+    bench.plan.clear();
+    let planned = bench.plan.push_tunnel_gso(KEY, to(), 5, headers_alone);
+    planned.unwrap();
+    bench.send();
+    assert_eq!(bench.lost(DropReason::SendFailed), 5);
+
+    bench.plan_tunnel_gso(to());
+    bench.send();
+    assert_eq!(bench.lost(DropReason::SendFailed), 5);
+    assert_eq!(bench.stats.get(Count::FramesSent), 2);
 }
