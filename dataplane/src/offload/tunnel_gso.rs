@@ -57,14 +57,15 @@ pub struct Outer {
     pub ident: u16,
 }
 
-/// Whether a super-packet of `len` bytes can leave by tunnel GSO: TCP, and short enough. (The
-/// kernel does not know UDP super-packets here, nor AccECN.)
+/// Whether a super-packet of `len` bytes can leave by tunnel GSO: TCP, short enough, and with a
+/// partial checksum. (The kernel does not know UDP super-packets here, nor AccECN. It takes none
+/// without a partial checksum; hosts make no other, but virtual machines may.)
 pub fn takes(offload: &VnetHdr, len: usize) -> bool {
     let known = matches!(
         offload.gso_type & !vnet_hdr::GSO_ECN,
         vnet_hdr::GSO_TCPV4 | vnet_hdr::GSO_TCPV6
     );
-    known && len <= MAX_INNER
+    known && offload.needs_csum() && len <= MAX_INNER
 }
 
 /// Write all headers of a super-packet into `head`, the [`HEADER_LEN`] bytes before it.

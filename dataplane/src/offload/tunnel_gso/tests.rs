@@ -78,11 +78,14 @@ fn the_outer_checksum_is_the_folded_pseudo_header() {
 #[test]
 fn only_tcp_that_fits_is_taken() {
     let tcp = VnetHdr {
+        flags: vnet_hdr::F_NEEDS_CSUM,
         gso_type: vnet_hdr::GSO_TCPV4,
         ..VnetHdr::default()
     };
     assert!(takes(&tcp, MAX_INNER));
     assert!(!takes(&tcp, MAX_INNER + 1));
+    let finished = VnetHdr { flags: 0, ..tcp };
+    assert!(!takes(&finished, 1000), "its checksum is whole");
     for (gso_type, taken) in [
         (vnet_hdr::GSO_TCPV6 | vnet_hdr::GSO_ECN, true),
         (vnet_hdr::GSO_TCPV4 | vnet_hdr::GSO_ACCECN, false),
