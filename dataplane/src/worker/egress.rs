@@ -73,7 +73,7 @@ impl Egress {
         }
     }
 
-    /// Begin a batch.
+    /// Begin a batch, or go on with one after some of it was sent.
     pub(super) fn begin(&mut self) {
         let replies = &self.replies;
         self.limits.begin(|| replies.now());

@@ -53,7 +53,7 @@ fn encap(
 ) -> Result<(), EngineError> {
     let TunPacket { buffer, len } = packet;
     if io.parts().0.is_full() {
-        io.flush()?;
+        flush(io, egress)?;
     }
     let (plan, buffers) = io.parts();
     match plan_packet(buffer, buffers.bytes_mut(buffer), len, table, egress, plan) {
@@ -186,8 +186,16 @@ fn finish(
         if pending.plan(ip.unwrap_or(&[]), plan, stats) {
             return Ok(());
         }
-        io.flush()?;
+        flush(io, egress)?;
     }
+}
+
+/// Send what is planned, in the middle of a batch. What the kernel refused has taught how long
+/// the next packets may be.
+fn flush(io: &mut impl EncapIo, egress: &mut Egress) -> Result<(), EngineError> {
+    io.flush()?;
+    egress.begin();
+    Ok(())
 }
 
 #[cfg(test)]

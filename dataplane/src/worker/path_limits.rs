@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 /// Tells for each packet how long it may be on its path.
 ///
-/// What all workers have learned is looked at once for each run of packets to one peer; while
-/// nothing is believed of any path, not at all.
+/// What all workers have learned is looked at once for each run of packets to one peer, between
+/// two sends of what is planned; while nothing is believed of any path, not at all.
 pub struct PathLimits {
     paths: Arc<PathMtus>,
     /// Who to ask whether what is known still holds, and the TUN's MTU in bytes.
     probe: Option<(PathProbe, usize)>,
     outer_df: bool,
-    /// Milliseconds at the beginning of the batch, while anything learned is believed.
+    /// Milliseconds when it last began, while anything learned is believed.
     now: Option<u64>,
-    /// The peer of the latest packet of this batch, and what is known of its path.
+    /// The peer of the latest packet since then, and what is known of its path.
     latest: Option<(PeerId, Option<PathLimit>)>,
 }
 
@@ -41,7 +41,7 @@ impl PathLimits {
         PathLimits { probe, ..self }
     }
 
-    /// Begin a batch. `now`, in milliseconds, is asked for only if it matters.
+    /// Begin a batch, or go on with one after some of it was sent. `now`, in milliseconds, is asked for only if it matters.
     pub(super) fn begin(&mut self, now: impl FnOnce() -> u64) {
         self.now = match self.paths.is_empty() {
             true => None,

@@ -18,6 +18,8 @@ struct Desk {
     /// Frames of each send that has left.
     sent: Vec<Vec<Vec<u8>>>,
     replies: Vec<Vec<u8>>,
+    /// The path to the only peer turns out to have this MTU when something is sent.
+    lesson: Option<(Arc<PathMtus>, u16)>,
 }
 
 impl Desk {
@@ -29,6 +31,7 @@ impl Desk {
             buffers,
             sent: Vec::new(),
             replies: Vec::new(),
+            lesson: None,
         }
     }
 }
@@ -58,6 +61,9 @@ impl EncapIo for Desk {
                 .push(frames.into_iter().map(<[u8]>::to_vec).collect());
         }
         self.plan.clear();
+        if let Some((paths, mtu)) = self.lesson.take() {
+            paths.learn(PEER, mtu, 0);
+        }
         Ok(())
     }
 
@@ -242,6 +248,45 @@ fn what_fits_or_goes_where_nothing_is_known_is_cut_as_ever() {
     assert!(!untouched(bench.single(&spec)));
     bench.now = paths::LIFETIME_MS;
     assert!(untouched(bench.single(&spec)), "the lesson is over");
+}
+
+#[test]
+fn what_a_send_in_the_middle_of_a_batch_teaches_holds_for_the_rest_of_it() {
+    // Nothing is known of any path, or this of the peer's.
+    for known in [None, Some(1450)] {
+        let mut bench = Bench::new(1450, true);
+        if known.is_none() {
+            bench = Bench {
+                paths: Arc::default(),
+                ..bench
+            };
+            bench.egress.limits = PathLimits::new(bench.paths.clone(), true);
+        }
+        let mut desk = Desk::new(0);
+        desk.plan = SendPlan::new(1, 0, 1);
+        desk.lesson = Some((bench.paths.clone(), 1400));
+        let ip = Spec::tcp4(1360 - 40).build();
+        bench.egress.begin();
+        for _ in 0..2 {
+            let none = VnetHdr::default();
+            let bytes = desk.buffers.bytes_mut(0);
+            none.encode(&mut bytes[HEADROOM - VNET_HDR_LEN..], Layout::Legacy)
+                .unwrap();
+            bytes[HEADROOM..][..ip.len()].copy_from_slice(&ip);
+            let (buffer, len) = (0, ip.len());
+            let packet = TunPacket { buffer, len };
+            let Bench {
+                egress,
+                table,
+                stats,
+                ..
+            } = &mut bench;
+            encap(&mut desk, packet, table, stats, egress).unwrap();
+        }
+        assert_eq!((desk.sent.len(), desk.replies.len()), (1, 1), "{known:?}");
+        assert_tells(&desk.replies[0], 1350, &ip);
+        assert_eq!(bench.stats.drops(DropReason::TooBig), 1);
+    }
 }
 
 #[test]
