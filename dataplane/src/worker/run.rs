@@ -12,7 +12,7 @@ use crate::mtu::pods::PodMtus;
 use crate::publish::Publisher;
 use crate::stats::losses::PeerLosses;
 use crate::sys::clock::Clock;
-use crate::sys::engine::{DecapParts, EncapParts, Engine, EngineError};
+use crate::sys::engine::{DecapIo, DecapParts, EncapParts, Engine, EngineError};
 use crate::sys::path::PathProbe;
 use crate::sys::refusals::Refusals;
 use crate::sys::sender::Sender;
@@ -85,6 +85,10 @@ fn run<E: Engine>(
     while !engine.stopped() {
         if let Some(DecapSide { io, inside }) = &mut inbound {
             decap::batch(io, reader.table(), stats, inside)?;
+            if outbound.is_some() {
+                // What has arrived must not wait for a batch of what leaves.
+                io.flush()?;
+            }
         }
         if let Some(EncapSide { io, egress }) = &mut outbound {
             encap::batch(io, reader.table(), stats, egress)?;
@@ -212,3 +216,6 @@ impl DecapSetup {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
