@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::mtu::pods::PodMtus;
-use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trust};
+use weft_dataplane::offload::coalesce::{PacketBuffers, Coalescer, Limits, Packet, Trust};
 use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;
@@ -78,7 +78,7 @@ fn super_packet(payload: usize) -> Vec<u8> {
 
 struct One(Vec<u8>);
 
-impl Buffers for One {
+impl PacketBuffers for One {
     fn bytes(&self, _: u16) -> &[u8] {
         &self.0
     }

@@ -35,7 +35,7 @@ struct Lesson {
 
 /// What is known of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownMtu {
     /// Its MTU in bytes.
     pub mtu: u16,
     /// The kernel is to be asked whether that still holds. One caller hears that at a time.
@@ -165,9 +165,9 @@ impl PathMtus {
 
     /// As [`PathMtus::get`], for one who can ask the kernel. Whoever is told to must
     /// [`PathMtus::learn`] or [`PathMtus::forget`] what it says.
-    pub fn look(&self, addr: IpAddr, now: u64) -> Option<Known> {
+    pub fn look(&self, addr: IpAddr, now: u64) -> Option<KnownMtu> {
         let (slot, lesson) = self.find(addr, now)?;
-        Some(Known {
+        Some(KnownMtu {
             mtu: lesson.mtu,
             is_due: slot.claim(now),
         })

@@ -1,7 +1,7 @@
 //! Packets for tests, built field by field with a checksum of their own, so that they
 //! share no code with what they test.
 
-use super::coalesce::Buffers;
+use super::coalesce::PacketBuffers;
 use super::plan::{Piece, Source};
 use super::vnet_hdr::{self, VnetHdr};
 use proptest::prelude::*;
@@ -370,7 +370,7 @@ pub(crate) fn assert_valid(bytes: &[u8]) {
 #[derive(Default)]
 pub(crate) struct Memory(pub(crate) Vec<Vec<u8>>);
 
-impl Buffers for Memory {
+impl PacketBuffers for Memory {
     fn bytes(&self, id: u16) -> &[u8] {
         &self.0[usize::from(id)]
     }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 /// The node a datagram or train came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
+pub struct AdmittedSender {
     /// Underlay address, IPv4 even where the socket reported it mapped into IPv6.
     pub addr: IpAddr,
     /// The peer with this address; `None` only where admission is loose.
@@ -24,7 +24,7 @@ pub struct Sender {
 
 /// The IP packet in an admitted frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inner {
+pub struct InnerPacket {
     /// Where the IP header starts, in bytes from the start of the frame.
     pub ip_offset: usize,
     /// Length by the IP header in bytes; what follows in the frame is padding.
@@ -37,24 +37,24 @@ pub struct Inner {
 
 /// Admit the outer source of a datagram or train; ask once for all its frames.
 #[inline]
-pub fn sender(table: &Table, outer_src: IpAddr) -> Result<Sender, DropReason> {
+pub fn sender(table: &Table, outer_src: IpAddr) -> Result<AdmittedSender, DropReason> {
     let peer = table.peer_by_addr(outer_src);
     match table.overlay().admission {
         Admission::Strict if peer.is_none() => Err(DropReason::UnknownSender),
-        Admission::Strict | Admission::Loose => Ok(Sender {
+        Admission::Strict | Admission::Loose => Ok(AdmittedSender {
             addr: outer_src.to_canonical(),
             peer,
         }),
     }
 }
 
-impl Sender {
+impl AdmittedSender {
     /// Admit one frame.
     ///
     /// `table` must be the one that [`sender`] saw. What is admitted has an IP header that
     /// lies within the frame, and a length by that header that does.
     #[inline]
-    pub fn frame(&self, table: &Table, frame: &[u8]) -> Result<Inner, DropReason> {
+    pub fn frame(&self, table: &Table, frame: &[u8]) -> Result<InnerPacket, DropReason> {
         let (inner, source) = match table.overlay().wire {
             Wire::Vxlan => match ethertype(table.overlay(), frame)? {
                 ETHERTYPE_IPV4 => ipv4(&frame[FRAME_OVERHEAD..])?,
@@ -118,9 +118,9 @@ fn ethertype(overlay: &Overlay, frame: &[u8]) -> Result<u16, DropReason> {
     Ok(ethernet.ethertype())
 }
 
-fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
+fn ipv4(bytes: &[u8]) -> Result<(InnerPacket, IpAddr), DropReason> {
     let packet = ipv4::Packet::new(bytes).map_err(|_| DropReason::BadInnerIp)?;
-    let inner = Inner {
+    let inner = InnerPacket {
         ip_offset: FRAME_OVERHEAD,
         ip_len: usize::from(packet.total_len()),
         v6: false,
@@ -129,9 +129,9 @@ fn ipv4(bytes: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
     Ok((inner, packet.src().into()))
 }
 
-fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
+fn ipv6(bytes: &[u8]) -> Result<(InnerPacket, IpAddr), DropReason> {
     let packet = ipv6::Packet::new(bytes).map_err(|_| DropReason::BadInnerIp)?;
-    let inner = Inner {
+    let inner = InnerPacket {
         ip_offset: FRAME_OVERHEAD,
         ip_len: packet.total_len(),
         v6: true,
@@ -142,12 +142,12 @@ fn ipv6(bytes: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
 
 /// A frame that is a packet and nothing else: without an Ethernet header there is no padding,
 /// and nothing but the packet's own header tells it from garbage.
-fn plain(frame: &[u8]) -> Result<(Inner, IpAddr), DropReason> {
+fn plain(frame: &[u8]) -> Result<(InnerPacket, IpAddr), DropReason> {
     let packet = ipv4::Packet::new(frame).map_err(|_| DropReason::BadInnerIp)?;
     if usize::from(packet.total_len()) != frame.len() || !packet.verify_checksum() {
         return Err(DropReason::BadInnerIp);
     }
-    let inner = Inner {
+    let inner = InnerPacket {
         ip_offset: 0,
         ip_len: frame.len(),
         v6: false,

@@ -158,7 +158,7 @@ impl Buffers {
     }
 }
 
-impl crate::offload::coalesce::Buffers for Buffers {
+impl crate::offload::coalesce::PacketBuffers for Buffers {
     fn bytes(&self, id: u16) -> &[u8] {
         Buffers::bytes(self, id)
     }

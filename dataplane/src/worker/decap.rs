@@ -4,7 +4,7 @@ use crate::mtu::pods::PodMtus;
 use crate::offload::coalesce::{Packet, PushError, Trust};
 use crate::offload::ecn;
 use crate::offload::train::{self, Shape};
-use crate::route::admit::{self, Sender};
+use crate::route::admit::{self, AdmittedSender};
 use crate::route::table::Table;
 use crate::stats::{Count, DropReason, WorkerStats};
 use crate::sys::clock::Clock;
@@ -119,7 +119,7 @@ fn push(
     datagram: &Received,
     (offset, len): (usize, usize),
     shape: Shape,
-    (sender, table): (&Sender, &Table),
+    (sender, table): (&AdmittedSender, &Table),
     learned: Learned<'_>,
 ) -> Result<(), PushError> {
     let (coalescer, buffers) = io.parts();

@@ -2,7 +2,7 @@
 
 use crate::forwarder::{Forwarder, MTU};
 use crate::packets::{Spec, forwarded};
-use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, Trust};
+use weft_dataplane::offload::coalesce::{PacketBuffers, Coalescer, Limits, Packet, Trust};
 use weft_dataplane::offload::plan::Source;
 use weft_dataplane::offload::segment::Segmenter;
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
@@ -15,7 +15,7 @@ struct Packets(Vec<Vec<u8>>);
 /// Bytes of VXLAN and inner Ethernet header.
 const ROOM: usize = 22;
 
-impl Buffers for Packets {
+impl PacketBuffers for Packets {
     fn bytes(&self, id: u16) -> &[u8] {
         &self.0[usize::from(id)]
     }

@@ -5,7 +5,7 @@
 //! raw bytes that follow, plus 128. The writes are segmented again and compared, flow by
 //! flow, with the packets pushed.
 
-use weft_dataplane::offload::coalesce::{Buffers, Coalescer, Limits, Packet, PushError, Trust};
+use weft_dataplane::offload::coalesce::{Coalescer, Limits, Packet, PacketBuffers, PushError, Trust};
 use weft_dataplane::offload::plan::Source;
 use weft_dataplane::offload::segment::{MAX_HEADER_LEN, Segmenter, finish_checksum};
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
@@ -363,7 +363,7 @@ fn deliver(hdr: &VnetHdr, mut ip: Vec<u8>, out: &mut Vec<Vec<u8>>) {
 
 struct Memory(Vec<Vec<u8>>);
 
-impl Buffers for Memory {
+impl PacketBuffers for Memory {
     fn bytes(&self, id: u16) -> &[u8] {
         &self.0[usize::from(id)]
     }

@@ -37,7 +37,7 @@ fn one_at_a_time_is_to_ask_whether_a_lesson_holds() {
     let paths = PathMtus::new();
     paths.learn(v4(1), 1400, 0);
     let known = |now, is_due| {
-        let known = Some(Known { mtu: 1400, is_due });
+        let known = Some(KnownMtu { mtu: 1400, is_due });
         assert_eq!(paths.look(v4(1), now), known, "{now} ms");
     };
     known(ASK_EVERY_MS - 1, false);

@@ -25,9 +25,9 @@ impl Protocol {
 }
 
 /// An inner packet, sorted by what order it must keep.
-pub(super) enum Inner<'a> {
+pub(super) enum Inspected<'a> {
     /// TCP or UDP with a whole transport header.
-    Segment(Segment<'a>),
+    Segment(InspectedSegment<'a>),
     /// It may belong to any flow: a fragment, or headers that do not parse.
     Unknown,
     /// It belongs to no flow: another protocol.
@@ -35,7 +35,7 @@ pub(super) enum Inner<'a> {
 }
 
 /// A TCP segment or UDP datagram.
-pub(super) struct Segment<'a> {
+pub(super) struct InspectedSegment<'a> {
     pub(super) flow: Flow,
     pub(super) protocol: Protocol,
     pub(super) v6: bool,
@@ -70,21 +70,21 @@ pub(super) struct Segment<'a> {
 
 /// Parse `bytes`, the inner packet and whatever the frame holds behind it.
 #[inline]
-pub(super) fn inspect(bytes: &[u8]) -> Result<(IpPacket<'_>, Inner<'_>), Malformed> {
+pub(super) fn inspect(bytes: &[u8]) -> Result<(IpPacket<'_>, Inspected<'_>), Malformed> {
     let ip = IpPacket::new(bytes)?;
     let Some(transport) = Transport::find(&ip) else {
-        return Ok((ip, Inner::Unknown));
+        return Ok((ip, Inspected::Unknown));
     };
     let kind = match transport.protocol {
-        _ if transport.fragment => return Ok((ip, Inner::Unknown)),
+        _ if transport.fragment => return Ok((ip, Inspected::Unknown)),
         protocol::TCP => Protocol::Tcp,
         protocol::UDP => Protocol::Udp,
-        _ => return Ok((ip, Inner::Other)),
+        _ => return Ok((ip, Inspected::Other)),
     };
     let exact = ip.total_len() == bytes.len();
     let inner = match segment(&ip, transport, kind, bytes, exact) {
-        Some(segment) => Inner::Segment(segment),
-        None => Inner::Unknown,
+        Some(segment) => Inspected::Segment(segment),
+        None => Inspected::Unknown,
     };
     Ok((ip, inner))
 }
@@ -96,7 +96,7 @@ fn segment<'a>(
     kind: Protocol,
     bytes: &'a [u8],
     exact: bool,
-) -> Option<Segment<'a>> {
+) -> Option<InspectedSegment<'a>> {
     let l4_bytes = bytes.get(transport.offset..ip.total_len())?;
     let ports = *l4_bytes.first_chunk::<4>()?;
     let (ident, ident_counts, ip_clean, ip_fields) = match ip {
@@ -113,7 +113,7 @@ fn segment<'a>(
             (0, false, true, fields)
         }
     };
-    let mut segment = Segment {
+    let mut segment = InspectedSegment {
         flow: Flow::new(ip, kind.number(), ports),
         protocol: kind,
         v6: matches!(ip, IpPacket::V6(_)),
@@ -158,7 +158,7 @@ fn segment<'a>(
     Some(segment)
 }
 
-impl Segment<'_> {
+impl InspectedSegment<'_> {
     /// The pseudo-header sum, the length left out.
     #[inline]
     pub(super) fn pseudo(&self, ip: &IpPacket<'_>) -> Sum {

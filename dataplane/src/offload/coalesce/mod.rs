@@ -40,16 +40,16 @@ pub use self::refusal::MergeRefusals;
 pub use self::write::Write;
 
 use self::flow::{Flow, Index, Slot};
-use self::inspect::{Inner, Protocol, Segment, inspect};
+use self::inspect::{Inspected, InspectedSegment, Protocol, inspect};
 use self::limits::OLD_UDP_SEGMENTS;
-use self::refusal::Known;
+use self::refusal::KnownRefusals;
 use super::vnet_hdr::Layout;
 use crate::stats::DropReason;
 use crate::wire::ip::IpPacket;
 use std::sync::Arc;
 
 /// The receive buffers that packets lie in, by number.
-pub trait Buffers {
+pub trait PacketBuffers {
     /// The whole buffer.
     fn bytes(&self, id: u16) -> &[u8];
     /// The whole buffer, writable.
@@ -90,7 +90,7 @@ pub struct Coalescer {
     /// UDP segments of a super-packet that is handed on as it came.
     whole_udp_segments: u16,
     /// What the kernel refuses for the time being, by protocol.
-    refusals: Known,
+    refusals: KnownRefusals,
     writes: Box<[Write]>,
     /// For each write the `virtio_net_hdr` that its packet has no room for.
     arena: Box<[u8]>,
@@ -113,7 +113,7 @@ impl Coalescer {
             layout,
             limits,
             whole_udp_segments: MAX_UDP_SEGMENTS,
-            refusals: Known::default(),
+            refusals: KnownRefusals::default(),
             writes: (0..writes).map(|_| Write::new(layout.len())).collect(),
             arena: vec![0; writes * layout.len()].into_boxed_slice(),
             used: 0,
@@ -127,7 +127,7 @@ impl Coalescer {
     /// next batch on.
     pub fn sharing(self, refusals: Arc<MergeRefusals>) -> Coalescer {
         let mut sharing = Coalescer {
-            refusals: Known::sharing(refusals),
+            refusals: KnownRefusals::sharing(refusals),
             ..self
         };
         sharing.adopt();
@@ -233,14 +233,14 @@ impl Coalescer {
         }
         let (ip, inner) = inspect(bytes).map_err(|_| PushError::Drop(DropReason::BadInnerIp))?;
         match inner {
-            Inner::Other => {
+            Inspected::Other => {
                 self.open(at, ip.total_len())?;
             }
-            Inner::Unknown => {
+            Inspected::Unknown => {
                 self.open(at, ip.total_len())?;
                 self.barrier = self.used;
             }
-            Inner::Segment(segment) => {
+            Inspected::Segment(segment) => {
                 let large = ip.total_len() > self.limits.pod_mtu && self.is_super(&ip, &segment);
                 if large || super_gso.is_some() {
                     self.push_super(at, &ip, &segment, bytes, trust, super_gso)?;
@@ -259,7 +259,7 @@ impl Coalescer {
     /// be completed it has seen virtual links alone, which take super-packets of any length:
     /// then it is safer to cut it in two.
     #[cold]
-    fn is_super(&self, ip: &IpPacket<'_>, segment: &Segment<'_>) -> bool {
+    fn is_super(&self, ip: &IpPacket<'_>, segment: &InspectedSegment<'_>) -> bool {
         let may_be = || segment.protocol == Protocol::Tcp && segment.is_partial(segment.pseudo(ip));
         ip.total_len() > self.limits.mtu || may_be()
     }
@@ -268,7 +268,7 @@ impl Coalescer {
         &mut self,
         at: Packet,
         ip: &IpPacket<'_>,
-        segment: &Segment<'_>,
+        segment: &InspectedSegment<'_>,
         bytes: &[u8],
         trust: Trust,
     ) -> Result<(), PushError> {
@@ -303,7 +303,7 @@ impl Coalescer {
         &mut self,
         at: Packet,
         ip: &IpPacket<'_>,
-        segment: &Segment<'_>,
+        segment: &InspectedSegment<'_>,
         bytes: &[u8],
         trust: Trust,
         super_gso: Option<u16>,
@@ -332,7 +332,11 @@ impl Coalescer {
 
     /// Payload bytes of each segment of a super-packet; `None` when it is none that the
     /// kernel would take: then it goes on as one long packet.
-    fn super_gso_size(&self, segment: &Segment<'_>, super_gso: Option<u16>) -> Option<u16> {
+    fn super_gso_size(
+        &self,
+        segment: &InspectedSegment<'_>,
+        super_gso: Option<u16>,
+    ) -> Option<u16> {
         let size = match segment.protocol {
             Protocol::Tcp => {
                 // The sender's segment size is lost; whatever fits the way to the pod will do.
@@ -389,7 +393,7 @@ impl Coalescer {
 
     /// Write the headers of all writes: patch those of super-packets in the buffers and put
     /// a `virtio_net_hdr` before each.
-    pub fn finish(&mut self, buffers: &mut impl Buffers) {
+    pub fn finish(&mut self, buffers: &mut impl PacketBuffers) {
         let slots = self.arena.chunks_exact_mut(self.layout.len());
         for (write, slot) in self.writes[..self.used].iter().zip(slots) {
             let finished = write.finish(buffers, slot, self.layout);

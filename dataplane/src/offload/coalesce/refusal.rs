@@ -78,7 +78,7 @@ impl MergeRefusals {
 
 /// What one coalescer goes by.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownRefusals {
     /// What the kernel refuses for the time being, by protocol.
     kinds: [Refusal; 2],
     shared: Arc<MergeRefusals>,
@@ -86,11 +86,11 @@ pub(super) struct Known {
     adopted: [u32; 2],
 }
 
-impl Known {
-    pub(super) fn sharing(shared: Arc<MergeRefusals>) -> Known {
-        Known {
+impl KnownRefusals {
+    pub(super) fn sharing(shared: Arc<MergeRefusals>) -> KnownRefusals {
+        KnownRefusals {
             shared,
-            ..Known::default()
+            ..KnownRefusals::default()
         }
     }
 

@@ -1,8 +1,8 @@
 //! One write to the TUN and how it grows.
 
 use super::flow::{Flow, Slot};
-use super::inspect::{MAX_OPTIONS, Protocol, Segment};
-use super::{Buffers, MAX_WRITE_PIECES, Packet};
+use super::inspect::{InspectedSegment, MAX_OPTIONS, Protocol};
+use super::{MAX_WRITE_PIECES, Packet, PacketBuffers};
 use crate::offload::plan::{Piece, Source};
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
 use crate::wire::checksum::Sum;
@@ -157,7 +157,7 @@ impl Write {
     }
 
     /// Take over what merging and offloads need to know of the first segment.
-    pub(super) fn describe(&mut self, segment: &Segment<'_>, pseudo: Sum) {
+    pub(super) fn describe(&mut self, segment: &InspectedSegment<'_>, pseudo: Sum) {
         self.protocol = segment.protocol;
         self.v6 = segment.v6;
         self.l4 = segment.l4 as u16;
@@ -172,14 +172,14 @@ impl Write {
     }
 
     /// Hand on a super-packet that was received whole.
-    pub(super) fn pass_on(&mut self, segment: &Segment<'_>, gso_size: u16) {
+    pub(super) fn pass_on(&mut self, segment: &InspectedSegment<'_>, gso_size: u16) {
         self.offload = Offload::Super;
         self.gso_size = gso_size;
         self.cwr = segment.flags & tcp::CWR != 0;
     }
 
     /// Let segments join that continue this one.
-    pub(super) fn grow_from(&mut self, segment: &Segment<'_>) {
+    pub(super) fn grow_from(&mut self, segment: &InspectedSegment<'_>) {
         self.ip_fields = segment.ip_fields;
         self.tcp_fields = segment.tcp_fields;
         let len = segment.options.len().min(MAX_OPTIONS);
@@ -189,7 +189,7 @@ impl Write {
     }
 
     /// Whether `segment` continues this write.
-    pub(super) fn accepts(&self, segment: &Segment<'_>, max_segments: u16) -> bool {
+    pub(super) fn accepts(&self, segment: &InspectedSegment<'_>, max_segments: u16) -> bool {
         if self.sealed || self.segments >= max_segments {
             return false;
         }
@@ -211,7 +211,7 @@ impl Write {
         self.options[..usize::from(self.options_len)] == *segment.options
     }
 
-    pub(super) fn append(&mut self, at: Packet, segment: &Segment<'_>) {
+    pub(super) fn append(&mut self, at: Packet, segment: &InspectedSegment<'_>) {
         self.pieces[usize::from(self.first) + usize::from(self.segments)] = Piece {
             source: Source::Buffer(at.buffer),
             offset: at.offset + segment.header_len as u32,
@@ -224,7 +224,7 @@ impl Write {
     }
 
     /// What the next segment must look like after `segment`.
-    fn follow(&mut self, segment: &Segment<'_>) {
+    fn follow(&mut self, segment: &InspectedSegment<'_>) {
         self.push = segment.flags & tcp::PSH != 0;
         self.sealed = self.push || segment.payload < usize::from(self.gso_size);
         self.next_seq = segment.seq.wrapping_add(segment.payload as u32);
@@ -236,7 +236,7 @@ impl Write {
     /// the packet was in.
     pub(super) fn finish(
         &self,
-        buffers: &mut impl Buffers,
+        buffers: &mut impl PacketBuffers,
         slot: &mut [u8],
         layout: Layout,
     ) -> Option<()> {

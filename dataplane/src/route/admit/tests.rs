@@ -54,7 +54,7 @@ fn frame_v6(source: &str) -> Vec<u8> {
     frame
 }
 
-fn admit(table: &Table, outer: &str, frame: &[u8]) -> Result<Inner, DropReason> {
+fn admit(table: &Table, outer: &str, frame: &[u8]) -> Result<InnerPacket, DropReason> {
     sender(table, outer.parse().unwrap())?.frame(table, frame)
 }
 
@@ -64,13 +64,13 @@ const PEER_2: &str = "192.168.0.2";
 #[test]
 fn what_a_peer_may_send() {
     let table = table(Admission::Strict);
-    let v4 = Inner {
+    let v4 = InnerPacket {
         ip_offset: 22,
         ip_len: 28,
         v6: false,
         ecn: Ecn::Ect1,
     };
-    let v6 = Inner {
+    let v6 = InnerPacket {
         ip_offset: 22,
         ip_len: 48,
         v6: true,
@@ -278,7 +278,7 @@ fn bare_table(admission: Admission) -> Table {
 #[test]
 fn a_bare_packet_is_its_own_frame() {
     let table = bare_table(Admission::Strict);
-    let inner = Inner {
+    let inner = InnerPacket {
         ip_offset: 0,
         ip_len: 28,
         v6: false,

@@ -1,6 +1,6 @@
 //! From the receive socket to the TUN.
 
-use super::provided::{GROUP, Layout};
+use super::provided::{BufferLayout, GROUP};
 use super::{FIRST_OUTPUT_FILE, Ring};
 use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::WorkerStats;
@@ -59,7 +59,7 @@ impl DecapRing {
         let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         template.msg_namelen = NAME_SPACE as libc::socklen_t;
         template.msg_controllen = RECEIVE_SPACE as _;
-        let layout = Layout {
+        let layout = BufferLayout {
             count: DECAP_BUFFERS,
             headroom: 0,
             size: PAYLOAD + MAX_PACKET,

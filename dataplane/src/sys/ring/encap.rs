@@ -1,7 +1,7 @@
 //! From the TUN to the send sockets.
 
 use super::Ring;
-use super::provided::{GROUP, Layout};
+use super::provided::{BufferLayout, GROUP};
 use crate::sys::buffers::Buffers;
 use crate::sys::encap::{Encap, Input};
 use crate::sys::engine::{
@@ -29,7 +29,7 @@ impl Encap<Ring> {
     /// Everything the way out needs, made in the worker's own thread.
     pub(super) fn open(parts: EncapParts, stop: &StopEvent) -> Result<Encap<Ring>, EngineError> {
         let files = [stop.as_fd().as_raw_fd()];
-        let layout = Layout {
+        let layout = BufferLayout {
             count: BUFFERS,
             headroom: HEADROOM - VNET_HDR_LEN,
             size: VNET_HDR_LEN + MAX_PACKET,

@@ -26,7 +26,7 @@ use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::engine::{EngineError, INPUT_REST, failed, input_passes};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use provided::{GROUP, Layout, Provided};
+use provided::{BufferLayout, GROUP, Provided};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -82,7 +82,7 @@ impl Ring {
         files: &[RawFd],
         input: squeue::Entry,
         input_name: &'static str,
-        layout: Layout,
+        layout: BufferLayout,
         stats: Arc<WorkerStats>,
     ) -> Result<Ring, EngineError> {
         let uring = setup().map_err(EngineError::RingRefused)?;

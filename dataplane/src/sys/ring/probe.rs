@@ -1,7 +1,7 @@
 //! Whether this kernel has all of io_uring that the rings need, found out by using it.
 
 use super::Ring;
-use super::provided::{GROUP, Layout};
+use super::provided::{BufferLayout, GROUP};
 use crate::stats::WorkerStats;
 use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::StopEvent;
@@ -16,7 +16,7 @@ pub fn probe() -> Result<(), EngineError> {
     let stop = StopEvent::new().map_err(failed("eventfd"))?;
     let (reader, mut writer) = std::io::pipe().map_err(failed("pipe"))?;
     let files = [stop.as_fd().as_raw_fd()];
-    let layout = Layout {
+    let layout = BufferLayout {
         count: 1,
         headroom: 0,
         size: 64,

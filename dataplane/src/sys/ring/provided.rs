@@ -10,7 +10,7 @@ pub(super) const GROUP: u16 = 0;
 
 /// How many buffers, and how they are laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub(super) struct BufferLayout {
     /// Number of buffers, a power of two.
     pub(super) count: u16,
     /// Bytes at the start of each that the kernel leaves alone.
@@ -32,8 +32,8 @@ pub(super) struct Provided {
 
 impl Provided {
     /// Buffers as laid out, registered with `uring` and all on offer.
-    pub(super) fn new(uring: &IoUring, layout: Layout) -> Result<Provided, EngineError> {
-        let Layout {
+    pub(super) fn new(uring: &IoUring, layout: BufferLayout) -> Result<Provided, EngineError> {
+        let BufferLayout {
             count,
             headroom,
             size,
