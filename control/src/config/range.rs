@@ -151,7 +151,7 @@ impl Rules {
             let rule = format!("must be inside {}", self.network);
             return Err(ConfigError::invalid(key, address, rule));
         }
-        if number % step != 0 {
+        if !number.is_multiple_of(step) {
             let rule = format!(
                 "must be the first address of a subnet of length {}: {} is the nearest before it",
                 u32::from(self.bits) - step.trailing_zeros(),
