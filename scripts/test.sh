@@ -23,7 +23,7 @@ stage() {
 
 stage lint make --no-print-directory --keep-going lint
 stage tests cargo test --workspace --exclude weft --no-fail-fast
-stage command cargo test --package weft --bins --test agent --test docs --test helpers --test leases --no-fail-fast
+stage command cargo test --package weft --bins --test agent --test arrows --test docs --test helpers --test leases --no-fail-fast
 stage instructions make --no-print-directory instructions
 if [ -e tests/e2e.rs ] || [ -e tests/e2e/main.rs ]; then
     # Each has namespaces, files and an etcd of its own.

@@ -1,0 +1,277 @@
+//! The rules, and the exceptions with their reasons.
+
+/// The crates, and the files that they begin in.
+pub(crate) const CRATES: &[(&str, &str)] = &[
+    ("weft", "src/main.rs"),
+    ("weft-control", "control/src/lib.rs"),
+    ("weft-dataplane", "dataplane/src/lib.rs"),
+    ("weft-benches", "benches/src/lib.rs"),
+    ("weft-lab", "benches/lab/src/lib.rs"),
+    ("weft-cni", "deploy/cni/src/lib.rs"),
+];
+
+/// Libraries every module of which has a line in [`MODULES`].
+pub(crate) const LAYERED: &[&str] = &["weft_control", "weft_dataplane"];
+
+/// What a module, with all that is inside of it, may know of its own crate besides itself.
+pub(crate) const MODULES: &[(&str, &[&str])] = &[
+    // Plain functions over bytes: no file descriptor, no clock, no memory after construction.
+    ("weft_dataplane::stats", &[]),
+    ("weft_dataplane::wire", &[]),
+    (
+        "weft_dataplane::offload",
+        &["weft_dataplane::wire", "weft_dataplane::stats"],
+    ),
+    (
+        "weft_dataplane::route",
+        &["weft_dataplane::wire", "weft_dataplane::stats"],
+    ),
+    // What threads share.
+    ("weft_dataplane::publish", &["weft_dataplane::route"]),
+    (
+        "weft_dataplane::mtu",
+        &["weft_dataplane::wire", "weft_dataplane::route"],
+    ),
+    ("weft_dataplane::caps", &["weft_dataplane::offload"]),
+    // Every system call, and none of the loops that make them.
+    (
+        "weft_dataplane::sys",
+        &[
+            "weft_dataplane::caps",
+            "weft_dataplane::mtu",
+            "weft_dataplane::offload",
+            "weft_dataplane::stats",
+            "weft_dataplane::wire",
+        ],
+    ),
+    (
+        "weft_dataplane::worker",
+        &[
+            "weft_dataplane::caps",
+            "weft_dataplane::mtu",
+            "weft_dataplane::offload",
+            "weft_dataplane::publish",
+            "weft_dataplane::route",
+            "weft_dataplane::stats",
+            "weft_dataplane::sys",
+            "weft_dataplane::wire",
+        ],
+    ),
+    // Texts and values, without a host and without a store.
+    ("weft_control::text", &[]),
+    ("weft_control::suspend", &[]),
+    ("weft_control::family", &[]),
+    ("weft_control::release", &[]),
+    ("weft_control::notify", &[]),
+    ("weft_control::json", &["weft_control::text"]),
+    (
+        "weft_control::config",
+        &[
+            "weft_control::family",
+            "weft_control::json",
+            "weft_control::text",
+        ],
+    ),
+    (
+        "weft_control::lease",
+        &[
+            "weft_control::config",
+            "weft_control::family",
+            "weft_control::json",
+            "weft_control::text",
+        ],
+    ),
+    // The host and the stores of leases, which do not know each other.
+    (
+        "weft_control::host",
+        &[
+            "weft_control::family",
+            "weft_control::lease",
+            "weft_control::text",
+        ],
+    ),
+    (
+        "weft_control::subnets",
+        &[
+            "weft_control::config",
+            "weft_control::family",
+            "weft_control::json",
+            "weft_control::lease",
+            "weft_control::suspend",
+            "weft_control::text",
+        ],
+    ),
+    // How many files may be open is the host's business.
+    ("weft_control::http", &["weft_control::host"]),
+    (
+        "weft_control::backend",
+        &[
+            "weft_control::config",
+            "weft_control::family",
+            "weft_control::host",
+            "weft_control::lease",
+            "weft_control::release",
+            "weft_control::subnets",
+            "weft_control::text",
+        ],
+    ),
+    (
+        "weft_control::agent",
+        &[
+            "weft_control::backend",
+            "weft_control::config",
+            "weft_control::family",
+            "weft_control::host",
+            "weft_control::http",
+            "weft_control::lease",
+            "weft_control::notify",
+            "weft_control::release",
+            "weft_control::subnets",
+        ],
+    ),
+    // At the top: nothing but the command knows the command line.
+    (
+        "weft_control::flags",
+        &[
+            "weft_control::agent",
+            "weft_control::backend",
+            "weft_control::subnets",
+            "weft_control::text",
+        ],
+    ),
+];
+
+/// That a module may know another crate, or a part of it.
+pub(crate) struct Border {
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) why: &'static str,
+}
+
+/// Where crates meet.
+pub(crate) const BORDERS: &[Border] = &[
+    Border {
+        from: "weft",
+        to: "weft_control",
+        why: "the command is made of both libraries, and of the lab for its demo and bench",
+    },
+    Border {
+        from: "weft",
+        to: "weft_benches",
+        why: "as above",
+    },
+    Border {
+        from: "weft",
+        to: "weft_lab",
+        why: "as above",
+    },
+    Border {
+        from: "weft_benches",
+        to: "weft_lab",
+        why: "loads run in the lab's namespaces",
+    },
+    Border {
+        from: "weft_benches",
+        to: "weft_dataplane",
+        why: "replays drive the workers' own code over packets in memory",
+    },
+    Border {
+        from: "weft_control::lease",
+        to: "weft_dataplane::wire::ethernet",
+        why: "MAC addresses are one type, which the rest of control takes from here",
+    },
+    Border {
+        from: "weft_control::backend::tunnel",
+        to: "weft_dataplane",
+        why: "the one part of control that speaks to the dataplane",
+    },
+];
+
+/// Circles that are known and borne, with the reason.
+pub(crate) const CIRCLES: &[(&[&str], &str)] = &[];
+
+/// What a package may depend on, of the workspace's own.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static [&'static str],
+    pub(crate) tests_need: &'static [&'static str],
+    /// Crates that it stays free of.
+    pub(crate) never: &'static [&'static str],
+}
+
+/// All packages. None of the libraries depends on what tests need, and the lab on none of them.
+pub(crate) const PACKAGES: &[Package] = &[
+    Package {
+        name: "weft",
+        needs: &["weft-benches", "weft-control", "weft-dataplane", "weft-lab"],
+        tests_need: &["weft-lab"],
+        never: &[],
+    },
+    Package {
+        name: "weft-control",
+        needs: &["weft-dataplane"],
+        tests_need: &["weft-lab"],
+        never: &[],
+    },
+    Package {
+        name: "weft-dataplane",
+        needs: &[],
+        tests_need: &["weft-lab"],
+        never: &["etcd-client", "rtnetlink", "tokio"],
+    },
+    Package {
+        name: "weft-cni",
+        needs: &[],
+        tests_need: &["weft-lab"],
+        never: &["tokio"],
+    },
+    Package {
+        name: "weft-lab",
+        needs: &[],
+        tests_need: &[],
+        never: &[],
+    },
+    Package {
+        name: "weft-benches",
+        needs: &["weft-dataplane", "weft-lab"],
+        tests_need: &[],
+        never: &[],
+    },
+    Package {
+        name: "weft-fuzz",
+        needs: &["weft-cni", "weft-control", "weft-dataplane"],
+        tests_need: &[],
+        never: &[],
+    },
+];
+
+/// Crates that do what another one does here already.
+pub(crate) const BANNED: &[(&str, &str)] = &[("nix", "rustix does it")];
+
+/// Files, or folders, that may allow unsafe code.
+pub(crate) const UNSAFE: &[(&str, &str)] = &[
+    ("dataplane/src/sys/", "all system calls"),
+    (
+        "dataplane/src/publish/epoch.rs",
+        "tables that several threads read",
+    ),
+    ("dataplane/src/wire/checksum/x86.rs", "vector instructions"),
+    (
+        "benches/src/load/sink.rs",
+        "the receiving end of a flood takes many datagrams in a call, as rustix does not",
+    ),
+];
+
+/// Types of one name in one crate that nobody takes for each other.
+pub(crate) const SAME_NAME: &[(&str, &str, &str)] = &[
+    (
+        "weft",
+        "Args",
+        "what a subcommand reads from its command line; each is its module's only type",
+    ),
+    (
+        "weft_dataplane",
+        "Packet",
+        "views of IPv4 and IPv6 packets, named with their module: ipv4::Packet",
+    ),
+];
