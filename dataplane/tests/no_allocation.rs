@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::mtu::pods::PodMtus;
-use weft_dataplane::offload::coalesce::{PacketBuffers, Coalescer, Limits, Packet, Trust};
+use weft_dataplane::offload::coalesce::{Coalescer, Limits, Packet, PacketBuffers, Trust};
 use weft_dataplane::offload::plan::SendPlan;
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
 use weft_dataplane::route::admit;

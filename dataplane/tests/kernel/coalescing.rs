@@ -2,7 +2,7 @@
 
 use crate::forwarder::{Forwarder, MTU};
 use crate::packets::{Spec, forwarded};
-use weft_dataplane::offload::coalesce::{PacketBuffers, Coalescer, Limits, Packet, Trust};
+use weft_dataplane::offload::coalesce::{Coalescer, Limits, Packet, PacketBuffers, Trust};
 use weft_dataplane::offload::plan::Source;
 use weft_dataplane::offload::segment::Segmenter;
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};

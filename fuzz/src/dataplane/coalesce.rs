@@ -5,7 +5,9 @@
 //! raw bytes that follow, plus 128. The writes are segmented again and compared, flow by
 //! flow, with the packets pushed.
 
-use weft_dataplane::offload::coalesce::{Coalescer, Limits, Packet, PacketBuffers, PushError, Trust};
+use weft_dataplane::offload::coalesce::{
+    Coalescer, Limits, Packet, PacketBuffers, PushError, Trust,
+};
 use weft_dataplane::offload::plan::Source;
 use weft_dataplane::offload::segment::{MAX_HEADER_LEN, Segmenter, finish_checksum};
 use weft_dataplane::offload::vnet_hdr::{self, Layout, VnetHdr};
