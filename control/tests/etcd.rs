@@ -21,8 +21,6 @@ mod keep;
 mod lab;
 #[path = "etcd/leader.rs"]
 mod leader;
-#[path = "etcd/log.rs"]
-mod log;
 #[path = "etcd/no_space.rs"]
 mod no_space;
 #[path = "etcd/outage.rs"]

@@ -16,6 +16,7 @@ pub mod flannel;
 pub mod guard;
 pub mod ip;
 pub mod kernel;
+pub mod log;
 pub mod memory;
 pub mod netns;
 pub mod ovs;

@@ -1,5 +1,4 @@
 use crate::lab::{Etcd, Mode, PREFIX, Proxy, manager, timing};
-use crate::log::Log;
 use crate::{FRESH, config, node, previously, soon};
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -9,6 +8,7 @@ use weft_control::config::NetworkConfig;
 use weft_control::family::Family;
 use weft_control::lease::LeaseAttrs;
 use weft_control::subnets::{SubnetError, SubnetManager, wait_for_config};
+use weft_lab::log::Log;
 
 #[tokio::test]
 async fn u1_no_config_key_is_an_error() {

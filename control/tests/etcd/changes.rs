@@ -1,13 +1,13 @@
 //! Reservations, and nodes that come back changed.
 
 use crate::lab::{Etcd, manager, timing};
-use crate::log::Log;
 use crate::{FRESH, config, node, previously, soon};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use weft_control::subnets::etcd::Timing;
 use weft_control::subnets::{LeaseEvent, SubnetError, SubnetManager};
+use weft_lab::log::Log;
 
 #[tokio::test]
 async fn s85_a_reservation_with_nothing_but_the_address_is_used_and_stays_one() {

@@ -1,12 +1,12 @@
 //! What others write into etcd, in the log.
 
 use crate::lab::{Etcd, PREFIX};
-use crate::log::Log;
 use crate::node;
 use crate::watch::{Watcher, lease};
 use crate::{QUIET, soon};
 use std::time::Duration;
 use weft_control::subnets::{LeaseEvent, SubnetManager};
+use weft_lab::log::Log;
 
 /// Longer than any line that tells of one key.
 const LINE_MAX: usize = 700;

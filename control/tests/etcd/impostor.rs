@@ -1,7 +1,6 @@
 //! Servers that are no etcd, and outages whose reason changes.
 
 use crate::lab::{Etcd, manager, timing};
-use crate::log::Log;
 use crate::soon;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use weft_control::subnets::SubnetManager;
 use weft_lab::etcd::Place;
+use weft_lab::log::Log;
 
 /// A web server in HTTP/2 without TLS that answers every request with "404 Not Found".
 struct Impostor {

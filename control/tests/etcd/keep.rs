@@ -1,11 +1,11 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
-use crate::log::Log;
 use crate::{FRESH, QUIET, config, node, previously, soon};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use weft_control::lease::{Lease, LeaseEnd};
 use weft_control::subnets::SubnetManager;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
+use weft_lab::log::Log;
 
 /// flannel's default margin: longer than the leases of these tests, so that they are renewed
 /// at a third of their life.

@@ -1,12 +1,12 @@
 //! An etcd whose quota is used up: it takes deletions, and no writes.
 
 use crate::lab::{Etcd, manager, timing};
-use crate::log::Log;
 use crate::{FRESH, config, node, soon};
 use std::time::Duration;
 use tokio::time::sleep;
 use weft_control::subnets::SubnetManager;
 use weft_control::subnets::etcd::Timing;
+use weft_lab::log::Log;
 
 #[tokio::test]
 async fn a_lost_lease_is_back_soon_after_etcd_takes_writes_again() {

@@ -1,5 +1,4 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, options, timing};
-use crate::log::Log;
 use crate::{FRESH, config, node, soon};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -8,6 +7,7 @@ use tokio::time::{sleep, timeout};
 use weft_control::subnets::etcd::EtcdSubnets;
 use weft_control::subnets::{LeaseEvent, SubnetError, SubnetManager, wait_for_config};
 use weft_lab::etcd::own_address;
+use weft_lab::log::Log;
 
 #[tokio::test]
 async fn etcd_that_is_down_at_start_is_waited_for() {

@@ -2,13 +2,13 @@
 //! as they were before.
 
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
-use crate::log::Log;
 use crate::watch::{Watcher, deleted, lease};
 use crate::{FRESH, config, node, soon};
 use std::time::Duration;
 use tokio::time::sleep;
 use weft_control::lease::LeaseEnd;
 use weft_control::subnets::{LeaseEvent, SubnetManager};
+use weft_lab::log::Log;
 
 /// A node that watches through a proxy, and knows the leases 6 and 7 of others.
 async fn watching(etcd: &Etcd) -> (Proxy, Watcher) {

@@ -1,13 +1,13 @@
 //! Links over which a list takes longer than a server may be silent.
 
 use crate::lab::{Etcd, Mode, Proxy, manager, options, timing};
-use crate::log::Log;
 use crate::soon;
 use crate::watch::{Watcher, lease};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use weft_control::subnets::etcd::admin::Admin;
+use weft_lab::log::Log;
 
 /// Bytes each second: the list takes about nine seconds.
 const SLOW: Mode = Mode::Slow(100_000);

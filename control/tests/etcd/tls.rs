@@ -1,7 +1,6 @@
 //! A cluster of three members with TLS and users.
 
 use crate::lab::{Etcd, PREFIX, timing};
-use crate::log::Log;
 use crate::{FRESH, PATIENCE, QUIET, config, node, soon};
 use std::fs;
 use std::process::Command;
@@ -17,6 +16,7 @@ use weft_control::subnets::{LeaseEvent, SubnetManager};
 use weft_lab::etcd::Place;
 use weft_lab::etcd::cluster::{Demands, TlsCluster, USER};
 use weft_lab::etcd::pki::{Pair, Pki};
+use weft_lab::log::Log;
 use weft_lab::memory_dir;
 
 /// A cluster of `members` on loopback, and the directory that it lives in.

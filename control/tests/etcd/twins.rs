@@ -1,12 +1,12 @@
 //! Nodes that advertise one address.
 
 use crate::lab::{Etcd, PREFIX};
-use crate::log::Log;
 use crate::{FRESH, config, node, soon};
 use std::time::Duration;
 use tokio::time::sleep;
 use weft_control::lease::{LeaseAttrs, SubnetKey};
 use weft_control::subnets::SubnetManager;
+use weft_lab::log::Log;
 
 const MARGIN: Duration = Duration::from_secs(3600);
 

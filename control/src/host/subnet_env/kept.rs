@@ -175,7 +175,6 @@ fn names_another(text: &str, own: PerFamily<Option<IpNet>>) -> bool {
 mod tests {
     use super::*;
     use crate::lease::NodeNetwork;
-    use std::sync::{Arc, Mutex};
 
     fn env(subnet: &str) -> SubnetEnv {
         SubnetEnv {
@@ -219,19 +218,6 @@ mod tests {
         assert_eq!(before, after, "what is right is left alone");
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn two_owners_of_one_file_are_reported_once_an_hour() {
         let follow = |looks| {
@@ -250,25 +236,14 @@ mod tests {
                 }
             }
         };
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            // A line that a test beside this one meets first, in a thread without a subscriber,
-            // is taken for one that nobody wants: meet them all, and have that asked anew.
-            follow(2);
-            tracing::callsite::rebuild_interest_cache();
-            lines.0.lock().unwrap().clear();
-            follow(2 * CHANGES_REPORTED_EVERY.as_secs() / 10);
-        });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let with = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+        let log = weft_lab::log::Log::start();
+        follow(2 * CHANGES_REPORTED_EVERY.as_secs() / 10);
+        let lines = log.lines();
+        let with = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
         // Each owner: once at the first change, once an hour later, and what it wrote at its start.
-        assert_eq!(with("was changed or removed"), 4, "{text}");
-        assert_eq!(with("since this was last said: 360;"), 2, "{text}");
-        assert_eq!(text.lines().count(), 6, "{text}");
+        assert_eq!(with("was changed or removed"), 4, "{lines:?}");
+        assert_eq!(with("since this was last said: 360;"), 2, "{lines:?}");
+        assert_eq!(lines.len(), 6, "{lines:?}");
     }
 
     #[test]
