@@ -3,43 +3,24 @@
 // Helpers of tests are not seen as tests by clippy.toml's allow-unwrap-in-tests.
 #![allow(clippy::unwrap_used)]
 
-#[path = "etcd/acquire.rs"]
 mod acquire;
-#[path = "etcd/changes.rs"]
 mod changes;
-#[path = "etcd/clones.rs"]
 mod clones;
-#[path = "etcd/dual.rs"]
 mod dual;
-#[path = "etcd/foreign.rs"]
 mod foreign;
-#[path = "etcd/impostor.rs"]
 mod impostor;
-#[path = "etcd/keep.rs"]
 mod keep;
-#[path = "etcd/lab.rs"]
 mod lab;
-#[path = "etcd/leader.rs"]
 mod leader;
-#[path = "etcd/no_space.rs"]
 mod no_space;
-#[path = "etcd/outage.rs"]
 mod outage;
-#[path = "etcd/refused.rs"]
 mod refused;
-#[path = "etcd/restore.rs"]
 mod restore;
-#[path = "etcd/slow.rs"]
 mod slow;
-#[path = "etcd/swap.rs"]
 mod swap;
-#[path = "etcd/tls.rs"]
 mod tls;
-#[path = "etcd/together.rs"]
 mod together;
-#[path = "etcd/twins.rs"]
 mod twins;
-#[path = "etcd/watch.rs"]
 mod watch;
 
 use std::net::Ipv4Addr;
