@@ -13,7 +13,7 @@ const CODE: [&str; 3] = ["control/src", "dataplane/src", "src"];
 
 /// What the first cells of the log's table show.
 fn listed() -> Vec<String> {
-    let section = Page::read("docs/running.md").section("## Log");
+    let section = Page::read("docs/log.md").section("## Lines");
     let cells = rows(&section).into_iter().map(|row| row[0].clone());
     cells
         .flat_map(|cell| spans(&cell).map(str::to_owned).collect::<Vec<_>>())
@@ -30,7 +30,7 @@ fn every_line_of_the_table_is_one_that_the_code_writes() {
         let line = Pattern::of_page(line);
         !texts.iter().any(|text| line.may_be(text))
     });
-    hold(unknown, "lines in docs/running.md that nothing writes");
+    hold(unknown, "lines in docs/log.md that nothing writes");
 }
 
 #[test]
