@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 use tempfile::TempDir;
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::{Etcd, isolated, memory_dir, wait_until};
 
 pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft");
@@ -114,7 +114,7 @@ impl Node {
     }
 
     pub(crate) fn etcd(&self) -> Etcd {
-        Etcd::start_at(Place::isolated(), self.dir.path()).unwrap()
+        Etcd::start_at(Location::isolated(), self.dir.path()).unwrap()
     }
 
     /// An agent on the node's interface and etcd, its files in the node's directory.

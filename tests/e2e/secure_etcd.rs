@@ -3,7 +3,7 @@
 use crate::cluster::{CONFIG, NEWS, new_lab, weft};
 use crate::probe::Probe;
 use std::time::Duration;
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::etcd::cluster::{Demands, TlsCluster, USER};
 use weft_lab::topology::ping;
 use weft_lab::{Agent, AgentOptions, Lab, Pod, Regime, skips_test, wait_until};
@@ -22,8 +22,8 @@ impl Nodes {
     /// Three nodes, each with a member of etcd; no agent yet.
     fn new() -> Nodes {
         let lab = new_lab(3, Regime::R1);
-        let places = lab.nodes().iter().map(Place::on).collect();
-        let mut etcd = TlsCluster::start(&lab.memory_dir().unwrap(), places, Demands::default());
+        let locations = lab.nodes().iter().map(Location::on).collect();
+        let mut etcd = TlsCluster::start(&lab.memory_dir().unwrap(), locations, Demands::default());
         etcd.enable_auth();
         etcd.put("config", CONFIG);
         Nodes {

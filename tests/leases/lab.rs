@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::etcd::cluster::{Demands, PREFIX, TlsCluster, USER};
 use weft_lab::memory_dir;
 
@@ -19,8 +19,8 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new() -> Lab {
         let dir = memory_dir().unwrap();
-        let places = vec![Place::loopback()];
-        let mut cluster = TlsCluster::start(dir.path(), places, Demands::default());
+        let locations = vec![Location::loopback()];
+        let mut cluster = TlsCluster::start(dir.path(), locations, Demands::default());
         cluster.enable_auth();
         cluster.put("config", CONFIG);
         Lab { cluster, _dir: dir }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use weft_control::subnets::SubnetManager;
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::log::Log;
 
 /// A web server in HTTP/2 without TLS that answers every request with "404 Not Found".
@@ -95,7 +95,7 @@ async fn a_server_that_is_no_etcd_is_passed_over() {
 #[tokio::test]
 async fn an_outage_is_told_again_when_its_reason_changes() {
     // Nobody listens there yet.
-    let address = Place::loopback().client();
+    let address = Location::loopback().client();
     let log = Log::start();
     let subnets = manager(&[format!("http://{address}")], timing()).await;
     let count = |part: &str| {

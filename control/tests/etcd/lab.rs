@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use weft_control::subnets::etcd::EtcdOptions;
 use weft_control::subnets::etcd::{EtcdSubnets, Timing};
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::memory_dir;
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
@@ -26,7 +26,7 @@ pub(crate) struct Etcd {
 impl Etcd {
     pub(crate) async fn start() -> Etcd {
         let data = memory_dir().unwrap();
-        let server = weft_lab::Etcd::stopped_at(Place::loopback(), data.path());
+        let server = weft_lab::Etcd::stopped_at(Location::loopback(), data.path());
         let mut etcd = Etcd { server, data };
         etcd.resume().await;
         etcd
@@ -71,7 +71,7 @@ impl Etcd {
         self.stop();
         let data = self.server.data();
         std::fs::remove_dir_all(data).unwrap();
-        let peer = format!("http://{}", self.server.place().peer());
+        let peer = format!("http://{}", self.server.location().peer());
         let cluster = format!("lab={peer}");
         let args = [
             "snapshot",
@@ -156,7 +156,7 @@ impl Etcd {
 
     /// How many requests of each gRPC method the server has taken so far.
     pub(crate) async fn requests(&self) -> BTreeMap<String, u64> {
-        let client = self.server.place().client();
+        let client = self.server.location().client();
         let mut server = TcpStream::connect(client).await.unwrap();
         let request = b"GET /metrics HTTP/1.0\r\n\r\n";
         server.write_all(request).await.unwrap();
@@ -278,7 +278,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mode = watch::Sender::new(Mode::Pass);
-        let (modes, server) = (mode.clone(), etcd.server.place().client());
+        let (modes, server) = (mode.clone(), etcd.server.location().client());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(pass(client, server, modes.clone()));

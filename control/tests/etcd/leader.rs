@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use weft_control::lease::LeaseAttrs;
 use weft_control::subnets::{LeaseEvent, SubnetManager};
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::{Process, etcd, memory_dir};
 
 /// Milliseconds between heartbeats, and until others want to lead: etcd's own.
@@ -33,7 +33,7 @@ struct Cluster {
 
 struct Member {
     process: Process,
-    place: Place,
+    location: Location,
 }
 
 impl Drop for Member {
@@ -46,14 +46,18 @@ impl Cluster {
     async fn start() -> Cluster {
         let data = memory_dir().unwrap();
         let cut = watch::Sender::new(None);
-        let places = [Place::loopback(), Place::loopback(), Place::loopback()];
-        for place in &places {
-            let listener = TcpListener::bind(proxy(place)).await.unwrap();
-            tokio::spawn(pass_peers(listener, place.peer(), cut.clone()));
+        let locations = [
+            Location::loopback(),
+            Location::loopback(),
+            Location::loopback(),
+        ];
+        for location in &locations {
+            let listener = TcpListener::bind(proxy(location)).await.unwrap();
+            tokio::spawn(pass_peers(listener, location.peer(), cut.clone()));
         }
-        let members = places.clone().map(|place| Member {
-            process: launch(data.path(), &place, &places),
-            place,
+        let members = locations.clone().map(|location| Member {
+            process: launch(data.path(), &location, &locations),
+            location,
         });
         let cluster = Cluster {
             members: members.into(),
@@ -75,7 +79,7 @@ impl Cluster {
     }
 
     fn endpoint(&self, i: usize) -> String {
-        format!("http://{}", self.members[i].place.client())
+        format!("http://{}", self.members[i].location.client())
     }
 
     async fn client(&self, i: usize) -> Client {
@@ -93,7 +97,7 @@ impl Cluster {
         let status = client.status().await.unwrap();
         let id = format!("{:x}", status.header().unwrap().member_id());
         self.cut
-            .send_replace(Some((self.members[i].place.address(), id)));
+            .send_replace(Some((self.members[i].location.address(), id)));
     }
 
     /// End the cut, and wait until all members work together.
@@ -116,24 +120,24 @@ impl Cluster {
 }
 
 /// Where the others reach a member: beside its own ports.
-fn proxy(place: &Place) -> SocketAddr {
-    (place.address(), place.peer().port() - 1).into()
+fn proxy(location: &Location) -> SocketAddr {
+    (location.address(), location.peer().port() - 1).into()
 }
 
-fn launch(data: &Path, place: &Place, all: &[Place]) -> Process {
-    let proxied = |place: &Place| format!("http://{}", proxy(place));
-    let name = |place: &Place| place.address().to_string();
+fn launch(data: &Path, location: &Location, all: &[Location]) -> Process {
+    let proxied = |location: &Location| format!("http://{}", proxy(location));
+    let name = |location: &Location| location.address().to_string();
     let members = all
         .iter()
         .map(|other| format!("{}={}", name(other), proxied(other)));
-    let name = name(place);
-    let mut command = place.command("etcd");
+    let name = name(location);
+    let mut command = location.command("etcd");
     let member = etcd::Member {
         name: &name,
         data: &data.join(&name),
-        client: &format!("http://{}", place.client()),
-        peer: &format!("http://{}", place.peer()),
-        advertised: &proxied(place),
+        client: &format!("http://{}", location.client()),
+        peer: &format!("http://{}", location.peer()),
+        advertised: &proxied(location),
         cluster: &members.collect::<Vec<_>>().join(","),
         pace: PACE,
     };

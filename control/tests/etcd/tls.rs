@@ -13,7 +13,7 @@ use weft_control::lease::Lease;
 use weft_control::subnets::etcd::EtcdSubnets;
 use weft_control::subnets::etcd::{EtcdOptions, Secret};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
-use weft_lab::etcd::Place;
+use weft_lab::etcd::Location;
 use weft_lab::etcd::cluster::{Demands, TlsCluster, USER};
 use weft_lab::etcd::pki::{Pair, Pki};
 use weft_lab::log::Log;
@@ -24,8 +24,8 @@ async fn cluster(members: usize, demands: Demands) -> Lab {
     let dir = memory_dir().unwrap();
     let path = dir.path().to_owned();
     let cluster = spawn_blocking(move || {
-        let places = (0..members).map(|_| Place::loopback()).collect();
-        let mut cluster = TlsCluster::start(&path, places, demands);
+        let locations = (0..members).map(|_| Location::loopback()).collect();
+        let mut cluster = TlsCluster::start(&path, locations, demands);
         cluster.enable_auth();
         cluster.put("config", "{}");
         cluster
@@ -471,7 +471,7 @@ async fn a_unix_socket_is_a_server() {
         .args(["--advertise-client-urls", "http://127.0.0.1:1"])
         .args([
             "--listen-peer-urls",
-            &format!("http://{}", Place::loopback().peer()),
+            &format!("http://{}", Location::loopback().peer()),
         ])
         .env("ETCD_UNSUPPORTED_ARCH", "arm64")
         .stdout(std::process::Stdio::null())

@@ -3,7 +3,7 @@
 //! For tests alone: what fails here ends the test with a panic.
 
 use super::pki::{Pair, Pki};
-use super::{Member, Place, member};
+use super::{Location, Member, member};
 use crate::{Process, Result, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,27 +44,27 @@ pub struct TlsCluster {
 
 /// One of its members.
 struct Server {
-    place: Place,
+    location: Location,
     pair: Pair,
     process: Option<Process>,
 }
 
 impl TlsCluster {
-    /// Start a member at each place and wait until all answer. Everything is kept in `dir`.
-    pub fn start(dir: &Path, places: Vec<Place>, demands: Demands) -> TlsCluster {
+    /// Start a member at each location and wait until all answer. Everything is kept in `dir`.
+    pub fn start(dir: &Path, locations: Vec<Location>, demands: Demands) -> TlsCluster {
         let pki = Pki::new(dir, "etcd-ca");
-        let member = |(i, place): (usize, Place)| Server {
+        let member = |(i, location): (usize, Location)| Server {
             // etcd checks where a peer's connection comes from, too: on loopback from there.
             pair: pki.server(
                 &format!("member{i}"),
-                &[place.address().to_string(), "127.0.0.1".to_owned()],
+                &[location.address().to_string(), "127.0.0.1".to_owned()],
             ),
-            place,
+            location,
             process: None,
         };
         let mut cluster = TlsCluster {
             dir: dir.to_owned(),
-            members: places.into_iter().enumerate().map(member).collect(),
+            members: locations.into_iter().enumerate().map(member).collect(),
             pair: pki.client("operator", ""),
             pki,
             demands,
@@ -81,8 +81,8 @@ impl TlsCluster {
 
     /// URLs of all members.
     pub fn endpoints(&self) -> Vec<String> {
-        let places = self.members.iter().map(|member| &member.place);
-        places.map(client_url).collect()
+        let locations = self.members.iter().map(|member| &member.location);
+        locations.map(client_url).collect()
     }
 
     /// Turn users on. [`USER`] may read and write all keys under [`PREFIX`].
@@ -183,7 +183,7 @@ impl TlsCluster {
     }
 
     fn try_ctl_at(&self, endpoints: &[String], words: &[&str]) -> Result<String> {
-        let mut command = self.members[0].place.command("etcdctl");
+        let mut command = self.members[0].location.command("etcdctl");
         command.env("ETCDCTL_API", "3");
         command.args(["--endpoints", &endpoints.join(",")]);
         command.arg("--cacert").arg(self.pki.ca());
@@ -198,12 +198,16 @@ impl TlsCluster {
 
     /// Start a member without waiting for it.
     pub fn launch(&mut self, i: usize) {
-        let places = self.members.iter().map(|member| &member.place).enumerate();
-        let peers = places.map(|(i, place)| format!("m{i}={}", peer_url(place)));
+        let locations = self
+            .members
+            .iter()
+            .map(|member| &member.location)
+            .enumerate();
+        let peers = locations.map(|(i, location)| format!("m{i}={}", peer_url(location)));
         let peers = peers.collect::<Vec<_>>().join(",");
         let server = &self.members[i];
-        let (client, peer) = (client_url(&server.place), peer_url(&server.place));
-        let mut command = server.place.command("etcd");
+        let (client, peer) = (client_url(&server.location), peer_url(&server.location));
+        let mut command = server.location.command("etcd");
         let member = Member {
             name: &format!("m{i}"),
             data: &self.data(i),
@@ -240,7 +244,7 @@ impl TlsCluster {
     /// Wait until each member that runs answers, and so has a leader.
     fn await_health(&self) {
         let deadline = Instant::now() + START_LIMIT;
-        let running = self.running().map(|member| client_url(&member.place));
+        let running = self.running().map(|member| client_url(&member.location));
         let running: Vec<String> = running.collect();
         while let Err(complaint) = self.try_ctl_at(&running, &["endpoint", "health"]) {
             if Instant::now() > deadline {
@@ -258,10 +262,10 @@ impl Drop for TlsCluster {
     }
 }
 
-fn client_url(place: &Place) -> String {
-    format!("https://{}", place.client())
+fn client_url(location: &Location) -> String {
+    format!("https://{}", location.client())
 }
 
-fn peer_url(place: &Place) -> String {
-    format!("https://{}", place.peer())
+fn peer_url(location: &Location) -> String {
+    format!("https://{}", location.peer())
 }

@@ -14,31 +14,31 @@ const ON_LOOPBACK: (u16, u16) = (23_790, 23_800);
 
 /// Where a server of etcd runs, and how a program is started there.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Location {
     address: IpAddr,
     client_port: u16,
     peer_port: u16,
     ns: Option<Namespace>,
 }
 
-impl Place {
+impl Location {
     /// The underlay address of a lab's node.
-    pub fn on(node: &Node) -> Place {
-        Place::at(node.underlay, USUAL, Some(node.ns.clone()))
+    pub fn on(node: &Node) -> Location {
+        Location::at(node.underlay, USUAL, Some(node.ns.clone()))
     }
 
     /// 127.0.0.1 in the namespace of the calling thread, which is to be the server's alone.
-    pub fn isolated() -> Place {
-        Place::at(Ipv4Addr::LOCALHOST, USUAL, None)
+    pub fn isolated() -> Location {
+        Location::at(Ipv4Addr::LOCALHOST, USUAL, None)
     }
 
     /// A loopback address that nobody else has (see [`own_address`]).
-    pub fn loopback() -> Place {
-        Place::at(own_address(), ON_LOOPBACK, None)
+    pub fn loopback() -> Location {
+        Location::at(own_address(), ON_LOOPBACK, None)
     }
 
-    fn at(address: Ipv4Addr, ports: (u16, u16), ns: Option<Namespace>) -> Place {
-        Place {
+    fn at(address: Ipv4Addr, ports: (u16, u16), ns: Option<Namespace>) -> Location {
+        Location {
             address: address.into(),
             client_port: ports.0,
             peer_port: ports.1,
@@ -61,7 +61,7 @@ impl Place {
         (self.address, self.peer_port).into()
     }
 
-    /// The command for a program at this place.
+    /// The command for a program at this location.
     pub fn command(&self, program: &str) -> Command {
         match &self.ns {
             Some(ns) => ns.command(program),

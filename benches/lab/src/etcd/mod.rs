@@ -1,15 +1,15 @@
 //! Real servers of etcd.
 
+pub mod location;
 pub mod member;
-pub mod place;
 
 #[cfg(feature = "tls")]
 pub mod cluster;
 #[cfg(feature = "tls")]
 pub mod pki;
 
+pub use location::{Location, own_address};
 pub use member::Member;
-pub use place::{Place, own_address};
 
 use crate::{Error, Lab, Process, Result, agent, process, run, wait_until};
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ const LOG: &str = "etcd.log";
 /// A server by itself, with its own data directory. Stopped when dropped.
 #[derive(Debug)]
 pub struct Etcd {
-    place: Place,
+    location: Location,
     endpoint: String,
     data: PathBuf,
     log: PathBuf,
@@ -40,25 +40,25 @@ impl Etcd {
     /// Start a server on node `number` (from 1), listening on its underlay address, and
     /// wait until it is healthy.
     pub fn start(lab: &Lab, number: usize) -> Result<Etcd> {
-        let place = Place::on(lab.node(number));
+        let location = Location::on(lab.node(number));
         let data = lab.memory_dir()?.join("etcd");
-        Etcd::new(place, data, lab.dir().join(LOG)).started()
+        Etcd::new(location, data, lab.dir().join(LOG)).started()
     }
 
     /// Start a server that keeps everything in `dir`, and wait until it is healthy.
-    pub fn start_at(place: Place, dir: &Path) -> Result<Etcd> {
-        Etcd::stopped_at(place, dir).started()
+    pub fn start_at(location: Location, dir: &Path) -> Result<Etcd> {
+        Etcd::stopped_at(location, dir).started()
     }
 
     /// A server that keeps everything in `dir` and is not started yet.
-    pub fn stopped_at(place: Place, dir: &Path) -> Etcd {
-        Etcd::new(place, dir.join("etcd"), dir.join(LOG))
+    pub fn stopped_at(location: Location, dir: &Path) -> Etcd {
+        Etcd::new(location, dir.join("etcd"), dir.join(LOG))
     }
 
-    fn new(place: Place, data: PathBuf, log: PathBuf) -> Etcd {
+    fn new(location: Location, data: PathBuf, log: PathBuf) -> Etcd {
         Etcd {
-            endpoint: format!("http://{}", place.client()),
-            place,
+            endpoint: format!("http://{}", location.client()),
+            location,
             data,
             log,
             process: None,
@@ -76,8 +76,8 @@ impl Etcd {
     }
 
     /// Where it runs.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Where it keeps its data.
@@ -110,8 +110,8 @@ impl Etcd {
     /// Start the server without waiting for it. Does nothing while it runs.
     pub fn launch(&mut self) -> Result<()> {
         if self.process.is_none() {
-            let peer = format!("http://{}", self.place.peer());
-            let mut command = self.place.command("etcd");
+            let peer = format!("http://{}", self.location.peer());
+            let mut command = self.location.command("etcd");
             let member = Member {
                 name: "lab",
                 data: &self.data,
@@ -134,14 +134,14 @@ impl Etcd {
     /// Whether it answers, and so has a leader.
     pub fn is_healthy(&self) -> bool {
         let listens =
-            |process: &Process| process::listens(process.pid(), self.place.client().port());
+            |process: &Process| process::listens(process.pid(), self.location.client().port());
         // Asked before it listens, a connection would be refused.
         self.process.as_ref().is_some_and(listens)
-            && matches!(self.place.enter(|| self.health()), Ok(Ok(true)))
+            && matches!(self.location.enter(|| self.health()), Ok(Ok(true)))
     }
 
     fn health(&self) -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&self.place.client(), ANSWER_LIMIT)?;
+        let mut stream = TcpStream::connect_timeout(&self.location.client(), ANSWER_LIMIT)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
@@ -202,7 +202,7 @@ impl Etcd {
 
     /// Run `etcdctl` with these words, where the server is.
     pub fn ctl(&self, words: &[&str]) -> Result<String> {
-        let mut command = self.place.command("etcdctl");
+        let mut command = self.location.command("etcdctl");
         command.env("ETCDCTL_API", "3");
         command.args(["--endpoints", &self.endpoint]);
         command.args(["--command-timeout", "10s"]);
