@@ -35,8 +35,8 @@ use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{self, EXITS, NewPeer, Overlay, Table};
 use weft_dataplane::sys::tun::Tun;
 use weft_dataplane::sys::{ethtool, redirect};
-pub(super) use workers::Dataplane;
-use workers::Workers;
+pub(super) use workers::SharedDataplane;
+use workers::TunnelWorkers;
 
 /// A running tunnel.
 pub(super) struct Tunnel {
@@ -48,9 +48,9 @@ pub(super) struct Tunnel {
     index: u32,
     publisher: Publisher,
     /// Shared by all tunnels.
-    dataplane: Arc<Dataplane>,
+    dataplane: Arc<SharedDataplane>,
     /// Missing only while the device is made anew.
-    workers: Option<Workers>,
+    workers: Option<TunnelWorkers>,
     health: Health,
     losses: LossReporter,
     /// It has been said that somebody turned off checksum offload.
@@ -62,7 +62,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     async fn start(
-        dataplane: Arc<Dataplane>,
+        dataplane: Arc<SharedDataplane>,
         tun: Tun,
         host: &Host,
         spec: TunnelSpec,
@@ -163,7 +163,7 @@ impl Tunnel {
             return self.make_anew(host).await;
         }
         // Before the look-up: the workers of a device that is removed fail, too.
-        let failed = self.workers.as_ref().and_then(Workers::failed);
+        let failed = self.workers.as_ref().and_then(TunnelWorkers::failed);
         let link = host.netlink.link(self.device()).await?;
         match (link, failed) {
             (Some(link), None) if link.index == self.index => {
@@ -202,7 +202,7 @@ impl Tunnel {
     /// Look after the TAP of tunnel GSO. One that was removed is made anew with the workers, which
     /// hold it.
     async fn look_after_tap(&mut self, host: &Host) -> Result<(), TunnelError> {
-        let Some(name) = self.workers.as_ref().and_then(Workers::tap) else {
+        let Some(name) = self.workers.as_ref().and_then(TunnelWorkers::tap) else {
             return Ok(());
         };
         match tap::look_after(&host.netlink, name).await? {

@@ -8,7 +8,7 @@ use super::host::Host;
 use super::mtu;
 use super::peers::PeerKind;
 use super::tunnel::port;
-use super::tunnel::{BackendOptions, Dataplane, PreparedTunnel, TunnelSpec, Vni, Wire};
+use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Vni, Wire};
 use crate::config::{NetworkConfig, UdpOptions};
 use crate::family::Family;
 use crate::host::link::{self, Existing};
@@ -60,7 +60,7 @@ pub(super) async fn prepare(
         metric: Some(METRIC),
         pod_mtu: mtu,
     };
-    let dataplane = Dataplane::new(host, &options.workers, 1)?;
+    let dataplane = SharedDataplane::new(host, &options.workers, 1)?;
     let carrier = PreparedCarrier {
         peers: PeerKind {
             family,

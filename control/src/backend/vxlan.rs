@@ -7,7 +7,7 @@ use super::error::BackendError;
 use super::host::Host;
 use super::mtu;
 use super::peers::PeerKind;
-use super::tunnel::{BackendOptions, Dataplane, PreparedTunnel, TunnelSpec, Vni, Wire};
+use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Vni, Wire};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::family::Family;
 use crate::lease::LeaseAttrs;
@@ -33,7 +33,7 @@ pub(super) async fn prepare(
     // Pods have one MTU for both families, so it must fit the longer outer headers.
     let pod_mtu = specs.iter().map(|(_, spec)| spec.mtu).min();
     let pod_mtu = pod_mtu.unwrap_or(u32::MAX);
-    let dataplane = Dataplane::new(host, &options.workers, specs.len())?;
+    let dataplane = SharedDataplane::new(host, &options.workers, specs.len())?;
     for (family, spec) in specs {
         let spec = TunnelSpec { pod_mtu, ..spec };
         let tunnel = PreparedTunnel::new(spec, host, options, dataplane.clone()).await?;

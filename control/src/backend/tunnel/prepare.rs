@@ -5,7 +5,7 @@ use super::options::{Admit, BackendOptions};
 use super::overlay::overlay;
 use super::spec::{DeviceNetworks, TunnelSpec};
 use super::takeover::{self, Takeover};
-use super::workers::Dataplane;
+use super::workers::SharedDataplane;
 use super::{Tunnel, device, port};
 use crate::backend::host::Host;
 use crate::backend::leftovers;
@@ -27,7 +27,7 @@ pub(crate) struct PreparedTunnel {
     state_dir: PathBuf,
     mac: VtepMac,
     device: Device,
-    dataplane: Arc<Dataplane>,
+    dataplane: Arc<SharedDataplane>,
 }
 
 enum Device {
@@ -43,7 +43,7 @@ impl PreparedTunnel {
         spec: TunnelSpec,
         host: &Host,
         options: &BackendOptions,
-        dataplane: Arc<Dataplane>,
+        dataplane: Arc<SharedDataplane>,
     ) -> Result<PreparedTunnel, TunnelError> {
         let state_dir = &options.state_dir;
         port::check_local(spec.local, host)?;

@@ -51,7 +51,7 @@ fn saturating_u8(n: usize) -> u8 {
 }
 
 /// What the workers of all tunnels have in common. The agent has one.
-pub(crate) struct Dataplane {
+pub(crate) struct SharedDataplane {
     common: worker::Dataplane,
     offloads: Offloads,
     options: WorkerOptions,
@@ -59,13 +59,13 @@ pub(crate) struct Dataplane {
     reported: Mutex<[Grant; Cap::ALL.len()]>,
 }
 
-impl Dataplane {
+impl SharedDataplane {
     /// Ask the kernel for what the options want, for as many `devices`.
     pub(crate) fn new(
         host: &Host,
         options: &WorkerOptions,
         devices: usize,
-    ) -> Result<Arc<Dataplane>, TunnelError> {
+    ) -> Result<Arc<SharedDataplane>, TunnelError> {
         if options.udp_gso.is_none()
             && let Some(release) = kernel::corrupts_udp_gso()
         {
@@ -92,7 +92,7 @@ impl Dataplane {
         let mut reported = [Grant::default(); Cap::ALL.len()];
         // Has been logged, with the reason.
         reported[Cap::IoUring as usize] = common.grant(Cap::IoUring);
-        Ok(Arc::new(Dataplane {
+        Ok(Arc::new(SharedDataplane {
             common,
             offloads: Offloads {
                 tso: options.tso,
@@ -116,12 +116,12 @@ impl Dataplane {
 
     /// Start the workers on `tun`; they take their tables from `publisher`.
     pub(super) async fn start(
-        self: &Arc<Dataplane>,
+        self: &Arc<SharedDataplane>,
         tun: Tun,
         host: &Host,
         spec: &TunnelSpec,
         publisher: &Publisher,
-    ) -> Result<Workers, TunnelError> {
+    ) -> Result<TunnelWorkers, TunnelError> {
         let mut config = config(&self.options, host, spec);
         // A bond or a VLAN that was made anew has another index than at the start.
         if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
@@ -143,7 +143,7 @@ impl Dataplane {
             );
         }
         self.report_falls();
-        Ok(Workers {
+        Ok(TunnelWorkers {
             workers,
             dataplane: self.clone(),
             tap_refused,
@@ -193,14 +193,14 @@ fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
 }
 
 /// The running workers of a tunnel.
-pub(super) struct Workers {
+pub(super) struct TunnelWorkers {
     workers: worker::Workers,
-    dataplane: Arc<Dataplane>,
+    dataplane: Arc<SharedDataplane>,
     /// Tunnel GSO was wanted, and there is no TAP for it.
     tap_refused: bool,
 }
 
-impl Workers {
+impl TunnelWorkers {
     /// A counter, summed over all workers.
     pub(super) fn count(&self, count: Count) -> u64 {
         self.workers.stats().map(|stats| stats.get(count)).sum()
