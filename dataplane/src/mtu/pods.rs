@@ -75,11 +75,11 @@ impl PodMtus {
         usize::from(learned.min(self.most))
     }
 
-    /// Believe what the node says of a pod; whether it is news.
-    pub fn learn(&self, told: Told, now: u64) -> bool {
-        let before = self.get(told.pod, now);
-        self.learned.learn(told.pod, told.mtu, now);
-        let after = self.get(told.pod, now);
+    /// Believe what the node says of a pod; whether that changes anything.
+    pub fn learn(&self, reported: PodMtu, now: u64) -> bool {
+        let before = self.get(reported.pod, now);
+        self.learned.learn(reported.pod, reported.mtu, now);
+        let after = self.get(reported.pod, now);
         self.least.fetch_min(after as u16, Ordering::Relaxed);
         after != before
     }
@@ -87,17 +87,17 @@ impl PodMtus {
 
 /// What an ICMP error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct PodMtu {
     /// The pod that a packet was too long for.
     pub pod: IpAddr,
     /// The MTU of its link in bytes.
     pub mtu: u16,
 }
 
-/// What `ip`, a packet on its way from a node of `overlay` to another, tells of a pod: that
+/// What `ip`, a packet on its way from a node of `overlay` to another, reports of a pod: that
 /// packets are too big (RFC 1191, RFC 8201). As for paths, it cannot say less than
 /// [`ipv4::MIN_PATH_MTU`] and [`ipv6::MIN_MTU`].
-pub fn told(ip: &[u8], overlay: &Overlay) -> Option<Told> {
+pub fn reported(ip: &[u8], overlay: &Overlay) -> Option<PodMtu> {
     let packet = IpPacket::new(ip).ok()?;
     let payload = packet.payload();
     let message = icmp::Message::new(payload).ok()?;
@@ -115,7 +115,7 @@ pub fn told(ip: &[u8], overlay: &Overlay) -> Option<Told> {
         && packet.dst() == quote.src
         && quote.len > usize::from(mtu)
         && pseudo.add_bytes(payload).is_valid();
-    is_plausible.then_some(Told {
+    is_plausible.then_some(PodMtu {
         pod: quote.dst,
         mtu,
     })
@@ -125,8 +125,8 @@ fn mtu_v4(message: &icmp::Message<&[u8]>) -> Option<u16> {
     // The other half of the word is unused. Routers older than RFC 1191 say zero.
     let mtu = message.rest() as u16;
     let kind = (message.kind(), message.code());
-    let is_told = kind == (v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED) && mtu != 0;
-    is_told.then(|| mtu.max(ipv4::MIN_PATH_MTU))
+    let is_report = kind == (v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED) && mtu != 0;
+    is_report.then(|| mtu.max(ipv4::MIN_PATH_MTU))
 }
 
 fn mtu_v6(message: &icmp::Message<&[u8]>) -> Option<u16> {

@@ -9,7 +9,7 @@
 //! What must not be cut any further leaves as it is, each frame as a send of its own, for IP to
 //! fragment the outer packet. Where outer packets must not be fragmented, it is refused.
 //!
-//! The sender of a packet that is too long is told what fits (see [`Tell`]), unless it allows
+//! The sender of a packet that is too long is told what fits (see [`TooBig`]), unless it allows
 //! fragments. Nobody is told less than senders believe, so one who sends packets of that size has
 //! been told all there is: those are never refused, as the kernel may know better about them.
 
@@ -37,7 +37,7 @@ impl PathLimit {
     /// IPv6 sender goes below that (RFC 8201 section 4); one of IPv4 clears DF, which would do
     /// only harm where IP may fragment outer packets anyway, and is the one way through where
     /// it must not.
-    fn told(self, packet: IpPacket<'_>) -> usize {
+    fn reported_to(self, packet: IpPacket<'_>) -> usize {
         match packet {
             IpPacket::V4(_) if self.outer_df => self.fits,
             IpPacket::V4(_) => self.fits.max(usize::from(ipv4::MIN_PATH_MTU)),
@@ -48,7 +48,7 @@ impl PathLimit {
 
 /// What a sender is to hear: the longest packet that it may send.
 #[derive(Clone, Debug)]
-pub struct Tell {
+pub struct TooBig {
     /// That length in bytes.
     pub mtu: usize,
     /// Cuts a super-packet as its sender meant it: its first segment is what was too long.
@@ -63,7 +63,7 @@ pub struct Decision {
     /// Its frames are too long to be part of a train.
     pub alone: bool,
     /// What its sender is to hear, if anything.
-    pub tell: Option<Tell>,
+    pub too_big: Option<TooBig>,
 }
 
 /// How a packet is cut.
@@ -176,7 +176,7 @@ fn silently(cut: Cut) -> Decision {
     Decision {
         cut,
         alone: false,
-        tell: None,
+        too_big: None,
     }
 }
 
@@ -221,8 +221,11 @@ fn too_long_super(packet: IpPacket<'_>, segmenter: Segmenter, limit: PathLimit) 
     let len = segmenter.next_len().unwrap_or(0);
     if let Some(shorter) = segmenter.shortened(limit.fits) {
         let decision = silently(Cut::Segments(shorter));
-        let tell = tell(packet, Some(segmenter), len, limit);
-        return Decision { tell, ..decision };
+        let too_big = too_big(packet, Some(segmenter), len, limit);
+        return Decision {
+            too_big,
+            ..decision
+        };
     }
     if may_fragment(packet) && segmenter.is_udp() {
         return silently(Cut::Datagrams(segmenter, None, limit.fits));
@@ -249,8 +252,8 @@ fn as_it_is(
     len: usize,
     limit: PathLimit,
 ) -> Decision {
-    let tell = tell(packet, segmenter, len, limit);
-    let is_lost = limit.outer_df && tell.is_some();
+    let too_big = too_big(packet, segmenter, len, limit);
+    let is_lost = limit.outer_df && too_big.is_some();
     Decision {
         cut: if is_lost {
             Cut::Refuse(DropReason::TooBig)
@@ -258,18 +261,18 @@ fn as_it_is(
             cut
         },
         alone: true,
-        tell,
+        too_big,
     }
 }
 
-fn tell(
+fn too_big(
     packet: IpPacket<'_>,
     segmenter: Option<Segmenter>,
     len: usize,
     limit: PathLimit,
-) -> Option<Tell> {
-    let mtu = limit.told(packet);
-    (!may_fragment(packet) && len > mtu).then_some(Tell { mtu, segmenter })
+) -> Option<TooBig> {
+    let mtu = limit.reported_to(packet);
+    (!may_fragment(packet) && len > mtu).then_some(TooBig { mtu, segmenter })
 }
 
 #[cfg(test)]

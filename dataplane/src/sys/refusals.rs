@@ -69,9 +69,9 @@ impl Refusals {
 
     /// What to do about a send that the kernel refused with `errno` after `tries` other refusals
     /// of it.
-    pub(super) fn judge(&mut self, send: &Send, errno: i32, tries: u8) -> Verdict {
+    pub(super) fn verdict(&mut self, send: &Send, errno: i32, tries: u8) -> Verdict {
         if send.frames == 1 {
-            return self.judge_frame(send, errno, tries);
+            return self.verdict_of_frame(send, errno, tries);
         }
         if passes(errno, tries) {
             return Verdict::Again;
@@ -84,7 +84,7 @@ impl Refusals {
     }
 
     /// The same for a frame that is sent alone.
-    pub(super) fn judge_frame(&mut self, send: &Send, errno: i32, tries: u8) -> Verdict {
+    pub(super) fn verdict_of_frame(&mut self, send: &Send, errno: i32, tries: u8) -> Verdict {
         // ICMP leaves this at a socket, too: then it is about another peer.
         let of_another = errno == libc::EMSGSIZE && !self.is_too_long(send) && tries < TRIES;
         if of_another || passes(errno, tries) {

@@ -196,7 +196,7 @@ impl<T: Transmit> Sender<T> {
         let (mut refusal, mut tries) = (refusal, 0);
         loop {
             let send = &plan.sends()[index];
-            match self.refusals.judge(send, refusal, tries) {
+            match self.refusals.verdict(send, refusal, tries) {
                 Verdict::Dropped => return,
                 Verdict::Singly => {
                     // If its frames cannot leave either, that it is a train was not the reason.
@@ -242,7 +242,7 @@ impl<T: Transmit> Sender<T> {
                     self.refusals.lost(send, rest, errno(&error));
                     break;
                 }
-                Err(error) => match self.refusals.judge_frame(send, errno(&error), tries) {
+                Err(error) => match self.refusals.verdict_of_frame(send, errno(&error), tries) {
                     Verdict::Again => tries += 1,
                     _ => (next, tries) = (next + 1, 0),
                 },

@@ -82,9 +82,9 @@ impl Egress {
     /// Learn from an ICMP error of this node what its pods take.
     #[cold]
     pub(super) fn learn_pod_mtu(&mut self, error: &[u8], overlay: &Overlay) {
-        if let Some(told) = pods::told(error, overlay) {
-            let is_news = self.pods.learn(told, self.replies.now());
-            self.learned += u64::from(is_news);
+        if let Some(reported) = pods::reported(error, overlay) {
+            let is_new = self.pods.learn(reported, self.replies.now());
+            self.learned += u64::from(is_new);
         }
     }
 
@@ -129,14 +129,14 @@ impl Egress {
             Cut::Whole(segmenter) => {
                 self.plan_tunnel_gso(&parcel, head, (offload, segmenter, len), plan)
             }
-            Cut::Refuse(reason) if decision.tell.is_none() => return Err(*reason),
+            Cut::Refuse(reason) if decision.too_big.is_none() => return Err(*reason),
             Cut::Segments(_) | Cut::Fragments(_) | Cut::Datagrams(..) | Cut::Refuse(_) => {
                 return Ok(Some(Pending { parcel, decision }));
             }
         };
         planned.map_err(|_| DropReason::SendFailed)?;
         Ok(decision
-            .tell
+            .too_big
             .is_some()
             .then_some(Pending { parcel, decision }))
     }

@@ -7,7 +7,7 @@
 use super::egress::{Egress, Parcel, Pending};
 use super::outbound::Outbound;
 use super::reply;
-use crate::offload::cut::{self, Cut, Decision, Tell};
+use crate::offload::cut::{self, Cut, Decision, TooBig};
 use crate::offload::plan::SendPlan;
 use crate::offload::segment;
 use crate::offload::vnet_hdr::{self, Layout, VnetHdr};
@@ -169,8 +169,8 @@ fn finish(
     stats: &WorkerStats,
     egress: &mut Egress,
 ) -> Result<(), EngineError> {
-    let Decision { cut, tell, .. } = &mut pending.decision;
-    if let Some(Tell { mtu, segmenter }) = tell.take() {
+    let Decision { cut, too_big, .. } = &mut pending.decision;
+    if let Some(TooBig { mtu, segmenter }) = too_big.take() {
         egress.replies.send(io, packet, stats, |out, ip| {
             reply::too_big(out, ip, segmenter, mtu)
         });

@@ -85,8 +85,8 @@ fn words(decision: &Decision) -> String {
     if decision.alone {
         words += ", alone";
     }
-    if let Some(tell) = &decision.tell {
-        words += &format!(", tell {}", tell.mtu);
+    if let Some(too_big) = &decision.too_big {
+        words += &format!(", tell {}", too_big.mtu);
     }
     words
 }

@@ -41,7 +41,7 @@ fn planned(frames: u16) -> SendPlan {
 /// What becomes of a send of `frames` frames that was refused `tries` times before.
 fn verdict(frames: u16, errno: i32, tries: u8) -> (Verdict, Arc<WorkerStats>) {
     let stats = Arc::default();
-    let verdict = refusals(&stats).judge(&planned(frames).sends()[0], errno, tries);
+    let verdict = refusals(&stats).verdict(&planned(frames).sends()[0], errno, tries);
     (verdict, stats)
 }
 
@@ -50,7 +50,7 @@ fn a_full_queue_costs_the_peer_its_frames() {
     for errno in [libc::EAGAIN, libc::ENOBUFS] {
         let stats = Arc::default();
         let mut refusals = refusals(&stats);
-        let verdict = refusals.judge(&planned(5).sends()[0], errno, 0);
+        let verdict = refusals.verdict(&planned(5).sends()[0], errno, 0);
         assert_eq!(verdict, Verdict::Dropped);
         assert_eq!(stats.drops(DropReason::QueueFull), 5);
         assert_eq!(refusals.losses.by_peer(), [(PEER, 5)]);
@@ -88,7 +88,7 @@ fn a_refused_train_goes_singly_and_its_peer_has_none_for_a_while() {
         let plan = planned(5);
         assert!(!refusals.goes_singly(&plan.sends()[0]));
         for _ in 0..3 {
-            let verdict = refusals.judge(&plan.sends()[0], errno, 0);
+            let verdict = refusals.verdict(&plan.sends()[0], errno, 0);
             assert_eq!(verdict, Verdict::Singly);
             refusals.note_train(&plan.sends()[0], errno);
         }

@@ -221,11 +221,11 @@ fn a_smaller_pod_costs_the_others_nothing() {
     let another = [10, 244, 2, 10].into();
     for (smaller, longest) in [(pod, 1300), (another, MTU)] {
         let pods = PodMtus::new(MTU);
-        let told = pods::Told {
+        let reported = pods::PodMtu {
             pod: smaller,
             mtu: 1300,
         };
-        assert!(pods.learn(told, 0));
+        assert!(pods.learn(reported, 0));
         let mut desk = Desk::new(vec![(whole.clone(), None)], 16);
         assert_eq!(desk.run_with(pods), []);
         assert_eq!(desk.delivered.iter().map(Vec::len).max(), Some(longest));

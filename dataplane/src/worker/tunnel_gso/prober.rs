@@ -35,7 +35,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 const PROBES: usize = 64;
 
 /// The state of a peer after a probe, and how many were lost in a row.
-fn judge(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (PeerState, u32) {
+fn next_state(outcome: Outcome, wanted: TunnelGso, lost: u32) -> (PeerState, u32) {
     match outcome {
         Outcome::Whole => (PeerState::Open, 0),
         Outcome::Segmented if wanted == TunnelGso::On => (PeerState::Open, 0),
@@ -202,7 +202,7 @@ impl Prober {
             let Some(account) = &mut accounts[slot] else {
                 continue;
             };
-            let (state, lost) = judge(outcome, self.wanted, account.lost);
+            let (state, lost) = next_state(outcome, self.wanted, account.lost);
             (account.lost, account.next) = (lost, now + pause(lost));
             gate.peers.set_state(slot, state);
             if outcome != Outcome::Unknown {
@@ -268,30 +268,30 @@ mod tests {
     #[test]
     fn a_probe_that_leaves_whole_opens_the_gate_and_one_in_frames_only_on_demand() {
         use TunnelGso::{Auto, On};
-        assert_eq!(judge(Outcome::Whole, Auto, 2), (PeerState::Open, 0));
-        let segmented = judge(Outcome::Segmented, Auto, 1);
+        assert_eq!(next_state(Outcome::Whole, Auto, 2), (PeerState::Open, 0));
+        let segmented = next_state(Outcome::Segmented, Auto, 1);
         assert_eq!(segmented, (PeerState::Segmented, 0));
-        assert_eq!(judge(Outcome::Segmented, On, 1), (PeerState::Open, 0));
+        assert_eq!(next_state(Outcome::Segmented, On, 1), (PeerState::Open, 0));
     }
 
     #[test]
     fn a_lost_probe_closes_the_gate_at_once_and_several_for_long() {
         let mut lost = 0;
         let pauses = [(); 3].map(|()| {
-            let (state, now) = judge(Outcome::Lost, TunnelGso::Auto, lost);
+            let (state, now) = next_state(Outcome::Lost, TunnelGso::Auto, lost);
             assert_eq!(state, PeerState::Blocked);
             lost = now;
             pause(lost)
         });
         assert!(pauses[..2].iter().all(|&pause| pause < TRY_EVERY));
         assert_eq!(pauses[2], TRY_AGAIN_EVERY);
-        let whole = judge(Outcome::Whole, TunnelGso::Auto, lost);
+        let whole = next_state(Outcome::Whole, TunnelGso::Auto, lost);
         assert_eq!(whole, (PeerState::Open, 0), "it is tried again");
     }
 
     #[test]
     fn a_device_that_is_away_says_nothing_of_the_peer() {
-        let away = judge(Outcome::Unknown, TunnelGso::Auto, LOST_MAX - 1);
+        let away = next_state(Outcome::Unknown, TunnelGso::Auto, LOST_MAX - 1);
         assert_eq!(away, (PeerState::Untried, LOST_MAX - 1));
     }
 }
