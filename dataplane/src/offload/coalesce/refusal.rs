@@ -21,7 +21,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// The kernel refused one; whether that is news.
+    /// The kernel refused one; whether that is new.
     fn note(&mut self) -> bool {
         if self.left > 0 {
             return false;
@@ -100,7 +100,7 @@ impl KnownRefusals {
         self.kinds[protocol as usize].holds()
     }
 
-    /// The kernel refused a super-packet of this protocol; whether that is news.
+    /// The kernel refused a super-packet of this protocol; whether that is new.
     pub(super) fn note(&mut self, protocol: Protocol) -> bool {
         let kind = protocol as usize;
         let is_new = self.kinds[kind].note();

@@ -10,7 +10,7 @@ fn a_refused_super_packet_ends_merging_for_its_protocol_and_for_a_while() {
     tcp.iter().for_each(|packet| bench.push(packet));
     assert_eq!(bench.finish().len(), 1);
     assert!(bench.coalescer.note_refusal(0));
-    assert!(!bench.coalescer.note_refusal(0), "no news");
+    assert!(!bench.coalescer.note_refusal(0), "not new");
     assert!(!bench.coalescer.note_refusal(1), "there is no such write");
     bench.coalescer.clear();
     bench.memory = Memory::default();
@@ -61,7 +61,7 @@ fn a_refusal_of_many_udp_segments_is_none_of_merging() {
     let of = |segments: usize| run(&Spec::udp4(0), &[100 * segments])[0].build_partial();
     bench.try_push(&of(65), Some(100)).unwrap();
     assert!(bench.coalescer.note_refusal(0));
-    assert!(!bench.coalescer.note_refusal(0), "no news");
+    assert!(!bench.coalescer.note_refusal(0), "not new");
     bench.coalescer.clear();
     bench.memory = Memory::default();
     // Before it reaches the kernel: a peer can send as many as it likes.
