@@ -21,10 +21,11 @@ use crate::sys::path::PathProbe;
 use crate::sys::poll::PollEngine;
 use crate::sys::ring::{self, RingEngine};
 use crate::sys::tap::Tap;
-use crate::sys::tun::Tun;
+use crate::sys::tun::{Tun, TunQueue};
+use crate::sys::udp::SocketError;
 use crate::sys::{trains, udp};
 use socket2::Socket;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,44 @@ impl Dataplane {
         config: Config,
         publisher: &Publisher,
     ) -> Result<Workers, StartError> {
+        self.note_offloads(&tun);
+        let queues = tun.into_queues();
+        let gro = self.udp_gro.then_some(&self.caps.udp_gro);
+        let receivers = udp::receivers(config.local, config.port, queues.len(), gro)?;
+        let shared = Shared::open(config, tap, self.clock)?;
+        let taken = self.seats.take();
+        let mut threads = Threads::new(queues.len() * WORKERS_PER_QUEUE + 1, &taken.cores)?;
+        for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
+            let lane = self.lane(&shared, index, queue, receiver)?;
+            match self.engine {
+                EngineKind::Auto | EngineKind::Ring => {
+                    run::start::<RingEngine>(&mut threads, publisher, lane)?;
+                }
+                EngineKind::Poll => run::start::<PollEngine>(&mut threads, publisher, lane)?,
+            }
+        }
+        if let Some(gate) = &shared.tunnel_gso {
+            tunnel_gso::start(
+                &mut threads,
+                publisher,
+                gate.clone(),
+                config.tunnel_gso,
+                (config.underlay, config.mtu),
+                shared.probe()?,
+            )?;
+        }
+        threads.await_starts()?;
+        Ok(Workers {
+            threads,
+            taken,
+            short_send_buffer: shared.senders.iter().find_map(udp::short_send_buffer),
+            tunnel_gso: shared.tunnel_gso,
+            losses: shared.losses,
+        })
+    }
+
+    /// Have the capabilities say what `tun` lacks of what was wanted of it.
+    fn note_offloads(&self, tun: &Tun) {
         let (wanted, granted) = (tun.wanted(), tun.offloads());
         for (capability, wanted, granted) in [
             (&self.caps.tso, wanted.tso, granted.tso),
@@ -113,75 +152,83 @@ impl Dataplane {
                 let _ = capability.ask(|| as_wanted(wanted, granted));
             }
         }
-        let queues = tun.into_queues();
-        let source = udp::source(config.local, config.underlay);
-        // One pool for all workers: the outer source port, by which the peer picks its worker,
-        // must depend on the inner flow alone. With a pool each, a flow that moves to another
-        // queue here moves to another worker there, whose writes move it again here, for ever.
-        let senders: Arc<[Socket]> =
-            udp::senders(source, config.pool().sockets(), config.outer_df)?.into();
-        let short_send_buffer = senders.iter().find_map(udp::short_send_buffer);
-        let gro = self.udp_gro.then_some(&self.caps.udp_gro);
-        let receivers = udp::receivers(config.local, config.port, queues.len(), gro)?;
-        let (paths, clock) = (Arc::new(PathMtus::new()), self.clock);
-        let pods = Arc::new(PodMtus::new(config.pod_mtu.min(config.mtu)));
-        let losses = Arc::new(PeerLosses::default());
-        let taken = self.seats.take();
-        let mut threads = Threads::new(queues.len() * WORKERS_PER_QUEUE + 1, &taken.cores)?;
-        let tunnel_gso = match (tap, config.local) {
-            (Some(tap), IpAddr::V4(local)) if config.tunnel_gso != TunnelGso::Off => {
-                Some(Arc::new(TunnelGsoGate::new(tap, local, &senders)?))
-            }
-            _ => None,
-        };
-        for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
-            let lane = Lane {
-                index,
-                queue: Arc::new(queue),
-                senders: senders.clone(),
-                tunnel_gso: tunnel_gso.clone(),
-                receiver,
-                probe: PathProbe::new(source, paths.clone(), clock)?,
-                losses: losses.clone(),
-                limits: PathLimits::new(paths.clone(), config.outer_df)
-                    .asking(PathProbe::new(source, paths.clone(), clock)?, config.mtu),
-                pods: pods.clone(),
-                clock,
-                caps: self.caps.clone(),
-                config,
-                spin: self.spin,
-            };
-            match self.engine {
-                EngineKind::Auto | EngineKind::Ring => {
-                    run::start::<RingEngine>(&mut threads, publisher, lane)?;
-                }
-                EngineKind::Poll => run::start::<PollEngine>(&mut threads, publisher, lane)?,
-            }
-        }
-        if let Some(gate) = &tunnel_gso {
-            let probe = PathProbe::new(source, paths, clock)?;
-            tunnel_gso::start(
-                &mut threads,
-                publisher,
-                gate.clone(),
-                config.tunnel_gso,
-                (config.underlay, config.mtu),
-                probe,
-            )?;
-        }
-        threads.await_starts()?;
-        Ok(Workers {
-            threads,
-            taken,
-            tunnel_gso,
-            losses,
-            short_send_buffer,
+    }
+
+    /// The lane of one queue of a device.
+    fn lane(
+        &self,
+        shared: &Shared,
+        index: usize,
+        queue: TunQueue,
+        receiver: Socket,
+    ) -> Result<Lane, StartError> {
+        let config = shared.config;
+        Ok(Lane {
+            index,
+            queue: Arc::new(queue),
+            senders: shared.senders.clone(),
+            tunnel_gso: shared.tunnel_gso.clone(),
+            receiver,
+            probe: shared.probe()?,
+            losses: shared.losses.clone(),
+            limits: PathLimits::new(shared.paths.clone(), config.outer_df)
+                .asking(shared.probe()?, config.mtu),
+            pods: shared.pods.clone(),
+            clock: self.clock,
+            caps: self.caps.clone(),
+            config,
+            spin: self.spin,
         })
     }
 
     /// How far a capability is granted now.
     pub fn grant(&self, cap: Cap) -> Grant {
         self.caps.grant(cap, self.clock.now_ms())
+    }
+}
+
+/// What the lanes of one device have in common.
+struct Shared {
+    config: Config,
+    clock: Clock,
+    /// What all sockets that send are bound to.
+    source: SocketAddr,
+    senders: Arc<[Socket]>,
+    tunnel_gso: Option<Arc<TunnelGsoGate>>,
+    paths: Arc<PathMtus>,
+    pods: Arc<PodMtus>,
+    losses: Arc<PeerLosses>,
+}
+
+impl Shared {
+    /// Open the sockets that send. Nothing is known of any path yet.
+    fn open(config: Config, tap: Option<Tap>, clock: Clock) -> Result<Shared, StartError> {
+        let source = udp::source(config.local, config.underlay);
+        // One pool for all workers: the outer source port, by which the peer picks its worker,
+        // must depend on the inner flow alone. With a pool each, a flow that moves to another
+        // queue here moves to another worker there, whose writes move it again here, for ever.
+        let senders: Arc<[Socket]> =
+            udp::senders(source, config.pool().sockets(), config.outer_df)?.into();
+        let tunnel_gso = match (tap, config.local) {
+            (Some(tap), IpAddr::V4(local)) if config.tunnel_gso != TunnelGso::Off => {
+                Some(Arc::new(TunnelGsoGate::new(tap, local, &senders)?))
+            }
+            _ => None,
+        };
+        Ok(Shared {
+            config,
+            clock,
+            source,
+            senders,
+            tunnel_gso,
+            paths: Arc::new(PathMtus::new()),
+            pods: Arc::new(PodMtus::new(config.pod_mtu.min(config.mtu))),
+            losses: Arc::new(PeerLosses::default()),
+        })
+    }
+
+    fn probe(&self) -> Result<PathProbe, SocketError> {
+        PathProbe::new(self.source, self.paths.clone(), self.clock)
     }
 }
 
