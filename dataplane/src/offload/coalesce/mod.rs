@@ -31,11 +31,13 @@ mod error;
 mod flow;
 mod inspect;
 mod limits;
+mod packet;
 mod refusal;
 mod write;
 
 pub use self::error::{LayoutTooLong, PushError};
 pub use self::limits::{Limits, MAX_TCP_SEGMENTS, MAX_UDP_SEGMENTS, MAX_WRITE_PIECES};
+pub use self::packet::{Packet, PacketBuffers, Trust};
 pub use self::refusal::MergeRefusals;
 pub use self::write::Write;
 
@@ -47,37 +49,6 @@ use super::vnet_hdr::Layout;
 use crate::stats::DropReason;
 use crate::wire::ip::IpPacket;
 use std::sync::Arc;
-
-/// The receive buffers that packets lie in, by number.
-pub trait PacketBuffers {
-    /// The whole buffer.
-    fn bytes(&self, id: u16) -> &[u8];
-    /// The whole buffer, writable.
-    fn bytes_mut(&mut self, id: u16) -> &mut [u8];
-}
-
-/// Where an inner IP packet lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// Number of its receive buffer.
-    pub buffer: u16,
-    /// Bytes right before it that are free to overwrite: what its frame began with.
-    pub room: u16,
-    /// First byte of the IP header, from the start of the buffer.
-    pub offset: u32,
-    /// Length in bytes up to the end of the frame.
-    pub len: u32,
-}
-
-/// Whether something but the inner checksum vouches for a packet's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The kernel or the NIC has verified a non-zero outer UDP checksum, as it must have
-    /// for every train.
-    Vouched,
-    /// Nothing is known: verify the inner checksum before merging.
-    Unknown,
-}
 
 /// Merges the inner packets of one batch into as few writes as order allows.
 ///
