@@ -21,7 +21,6 @@ pub(crate) use overlap::enclosed;
 pub use previous::Previous;
 use std::fmt;
 use std::time::Instant;
-pub use weft_dataplane::wire::ethernet::MacAddr;
 
 /// One node's claim on a subnet.
 #[derive(Clone, Debug, PartialEq)]

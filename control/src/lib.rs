@@ -18,3 +18,4 @@ mod release;
 pub mod subnets;
 mod suspend;
 pub mod text;
+pub mod wire;

@@ -4,8 +4,8 @@ pub mod etcd;
 pub mod fixed;
 
 use crate::config::NetworkConfig;
-use crate::lease::MacAddr;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
+use crate::wire::MacAddr;
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -59,6 +59,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ),
     // Texts and values, without a host and without a store.
     ("weft_control::text", &[]),
+    ("weft_control::wire", &[]),
     ("weft_control::suspend", &[]),
     ("weft_control::family", &[]),
     ("weft_control::release", &[]),
@@ -70,6 +71,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::family",
             "weft_control::json",
             "weft_control::text",
+            "weft_control::wire",
         ],
     ),
     (
@@ -79,6 +81,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::family",
             "weft_control::json",
             "weft_control::text",
+            "weft_control::wire",
         ],
     ),
     // The host and the stores of leases, which do not know each other.
@@ -88,6 +91,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::family",
             "weft_control::lease",
             "weft_control::text",
+            "weft_control::wire",
         ],
     ),
     (
@@ -99,6 +103,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::lease",
             "weft_control::suspend",
             "weft_control::text",
+            "weft_control::wire",
         ],
     ),
     // How many files may be open is the host's business.
@@ -113,6 +118,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::release",
             "weft_control::subnets",
             "weft_control::text",
+            "weft_control::wire",
         ],
     ),
     (
@@ -127,6 +133,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::notify",
             "weft_control::release",
             "weft_control::subnets",
+            "weft_control::wire",
         ],
     ),
     // At the top: nothing but the command knows the command line.
@@ -176,9 +183,9 @@ pub(crate) const BORDERS: &[Border] = &[
         why: "replays drive the workers' own code over packets in memory",
     },
     Border {
-        from: "weft_control::lease",
-        to: "weft_dataplane::wire::ethernet",
-        why: "MAC addresses are one type, which the rest of control takes from here",
+        from: "weft_control::wire",
+        to: "weft_dataplane::wire",
+        why: "MAC addresses and VNIs are one type each, which the rest of control takes from here",
     },
     Border {
         from: "weft_control::backend::tunnel",

@@ -3,9 +3,9 @@
 use crate::backend::Prepared;
 use crate::config::NetworkConfig;
 use crate::family::Family;
-use crate::lease::MacAddr;
 use crate::lease::{Lease, Previous};
 use crate::subnets::{SubnetError, SubnetManager};
+use crate::wire::MacAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};

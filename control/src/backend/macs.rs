@@ -3,7 +3,8 @@
 use super::prepared::Prepared;
 use super::vxlan;
 use crate::host::mac_store::VtepMac;
-use crate::lease::{LeaseAttrs, MacAddr};
+use crate::lease::LeaseAttrs;
+use crate::wire::MacAddr;
 
 impl Prepared {
     /// One that the next start will not find, if there is one.

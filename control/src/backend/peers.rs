@@ -6,9 +6,10 @@
 //! prefix gets the packets, as in the kernel's tables, whatever carries them.
 
 use crate::family::Family;
-use crate::lease::{BadAttrs, Lease, MacAddr, SubnetKey, enclosed, is_host};
+use crate::lease::{BadAttrs, Lease, SubnetKey, enclosed, is_host};
 use crate::subnets::LeaseEvent;
 use crate::text::shown;
+use crate::wire::MacAddr;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -25,7 +25,7 @@ use health::Health;
 use losses::LossReporter;
 pub use options::{Admit, BackendOptions, Cpus, EngineKind, TunnelGso, WorkerOptions};
 pub(super) use prepare::PreparedTunnel;
-pub(super) use spec::{DeviceNetworks, TunnelSpec, Vni, Wire};
+pub(super) use spec::{DeviceNetworks, TunnelSpec, Wire};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;

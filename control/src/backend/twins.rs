@@ -59,11 +59,12 @@ impl Twins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::{MacAddr, VxlanData};
+    use crate::lease::VxlanData;
+    use crate::wire::{MacAddr, Vni};
 
     fn lease(node: u8, mac: u8) -> Lease {
         let data = VxlanData {
-            vni: 1,
+            vni: Vni::new(1).unwrap(),
             vtep_mac: MacAddr([0x0e, 0, 0, 0, 0, mac]),
         };
         Lease {

@@ -8,13 +8,14 @@ use super::host::Host;
 use super::mtu;
 use super::peers::PeerKind;
 use super::tunnel::port;
-use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Vni, Wire};
+use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Wire};
 use crate::config::{NetworkConfig, UdpOptions};
 use crate::family::Family;
 use crate::host::link::{self, Existing};
 use crate::host::netlink::{Link, NetlinkError};
 use crate::lease::LeaseAttrs;
 use crate::release;
+use crate::wire::Vni;
 use std::time::Duration;
 
 /// The `BackendType` of udp leases: none. Those of alloc nodes look the same, and are peers as

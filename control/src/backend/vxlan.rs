@@ -7,10 +7,11 @@ use super::error::BackendError;
 use super::host::Host;
 use super::mtu;
 use super::peers::PeerKind;
-use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Vni, Wire};
+use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Wire};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::family::Family;
 use crate::lease::LeaseAttrs;
+use crate::wire::Vni;
 
 /// The `BackendType` of vxlan leases.
 const BACKEND: &str = "vxlan";
@@ -73,7 +74,7 @@ fn spec(host: &Host, vxlan: &VxlanOptions, family: Family) -> Result<TunnelSpec,
     Ok(TunnelSpec {
         device: device(vxlan.vni, family)?,
         wire: Wire::Vxlan,
-        vni: vni(vxlan)?,
+        vni: vxlan.vni,
         gbp: vxlan.gbp,
         local: local_address(host, family)?,
         port: vxlan.port,
@@ -83,14 +84,8 @@ fn spec(host: &Host, vxlan: &VxlanOptions, family: Family) -> Result<TunnelSpec,
     })
 }
 
-/// As frames carry it. The config has seen to it that it fits.
-fn vni(vxlan: &VxlanOptions) -> Result<Vni, ConfigError> {
-    let rule = format!("must not be more than {}", Vni::MAX);
-    Vni::new(vxlan.vni).ok_or_else(|| ConfigError::invalid("VNI", vxlan.vni, rule))
-}
-
 /// The device's name, which peers never see, but operators and flanneld do.
-fn device(vni: u32, family: Family) -> Result<String, ConfigError> {
+fn device(vni: Vni, family: Family) -> Result<String, ConfigError> {
     let name = match family {
         Family::V4 => "flannel",
         Family::V6 => "flannel-v6",
@@ -115,8 +110,9 @@ mod tests {
             (Family::V4, 9_999_999, "flannel.9999999"),
             (Family::V6, 9_999, "flannel-v6.9999"),
         ] {
-            assert_eq!(device(largest, family), Ok(name.to_owned()));
-            let error = device(largest + 1, family).unwrap_err().to_string();
+            let device = |vni| device(Vni::new(vni).unwrap(), family);
+            assert_eq!(device(largest), Ok(name.to_owned()));
+            let error = device(largest + 1).unwrap_err().to_string();
             for words in ["VNI", &(largest + 1).to_string(), "9999999", "9999 "] {
                 assert!(error.contains(words), "{error}");
             }

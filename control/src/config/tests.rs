@@ -185,14 +185,20 @@ fn with_backend(backend: &str) -> NetworkConfig {
 fn vxlan_options_have_flannels_defaults() {
     let config = with_backend(r#"{"type":"VXLAN"}"#);
     let options = VxlanOptions::parse(&config.backend).unwrap();
-    assert_eq!((options.vni, options.port, options.mtu), (1, 8472, None));
+    assert_eq!(
+        (options.vni.get(), options.port, options.mtu),
+        (1, 8472, None)
+    );
     let zeros = with_backend(r#"{"Type":"vxlan","Port":0,"MTU":0,"GBP":false,"vni":0}"#);
     let options = VxlanOptions::parse(&zeros.backend).unwrap();
-    assert_eq!((options.vni, options.port, options.mtu), (0, 8472, None));
+    assert_eq!(
+        (options.vni.get(), options.port, options.mtu),
+        (0, 8472, None)
+    );
     let given = with_backend(r#"{"Type":"vxlan","vni":16777215,"PORT":4789,"mtu":9000}"#);
     let options = VxlanOptions::parse(&given.backend).unwrap();
     assert_eq!(
-        (options.vni, options.port, options.mtu),
+        (options.vni.get(), options.port, options.mtu),
         (16_777_215, 4789, Some(9000))
     );
 }

@@ -1,12 +1,14 @@
 //! Options of the vxlan backend.
 
 use super::{BackendConfig, ConfigError, value};
+use crate::wire::Vni;
+use std::fmt::Display;
 
 /// What `Backend` says when its type is `vxlan`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VxlanOptions {
-    /// VXLAN network identifier, 24 bits.
-    pub vni: u32,
+    /// VXLAN network identifier.
+    pub vni: Vni,
     /// UDP port that every node listens on.
     pub port: u16,
     /// MTU of the outgoing packets in bytes; `None`: that of the external interface.
@@ -19,6 +21,9 @@ pub struct VxlanOptions {
 }
 
 impl VxlanOptions {
+    /// VNI used when the config names none.
+    pub const DEFAULT_VNI: Vni = Vni::new(1).unwrap();
+
     /// Port used when the config names none: that of Linux, not the registered 4789.
     pub const DEFAULT_PORT: u16 = 8472;
 
@@ -46,8 +51,7 @@ impl VxlanOptions {
         let number = |key, default, min, max| -> Result<i64, ConfigError> {
             let number = value(options, key, "an integer")?.unwrap_or(default);
             if number != default && !(min..=max).contains(&number) {
-                let rule = format!("must be between {min} and {max}");
-                return Err(ConfigError::invalid(key, number, rule));
+                return Err(outside(key, number, min, max));
             }
             Ok(number)
         };
@@ -55,8 +59,15 @@ impl VxlanOptions {
         let port = number("Port", 0, 1, 65_535)?;
         let (mtu_min, mtu_max) = (VxlanOptions::MTU_MIN, VxlanOptions::MTU_MAX);
         let mtu = number("MTU", 0, i64::from(mtu_min), i64::from(mtu_max))?;
+        let vni = match value::<i64>(options, "VNI", "an integer")? {
+            None => VxlanOptions::DEFAULT_VNI,
+            Some(number) => u32::try_from(number)
+                .ok()
+                .and_then(Vni::new)
+                .ok_or_else(|| outside("VNI", number, 0, Vni::MAX))?,
+        };
         Ok(VxlanOptions {
-            vni: number("VNI", 1, 0, (1 << 24) - 1)? as u32,
+            vni,
             port: match port {
                 0 => VxlanOptions::DEFAULT_PORT,
                 port => port as u16,
@@ -66,4 +77,9 @@ impl VxlanOptions {
             direct_routing: flag("DirectRouting")?,
         })
     }
+}
+
+fn outside(key: &'static str, number: i64, min: i64, max: impl Display) -> ConfigError {
+    let rule = format!("must be between {min} and {max}");
+    ConfigError::invalid(key, number, rule)
 }

@@ -2,7 +2,7 @@
 
 use super::netlink::{Address, Link, Netlink, NetlinkError};
 use super::sysctl;
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
 

@@ -4,7 +4,7 @@
 //! node that comes back with another one is a black hole for that long.
 
 use super::atomic_file;
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

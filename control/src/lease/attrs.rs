@@ -1,9 +1,9 @@
 //! The value of a lease: the JSON that tells peers how to reach a node.
 
-use super::MacAddr;
 use crate::family::Family;
 use crate::json::{Object, WrongType};
 use crate::text::shown;
+use crate::wire::{MacAddr, Vni};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -43,9 +43,10 @@ pub fn is_host(addr: IpAddr) -> bool {
 /// The `BackendData` of a vxlan node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct VxlanData {
-    /// The node's VNI. Zero if an old peer left it out; never used of a peer.
-    #[serde(rename = "VNI")]
-    pub vni: u32,
+    /// The node's VNI. Zero if an old peer left it out or stated one that is too large; never
+    /// used of a peer.
+    #[serde(rename = "VNI", serialize_with = "vni_number")]
+    pub vni: Vni,
     /// The MAC address that frames for the node are sent to.
     #[serde(rename = "VtepMAC", serialize_with = "mac_text")]
     pub vtep_mac: MacAddr,
@@ -206,7 +207,8 @@ impl PartialEq for LeaseAttrs {
 }
 
 impl VxlanData {
-    /// Read a peer's data by Go's rules; the VNI may be absent.
+    /// Read a peer's data by Go's rules; the VNI may be absent, or any that flannel's `uint32`
+    /// holds.
     pub fn parse(text: &str) -> Result<VxlanData, BadAttrs> {
         let keys = Object::parse(text).map_err(BadAttrs::Json)?;
         let mac: String = get(&keys, "VtepMAC", "a string")?.ok_or(BadAttrs::Missing("VtepMAC"))?;
@@ -215,8 +217,9 @@ impl VxlanData {
             value: shown(&mac),
             wanted: "a MAC address such as 0e:12:34:56:78:9a",
         })?;
+        let vni: Option<u32> = get(&keys, "VNI", "a VNI")?;
         Ok(VxlanData {
-            vni: get(&keys, "VNI", "a VNI")?.unwrap_or(0),
+            vni: vni.and_then(Vni::new).unwrap_or_default(),
             vtep_mac,
         })
     }
@@ -234,6 +237,10 @@ fn get<T: serde::de::DeserializeOwned>(
 /// A value as written; `null` counts as absent.
 fn raw(keys: &Object, key: &str) -> Option<Box<RawValue>> {
     keys.get(key).unwrap_or_default()
+}
+
+fn vni_number<S: Serializer>(vni: &Vni, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(vni.get())
 }
 
 fn mac_text<S: Serializer>(mac: &MacAddr, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,9 +4,10 @@
 use crate::lab::Etcd;
 use crate::{FRESH, config, node, previously};
 use weft_control::config::NetworkConfig;
-use weft_control::lease::{Lease, LeaseAttrs, MacAddr, Previous};
+use weft_control::lease::{Lease, LeaseAttrs, Previous};
 use weft_control::subnets::etcd::EtcdSubnets;
 use weft_control::subnets::{SubnetError, SubnetManager};
+use weft_control::wire::MacAddr;
 
 /// Node `n` with the MAC of node `mac`.
 fn clone(n: u8, mac: u8) -> LeaseAttrs {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use weft_control::config::NetworkConfig;
-use weft_control::lease::{LeaseAttrs, MacAddr, Previous, VxlanData};
+use weft_control::lease::{LeaseAttrs, Previous, VxlanData};
 use weft_control::subnets::{LeaseEvent, SubnetManager};
+use weft_control::wire::{MacAddr, Vni};
 
 fn v4(n: u8) -> Option<(Ipv4Addr, VxlanData)> {
     Some((Ipv4Addr::new(192, 0, 2, n), data(n)))
@@ -22,7 +23,8 @@ fn v6(n: u8) -> Option<(Ipv6Addr, VxlanData)> {
 
 fn data(n: u8) -> VxlanData {
     let vtep_mac = MacAddr([0x0e, 0, 0, 0, 0, n]);
-    VxlanData { vni: 1, vtep_mac }
+    let vni = Vni::new(1).unwrap();
+    VxlanData { vni, vtep_mac }
 }
 
 /// Node `n` of a network with both families.

@@ -27,7 +27,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::timeout;
 use weft_control::config::NetworkConfig;
-use weft_control::lease::{LeaseAttrs, MacAddr, Previous, VxlanData};
+use weft_control::lease::{LeaseAttrs, Previous, VxlanData};
+use weft_control::wire::{MacAddr, Vni};
 
 /// Longest that anything may take, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,7 +71,7 @@ fn previously(subnet: &str) -> Previous {
 /// Attributes of node `n`.
 fn node(n: u8) -> LeaseAttrs {
     let data = VxlanData {
-        vni: 1,
+        vni: Vni::new(1).unwrap(),
         vtep_mac: MacAddr([0x0e, 0, 0, 0, 0, n]),
     };
     LeaseAttrs::vxlan(Some((Ipv4Addr::new(192, 0, 2, n), data)), None)

@@ -1,7 +1,7 @@
 //! What a node is known by: its MAC, and the lease that it takes or gives back.
 
 use super::*;
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;

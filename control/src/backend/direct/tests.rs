@@ -7,7 +7,7 @@ use crate::family::{Family, PerFamily};
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 
 async fn host(netlink: Netlink) -> Host {
     let eth0 = netns::link(&netlink, "eth0").await;

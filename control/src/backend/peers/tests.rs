@@ -2,6 +2,7 @@ mod wrong;
 
 use super::*;
 use crate::lease::{LeaseAttrs, VxlanData};
+use crate::wire::Vni;
 use serde_json::value::RawValue;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -30,7 +31,7 @@ fn peers() -> PeerSet {
 
 fn data(last: u8) -> VxlanData {
     VxlanData {
-        vni: 1,
+        vni: Vni::new(1).unwrap(),
         vtep_mac: MacAddr([2, 0, 0, 0, 0, last]),
     }
 }

@@ -5,7 +5,7 @@ use crate::family::PerFamily;
 use crate::host::iface::Underlay;
 use crate::host::netlink::Netlink;
 use crate::host::netns;
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 
 const LOCAL: [u8; 4] = [192, 0, 2, 1];
 

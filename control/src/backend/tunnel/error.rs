@@ -3,6 +3,7 @@
 use crate::host::link::DeviceConflict;
 use crate::host::netlink::NetlinkError;
 use crate::text::shown;
+use crate::wire::Vni;
 use weft_dataplane::route::table::BuildError;
 use weft_dataplane::sys::tun::OpenError;
 use weft_dataplane::worker::StartError;
@@ -42,7 +43,7 @@ pub enum TunnelError {
         /// What the other has marked it with.
         alias: String,
         /// The VNI of both.
-        vni: u32,
+        vni: Vni,
         /// The port, if somebody has it, too.
         port: Option<u16>,
     },

@@ -4,7 +4,8 @@ use super::options::Admit;
 use super::spec::TunnelSpec;
 use crate::config::NetworkConfig;
 use crate::family::{Family, PerFamily};
-use crate::lease::{Lease, MacAddr};
+use crate::lease::Lease;
+use crate::wire::MacAddr;
 use weft_dataplane::route::table::{Admission, Overlay};
 
 /// The overlay of one tunnel. Each knows the networks of both families: a frame of the one that

@@ -14,7 +14,8 @@ use crate::family::Family;
 use crate::host::link::{self, Existing};
 use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
-use crate::lease::{Lease, MacAddr, VxlanData};
+use crate::lease::{Lease, VxlanData};
+use crate::wire::MacAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use weft_dataplane::sys::tun::{self, Tun};
@@ -90,7 +91,7 @@ impl PreparedTunnel {
     /// VNI and VtepMAC, for the lease; none without VXLAN.
     pub(crate) fn vxlan_data(&self) -> Option<VxlanData> {
         (self.spec.wire == Wire::Vxlan).then_some(VxlanData {
-            vni: self.spec.vni.get(),
+            vni: self.spec.vni,
             vtep_mac: self.mac.mac,
         })
     }
@@ -176,7 +177,7 @@ async fn check_vni(host: &Host, spec: &TunnelSpec) -> Result<(), TunnelError> {
         Some(alias) => Err(TunnelError::VniTaken {
             device: spec.device.clone(),
             alias,
-            vni: spec.vni.get(),
+            vni: spec.vni,
             port: port::is_taken(spec.local, spec.port).then_some(spec.port),
         }),
     }

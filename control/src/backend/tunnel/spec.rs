@@ -1,9 +1,9 @@
 //! What a tunnel is to be.
 
+use crate::wire::Vni;
 use ipnet::IpNet;
 use std::net::IpAddr;
 pub(crate) use weft_dataplane::wire::frame::Wire;
-pub(crate) use weft_dataplane::wire::vxlan::Vni;
 
 /// What a tunnel is to be.
 #[derive(Clone, Debug)]

@@ -43,11 +43,7 @@ pub(super) async fn clear(host: &Host, spec: &TunnelSpec) {
 }
 
 async fn remove_left_aside(host: &Host, spec: &TunnelSpec) -> Result<(), NetlinkError> {
-    for link in host
-        .netlink
-        .left_aside(vxlan_port(spec), spec.vni.get())
-        .await?
-    {
+    for link in host.netlink.left_aside(vxlan_port(spec), spec.vni).await? {
         host.netlink.delete_link(&link).await?;
         info!(
             "removed {}, left by a takeover that was broken off",

@@ -4,6 +4,7 @@ use super::connection::Netlink;
 use super::error::{NetlinkError, collect, failed};
 use super::types::{Address, Link};
 use super::vxlan::Port;
+use crate::wire::Vni;
 use rtnetlink::packet_route::neighbour::{NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
@@ -62,7 +63,7 @@ impl Netlink {
     }
 
     /// Kernel VXLAN devices with this VNI and port that were set aside and then forgotten.
-    pub async fn left_aside(&self, port: Port, vni: u32) -> Result<Vec<Link>, NetlinkError> {
+    pub async fn left_aside(&self, port: Port, vni: Vni) -> Result<Vec<Link>, NetlinkError> {
         let mut links = self.vxlan_with(port, vni).await?;
         links.retain(is_aside);
         Ok(links)

@@ -1,7 +1,7 @@
 //! Netlink messages from and to plain data.
 
 use super::types::{Address, Link, Route};
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};

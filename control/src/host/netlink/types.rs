@@ -1,6 +1,6 @@
 //! Links, addresses and routes as plain data.
 
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 use ipnet::IpNet;
 use std::net::IpAddr;
 

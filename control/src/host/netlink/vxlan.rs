@@ -4,6 +4,7 @@ use super::connection::Netlink;
 use super::error::{NetlinkError, collect, failed};
 use super::message::link_from;
 use super::types::Link;
+use crate::wire::Vni;
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 
 /// A UDP port of one address family.
@@ -25,8 +26,9 @@ impl Netlink {
     }
 
     /// The kernel VXLAN devices, up or down, with this VNI and port.
-    pub(super) async fn vxlan_with(&self, port: Port, vni: u32) -> Result<Vec<Link>, NetlinkError> {
-        let is_it = |data: &[InfoVxlan]| has_port(data, port) && data.contains(&InfoVxlan::Id(vni));
+    pub(super) async fn vxlan_with(&self, port: Port, vni: Vni) -> Result<Vec<Link>, NetlinkError> {
+        let id = InfoVxlan::Id(vni.get());
+        let is_it = |data: &[InfoVxlan]| has_port(data, port) && data.contains(&id);
         self.vxlans(is_it).await
     }
 

@@ -6,7 +6,7 @@ const MAC: MacAddr = MacAddr([0xc6, 0xd2, 0x32, 0x6f, 0x8f, 0x44]);
 const V4: Ipv4Addr = Ipv4Addr::new(192, 168, 64, 3);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
 const DATA: VxlanData = VxlanData {
-    vni: 1,
+    vni: Vni::new(1).unwrap(),
     vtep_mac: MAC,
 };
 
@@ -106,7 +106,7 @@ fn without_ipv4_no_public_ip_is_one_that_flanneld_takes_for_its_own() {
 #[test]
 fn macs_are_shared_by_nodes_of_one_family() {
     let other = |mac| VxlanData {
-        vni: 1,
+        vni: DATA.vni,
         vtep_mac: mac,
     };
     let (mine, another) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
@@ -158,9 +158,24 @@ fn reading_is_tolerant() {
     assert_eq!(attrs.public_ip, Ipv4Addr::new(1, 2, 3, 4));
     assert_eq!(attrs.public_ipv6, None);
     let data = attrs.vxlan_data(Family::V4).unwrap();
-    assert_eq!((data.vni, data.vtep_mac), (0, MAC));
+    assert_eq!((data.vni.get(), data.vtep_mac), (0, MAC));
     let attrs = LeaseAttrs::parse(r#"{"PublicIPv6":"fd00::3"}"#).unwrap();
     assert_eq!(attrs, LeaseAttrs::alloc(None, Some(V6)));
+}
+
+/// Nobody sends to a peer's VNI, so that one of flannel's `uint32` that no frame carries costs
+/// nobody the peer.
+#[test]
+fn a_peer_may_state_a_vni_of_32_bits() {
+    for vni in [1 << 24, u32::MAX] {
+        let data = format!(r#"{{"VNI":{vni},"VtepMAC":"{MAC}"}}"#);
+        let text = format!(
+            r#"{{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"vxlan","BackendData":{data}}}"#
+        );
+        let attrs = LeaseAttrs::parse(&text).unwrap();
+        assert_eq!(attrs.vxlan_data(Family::V4).unwrap().vtep_mac, MAC);
+        assert_eq!(attrs.to_json(), text);
+    }
 }
 
 #[test]
@@ -197,6 +212,10 @@ fn malformed_backend_data_is_named() {
         (
             r#"{"VtepMAC":"c6:d2:32:6f:8f:44","VNI":-1}"#,
             "VNI -1 is not a VNI",
+        ),
+        (
+            r#"{"VtepMAC":"c6:d2:32:6f:8f:44","VNI":4294967296}"#,
+            "VNI 4294967296 is not a VNI",
         ),
     ] {
         assert_eq!(VxlanData::parse(text).unwrap_err().to_string(), message);

@@ -5,9 +5,9 @@ use super::local::LocalAddress;
 use crate::config::{NetworkConfig, NetworkRange, VxlanOptions};
 use crate::family::PerFamily;
 use crate::json::Object;
-use crate::lease::MacAddr;
 use crate::lease::{BadAttrs, Lease, LeaseAttrs, LeaseEnd, VxlanData, choose, is_host};
 use crate::text::{one_line, shown};
+use crate::wire::MacAddr;
 use ipnet::IpNet;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
@@ -304,8 +304,9 @@ fn fill_in(attrs: &mut LeaseAttrs, config: &NetworkConfig) -> Result<(), String>
     if attrs.backend_type != "vxlan" {
         return Ok(());
     }
-    // FileContent never look at each other's VNI.
-    let vni = VxlanOptions::parse(&config.backend).map_or(1, |options| options.vni);
+    // Peers never look at each other's VNI.
+    let options = VxlanOptions::parse(&config.backend);
+    let vni = options.map_or(VxlanOptions::DEFAULT_VNI, |options| options.vni);
     let derived = VxlanData {
         vni,
         vtep_mac: derived_mac(attrs.identity()),

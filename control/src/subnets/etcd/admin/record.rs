@@ -2,8 +2,8 @@
 
 use crate::config::NetworkConfig;
 use crate::family::Family;
-use crate::lease::MacAddr;
 use crate::lease::{LeaseAttrs, SubnetKey, VxlanData};
+use crate::wire::MacAddr;
 use etcd_client::KeyValue;
 use serde_json::{Value, json};
 use std::time::Duration;

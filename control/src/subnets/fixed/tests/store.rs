@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::family::Family;
-use crate::lease::MacAddr;
+use crate::wire::MacAddr;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn look_until_settled(poller: &mut Poller) {
