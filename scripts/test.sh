@@ -1,44 +1,98 @@
 #!/bin/bash
-# Lint, every test, and instruction counts. End to end tests are last: those that mostly wait two
-# at a time, and those that measure, or need the cores, alone.
-# Goes on after failures; the last line sums all tests up.
+# Lint, every test, and instruction counts. Goes on after failures. The last lines say how long
+# each stage took, what failed, and sum all tests up.
+#
+# Tests that mostly wait run beside those that compute; end to end tests that measure, or need
+# the cores, run alone at the end. They test the binary that ships.
 set -u
 cd "$(dirname "$0")/.."
 
-log=$(mktemp)
+work=$(mktemp -d)
 # Tests that cannot run here (no root, say) leave a line in this file.
-WEFT_SKIPPED=$(mktemp)
-export WEFT_SKIPPED
-trap 'rm -f "$log" "$WEFT_SKIPPED"' EXIT
+export WEFT_SKIPPED=$work/skipped
+: >"$WEFT_SKIPPED" >"$work/log" >"$work/failed" >"$work/times"
+trap 'rm -rf "$work"' EXIT
 
-broken=()
-
+# stage NAME COMMAND...: run it, show what it says, and note its time and whether it failed.
 stage() {
-    local name=$1
+    local name=$1 start=$SECONDS
     shift
     echo "== $name"
-    "$@" 2>&1 | tee -a "$log"
-    [ "${PIPESTATUS[0]}" = 0 ] || broken+=("$name")
+    "$@" </dev/null 2>&1 | tee -a "$work/log"
+    [ "${PIPESTATUS[0]}" = 0 ] || echo "$name" >>"$work/failed"
+    printf '%5d s  %s\n' $((SECONDS - start)) "$name" | tee -a "$work/times"
+}
+
+# Test binaries as lines of folder, kind, name and path. With all of the workspace in one
+# command, every crate is built once, with the same features.
+build() {
+    cargo build --release --package weft --package weft-cni || return
+    cargo build --release --package weft-benches --features portable --bin instructions || return
+    cargo test --workspace --no-run --message-format json >"$work/json" || return
+    sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml".*"target":\{"kind":\["([a-z-]*)".*"name":"([^"]*)".*"overflow_checks":[a-z]*,"test":true\}.*"executable":"([^"]*)".*|\1 \2 \3 \4|p' \
+        "$work/json" >"$work/binaries"
+    # None may be lost in reading.
+    [ "$(grep -c '"overflow_checks":[a-z]*,"test":true}' "$work/json")" = "$(wc -l <"$work/binaries")" ]
+}
+
+# binary KIND NAME ARGUMENTS...: run the test binaries of this kind and name, as cargo would.
+binary() {
+    local kind=$1 name=$2 status=0 found=0 folder path _kind _name
+    shift 2
+    while read -r folder _kind _name path; do
+        found=1
+        (cd "$folder" && exec "$path" "$@") </dev/null || status=1
+    done < <(awk -v kind="$kind" -v name="$name" '$2 == kind && $3 == name' "$work/binaries")
+    [ $found = 1 ] || echo "there is no test binary $name" >&2
+    [ $found$status = 10 ]
+}
+
+# Integration tests that mostly wait, with as many threads as pays.
+waiting=("etcd 8" "agent 6" "leases 4" "plugin 4")
+
+# End to end tests that measure, or need the cores. All others mostly wait.
+e2e_alone=(bench:: demo:: ecn:: slow_peer:: tunnel_gso:: together:: cni::a_shaped_pod
+    firewall::super_packets hostile::a_flood)
+
+wait_for_things() {
+    local entry
+    for entry in "${waiting[@]}"; do
+        stage "tests/${entry% *}" binary test "${entry% *}" --test-threads="${entry#* }"
+    done
+    stage "end to end, side by side" binary test e2e --test-threads=4 "${e2e_alone[@]/#/--skip=}"
+}
+
+# All that is not told to wait.
+compute() {
+    local kind name
+    while read -r _ kind name _; do
+        [ "$kind $name" = "test e2e" ] && continue
+        printf '%s\n' "${waiting[@]}" | grep -q "^$name " && [ "$kind" = test ] && continue
+        stage "$name ($kind)" binary "$kind" "$name"
+    done < <(sort -u -k2,3 "$work/binaries")
+    stage "examples in the documentation" cargo test --quiet --workspace --doc
+    stage instructions make --no-print-directory instructions
+}
+
+side_by_side() {
+    wait_for_things >"$work/waiting" 2>&1 &
+    compute
+    wait
+    cat "$work/waiting"
 }
 
 stage lint make --no-print-directory --keep-going lint
-stage tests cargo test --workspace --exclude weft --no-fail-fast
-stage command cargo test --package weft --bins --test agent --test arrows --test docs --test helpers --test leases --no-fail-fast
-stage instructions make --no-print-directory instructions
-if [ -e tests/e2e.rs ] || [ -e tests/e2e/main.rs ]; then
-    # Each has namespaces, files and an etcd of its own.
-    waiting=(backends:: bad_input:: cni:: firewall:: fixed:: life_cycle:: secure_etcd::)
-    # Some of these measure.
-    busy=(cni::a_shaped_pod firewall::super_packets)
-    e2e=(cargo test --release --test e2e --no-fail-fast --)
-    stage "end to end" "${e2e[@]}" --test-threads=2 "${waiting[@]}" "${busy[@]/#/--skip=}"
-    stage "end to end, alone" "${e2e[@]}" --test-threads=1 "${waiting[@]/#/--skip=}"
-    stage "end to end, alone, too" "${e2e[@]}" --test-threads=1 "${busy[@]}"
-fi
+stage build build
+export WEFT_BINARY=$PWD/target/release/weft
+start=$SECONDS
+side_by_side
+printf '%5d s  all of these side by side\n' $((SECONDS - start)) | tee -a "$work/times"
+stage "end to end, alone" binary test e2e --test-threads=1 "${e2e_alone[@]}"
 
-for name in ${broken[@]+"${broken[@]}"}; do
-    echo "failed: $name"
-done
+echo "== times"
+cat "$work/times"
+printf '%5d s  in all\n' "$SECONDS"
+sed 's/^/failed: /' "$work/failed"
 sort "$WEFT_SKIPPED" | uniq -c | sed 's/^ *\([0-9]*\) /skipped \1: /'
 
 skipped=$(wc -l <"$WEFT_SKIPPED")
@@ -46,6 +100,6 @@ skipped=$(wc -l <"$WEFT_SKIPPED")
 awk -v skipped="$skipped" '
     /^test result:/ { passed += $4; failed += $6; ignored += $8 }
     END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped }
-' "$log"
+' "$work/log"
 
-[ ${#broken[@]} = 0 ]
+[ ! -s "$work/failed" ]
