@@ -12,6 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use weft_lab::netns::isolate_mounts;
+use weft_lab::uninterrupted;
 
 const HEALTHZ: &str = "127.0.0.1:8471";
 
@@ -256,7 +257,7 @@ fn half_a_certificate_pair_is_a_warning() {
 pub(crate) fn received(socket: &UnixDatagram) -> String {
     socket.set_read_timeout(Some(LIMIT)).unwrap();
     let mut text = [0; 64];
-    let len = socket.recv(&mut text).unwrap();
+    let len = uninterrupted(|| socket.recv(&mut text)).unwrap();
     String::from_utf8_lossy(&text[..len]).into_owned()
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use weft_lab::Pod;
+use weft_lab::{Pod, uninterrupted};
 
 /// Time between two datagrams, or two writes of the stream.
 const PACE: Duration = Duration::from_millis(5);
@@ -104,7 +104,7 @@ impl Probe {
 fn echo(socket: &UdpSocket, silence: &AtomicBool) {
     let mut buffer = [0; 64];
     while !silence.load(Ordering::SeqCst) {
-        match socket.recv_from(&mut buffer) {
+        match uninterrupted(|| socket.recv_from(&mut buffer)) {
             Ok((len, from)) => {
                 // A refusal shows as a lost datagram on the other side.
                 let _ = socket.send_to(&buffer[..len], from);
@@ -158,7 +158,7 @@ fn receive(stream: &mut impl Read) -> (usize, Duration) {
     let (mut received, mut longest) = (0, Duration::ZERO);
     loop {
         let before = Instant::now();
-        let len = stream.read(&mut buffer).unwrap();
+        let len = uninterrupted(|| stream.read(&mut buffer)).unwrap();
         longest = longest.max(before.elapsed());
         if len == 0 {
             return (received, longest);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_dataplane::sys::cmsg::{SEND_SPACE, encode_send};
 use weft_dataplane::wire::ecn::Ecn;
-use weft_lab::Pod;
+use weft_lab::{Pod, uninterrupted};
 
 /// How long a receiver waits for the next byte.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -68,7 +68,7 @@ fn send_stream(mut stream: TcpStream, seed: u64, bytes: usize) {
         sent += len;
     }
     stream.shutdown(Shutdown::Write).unwrap();
-    let end = stream.read(&mut buffer).unwrap();
+    let end = uninterrupted(|| stream.read(&mut buffer)).unwrap();
     assert_eq!(end, 0, "the receiver of stream {seed} sent something");
 }
 
@@ -77,7 +77,7 @@ fn receive_stream(mut stream: TcpStream, seed: u64, bytes: usize) {
     let mut buffer = vec![0; 64 << 10];
     let mut expected = buffer.clone();
     loop {
-        let len = stream.read(&mut buffer).unwrap();
+        let len = uninterrupted(|| stream.read(&mut buffer)).unwrap();
         if len == 0 {
             break;
         }
@@ -156,7 +156,7 @@ pub(crate) fn udp_super(from: &Pod, to: &Pod, size: usize, segments: usize, rest
 
 fn receive_datagram(receiver: &UdpSocket, seed: u64, size: usize) {
     let mut buffer = vec![0; 65_536];
-    let len = receiver.recv(&mut buffer);
+    let len = uninterrupted(|| receiver.recv(&mut buffer));
     let len = len.unwrap_or_else(|e| panic!("datagram {seed} of {size} bytes: {e}"));
     let mut expected = vec![0; size];
     content(seed, 0, &mut expected);

@@ -50,7 +50,7 @@ pub use regime::Regime;
 pub use skip::{skip, skips_test, skips_test_without, skips_test_without_namespaces, unavailable};
 pub use subnet_env::SubnetEnv;
 pub use topology::{Lab, LabOptions, Node, Pod};
-pub use wait::wait_until;
+pub use wait::{uninterrupted, wait_until};
 
 /// Why something in the lab failed: one line that names the command or file.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The ECN field on its way in and out of a tunnel, beside what kernel VXLAN makes of the
 //! same packets.
 
-use crate::traffic::{udp_sender, uninterrupted};
+use crate::traffic::udp_sender;
 use crate::tunnel::{Family, Offload, PORT, Tunnel, VNI, Vtep, inner, mac, underlay};
 use etherparse::PacketBuilder;
 use quinn_udp::{RecvMeta, UdpSocketState};
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use weft_dataplane::wire::ecn::Ecn;
 use weft_dataplane::wire::{ipv4, ipv6};
 use weft_dataplane::worker::EngineKind;
-use weft_lab::skips_test_without_namespaces;
+use weft_lab::{skips_test_without_namespaces, uninterrupted};
 
 /// All ECN fields: Not-ECT, ECT(1), ECT(0), CE.
 const FIELDS: [u8; 4] = [0, 1, 2, 3];

@@ -4,11 +4,12 @@ use crate::commands::run;
 use crate::packets::noise;
 use crate::tunnel::{Family, Node, inner};
 use socket2::{Domain, MsgHdr, Socket, Type};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_dataplane::sys::cmsg::{SEND_SPACE, encode_send};
 use weft_dataplane::wire::ecn::Ecn;
+use weft_lab::uninterrupted;
 
 /// How long a receiver waits for the next byte.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -132,15 +133,4 @@ fn receive(receiver: &UdpSocket, expected: &[u8]) {
         "a datagram of {} bytes was altered",
         expected.len()
     );
-}
-
-/// Call until no signal comes in between: one that stops and continues the whole process ends
-/// a receive that has a timeout.
-pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
