@@ -1,3 +1,5 @@
+//! libFuzzer on the target of this name.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
