@@ -12,10 +12,8 @@
 //!                                     }
 //! ```
 
-pub mod epoch;
-
 use crate::route::table::Table;
-use epoch::{EpochCell, EpochReader, EpochSubscription};
+use crate::sys::epoch::{EpochCell, EpochReader, EpochSubscription};
 
 /// The control thread's side.
 pub struct Publisher(EpochCell<Table>);

@@ -12,6 +12,7 @@ pub mod cmsg;
 pub mod egress;
 pub mod encap;
 pub mod engine;
+pub mod epoch;
 pub mod ethtool;
 pub mod event;
 mod incoming;
