@@ -54,23 +54,41 @@ pub(super) fn start<E: Engine>(
     let (index, spin) = (lane.index, lane.spin);
     let (outbound, inbound) = lane.split();
     if E::SPINS && !spin.is_zero() {
-        return threads.spawn_worker(format!("weft-both-{index}"), publisher, move |common| {
+        let core = threads.next_core();
+        return threads.spawn(
+            core,
+            format!("weft-both-{index}"),
+            publisher,
+            move |common| {
+                let engine = E::open(common.stop.clone(), spin)?;
+                let outbound = Some(outbound.open(&engine, common)?);
+                let inbound = Some(inbound.open(&engine, common)?);
+                Ok(move |common| run(engine, outbound, inbound, common))
+            },
+        );
+    }
+    let core = threads.next_core();
+    threads.spawn(
+        core,
+        format!("weft-encap-{index}"),
+        publisher,
+        move |common| {
             let engine = E::open(common.stop.clone(), spin)?;
             let outbound = Some(outbound.open(&engine, common)?);
+            Ok(move |common| run(engine, outbound, None, common))
+        },
+    )?;
+    let core = threads.next_core();
+    threads.spawn(
+        core,
+        format!("weft-decap-{index}"),
+        publisher,
+        move |common| {
+            let engine = E::open(common.stop.clone(), spin)?;
             let inbound = Some(inbound.open(&engine, common)?);
-            Ok(move |common| run(engine, outbound, inbound, common))
-        });
-    }
-    threads.spawn_worker(format!("weft-encap-{index}"), publisher, move |common| {
-        let engine = E::open(common.stop.clone(), spin)?;
-        let outbound = Some(outbound.open(&engine, common)?);
-        Ok(move |common| run(engine, outbound, None, common))
-    })?;
-    threads.spawn_worker(format!("weft-decap-{index}"), publisher, move |common| {
-        let engine = E::open(common.stop.clone(), spin)?;
-        let inbound = Some(inbound.open(&engine, common)?);
-        Ok(move |common| run(engine, None, inbound, common))
-    })
+            Ok(move |common| run(engine, None, inbound, common))
+        },
+    )
 }
 
 /// Carry packets until the stop event is raised or the engine fails.

@@ -46,38 +46,14 @@ impl Threads {
         })
     }
 
-    /// Start a worker, on the next of the cores.
-    pub(super) fn spawn_worker<Make, Run>(
-        &mut self,
-        name: String,
-        publisher: &Publisher,
-        make: Make,
-    ) -> io::Result<()>
-    where
-        Make: FnOnce(&Common) -> Result<Run, EngineError> + Send + 'static,
-        Run: FnOnce(Common) -> Result<(), EngineError>,
-    {
-        let core = self.cores.pop().flatten();
-        self.spawn_on(core, name, publisher, make)
-    }
-
-    /// Start a thread that seldom has anything to do, wherever there is room.
-    pub(super) fn spawn<Make, Run>(
-        &mut self,
-        name: String,
-        publisher: &Publisher,
-        make: Make,
-    ) -> io::Result<()>
-    where
-        Make: FnOnce(&Common) -> Result<Run, EngineError> + Send + 'static,
-        Run: FnOnce(Common) -> Result<(), EngineError>,
-    {
-        self.spawn_on(None, name, publisher, make)
+    /// The core of the next worker, where workers are pinned.
+    pub(super) fn next_core(&mut self) -> Option<usize> {
+        self.cores.pop().flatten()
     }
 
     /// Start a thread that first makes what it needs (rings belong to their thread), reports
-    /// how that went, and then runs.
-    fn spawn_on<Make, Run>(
+    /// how that went, and then runs: on `core`, or wherever there is room.
+    pub(super) fn spawn<Make, Run>(
         &mut self,
         core: Option<usize>,
         name: String,
@@ -170,10 +146,8 @@ mod tests {
                 })
             };
             let name = format!("thread-{index}");
-            match index < workers {
-                true => threads.spawn_worker(name, &publisher, make).unwrap(),
-                false => threads.spawn(name, &publisher, make).unwrap(),
-            }
+            let core = (index < workers).then(|| threads.next_core()).flatten();
+            threads.spawn(core, name, &publisher, make).unwrap();
         }
         threads.await_starts().unwrap();
         let mut all: Vec<_> = tells.iter().take(workers + 1).collect();

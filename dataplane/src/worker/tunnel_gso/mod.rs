@@ -225,7 +225,7 @@ pub(super) fn start(
     paths: PathProbe,
 ) -> io::Result<()> {
     let longest = FRAME_OVERHEAD + mtu;
-    threads.spawn("weft-prober".to_owned(), publisher, move |_| {
+    threads.spawn(None, "weft-prober".to_owned(), publisher, move |_| {
         let source = (gate.origin.local, 0).into();
         let socket =
             udp::sender(source, false).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
