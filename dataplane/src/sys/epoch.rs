@@ -192,7 +192,7 @@ impl<T: Send + Sync + 'static> EpochSubscription<T> {
 /// [`EpochReader::wait`].
 ///
 /// ```compile_fail,E0502
-/// # use weft_dataplane::publish::epoch::EpochCell;
+/// # use weft_dataplane::sys::epoch::EpochCell;
 /// let mut reader = EpochCell::new(7).subscribe().into_reader();
 /// let value = reader.get();
 /// reader.refresh();
@@ -200,7 +200,7 @@ impl<T: Send + Sync + 'static> EpochSubscription<T> {
 /// ```
 ///
 /// ```compile_fail,E0502
-/// # use weft_dataplane::publish::epoch::EpochCell;
+/// # use weft_dataplane::sys::epoch::EpochCell;
 /// let mut reader = EpochCell::new(7).subscribe().into_reader();
 /// let value = reader.get();
 /// reader.wait(|| ());
