@@ -37,4 +37,7 @@ pub use error::BackendError;
 pub use host::Host;
 pub use prepared::Prepared;
 pub use running::Backend;
-pub use tunnel::{Admit, BackendOptions, Cpus, EngineKind, TunnelError, TunnelGso, WorkerOptions};
+pub use tunnel::{
+    Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, Hook, TunnelError,
+    TunnelGso, WorkerOptions,
+};

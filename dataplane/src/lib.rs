@@ -26,6 +26,7 @@
 //! `unsafe`; `worker` joins the two into loops that own a core.
 
 pub mod caps;
+pub mod fastpath;
 pub mod mtu;
 pub mod offload;
 pub mod publish;

@@ -73,6 +73,8 @@ counted! {
         QueueFull => "queue_full",
         /// The kernel refused a write to the TUN.
         WriteFailed => "write_failed",
+        /// Fast path: only a worker could have taken it, and the agent is not there.
+        NoWorker => "no_worker",
     }
 }
 
@@ -131,14 +133,46 @@ counted! {
         InputFailures => "input_failures",
         /// ICMP errors not sent because there had been too many of late.
         IcmpLimited => "icmp_limited",
+        /// Sends that the fast path made, each a packet or a super-packet.
+        FastSends => "fast_sends",
+        /// Datagrams that the fast path received.
+        FastReceives => "fast_receives",
+        /// Those of them that were first merged with others of their flow.
+        FastMerges => "fast_merges",
+        /// Fast path: super-packets left to the workers, which make trains of them.
+        LeftTrains => "left_trains",
+        /// Fast path: packets left to the workers, which take them in batches.
+        LeftBatches => "left_batches",
+        /// Fast path: packets left to the workers, as others of their flow had been.
+        LeftFlows => "left_flows",
+        /// Fast path: packets left to the workers that are not whole IPv4 packets.
+        LeftOdd => "left_odd",
+        /// Fast path: packets left to the workers as their destination is no peer's.
+        LeftNoPeer => "left_no_peer",
+        /// Fast path: packets left to the workers that are too long for their path.
+        LeftTooLong => "left_too_long",
+        /// Fast path: datagrams left to the workers that are trains, or UDP super-packets.
+        LeftWhole => "left_whole",
+        /// Fast path: packets left to the workers that the kernel would not encap or decap.
+        LeftRefused => "left_refused",
+        /// Fast path: packets left alone since no agent has looked for too long.
+        LeftExpired => "left_expired",
     }
 }
 
 /// The counters of one worker.
-#[derive(Default)]
 pub struct WorkerStats {
     drops: CachePadded<[AtomicU64; DropReason::ALL.len()]>,
     counts: CachePadded<[AtomicU64; Count::ALL.len()]>,
+}
+
+impl Default for WorkerStats {
+    fn default() -> WorkerStats {
+        WorkerStats {
+            drops: CachePadded::new([const { AtomicU64::new(0) }; DropReason::ALL.len()]),
+            counts: CachePadded::new([const { AtomicU64::new(0) }; Count::ALL.len()]),
+        }
+    }
 }
 
 fn bump(cell: &AtomicU64, by: u64) {

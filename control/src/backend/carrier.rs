@@ -98,11 +98,12 @@ impl Carrier {
     }
 
     /// Let the tunnel send to the peers.
-    pub(super) fn publish(&self) -> Result<(), BackendError> {
-        let (Some(tunnel), Some(recursion)) = (&self.tunnel, &self.recursion) else {
+    pub(super) async fn publish(&mut self, host: &Host, listed: bool) -> Result<(), BackendError> {
+        let (Some(tunnel), Some(recursion)) = (&mut self.tunnel, &self.recursion) else {
             return Ok(());
         };
-        Ok(tunnel.publish(self.peers.iter(), recursion)?)
+        let peers = self.peers.iter();
+        Ok(tunnel.publish(host, peers, recursion, listed).await?)
     }
 
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.

@@ -98,7 +98,7 @@ impl Backend {
             let changed = carrier.peers.take_in(batch);
             if changed || (first && self.listed) {
                 carrier.look(&self.host, false).await;
-                carrier.publish()?;
+                carrier.publish(&self.host, self.listed).await?;
                 carrier.direct(&self.host, self.listed).await;
                 debug!("peers: {}", carrier.peers.len());
             }
@@ -132,7 +132,7 @@ impl Backend {
                 }
             }
             if carrier.look(&self.host, true).await
-                && let Err(error) = carrier.publish()
+                && let Err(error) = carrier.publish(&self.host, self.listed).await
             {
                 warn!("{error}; trying again");
             }

@@ -2,6 +2,7 @@
 
 mod device;
 mod error;
+mod fast_path;
 mod gso_log;
 mod health;
 mod losses;
@@ -20,10 +21,14 @@ use super::recursion::Recursion;
 use crate::host::link::{self, Existing};
 use crate::host::mac_store::VtepMac;
 pub use error::TunnelError;
+use fast_path::TunnelFastPath;
 use gso_log::TunnelGsoLog;
 use health::Health;
 use losses::LossReporter;
-pub use options::{Admit, BackendOptions, Cpus, EngineKind, TunnelGso, WorkerOptions};
+pub use options::{
+    Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, Hook, TunnelGso,
+    WorkerOptions,
+};
 pub(super) use prepare::PreparedTunnel;
 pub(super) use spec::{DeviceNetworks, TunnelSpec, Wire};
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +61,7 @@ pub(super) struct Tunnel {
     /// It has been said that somebody turned off checksum offload.
     offload_restored: bool,
     tunnel_gso: TunnelGsoLog,
+    fast_path: TunnelFastPath,
     /// From a kernel device, until all tunnels have started.
     takeover: Option<Takeover>,
 }
@@ -69,12 +75,15 @@ impl Tunnel {
         mac: VtepMac,
         overlay: Overlay,
         networks: DeviceNetworks,
+        fast_path: &FastPathOptions,
     ) -> Result<Tunnel, TunnelError> {
         let index = device::configure(host, &spec, &networks).await?;
         let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
         let workers = dataplane.start(tun, host, &spec, &publisher).await?;
-        info!("{}", workers.capabilities(&spec.device));
+        let fast_path = TunnelFastPath::new(fast_path);
+        info!("{}", workers.capabilities(&spec.device, fast_path.name()));
         Ok(Tunnel {
+            fast_path,
             tunnel_gso: TunnelGsoLog::new(workers.tunnel_gso()),
             spec,
             mac,
@@ -118,10 +127,14 @@ impl Tunnel {
 
     /// Send to `peers` from the workers' next batch on, but for those to whom the way leads
     /// back, says `ways`.
-    pub(super) fn publish<'a>(
-        &self,
+    ///
+    /// With `all` these are all peers that there are, and not those of a start.
+    pub(super) async fn publish<'a>(
+        &mut self,
+        host: &Host,
         peers: impl Iterator<Item = &'a Peer>,
         ways: &Recursion,
+        all: bool,
     ) -> Result<(), TunnelError> {
         let route = |peer: &Peer| {
             let port = match ways.leads_back(peer.addr) {
@@ -144,6 +157,10 @@ impl Tunnel {
             false => 0,
         };
         let table = table.with_exits(exit);
+        if all {
+            let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
+            self.fast_path.publish(host, tunnel, &table).await;
+        }
         self.publisher.publish(table);
         Ok(())
     }
@@ -173,6 +190,8 @@ impl Tunnel {
                 }
                 self.look_after_offloads();
                 self.look_after_tap(host).await?;
+                let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
+                self.fast_path.look(host, tunnel).await;
                 self.note_changes();
                 Ok(())
             }
@@ -233,9 +252,11 @@ impl Tunnel {
             port,
             ..
         } = &self.spec;
+        let fast_path = self.fast_path.stats();
+        self.fast_path.forget();
         // The old workers hold the port, and the new ones must not share it with them.
         if let Some(old) = self.workers.take() {
-            info!("{}", old.counters(device));
+            info!("{}", old.counters(device, fast_path.as_ref()));
             old.stop();
         }
         if let Some(found) = host.netlink.link(device).await?
@@ -276,20 +297,40 @@ impl Tunnel {
     /// Log what of the kernel is in use, and the counters.
     pub(super) fn report(&self) {
         if let Some(workers) = &self.workers {
-            info!("{}", workers.capabilities(self.device()));
-            info!("{}", workers.counters(self.device()));
+            let fast_path = self.fast_path.stats();
+            info!(
+                "{}",
+                workers.capabilities(self.device(), self.fast_path.name())
+            );
+            info!("{}", workers.counters(self.device(), fast_path.as_ref()));
         }
     }
 
     /// Stop the workers. The device stays, with its address and route.
     pub(super) async fn stop(self) {
         let device = &self.spec.device;
+        let fast_path = self.fast_path.stats();
+        self.fast_path.leave();
         if let Some(workers) = self.workers {
-            info!("{}", workers.counters(device));
+            info!("{}", workers.counters(device, fast_path.as_ref()));
             workers.stop();
             // Who takes over from here, such as a flanneld with a kernel device, does not try twice.
             let _ = port::await_free(self.spec.local, self.spec.port).await;
         }
         info!("stopped; {device} keeps its address and route");
+    }
+}
+
+/// What the fast path of a tunnel must know of it.
+fn fast_path_of<'a>(
+    spec: &'a TunnelSpec,
+    overlay: &'a Overlay,
+    workers: Option<&'a TunnelWorkers>,
+) -> fast_path::Tunnel<'a> {
+    fast_path::Tunnel {
+        spec,
+        overlay,
+        outer_df: workers.is_some_and(TunnelWorkers::outer_df),
+        paths: workers.map(TunnelWorkers::paths),
     }
 }

@@ -5,7 +5,7 @@ use super::etcd;
 use super::table::{Flag, Status, TABLE};
 use super::value::{parse_bool, parse_int, parse_switch};
 use crate::agent::AgentOptions;
-use crate::backend::{Admit, EngineKind, TunnelGso};
+use crate::backend::{Admit, EngineKind, FastPathMode, Hook, TunnelGso};
 use crate::subnets::fixed;
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +21,9 @@ const SPIN_US_MAX: i64 = 1000;
 
 /// The dataplane numbers a worker's sockets with one byte.
 const TX_SOCKETS_MAX: i64 = 255;
+
+/// A week: a node that nobody looks after for longer is not one of a cluster any more.
+const LIFETIME_MAX: i64 = 7 * 24 * 60;
 
 /// All settings at the table's defaults.
 pub(super) fn defaults() -> AgentOptions {
@@ -95,6 +98,27 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
                 _ => return Err("must be strict or loose".to_owned()),
             }
         }
+        "fast-path" => {
+            options.backend.fast_path.mode = match value {
+                "auto" => FastPathMode::Auto,
+                "on" => FastPathMode::On,
+                "off" => FastPathMode::Off,
+                _ => return Err("must be auto, on or off".to_owned()),
+            }
+        }
+        "fast-path-hook" => {
+            options.backend.fast_path.hook = match value {
+                "auto" => None,
+                "tcx" => Some(Hook::Tcx),
+                "clsact" => Some(Hook::Clsact),
+                _ => return Err("must be auto, tcx or clsact".to_owned()),
+            }
+        }
+        "fast-path-lifetime" => {
+            let minutes = within(value, 1, LIFETIME_MAX)?;
+            options.backend.fast_path.lifetime = Duration::from_secs(minutes * 60);
+        }
+        "bpffs" => options.backend.fast_path.bpffs = path(value)?,
         "remove" => options.remove = on,
         "remove-state" => options.remove_state = on,
         "outer-df" => workers.outer_df = on,

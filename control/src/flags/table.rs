@@ -120,7 +120,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 48] = [
+pub(super) static TABLE: [Flag; 52] = [
     works(
         "etcd-endpoints",
         Text,
@@ -336,6 +336,30 @@ pub(super) static TABLE: [Flag; 48] = [
         Text,
         "auto",
         "send TCP super-packets whole (Linux 6.17): auto (where the underlay device takes them), on or off",
+    ),
+    works(
+        "fast-path",
+        Text,
+        "auto",
+        "let eBPF programs in the kernel carry packets: auto (those that are cheaper there), on (all that they can) or off",
+    ),
+    works(
+        "fast-path-hook",
+        Text,
+        "auto",
+        "how the programs are attached: tcx (Linux 6.6), clsact, or auto: tcx where the kernel has it",
+    ),
+    works(
+        "fast-path-lifetime",
+        Int,
+        "60",
+        "minutes that the programs go on with their last peers when no agent runs, 1 to 10080",
+    ),
+    works(
+        "bpffs",
+        Text,
+        "/sys/fs/bpf",
+        "where the BPF file system is mounted, under which the programs are kept when the agent ends",
     ),
     works(
         "remove",

@@ -31,6 +31,8 @@ pub(super) trait Address: Copy + Ord {
     fn last(self, len: u8) -> Self;
     /// The address after this one, unless there is none.
     fn next(self) -> Option<Self>;
+    /// The address before this one, which is not the lowest.
+    fn previous(self) -> Self;
 }
 
 macro_rules! address {
@@ -54,6 +56,10 @@ macro_rules! address {
 
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
+            }
+
+            fn previous(self) -> Self {
+                self.wrapping_sub(1)
             }
         }
     };
@@ -190,6 +196,17 @@ impl<A: Address> PrefixMap<A> {
             Some(&SPLIT) | None => self.search(address),
             Some(&value) => Some(value),
         }
+    }
+
+    /// The disjoint ranges that have a value: their first and last address and the value.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (A, A, u32)> {
+        let next = self.starts.iter().skip(1).map(|&next| Some(next));
+        let ends = next.chain([None]);
+        let ranges = self.starts.iter().zip(ends).zip(&self.values);
+        ranges.filter_map(|((&start, next), &value)| {
+            let last = next.map_or(A::ZERO.last(0), A::previous);
+            (value != EMPTY).then_some((start, last, value))
+        })
     }
 
     fn search(&self, address: A) -> Option<u32> {

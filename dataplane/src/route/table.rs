@@ -5,7 +5,7 @@ use super::prefixes::{Address, MAX_VALUE, Network, Prefix, PrefixMap};
 use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddr};
 use crate::wire::frame::{FrameHeader, Wire};
 use crate::wire::vxlan::Vni;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How strictly received frames are held against the table.
@@ -247,6 +247,15 @@ impl Table {
     #[inline]
     pub fn overlay(&self) -> &Overlay {
         &self.overlay
+    }
+
+    /// Prefixes that answer every IPv4 address as [`lookup_v4`](Table::lookup_v4) does; none lies
+    /// in another.
+    pub fn routes_v4(&self) -> impl Iterator<Item = (Ipv4Net, PeerId)> {
+        self.v4.ranges().flat_map(|(first, last, value)| {
+            let (first, last) = (Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(last));
+            Ipv4Subnets::new(first, last, 0).map(move |prefix| (prefix, PeerId(value)))
+        })
     }
 
     /// All peers; the peer with [`PeerId`] `n` is at `n`.

@@ -41,7 +41,7 @@ impl Device {
     }
 
     /// The index that it has now.
-    pub(super) fn index(&self) -> io::Result<u32> {
+    pub fn index(&self) -> io::Result<u32> {
         // SAFETY: the pointer is to a string with its end, which is only read.
         match unsafe { libc::if_nametoindex(self.0.as_ptr()) } {
             0 => Err(io::Error::last_os_error()),

@@ -23,6 +23,7 @@ pub mod redirect;
 pub mod refusals;
 pub mod ring;
 pub mod sender;
+pub mod statfs;
 pub mod tap;
 pub mod trains;
 pub mod tun;

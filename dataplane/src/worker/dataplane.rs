@@ -137,6 +137,8 @@ impl Dataplane {
             short_send_buffer: shared.senders.iter().find_map(udp::short_send_buffer),
             tunnel_gso: shared.tunnel_gso,
             losses: shared.losses,
+            paths: shared.paths,
+            clock: self.clock,
         })
     }
 
@@ -239,6 +241,8 @@ pub struct Workers {
     taken: Taken,
     tunnel_gso: Option<Arc<TunnelGsoGate>>,
     losses: Arc<PeerLosses>,
+    paths: Arc<PathMtus>,
+    clock: Clock,
     short_send_buffer: Option<usize>,
 }
 
@@ -284,6 +288,11 @@ impl Workers {
     /// Frames that could not leave, for each peer.
     pub fn losses(&self) -> &PeerLosses {
         &self.losses
+    }
+
+    /// What is known of the paths to peers, and the time to ask it by.
+    pub fn paths(&self) -> (&PathMtus, u64) {
+        (&self.paths, self.clock.now_ms())
     }
 
     /// Why a worker ended, if one did.

@@ -1,7 +1,9 @@
 //! What can be chosen of the way that packets take.
 
+pub use super::fast_path::{FastPathMode, FastPathOptions};
 use std::path::PathBuf;
 use std::time::Duration;
+pub use weft_dataplane::fastpath::Hook;
 pub use weft_dataplane::worker::tunnel_gso::TunnelGso;
 pub use weft_dataplane::worker::{Cpus, EngineKind};
 
@@ -14,6 +16,8 @@ pub struct BackendOptions {
     pub admit: Admit,
     /// What the packet workers are to do.
     pub workers: WorkerOptions,
+    /// What the kernel is to carry.
+    pub fast_path: FastPathOptions,
 }
 
 /// Settings of the packet workers.

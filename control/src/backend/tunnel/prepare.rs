@@ -1,6 +1,7 @@
 //! A tunnel before the lease.
 
 use super::error::TunnelError;
+use super::fast_path::FastPathOptions;
 use super::options::{Admit, BackendOptions};
 use super::overlay::overlay;
 use super::spec::{DeviceNetworks, TunnelSpec};
@@ -29,6 +30,7 @@ pub(crate) struct PreparedTunnel {
     mac: VtepMac,
     device: Device,
     dataplane: Arc<SharedDataplane>,
+    fast_path: FastPathOptions,
 }
 
 enum Device {
@@ -80,6 +82,7 @@ impl PreparedTunnel {
             mac,
             device,
             dataplane,
+            fast_path: options.fast_path.clone(),
         })
     }
 
@@ -138,8 +141,17 @@ impl PreparedTunnel {
         let overlay = overlay(&spec, mac, config, lease, self.admit);
         let kernel = match self.device {
             Device::Ours(tun) => {
-                return Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, networks)
-                    .await;
+                return Tunnel::start(
+                    self.dataplane,
+                    tun,
+                    host,
+                    spec,
+                    self.mac,
+                    overlay,
+                    networks,
+                    &self.fast_path,
+                )
+                .await;
             }
             Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
         };
@@ -147,7 +159,17 @@ impl PreparedTunnel {
         let started = async {
             port::await_free(spec.local, spec.port).await?;
             let tun = self.dataplane.open_device(&spec.device).await?;
-            Tunnel::start(self.dataplane, tun, host, spec, self.mac, overlay, networks).await
+            Tunnel::start(
+                self.dataplane,
+                tun,
+                host,
+                spec,
+                self.mac,
+                overlay,
+                networks,
+                &self.fast_path,
+            )
+            .await
         };
         match started.await {
             Ok(tunnel) => Ok(Tunnel {

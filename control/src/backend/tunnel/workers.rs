@@ -12,8 +12,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use tracing::{info, warn};
 use weft_dataplane::caps::{Cap, Grant};
+use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::publish::Publisher;
-use weft_dataplane::stats::{self, Count};
+use weft_dataplane::stats::{self, Count, WorkerStats};
 use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
 use weft_dataplane::worker;
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
@@ -234,6 +235,16 @@ impl TunnelWorkers {
         self.workers.failure()
     }
 
+    /// Whether DF is set on outer packets.
+    pub(super) fn outer_df(&self) -> bool {
+        self.dataplane.options.outer_df
+    }
+
+    /// What is known of the paths to peers, and the time to ask it by.
+    pub(super) fn paths(&self) -> (&PathMtus, u64) {
+        self.workers.paths()
+    }
+
     /// Frames that could not leave so far, for each peer that lost any.
     pub(super) fn losses(&self) -> Vec<(IpAddr, u64)> {
         self.workers.losses().by_peer()
@@ -241,8 +252,10 @@ impl TunnelWorkers {
 
     /// All non-zero counters and drop reasons of `device` on one line, the peers that lost
     /// most frames on the way out, and the capabilities that the kernel does not grant in full.
-    pub(super) fn counters(&self, device: &str) -> String {
-        let sums = stats::summary(self.workers.stats());
+    ///
+    /// `fast_path` is what the fast path has counted, of packets that the workers did not see.
+    pub(super) fn counters(&self, device: &str, fast_path: Option<&WorkerStats>) -> String {
+        let sums = stats::summary(self.workers.stats().chain(fast_path));
         let mut line = format!("counters: device={device}");
         for (name, sum) in sums {
             line.push_str(&format!(" {name}={sum}"));
@@ -264,7 +277,7 @@ impl TunnelWorkers {
     }
 
     /// What of this kernel is in use for `device`, on one line.
-    pub(super) fn capabilities(&self, device: &str) -> String {
+    pub(super) fn capabilities(&self, device: &str, fast_path: &str) -> String {
         let peers = |wanted| {
             let peers = self.tunnel_gso_peers();
             peers.filter(|&(_, state)| state == wanted).count()
@@ -273,7 +286,7 @@ impl TunnelWorkers {
         let grant = |cap| common.grant(cap).name();
         let cpus = self.workers.cpus();
         format!(
-            "capabilities: device={device} engine={} cpus={} tso={} uso={} udp_gso={} udp_gro={} merged_writes={} tunnel_gso={} tunnel_gso_open={} tunnel_gso_blocked={} downgrades={}",
+            "capabilities: device={device} engine={} cpus={} tso={} uso={} udp_gso={} udp_gro={} merged_writes={} tunnel_gso={} tunnel_gso_open={} tunnel_gso_blocked={} fast_path={fast_path} downgrades={}",
             common.engine().name(),
             cpus.map_or("none".to_owned(), |cpus| cpus.to_string()),
             grant(Cap::Tso),

@@ -1,11 +1,11 @@
-//! What only the TAP of tunnel GSO needs of links and addresses.
+//! What only weft's own devices beside the TUN need of links and addresses.
 
 use super::connection::Netlink;
 use super::error::{NetlinkError, collect, failed};
 use super::types::Link;
-use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressScope;
+use rtnetlink::{LinkUnspec, LinkVeth};
 use std::net::Ipv4Addr;
 
 impl Netlink {
@@ -15,6 +15,13 @@ impl Netlink {
         let message = message.arp(false).multicast(false).up();
         let result = self.handle.link().change(message.build()).execute().await;
         result.map_err(|e| failed(format!("bring {} up", link.name), e))
+    }
+
+    /// Make two links, each of which receives what the other sends.
+    pub async fn add_veth(&self, one: &str, other: &str) -> Result<(), NetlinkError> {
+        let request = self.handle.link().add(LinkVeth::new(one, other).build());
+        let result = request.execute().await;
+        result.map_err(|e| failed(format!("make {one} and {other}"), e))
     }
 
     /// Whether a link has an IPv4 address. Asked for each second, so of this link alone.

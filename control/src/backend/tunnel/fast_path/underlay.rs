@@ -1,0 +1,123 @@
+//! The underlay device as the choice of ways depends on it.
+
+use super::options::FastPathMode;
+use crate::backend::host::Host;
+use std::fs;
+use std::path::Path;
+use weft_dataplane::fastpath::Policy;
+use weft_dataplane::sys::ethtool::{self, Features};
+
+/// Devices below devices that are looked at: a VLAN on a bond of cards, and one more.
+const DEPTH: usize = 4;
+
+/// The underlay device at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Underlay {
+    pub(super) index: u32,
+    mtu: u32,
+    features: Features,
+    /// A card is below it, which cuts super-packets on the way.
+    hardware: bool,
+}
+
+impl Underlay {
+    /// Super-packets leave by the fast path if they cross the device whole, or if nobody would
+    /// merge the trains that the workers make of them: that is judged by this node's own device,
+    /// for the peers' are as a rule like it.
+    pub(super) fn policy(&self, mode: FastPathMode) -> Policy {
+        let Features { gro, tunnel_gso } = self.features;
+        Policy {
+            all: mode == FastPathMode::On,
+            super_packets: (tunnel_gso && !self.hardware) || !gro,
+            mtu: self.mtu,
+        }
+    }
+}
+
+/// Look at the underlay device; the reason why there can be no fast path over it.
+pub(super) async fn look(host: &Host) -> Result<Underlay, String> {
+    let name = &host.underlay.name;
+    let link = host.netlink.link(name).await.map_err(|e| e.to_string())?;
+    let link = link.ok_or_else(|| format!("there is no {name}"))?;
+    if link.mac.is_none() || link.loopback {
+        return Err(format!("{name} is not an Ethernet device"));
+    }
+    let features = ethtool::features(name).map_err(|e| format!("features of {name}: {e}"))?;
+    Ok(Underlay {
+        index: link.index,
+        mtu: link.mtu,
+        features,
+        hardware: is_hardware(&Path::new("/sys/class/net").join(name), DEPTH),
+    })
+}
+
+/// Whether `device`, a folder of sysfs, is a card or on top of one. What virtio calls a device
+/// passes super-packets on.
+fn is_hardware(device: &Path, depth: usize) -> bool {
+    if let Ok(bus) = fs::read_link(device.join("device/subsystem")) {
+        return !bus.ends_with("virtio");
+    }
+    if depth == 0 {
+        return false;
+    }
+    let entries = fs::read_dir(device).into_iter().flatten().flatten();
+    let mut lower = entries.filter(|e| e.file_name().to_string_lossy().starts_with("lower_"));
+    lower.any(|entry| is_hardware(&entry.path(), depth - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn trains_are_for_devices_behind_which_somebody_merges_them() {
+        let policy = |tunnel_gso, gro, hardware, mode| {
+            let underlay = Underlay {
+                index: 1,
+                mtu: 1500,
+                features: Features { gro, tunnel_gso },
+                hardware,
+            };
+            let Policy {
+                all, super_packets, ..
+            } = underlay.policy(mode);
+            (all, super_packets)
+        };
+        use FastPathMode::{Auto, On};
+        assert_eq!(policy(true, false, false, Auto), (false, true), "veth");
+        assert_eq!(
+            policy(true, true, false, Auto),
+            (false, true),
+            "veth with GRO"
+        );
+        assert_eq!(policy(true, true, true, Auto), (false, false), "a card");
+        assert_eq!(policy(false, true, false, Auto), (false, false));
+        assert_eq!(
+            policy(false, false, false, Auto),
+            (false, true),
+            "nobody merges"
+        );
+        assert_eq!(policy(false, true, true, On), (true, false));
+    }
+
+    #[test]
+    fn a_card_is_found_below_a_bond_and_a_vlan() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = |name: &str| dir.path().join(name);
+        for (name, bus) in [("eth0", "pci"), ("eth1", "virtio")] {
+            fs::create_dir_all(device(name).join("device")).unwrap();
+            let subsystem = device(name).join("device/subsystem");
+            symlink(format!("../../bus/{bus}"), subsystem).unwrap();
+        }
+        for (upper, lower) in [("bond0", "eth0"), ("bond0.5", "bond0"), ("br0", "eth1")] {
+            fs::create_dir_all(device(upper)).unwrap();
+            symlink(device(lower), device(upper).join(format!("lower_{lower}"))).unwrap();
+        }
+        fs::create_dir_all(device("veth0")).unwrap();
+        let found: Vec<bool> = ["eth0", "eth1", "bond0", "bond0.5", "br0", "veth0"]
+            .map(|name| is_hardware(&device(name), DEPTH))
+            .into();
+        assert_eq!(found, [true, false, true, true, false, false]);
+    }
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which way a packet takes. The table that people read is in docs/fast-path.md; this is the
+ * same, and nothing of it is decided elsewhere.
+ *
+ * A flow may go over to a slower way at any time, since what went before is ahead of it. It comes
+ * back to a quicker one only after a pause in which all that the slower one held has gone, so that
+ * nothing is ever overtaken.
+ */
+#pragma once
+
+#include "maps.h"
+#include "packet.h"
+
+#define MILLISECOND 1000000ull
+
+/* A pause after which nothing of a flow is under way: longer than any queue of the workers. */
+#define PAUSE (50 * MILLISECOND)
+
+/* How long small packets are counted, and from which rate on they pay for a worker's wake-ups. */
+#define COUNTED (4 * MILLISECOND)
+#define PACKET_EVERY 25000ull	/* ns: 40,000 packets a second */
+
+/* Full segments one after the other, in no time, from which on merging pays. */
+#define BULK_LEN 512
+#define BULK_PACKETS 16
+
+/* The agent looks each second; after this the workers may hang as well. */
+#define SILENCE (5000 * MILLISECOND)
+
+/*
+ * Give the packet to the workers: this returns only when there are none, since their process has
+ * ended.
+ */
+static __always_inline void to_workers(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &workers, 0);
+}
+
+static __always_inline struct flow *flow_of(void *flows, __u32 hash)
+{
+	__u32 slot = hash % FLOWS;
+
+	return bpf_map_lookup_elem(flows, &slot);
+}
+
+/* The way of a flow whose packet would best take `wanted`. */
+static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
+{
+	__u64 pause = now - flow->last;
+
+	flow->last = now;
+	if (pause > PAUSE) {
+		flow->way = wanted;
+		flow->since = now;
+		flow->packets = 0;
+	} else if (wanted > flow->way) {
+		flow->way = wanted;
+	}
+	return flow->way;
+}
+
+/* Whether so many small packets of a flow come that workers take them in batches. */
+static __always_inline int is_flood(struct flow *flow, __u64 now)
+{
+	__u64 time = now - flow->since;
+	int flood;
+
+	flow->packets++;
+	if (time < COUNTED)
+		return 0;
+	flood = flow->packets * PACKET_EVERY > time;
+	flow->since = now;
+	flow->packets = 0;
+	return flood;
+}
+
+/* Whether full segments of a flow come one after the other. */
+static __always_inline int is_bulk(struct flow *flow, __u64 now, __u32 len)
+{
+	if (len < BULK_LEN)
+		return 0;
+	if (now - flow->since > COUNTED) {
+		flow->since = now;
+		flow->packets = 0;
+	}
+	return ++flow->packets >= BULK_PACKETS;
+}
+
+/* The way out of a packet. */
+static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct state *state,
+					const struct inner *inner, __u32 hash, __u64 now)
+{
+	struct flow *flow = flow_of(&flows_out, hash);
+	__u32 wanted = WAY_HERE, way;
+
+	if (state->all || !flow)
+		return WAY_HERE;
+	/* The workers learn from what this node says of its pods' MTUs. */
+	if (inner->ip.protocol == IPPROTO_ICMP && inner->icmp_type != ICMP_ECHO &&
+	    inner->icmp_type != ICMP_ECHOREPLY)
+		return WAY_WORKERS;
+	if (skb->gso_size) {
+		if (inner->ip.protocol != IPPROTO_TCP || !state->super_packets)
+			wanted = WAY_WORKERS;
+	} else if (inner->ip.protocol != IPPROTO_TCP && is_flood(flow, now)) {
+		wanted = WAY_WORKERS;
+	}
+	way = way_of(flow, now, wanted);
+	if (way == WAY_WORKERS)
+		count(wanted != WAY_WORKERS ? LEFT_FLOWS :
+		      skb->gso_size ? LEFT_TRAINS : LEFT_BATCHES, 1);
+	return way;
+}
+
+/*
+ * The way in of an inner packet. What a worker of the peer sent has an outer checksum, and may be
+ * part of a train whose other frames only the workers can take. What a kernel sent may have one,
+ * too; that it is a kernel is known by TCP super-packets that cross whole.
+ */
+static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state *state,
+				       const struct inner *inner, int has_checksum,
+				       __u64 now)
+{
+	struct flow *flow = flow_of(&flows_in, flow_hash(inner));
+	int tcp = inner->ip.protocol == IPPROTO_TCP;
+	__u32 wanted = WAY_HERE, way;
+
+	if (state->all || !flow)
+		return WAY_HERE;
+	if (has_checksum && !(tcp && skb->gso_size)) {
+		wanted = WAY_WORKERS;
+	} else if (tcp && !skb->gso_size && is_bulk(flow, now, skb->len)) {
+		if (state->merger)
+			wanted = WAY_MERGED;
+		else
+			count(WANT_MERGER, 1);
+	}
+	way = way_of(flow, now, wanted);
+	if (way == WAY_WORKERS)
+		count(wanted == way ? LEFT_BATCHES : LEFT_FLOWS, 1);
+	return way;
+}

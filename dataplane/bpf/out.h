@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the TUN device to the underlay: encap. */
+#pragma once
+
+#include "choice.h"
+
+#ifndef BPF_F_ADJ_ROOM_NO_CSUM_RESET
+#define BPF_F_ADJ_ROOM_NO_CSUM_RESET (1ULL << 5)
+#endif
+#ifndef BPF_F_ADJ_ROOM_ENCAP_L2_ETH
+#define BPF_F_ADJ_ROOM_ENCAP_L2_ETH (1ULL << 6)
+#endif
+
+#define ENCAP_PLAIN (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | \
+		     BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+#define ENCAP_VXLAN (ENCAP_PLAIN | BPF_F_ADJ_ROOM_ENCAP_L2_ETH | \
+		     BPF_F_ADJ_ROOM_ENCAP_L2(sizeof(struct ethhdr)))
+
+/* The source ports that Linux takes for tunnels by default (ip_local_port_range). */
+#define FIRST_PORT 32768
+#define PORTS 28232
+
+#define MAX_TOTAL_LEN 65535
+
+static __always_inline __u32 overhead(void)
+{
+	return settings.vxlan ? VXLAN_OVERHEAD : PLAIN_OVERHEAD;
+}
+
+/* Whether each frame of the packet fits the path to its peer. */
+static __always_inline int fits(struct __sk_buff *skb, const struct state *state,
+				const struct inner *inner, const struct peer *peer, __u32 len)
+{
+	__u32 mtu = peer->mtu && peer->mtu < state->mtu ? peer->mtu : state->mtu;
+
+	if (len + overhead() > MAX_TOTAL_LEN)
+		return 0;
+	if (skb->gso_size)
+		len = skb->gso_size + (inner->ip.protocol == IPPROTO_TCP ?
+				       inner->header_len : inner->header_len + sizeof(struct udphdr));
+	return len + overhead() <= mtu;
+}
+
+/* RFC 1071 */
+static __always_inline __u16 checksum(const void *header)
+{
+	const __u16 *word = header;
+	__u32 sum = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 10; i++)
+		sum += word[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+static __always_inline void fill_outer(struct outer *outer, const struct inner *inner,
+				       const struct peer *peer, __u32 len, __u32 hash)
+{
+	__u8 ecn = inner->ip.tos & ECN_MASK;
+	int i;
+
+	outer->ip.version = 4;
+	outer->ip.ihl = 5;
+	/* RFC 3168, section 9.1.1; flannel's proxy does not look at the field. */
+	outer->ip.tos = settings.vxlan ? (ecn == CE ? ECT0 : ecn) : NOT_ECT;
+	outer->ip.tot_len = bpf_htons(len + overhead());
+	outer->ip.id = bpf_get_prandom_u32();
+	outer->ip.ttl = 64;
+	outer->ip.protocol = IPPROTO_UDP;
+	outer->ip.saddr = settings.local;
+	outer->ip.daddr = peer->addr;
+	outer->ip.check = checksum(&outer->ip);
+	outer->udp.source = bpf_htons(FIRST_PORT + ((__u64)hash * PORTS >> 32));
+	outer->udp.dest = peer->port;
+	outer->udp.len = bpf_htons(len + overhead() - sizeof(outer->ip));
+	if (!settings.vxlan)
+		return;
+	outer->vxlan.flags = bpf_htonl(VXLAN_VNI_VALID);
+	outer->vxlan.vni = bpf_htonl(settings.vni << 8);
+#pragma unroll
+	for (i = 0; i < ETH_ALEN; i++) {
+		outer->ethernet.h_dest[i] = peer->mac[i];
+		outer->ethernet.h_source[i] = settings.mac[i];
+	}
+	outer->ethernet.h_proto = bpf_htons(ETH_P_IP);
+}
+
+/* Send the packet to its peer, or return -1 and leave it as it was. */
+static __always_inline int encap(struct __sk_buff *skb, const struct state *state,
+				 const struct inner *inner, const struct peer *peer, __u32 hash)
+{
+	__u64 flags = settings.vxlan ? ENCAP_VXLAN : ENCAP_PLAIN;
+	__u32 frames = skb->gso_size ? skb->gso_segs : 1;
+	__u32 len = skb->len - state->l2;
+	struct outer outer = {};
+
+	if (bpf_skb_adjust_room(skb, overhead(), BPF_ADJ_ROOM_MAC, flags))
+		return -1;
+	fill_outer(&outer, inner, peer, len, hash);
+	/* Neither way of redirection takes a packet without room for a MAC header. */
+	if ((!state->l2 && bpf_skb_change_head(skb, ETH_HLEN, 0)) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &outer, overhead(), 0)) {
+		count(DROP_SEND_FAILED, 1);
+		return TC_ACT_SHOT;
+	}
+	count(OUT_PACKETS, 1);
+	count(OUT_FRAMES, frames);
+	count(OUT_BYTES, len);
+	return bpf_redirect_neigh(settings.underlay, NULL, 0, 0);
+}
+
+/* What cannot be sent from here goes to the workers, or is lost if there are none. */
+static __always_inline int leave(struct __sk_buff *skb, enum counter why, enum counter dropped)
+{
+	count(why, 1);
+	to_workers(skb);
+	count(dropped, 1);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int out(struct __sk_buff *skb)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct state *state = the_state();
+	struct inner inner = {};
+	struct peer *peer;
+	__u32 hash, way;
+	int sent;
+
+	if (!state || state->closed)
+		return TC_ACT_UNSPEC;
+	if (now - state->beat > settings.lifetime) {
+		count(LEFT_EXPIRED, 1);
+		return TC_ACT_UNSPEC;
+	}
+	if (parse(skb, state->l2, &inner) ||
+	    bpf_ntohs(inner.ip.tot_len) != skb->len - state->l2)
+		return leave(skb, LEFT_ODD, DROP_NO_WORKER);
+	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
+	/* UDP to the port of the overlay may be a packet that has come back. */
+	if (!peer || peer->flags & PEER_RECEIVE_ONLY || udp_port(&inner) == settings.port)
+		return leave(skb, LEFT_NO_PEER, peer ? DROP_NO_WORKER : DROP_NO_PEER);
+	if (!fits(skb, state, &inner, peer, skb->len - state->l2))
+		return leave(skb, LEFT_TOO_LONG, DROP_TOO_BIG);
+	hash = flow_hash(&inner);
+	way = choose_out(skb, state, &inner, hash, now);
+	if (way == WAY_WORKERS && now - state->beat < SILENCE)
+		to_workers(skb);
+	sent = encap(skb, state, &inner, peer, hash);
+	return sent < 0 ? leave(skb, LEFT_REFUSED, DROP_NO_WORKER) : sent;
+}

@@ -1,0 +1,186 @@
+//! Programs on devices: attached, taken over from an earlier agent, and left behind.
+
+use super::error::{During, FastPathError};
+use super::pins::Pins;
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
+use std::fs;
+use std::io;
+
+/// Below Linux 6.6 there are no links. Filters have this priority then, and a handle that comes
+/// from the tunnel's name: by both they are known again.
+const PRIORITY: u16 = 0x7765;
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A tcx link, from Linux 6.6.
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
+}
+
+impl Hook {
+    /// One word for flags and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::Tcx => "tcx",
+            Hook::Clsact => "clsact",
+        }
+    }
+}
+
+/// Where a program belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) device: &'a str,
+    pub(super) direction: TcAttachType,
+    /// The name of its pin.
+    pub(super) pin: &'a str,
+    /// The TUN device that it is for.
+    pub(super) tunnel: &'a str,
+}
+
+/// A program on a device.
+#[derive(Debug)]
+pub(super) enum Attached {
+    /// Detached with this process, unless it is pinned.
+    Tcx { _link: FdLink },
+    /// Stays until it is detached; emptied by that.
+    Clsact(Option<SchedClassifierLink>),
+}
+
+impl Attached {
+    /// Attach `program`. A pinned link of an earlier agent takes it over in one step, so that no
+    /// packet misses both; others are pinned, if there are `pins`.
+    pub(super) fn new(
+        program: &mut SchedClassifier,
+        place: Place<'_>,
+        hook: Hook,
+        pins: Option<&Pins>,
+    ) -> Result<Attached, FastPathError> {
+        let step = format!("attaching to {}", place.device);
+        match hook {
+            Hook::Tcx => match pins {
+                Some(pins) => pinned(program, place, pins).during(&step),
+                None => plain(program, place).during(&step),
+            },
+            Hook::Clsact => filter(program, place).during(&step),
+        }
+    }
+
+    /// Take the program off the device. Whoever pinned it must have removed the pin.
+    pub(super) fn detach(self) -> Result<(), FastPathError> {
+        match self {
+            Attached::Tcx { .. } => Ok(()),
+            Attached::Clsact(mut link) => match link.take() {
+                Some(link) => aya::programs::Link::detach(link).during("detaching"),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Leave the program where it is, as far as it stays without this process.
+    pub(super) fn leave(self) {
+        if let Attached::Clsact(Some(link)) = self {
+            std::mem::forget(link);
+        }
+    }
+}
+
+/// What goes wrong when a program is attached.
+#[derive(Debug, thiserror::Error)]
+enum AttachError {
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("cannot pin it: {0}")]
+    Pin(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn tcx() -> TcAttachOptions {
+    // The last: whoever was there before sees the packets first, as without weft.
+    TcAttachOptions::TcxOrder(LinkOrder::default())
+}
+
+fn plain(program: &mut SchedClassifier, place: Place<'_>) -> Result<Attached, AttachError> {
+    let id = program.attach_with_options(place.device, place.direction, tcx())?;
+    let link = program.take_link(id)?;
+    Ok(Attached::Tcx {
+        _link: link.try_into()?,
+    })
+}
+
+fn pinned(
+    program: &mut SchedClassifier,
+    place: Place<'_>,
+    pins: &Pins,
+) -> Result<Attached, AttachError> {
+    let path = pins.path(place.pin);
+    if let Some(link) = adopt(program, &path) {
+        return Ok(Attached::Tcx { _link: link });
+    }
+    let id = program.attach_with_options(place.device, place.direction, tcx())?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    let link = link
+        .pin(&path)
+        .map_err(|error| AttachError::Pin(error.to_string()))?;
+    Ok(Attached::Tcx { _link: link.into() })
+}
+
+/// Have the link that is pinned at `path` run `program`. One whose device has gone is removed.
+fn adopt(program: &mut SchedClassifier, path: &std::path::Path) -> Option<FdLink> {
+    let adopted = PinnedLink::from_pin(path).and_then(|pinned| {
+        let link: SchedClassifierLink = FdLink::from(pinned).try_into()?;
+        Ok(link)
+    });
+    let link = adopted
+        .ok()
+        .and_then(|link| program.attach_to_link(link).ok())
+        .and_then(|id| program.take_link(id).ok())
+        .and_then(|link| link.try_into().ok());
+    if link.is_none() {
+        // If that fails, pinning does, and tells why.
+        let _ = fs::remove_file(path);
+    }
+    link
+}
+
+/// FNV-1a of the name; never 0, for which the kernel would choose one itself.
+fn handle(tunnel: &str) -> TcHandle {
+    let fold = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    TcHandle::from(tunnel.bytes().fold(0x811c_9dc5, fold).max(1))
+}
+
+/// Remove the filter for `tunnel` from `device`, if there is one.
+pub(super) fn remove_filter(device: &str, tunnel: &str) -> bool {
+    let direction = TcAttachType::Ingress;
+    let link = SchedClassifierLink::attached(device, direction, PRIORITY, handle(tunnel), None);
+    link.is_ok_and(|link| aya::programs::Link::detach(link).is_ok())
+}
+
+fn filter(program: &mut SchedClassifier, place: Place<'_>) -> Result<Attached, AttachError> {
+    match tc::qdisc_add_clsact(place.device) {
+        // Somebody else's is as good, and is never removed.
+        Ok(()) | Err(TcError::AlreadyAttached) => {}
+        Err(error) => return Err(ProgramError::from(error).into()),
+    }
+    let (device, direction) = (place.device, place.direction);
+    let old =
+        SchedClassifierLink::attached(device, direction, PRIORITY, handle(place.tunnel), None)?;
+    if let Ok(id) = program.attach_to_link(old) {
+        return Ok(Attached::Clsact(Some(program.take_link(id)?)));
+    }
+    let options = NlOptions {
+        priority: PRIORITY,
+        handle: handle(place.tunnel),
+        classid: None,
+    };
+    let options = TcAttachOptions::Netlink(options);
+    let id = program.attach_with_options(device, direction, options)?;
+    Ok(Attached::Clsact(Some(program.take_link(id)?)))
+}

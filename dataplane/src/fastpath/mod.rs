@@ -1,0 +1,411 @@
+//! The fast path: eBPF programs that carry packets between the TUN device and the underlay inside
+//! the kernel, where that is cheaper than to do it here, and that go on when the agent has gone.
+//!
+//! Programs are in `dataplane/bpf`; which way a packet takes is decided in its `choice.h` alone.
+//! What the programs do not take with certainty goes on to the workers as it is. This module
+//! loads them, gives them the table that the workers have, and reads what they count.
+
+pub(crate) mod counters;
+mod error;
+mod layout;
+mod links;
+mod pins;
+mod probe;
+mod table;
+mod trial;
+
+use crate::route::table::{Admission, Overlay};
+use crate::stats::WorkerStats;
+use crate::sys::clock;
+use crate::sys::egress::Device;
+use crate::wire::frame::Wire;
+use aya::maps::{
+    Array, ArrayOfMaps, DevMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, ProgramArray,
+};
+use aya::programs::{SchedClassifier, TcAttachType};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
+use counters::Totals;
+use error::During;
+pub use error::FastPathError;
+use ipnet::Ipv4Net;
+use layout::{Counts, Peer, Settings, State, TableKey};
+pub use links::Hook;
+use links::{Attached, Place};
+pub use pins::Pins;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+pub use table::Entries;
+use table::Entry;
+
+/// The programs, built by `dataplane/bpf/build.sh`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/weft.bpf.o"));
+
+/// `BPF_F_NO_PREALLOC`, without which there is no trie.
+const NO_PREALLOC: u32 = 1;
+
+/// Where the fast path runs and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the TUN device.
+    pub device: String,
+    /// Name of the underlay device.
+    pub underlay: String,
+    /// Underlay address to send from.
+    pub local: Ipv4Addr,
+    /// UDP port of all nodes.
+    pub port: u16,
+    /// How long the programs believe their table when no agent looks any more.
+    pub lifetime: Duration,
+    /// Where the BPF file system is mounted.
+    pub bpffs: PathBuf,
+    /// How programs are attached; `None`: by links where the kernel has them.
+    pub hook: Option<Hook>,
+}
+
+/// What may change while programs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Take all that can be taken, whatever is cheaper.
+    pub all: bool,
+    /// Send TCP super-packets by the fast path, and not in trains by the workers.
+    pub super_packets: bool,
+    /// MTU of the underlay device in bytes.
+    pub mtu: u32,
+}
+
+/// The veth pair that merges segments on their way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merger {
+    /// Interface index of the end that packets are given to.
+    pub near: u32,
+    /// Name of the other end, which they come out of.
+    pub far: String,
+}
+
+/// The programs of one device. Dropped, those that are pinned go on, and others end.
+pub struct FastPath {
+    config: Config,
+    programs: Ebpf,
+    state: State,
+    /// Where links are pinned, and why they are not.
+    pins: Result<Pins, String>,
+    links: Vec<Attached>,
+    merger: Option<Merger>,
+    hook: Hook,
+}
+
+impl FastPath {
+    /// Load the programs for this overlay and try them. They are attached nowhere yet.
+    pub fn load(config: Config, overlay: &Overlay) -> Result<FastPath, FastPathError> {
+        let settings = settings(&config, overlay)?;
+        let mut programs = EbpfLoader::new()
+            .override_global("settings", &settings, true)
+            .load(OBJECT)
+            .during("loading the programs")?;
+        for name in [OUT, IN, MERGED, WORKERS] {
+            let program = program(&mut programs, name)?;
+            program.load().during("loading the programs")?;
+        }
+        let mut fast_path = FastPath {
+            pins: Pins::make(&config.bpffs, &config.device).map_err(|error| error.to_string()),
+            hook: config.hook.unwrap_or(Hook::Tcx),
+            config,
+            programs,
+            state: State::default(),
+            links: Vec::new(),
+            merger: None,
+        };
+        trial::run(&mut fast_path, &settings)?;
+        fast_path.know_workers()?;
+        fast_path.know_tunnel(settings.tunnel)?;
+        Ok(fast_path)
+    }
+
+    /// Have the programs find the workers, for as long as this process lives.
+    fn know_workers(&mut self) -> Result<(), FastPathError> {
+        let workers = program(&mut self.programs, WORKERS)?;
+        let workers = workers.fd().during("the program to_workers")?;
+        let workers = workers.try_clone().during("the program to_workers")?;
+        let map = self.programs.map_mut("workers").ok_or_else(missing)?;
+        let mut map = ProgramArray::try_from(map).during("the map of workers")?;
+        map.set(0, &workers, 0).during("the map of workers")
+    }
+
+    fn know_tunnel(&mut self, index: u32) -> Result<(), FastPathError> {
+        let map = self.programs.map_mut("tunnel").ok_or_else(missing)?;
+        let mut map = DevMap::try_from(map).during("the map of devices")?;
+        map.set(0, index, None, 0).during("the map of devices")
+    }
+
+    /// Why programs end with this process, if they do.
+    pub fn unpinned(&self) -> Option<&str> {
+        self.pins.as_ref().err().map(String::as_str)
+    }
+
+    /// How the programs are attached.
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// Whether packets pass the programs.
+    pub fn is_attached(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Put the programs on both devices, in place of those of an earlier agent.
+    pub fn attach(&mut self) -> Result<(), FastPathError> {
+        self.beat()?;
+        let first = self.attach_by(self.hook);
+        match (first, self.config.hook) {
+            (Err(_), None) if self.attach_by(Hook::Clsact).is_ok() => self.hook = Hook::Clsact,
+            (outcome, _) => outcome?,
+        }
+        self.pin_counts();
+        Ok(())
+    }
+
+    fn attach_by(&mut self, hook: Hook) -> Result<(), FastPathError> {
+        let Config {
+            device, underlay, ..
+        } = self.config.clone();
+        let index = index_of(&underlay)?;
+        let inwards = format!("in-{index}");
+        let places = [
+            (
+                IN,
+                underlay.as_str(),
+                TcAttachType::Ingress,
+                inwards.as_str(),
+            ),
+            (OUT, device.as_str(), TcAttachType::Egress, "out"),
+        ];
+        let mut links = Vec::new();
+        for (name, on, direction, pin) in places {
+            let place = Place {
+                device: on,
+                direction,
+                pin,
+                tunnel: &device,
+            };
+            links.push(self.attach_one(name, place, hook)?);
+        }
+        self.links = links;
+        if let Ok(pins) = &self.pins {
+            // The underlay that it was on before.
+            let stale = |name: &String| name.starts_with("in-") && *name != inwards;
+            for name in pins.names().unwrap_or_default().iter().filter(|n| stale(n)) {
+                let _ = std::fs::remove_file(pins.path(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_one(
+        &mut self,
+        name: &str,
+        place: Place<'_>,
+        hook: Hook,
+    ) -> Result<Attached, FastPathError> {
+        let program = program(&mut self.programs, name)?;
+        Attached::new(program, place, hook, self.pins.as_ref().ok())
+    }
+
+    /// Keep the counters of the programs where others can read them.
+    fn pin_counts(&self) {
+        let (Ok(pins), Some(map)) = (&self.pins, self.programs.map("counts")) else {
+            return;
+        };
+        let path = pins.path("counts");
+        let _ = std::fs::remove_file(&path);
+        // Nothing but a reader would miss it.
+        let _ = map.pin(&path);
+    }
+
+    /// Have the programs go by these entries from their next packet on; none sees half of each
+    /// table. `mtu` gives the MTU of the path to a peer, if it is known to be below the underlay's.
+    pub fn publish(
+        &mut self,
+        entries: &Entries,
+        mtu: impl Fn(IpAddr) -> Option<u16>,
+    ) -> Result<(), FastPathError> {
+        self.put(&entries.with_mtus(mtu))
+    }
+
+    /// Put a table of these entries in the place of the one that is there.
+    fn put(&mut self, entries: &[Entry]) -> Result<(), FastPathError> {
+        let room = u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
+        let mut trie = LpmTrie::<MapData, TableKey, Peer>::create(room, NO_PREALLOC)
+            .during("making a table")?;
+        for (key, peer) in entries {
+            trie.insert(key, peer, 0).during("filling a table")?;
+        }
+        let map = self.programs.map_mut("tables").ok_or_else(missing)?;
+        let mut tables: ArrayOfMaps<_, LpmTrie<MapData, TableKey, Peer>> =
+            ArrayOfMaps::try_from(map).during("the map of tables")?;
+        tables.set(0, &trie, 0).during("changing the table")
+    }
+
+    /// Tell the programs what is to be taken.
+    pub fn set_policy(&mut self, policy: Policy) -> Result<(), FastPathError> {
+        self.state.all = policy.all.into();
+        self.state.super_packets = policy.super_packets.into();
+        self.state.mtu = policy.mtu;
+        self.beat()
+    }
+
+    /// Tell the programs that the agent is there.
+    pub fn beat(&mut self) -> Result<(), FastPathError> {
+        self.state.beat = clock::coarse_ns();
+        self.write_state()
+    }
+
+    fn write_state(&mut self) -> Result<(), FastPathError> {
+        let state = self.state;
+        let map = self.programs.map_mut("state").ok_or_else(missing)?;
+        let mut map: Array<_, State> = Array::try_from(map).during("the programs' state")?;
+        map.set(0, state, 0).during("the programs' state")
+    }
+
+    /// Whether the programs have met what a [`Merger`] would merge, and there is none.
+    pub fn wants_merger(&self) -> bool {
+        self.merger.is_none() && self.totals().is_ok_and(|totals| totals.want_merger())
+    }
+
+    /// Merge segments by this pair from now on, or no longer.
+    pub fn set_merger(&mut self, merger: Option<Merger>) -> Result<(), FastPathError> {
+        let near = merger.as_ref().map_or(0, |merger| merger.near);
+        if let Some(merger) = &merger {
+            let device = self.config.device.clone();
+            let place = Place {
+                device: &merger.far,
+                direction: TcAttachType::Ingress,
+                pin: "merged",
+                tunnel: &device,
+            };
+            let link = self.attach_one(MERGED, place, self.hook)?;
+            self.links.push(link);
+        }
+        self.merger = merger;
+        self.state.merger = near;
+        self.beat()
+    }
+
+    /// What the programs have counted, as the workers count it.
+    pub fn stats(&self) -> WorkerStats {
+        self.totals()
+            .map(|totals| totals.as_stats())
+            .unwrap_or_default()
+    }
+
+    fn totals(&self) -> Result<Totals, FastPathError> {
+        let map = self.programs.map("counts").ok_or_else(missing)?;
+        let map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).during("the counters")?;
+        let cores = map.get(&0, 0).during("the counters")?;
+        Ok(Totals::of(cores.iter()))
+    }
+
+    fn forget_counts(&mut self) -> Result<(), FastPathError> {
+        let map = self.programs.map_mut("counts").ok_or_else(missing)?;
+        let mut map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).during("the counters")?;
+        let cores = nr_cpus().map_err(|(file, error)| FastPathError::new(file, &error))?;
+        let zeros =
+            PerCpuValues::try_from(vec![Counts::default(); cores]).during("the counters")?;
+        map.set(0, zeros, 0).during("the counters")
+    }
+
+    /// Whether the programs are still where they were put: somebody may have taken them off.
+    pub fn is_in_place(&self) -> bool {
+        let Ok(pins) = &self.pins else { return true };
+        self.hook == Hook::Clsact
+            || pins
+                .names()
+                .is_ok_and(|names| names.iter().any(|n| n == "out"))
+    }
+
+    /// Take the programs off their devices, and everything that is pinned away.
+    pub fn remove(self) -> Result<(), FastPathError> {
+        if self.pins.is_ok() {
+            Pins::remove(&self.config.bpffs, &self.config.device).during("removing pins")?;
+        }
+        for link in self.links {
+            link.detach()?;
+        }
+        Ok(())
+    }
+
+    /// Leave the programs at work without this process, as far as they can be.
+    pub fn leave(self) {
+        for link in self.links {
+            link.leave();
+        }
+    }
+}
+
+/// Take away what an agent has left for `device`: pins, and the filter on each of `others`.
+/// Whether there was anything.
+pub fn remove_left(
+    bpffs: &Path,
+    device: &str,
+    others: impl Iterator<Item = String>,
+) -> std::io::Result<bool> {
+    let pinned = Pins::remove(bpffs, device)?;
+    let filters = others.filter(|other| links::remove_filter(other, device));
+    Ok(filters.count() > 0 || pinned)
+}
+
+/// What the programs are to know of this node.
+fn settings(config: &Config, overlay: &Overlay) -> Result<Settings, FastPathError> {
+    let (network, network_mask) = masked(overlay.network_v4);
+    let (own, own_mask) = masked(overlay.own_v4);
+    Ok(Settings {
+        tunnel: index_of(&config.device)?,
+        underlay: index_of(&config.underlay)?,
+        vxlan: (overlay.wire == Wire::Vxlan).into(),
+        vni: overlay.vni.get(),
+        strict: (overlay.admission == Admission::Strict).into(),
+        local: config.local.octets(),
+        network,
+        network_mask,
+        own,
+        own_mask,
+        port: config.port.to_be_bytes(),
+        mac: overlay.local_mac.0,
+        lifetime: u64::try_from(config.lifetime.as_nanos()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Address and mask; what is not there holds no address.
+fn masked(net: Option<Ipv4Net>) -> ([u8; 4], [u8; 4]) {
+    match net {
+        Some(net) => (net.network().octets(), net.netmask().octets()),
+        None => ([255; 4], [0; 4]),
+    }
+}
+
+fn index_of(device: &str) -> Result<u32, FastPathError> {
+    Device::named(device)
+        .and_then(|device| device.index())
+        .during(device)
+}
+
+/// The programs' names.
+const OUT: &str = "weft_out";
+const IN: &str = "weft_in";
+const MERGED: &str = "weft_merged";
+const WORKERS: &str = "weft_workers";
+
+fn program<'a>(
+    programs: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, FastPathError> {
+    let program = programs.program_mut(name).ok_or_else(missing)?;
+    program.try_into().during(name)
+}
+
+/// The object is built with this very code.
+fn missing() -> FastPathError {
+    FastPathError::because("the object", "a part of it is missing")
+}

@@ -1,0 +1,178 @@
+//! The programs' first packets are our own: one that goes out must have the outer headers that a
+//! worker would give it, and taken in again it must be what it was, with the ECN field that
+//! RFC 6040 wants. A kernel that does any of it otherwise has no fast path.
+
+use super::layout::{Peer, ROLE_ROUTE, ROLE_SENDER, Settings, State};
+use super::probe::{self, MAC_HEADER, Outcome, REDIRECT};
+use super::{FastPath, FastPathError, IN, OUT, program, table};
+use crate::offload::ecn;
+use crate::sys::clock;
+use crate::wire::ecn::Ecn;
+use crate::wire::ethernet::ETHERTYPE_IPV4;
+use crate::wire::ip::protocol;
+use crate::wire::{ipv4, udp};
+use std::net::Ipv4Addr;
+
+/// Addresses that nobody has (RFC 5737), for a peer and for packets.
+const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const POD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// VXLAN and inner Ethernet header.
+const FRAME_HEADER: usize = crate::wire::frame::FRAME_OVERHEAD;
+
+/// Bytes of the outer IP and UDP headers.
+const OUTER: usize = 28;
+
+/// Where the source MAC of the inner Ethernet header lies, from the MAC header on.
+const INNER_SOURCE: usize = MAC_HEADER + OUTER + 8 + 6;
+
+/// Try the programs, and leave no trace of that in their state.
+pub(super) fn run(fast_path: &mut FastPath, settings: &Settings) -> Result<(), FastPathError> {
+    prepare(fast_path, settings)?;
+    for kind in [protocol::TCP, protocol::UDP, protocol::ICMP] {
+        for inside in Ecn::ALL {
+            let packet = packet(kind, inside);
+            let sent = send(fast_path, settings, &packet)?;
+            for outside in Ecn::ALL {
+                receive(fast_path, settings, &packet, &sent, (outside, inside))?;
+            }
+        }
+    }
+    fast_path.put(&[])?;
+    fast_path.state = State::default();
+    fast_path.write_state()?;
+    fast_path.forget_counts()
+}
+
+fn prepare(fast_path: &mut FastPath, settings: &Settings) -> Result<(), FastPathError> {
+    let peer = Peer {
+        addr: PEER.octets(),
+        port: settings.port,
+        mac: settings.mac,
+        ..Peer::default()
+    };
+    fast_path.put(&[
+        (table::key(ROLE_SENDER, PEER, 32), peer),
+        (table::key(ROLE_ROUTE, POD, 32), peer),
+    ])?;
+    fast_path.state = State {
+        beat: clock::coarse_ns(),
+        all: 1,
+        l2: MAC_HEADER as u32,
+        mtu: 1500,
+        ..State::default()
+    };
+    fast_path.write_state()
+}
+
+/// Encap `packet`; the datagram without its MAC header.
+fn send(
+    fast_path: &mut FastPath,
+    settings: &Settings,
+    packet: &[u8],
+) -> Result<Vec<u8>, FastPathError> {
+    let outcome = probe::run(
+        program(&mut fast_path.programs, OUT)?,
+        &framed(packet),
+        None,
+    )?;
+    let wrong = || refused("encap", &outcome);
+    if outcome.action != REDIRECT {
+        return Err(wrong());
+    }
+    let outer = outcome.bytes.get(MAC_HEADER..).ok_or_else(wrong)?;
+    let header = header_len(settings);
+    let ip = ipv4::Packet::new(outer).map_err(|_| wrong())?;
+    let datagram = udp::Datagram::new(ip.payload()).map_err(|_| wrong())?;
+    let inner = ipv4::Packet::new(packet).map_err(|_| wrong())?;
+    let ecn = match settings.vxlan {
+        1 => ecn::encap(inner.ecn()),
+        _ => Ecn::NotEct,
+    };
+    let right = ip.verify_checksum()
+        && outer.len() == OUTER + header + packet.len()
+        && (ip.src().octets(), ip.dst()) == (settings.local, PEER)
+        && ip.ecn() == ecn
+        && !ip.dont_frag()
+        && datagram.dst_port().to_be_bytes() == settings.port
+        && datagram.checksum() == 0
+        && datagram.payload().get(header..) == Some(packet);
+    if right {
+        Ok(outer.to_vec())
+    } else {
+        Err(wrong())
+    }
+}
+
+/// Decap what was sent as if the peer had sent it, with the congestion of `outside`.
+fn receive(
+    fast_path: &mut FastPath,
+    settings: &Settings,
+    packet: &[u8],
+    sent: &[u8],
+    (outside, inside): (Ecn, Ecn),
+) -> Result<(), FastPathError> {
+    let mut datagram = sent.to_vec();
+    let mut ip = ipv4::Packet::new(&mut datagram[..])
+        .map_err(|_| FastPathError::because("decap", "the datagram is malformed"))?;
+    ip.set_ecn(outside);
+    datagram[12..16].copy_from_slice(&PEER.octets());
+    datagram[16..20].copy_from_slice(&settings.local);
+    let mut bytes = framed(&datagram);
+    if settings.vxlan == 1 {
+        bytes[INNER_SOURCE] ^= 0xff;
+    }
+    let outcome = probe::run(program(&mut fast_path.programs, IN)?, &bytes, None)?;
+    let mut expected = packet.to_vec();
+    let right = match ecn::decap(outside, &mut expected) {
+        Ok(()) => outcome.action == REDIRECT && outcome.bytes == framed(&expected),
+        Err(_) => outcome.action != REDIRECT,
+    };
+    match right {
+        true => Ok(()),
+        false => {
+            let step = format!("decap, ECN {outside:?} outside and {inside:?} inside");
+            Err(refused(&step, &outcome))
+        }
+    }
+}
+
+fn header_len(settings: &Settings) -> usize {
+    FRAME_HEADER * settings.vxlan as usize
+}
+
+fn refused(step: &str, outcome: &Outcome) -> FastPathError {
+    let reason = format!(
+        "this kernel does it wrong (action {}, {} bytes)",
+        outcome.action as i32,
+        outcome.bytes.len()
+    );
+    FastPathError::because(step, reason)
+}
+
+/// `packet` behind an Ethernet header of the loopback device.
+fn framed(packet: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; MAC_HEADER];
+    bytes[12..].copy_from_slice(&ETHERTYPE_IPV4.to_be_bytes());
+    bytes.extend(packet);
+    bytes
+}
+
+/// A small packet from one pod to another.
+fn packet(kind: u8, ecn: Ecn) -> Vec<u8> {
+    let mut bytes = vec![0; ipv4::MIN_HEADER_LEN + 40];
+    bytes[0] = 0x45;
+    bytes[3] = bytes.len() as u8;
+    bytes[8] = 64;
+    bytes[9] = kind;
+    bytes[12..16].copy_from_slice(&POD.octets());
+    bytes[16..20].copy_from_slice(&POD.octets());
+    // Ports, and a TCP header without options.
+    bytes[20..24].copy_from_slice(&[0x80, 1, 0x80, 2]);
+    bytes[32] = 5 << 4;
+    if let Ok(mut ip) = ipv4::Packet::new(&mut bytes[..]) {
+        ip.set_ecn(ecn);
+        ip.fill_checksum();
+    }
+    bytes
+}
