@@ -37,6 +37,23 @@ static __always_inline void to_workers(struct __sk_buff *skb)
 	bpf_tail_call(skb, &workers, 0);
 }
 
+/*
+ * What cannot be taken here goes to the workers. If there are none it goes on all the same: those
+ * of the next agent may be there already, or somebody else has the port by now.
+ */
+static __always_inline int leave(struct __sk_buff *skb)
+{
+	to_workers(skb);
+	count(LEFT_ALONE, 1);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int leave_for(struct __sk_buff *skb, enum counter why)
+{
+	count(why, 1);
+	return leave(skb);
+}
+
 static __always_inline struct flow *flow_of(void *flows, __u32 hash)
 {
 	__u32 slot = hash % FLOWS;

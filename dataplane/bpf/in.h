@@ -36,8 +36,8 @@ static __always_inline int is_whole(struct __sk_buff *skb, const struct datagram
 	return len + ETH_HLEN == skb->len && bpf_ntohs(d->udp.len) + sizeof(d->ip) == len;
 }
 
-/* What is wrong with VXLAN and inner Ethernet header, or 0. */
-static __always_inline enum counter check_frame(struct __sk_buff *skb)
+/* Whether VXLAN and inner Ethernet header are as a worker would take them. */
+static __always_inline int is_our_frame(struct __sk_buff *skb)
 {
 	struct {
 		struct vxlan vxlan;
@@ -45,39 +45,30 @@ static __always_inline enum counter check_frame(struct __sk_buff *skb)
 	} __attribute__((packed)) frame;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN + PLAIN_OVERHEAD, &frame, sizeof(frame)))
-		return DROP_BAD_VXLAN;
-	if (frame.vxlan.flags != bpf_htonl(VXLAN_VNI_VALID) || frame.vxlan.vni & bpf_htonl(0xff))
-		return DROP_BAD_VXLAN;
-	if (frame.vxlan.vni != bpf_htonl(settings.vni << 8))
-		return DROP_WRONG_VNI;
-	if (!is_mac(frame.ethernet.h_dest, settings.mac))
-		return DROP_WRONG_MAC;
-	if (is_mac(frame.ethernet.h_source, settings.mac))
-		return DROP_LOOP;
-	if (frame.ethernet.h_proto != bpf_htons(ETH_P_IP))
-		return DROP_BAD_ETHERTYPE;
-	return 0;
+		return 0;
+	return frame.vxlan.flags == bpf_htonl(VXLAN_VNI_VALID) &&
+	       frame.vxlan.vni == bpf_htonl(settings.vni << 8) &&
+	       is_mac(frame.ethernet.h_dest, settings.mac) &&
+	       !is_mac(frame.ethernet.h_source, settings.mac) &&
+	       frame.ethernet.h_proto == bpf_htons(ETH_P_IP);
 }
 
-/* Why the sender may not send this, or 0. */
-static __always_inline enum counter check_source(const struct datagram *d)
+/* Whether the sender is a live peer, and may send from this address. */
+static __always_inline int is_admitted(const struct datagram *d)
 {
 	__be32 source = d->inner.ip.saddr;
 	struct peer *owner;
 
 	if (!settings.strict)
-		return 0;
+		return 1;
 	if ((source & settings.own_mask) == settings.own)
-		return DROP_SPOOFED_SOURCE;
+		return 0;
 	owner = look_up(ROLE_ROUTE, source);
 	if (owner && owner->addr == d->ip.saddr)
-		return 0;
-	if (!look_up(ROLE_SENDER, d->ip.saddr))
-		return DROP_UNKNOWN_SENDER;
+		return 1;
 	/* Hosts themselves, and what they masquerade, have addresses outside the network. */
-	if ((source & settings.network_mask) == settings.network)
-		return DROP_SPOOFED_SOURCE;
-	return 0;
+	return (source & settings.network_mask) != settings.network &&
+	       look_up(ROLE_SENDER, d->ip.saddr);
 }
 
 /* What the outer ECN field makes of the inner one (RFC 6040, figure 4); -1: drop. */
@@ -105,27 +96,14 @@ static __always_inline int set_ecn(struct __sk_buff *skb, const struct inner *in
 	       bpf_skb_store_bytes(skb, ETH_HLEN + 1, &tos, sizeof(tos), 0);
 }
 
-/* What cannot be taken here goes to the workers, or is lost if there are none. */
-static __always_inline int leave_in(struct __sk_buff *skb, enum counter why)
-{
-	to_workers(skb);
-	/* Without the device somebody else may have the port by now, such as flanneld. */
-	if (!has_tunnel())
-		return TC_ACT_UNSPEC;
-	count(why, 1);
-	return TC_ACT_SHOT;
-}
-
 static __always_inline int decap(struct __sk_buff *skb, const struct state *state,
 				 const struct datagram *d, int ecn, __u32 way)
 {
 	__u32 frames = skb->gso_size ? skb->gso_segs : 1;
 	__u32 len = skb->len - ETH_HLEN - overhead();
 
-	if (bpf_skb_adjust_room(skb, -(__s32)overhead(), BPF_ADJ_ROOM_MAC, DECAP_FLAGS)) {
-		count(LEFT_REFUSED, 1);
-		return leave_in(skb, DROP_NO_WORKER);
-	}
+	if (bpf_skb_adjust_room(skb, -(__s32)overhead(), BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
+		return leave_for(skb, LEFT_REFUSED);
 	/* As udp_rcv would: the outer checksum is used up. */
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
 	if (set_ecn(skb, &d->inner, ecn)) {
@@ -141,6 +119,7 @@ static __always_inline int decap(struct __sk_buff *skb, const struct state *stat
 		count(IN_MERGED, 1);
 		return bpf_redirect(state->merger, 0);
 	}
+	count(IN_WRITES, 1);
 	return bpf_redirect(settings.tunnel, BPF_F_INGRESS);
 }
 
@@ -149,7 +128,6 @@ static __always_inline int in(struct __sk_buff *skb)
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct state *state = the_state();
 	struct datagram d = {};
-	enum counter wrong;
 	__u32 way;
 	int ecn;
 
@@ -161,37 +139,31 @@ static __always_inline int in(struct __sk_buff *skb)
 		count(LEFT_EXPIRED, 1);
 		return TC_ACT_UNSPEC;
 	}
-	if (!is_whole(skb, &d)) {
-		count(LEFT_WHOLE, 1);
-		return leave_in(skb, DROP_NO_WORKER);
-	}
-	if (settings.vxlan) {
-		wrong = check_frame(skb);
-		if (wrong)
-			return leave_in(skb, wrong);
-	}
+	if (!is_whole(skb, &d))
+		return leave_for(skb, LEFT_WHOLE);
+	/* Whatever is wrong from here on a worker finds out, too, and counts by its reason. */
+	if (settings.vxlan && !is_our_frame(skb))
+		return leave(skb);
 	if (parse(skb, ETH_HLEN + overhead(), &d.inner) ||
 	    bpf_ntohs(d.inner.ip.tot_len) + overhead() != bpf_ntohs(d.ip.tot_len))
-		return leave_in(skb, DROP_BAD_INNER_IP);
+		return leave(skb);
 	if (!settings.vxlan && (d.inner.ip.ihl != 5 || checksum(&d.inner.ip)))
-		return leave_in(skb, DROP_BAD_INNER_IP);
-	wrong = check_source(&d);
-	if (wrong)
-		return leave_in(skb, wrong);
+		return leave(skb);
+	if (!is_admitted(&d))
+		return leave(skb);
 	/* Nothing but TCP keeps its meaning as a super-packet (see docs/fast-path.md). */
-	if (skb->gso_size && d.inner.ip.protocol != IPPROTO_TCP) {
-		count(LEFT_WHOLE, 1);
-		return leave_in(skb, DROP_NO_WORKER);
-	}
+	if (skb->gso_size && d.inner.ip.protocol != IPPROTO_TCP)
+		return leave_for(skb, LEFT_WHOLE);
 	ecn = combine(d.ip.tos & ECN_MASK, d.inner.ip.tos & ECN_MASK);
 	if (ecn < 0)
-		return leave_in(skb, DROP_ECN);
+		return leave(skb);
 	way = choose_in(skb, state, &d.inner, d.udp.check != 0, now);
 	if (way == WAY_WORKERS) {
 		if (now - state->beat < SILENCE)
 			to_workers(skb);
 		way = WAY_HERE;
 	}
+	/* Without the device somebody else may have the port by now, such as flanneld. */
 	if (now - state->beat >= SILENCE && !has_tunnel())
 		return TC_ACT_UNSPEC;
 	return decap(skb, state, &d, ecn, way);

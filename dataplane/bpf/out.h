@@ -112,15 +112,6 @@ static __always_inline int encap(struct __sk_buff *skb, const struct state *stat
 	return bpf_redirect_neigh(settings.underlay, NULL, 0, 0);
 }
 
-/* What cannot be sent from here goes to the workers, or is lost if there are none. */
-static __always_inline int leave(struct __sk_buff *skb, enum counter why, enum counter dropped)
-{
-	count(why, 1);
-	to_workers(skb);
-	count(dropped, 1);
-	return TC_ACT_SHOT;
-}
-
 static __always_inline int out(struct __sk_buff *skb)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -138,17 +129,17 @@ static __always_inline int out(struct __sk_buff *skb)
 	}
 	if (parse(skb, state->l2, &inner) ||
 	    bpf_ntohs(inner.ip.tot_len) != skb->len - state->l2)
-		return leave(skb, LEFT_ODD, DROP_NO_WORKER);
+		return leave_for(skb, LEFT_ODD);
 	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
 	/* UDP to the port of the overlay may be a packet that has come back. */
 	if (!peer || peer->flags & PEER_RECEIVE_ONLY || udp_port(&inner) == settings.port)
-		return leave(skb, LEFT_NO_PEER, peer ? DROP_NO_WORKER : DROP_NO_PEER);
+		return leave_for(skb, LEFT_NO_PEER);
 	if (!fits(skb, state, &inner, peer, skb->len - state->l2))
-		return leave(skb, LEFT_TOO_LONG, DROP_TOO_BIG);
+		return leave_for(skb, LEFT_TOO_LONG);
 	hash = flow_hash(&inner);
 	way = choose_out(skb, state, &inner, hash, now);
 	if (way == WAY_WORKERS && now - state->beat < SILENCE)
 		to_workers(skb);
 	sent = encap(skb, state, &inner, peer, hash);
-	return sent < 0 ? leave(skb, LEFT_REFUSED, DROP_NO_WORKER) : sent;
+	return sent < 0 ? leave_for(skb, LEFT_REFUSED) : sent;
 }

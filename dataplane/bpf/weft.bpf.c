@@ -30,6 +30,7 @@ int weft_merged(struct __sk_buff *skb)
 {
 	if (bpf_skb_change_type(skb, PACKET_HOST))
 		return TC_ACT_SHOT;
+	count(IN_WRITES, 1);
 	return bpf_redirect(settings.tunnel, BPF_F_INGRESS);
 }
 

@@ -73,8 +73,6 @@ counted! {
         QueueFull => "queue_full",
         /// The kernel refused a write to the TUN.
         WriteFailed => "write_failed",
-        /// Fast path: only a worker could have taken it, and the agent is not there.
-        NoWorker => "no_worker",
     }
 }
 
@@ -157,6 +155,8 @@ counted! {
         LeftRefused => "left_refused",
         /// Fast path: packets left alone since no agent has looked for too long.
         LeftExpired => "left_expired",
+        /// Fast path: packets that only workers could have taken, when their process had ended.
+        LeftAlone => "left_alone",
     }
 }
 

@@ -21,9 +21,10 @@ const SUMS: &[Sum] = &[
     C(&[Count::TunReads, Count::Sends, Count::FastSends]),
     C(&[Count::FramesSent]),
     C(&[Count::TunReadBytes]),
-    C(&[Count::Receives, Count::TunWrites, Count::FastReceives]),
+    C(&[Count::Receives, Count::FastReceives]),
     C(&[Count::FramesReceived]),
     C(&[Count::TunWriteBytes]),
+    C(&[Count::TunWrites]),
     C(&[Count::SuperFramesReceived]),
     C(&[Count::FastMerges]),
     Sum::Nothing,
@@ -36,18 +37,7 @@ const SUMS: &[Sum] = &[
     C(&[Count::LeftWhole]),
     C(&[Count::LeftRefused]),
     C(&[Count::LeftExpired]),
-    D(DropReason::NoWorker),
-    D(DropReason::NoPeer),
-    D(DropReason::TooBig),
-    D(DropReason::BadVxlan),
-    D(DropReason::WrongVni),
-    D(DropReason::WrongMac),
-    D(DropReason::Loop),
-    D(DropReason::BadEthertype),
-    D(DropReason::BadInnerIp),
-    D(DropReason::UnknownSender),
-    D(DropReason::SpoofedSource),
-    D(DropReason::EcnDrop),
+    C(&[Count::LeftAlone]),
     D(DropReason::SendFailed),
     D(DropReason::WriteFailed),
 ];
@@ -56,7 +46,7 @@ const SUMS: &[Sum] = &[
 pub(super) const COUNTERS: usize = SUMS.len();
 
 /// The one by which the programs ask for the merging pair.
-const WANT_MERGER: usize = 8;
+const WANT_MERGER: usize = 9;
 
 /// The programs' counters, summed over all cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_STXCSUM: u32 = 0x17;
 
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_STSO: u32 = 0x1f;
 const ETHTOOL_GGRO: u32 = 0x2b;
 const ETHTOOL_SGRO: u32 = 0x2c;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
@@ -34,6 +35,11 @@ pub fn restore_checksum_offload(device: &str) -> io::Result<bool> {
 /// Merge what the device receives, or not.
 pub fn set_gro(device: &str, on: bool) -> io::Result<()> {
     run(device, ETHTOOL_SGRO, on.into()).map(drop)
+}
+
+/// Let the device have TCP super-packets, or not.
+pub fn set_tso(device: &str, on: bool) -> io::Result<()> {
+    run(device, ETHTOOL_STSO, on.into()).map(drop)
 }
 
 /// What a device does of itself that matters to the fast path.

@@ -54,6 +54,12 @@ impl MergerName {
         if self.find(netlink).await?.is_none() {
             netlink.add_veth(&self.near, &self.far).await?;
         }
+        // Without: a device that may send super-packets is not expected to need merging
+        // (`veth_skb_is_eligible_for_gro`).
+        let offloads = ethtool::set_tso(&self.near, false);
+        if let Err(error) = offloads.and_then(|()| ethtool::set_gro(&self.far, true)) {
+            debug!("offloads of {} and {}: {error}", self.near, self.far);
+        }
         for name in [&self.near, &self.far] {
             let Some(link) = netlink.link(name).await? else {
                 return Ok(None);
@@ -64,9 +70,6 @@ impl MergerName {
                 netlink.set_alias(&link, mark).await?;
             }
             netlink.set_link(&link, MTU, link.txqueuelen).await?;
-            if let Err(error) = ethtool::set_gro(name, true) {
-                debug!("GRO of {name}: {error}");
-            }
             netlink.set_link_up_silently(&link).await?;
         }
         self.find(netlink).await
