@@ -125,16 +125,20 @@ static __always_inline int decap(struct __sk_buff *skb, const struct state *stat
 
 static __always_inline int in(struct __sk_buff *skb)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct state *state = the_state();
 	struct datagram d = {};
+	struct state *state;
 	__u32 way;
+	__u64 now;
 	int ecn;
 
+	/* All that the device receives comes by here. */
 	if (!is_ours(skb, &d))
 		return TC_ACT_UNSPEC;
-	if (!state || state->closed)
+	state = the_state();
+	/* Without the TUN device somebody else may have the port by now, such as flanneld. */
+	if (!state || state->closed || !has_tunnel())
 		return TC_ACT_UNSPEC;
+	now = bpf_ktime_get_coarse_ns();
 	if (now - state->beat > settings.lifetime) {
 		count(LEFT_EXPIRED, 1);
 		return TC_ACT_UNSPEC;
@@ -163,8 +167,5 @@ static __always_inline int in(struct __sk_buff *skb)
 			to_workers(skb);
 		way = WAY_HERE;
 	}
-	/* Without the device somebody else may have the port by now, such as flanneld. */
-	if (now - state->beat >= SILENCE && !has_tunnel())
-		return TC_ACT_UNSPEC;
 	return decap(skb, state, &d, ecn, way);
 }

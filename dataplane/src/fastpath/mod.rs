@@ -118,9 +118,9 @@ impl FastPath {
             links: Vec::new(),
             merger: None,
         };
+        fast_path.know_tunnel(settings.tunnel)?;
         trial::run(&mut fast_path, &settings)?;
         fast_path.know_workers()?;
-        fast_path.know_tunnel(settings.tunnel)?;
         Ok(fast_path)
     }
 
