@@ -25,6 +25,9 @@
 #define BULK_LEN 512
 #define BULK_PACKETS 16
 
+/* How long a peer whose super-packets came whole is taken to send more of them. */
+#define WHOLE_BELIEVED (10000 * MILLISECOND)
+
 /* The agent looks each second; after this the workers may hang as well. */
 #define SILENCE (5000 * MILLISECOND)
 
@@ -104,11 +107,32 @@ static __always_inline int is_bulk(struct flow *flow, __u64 now, __u32 len)
 	return ++flow->packets >= BULK_PACKETS;
 }
 
+/* What goes to the workers for a reason of its own takes its flow with it. */
+static __always_inline void take_along(struct flow *flow, __u64 now)
+{
+	if (flow)
+		way_of(flow, now, WAY_WORKERS);
+}
+
+/* Whether a peer's TCP super-packets come whole; `whole`: this is one. */
+static __always_inline int sends_whole(__be32 addr, int whole, __u64 now)
+{
+	__u32 slot = (__u32)(addr * 0x9e3779b1u) / (0xffffffffu / WHOLE_PEERS + 1);
+	struct whole_peer *peer = bpf_map_lookup_elem(&whole_peers, &slot);
+
+	if (!peer)
+		return 0;
+	if (whole) {
+		peer->addr = addr;
+		peer->seen = now;
+	}
+	return peer->addr == addr && now - peer->seen < WHOLE_BELIEVED;
+}
+
 /* The way out of a packet. */
 static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct state *state,
-					const struct inner *inner, __u32 hash, __u64 now)
+					const struct inner *inner, struct flow *flow, __u64 now)
 {
-	struct flow *flow = flow_of(&flows_out, hash);
 	__u32 wanted = WAY_HERE, way;
 
 	if (state->all || !flow)
@@ -131,23 +155,30 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 }
 
 /*
- * The way in of an inner packet. What a worker of the peer sent has an outer checksum, and may be
- * part of a train whose other frames only the workers can take. What a kernel sent may have one,
- * too; that it is a kernel is known by TCP super-packets that cross whole.
+ * The way in of an inner packet. What a worker of the peer sent has an outer checksum, and may
+ * belong between trains, whose frames only the workers can take. What a kernel tunnel sent may
+ * have one, too; of TCP it is known by super-packets that come whole, and then are no trains.
  */
 static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state *state,
-				       const struct inner *inner, int has_checksum,
+				       const struct inner *inner, __be32 sender, int has_checksum,
 				       __u64 now)
 {
 	struct flow *flow = flow_of(&flows_in, flow_hash(inner));
-	int tcp = inner->ip.protocol == IPPROTO_TCP;
+	int tcp = inner->ip.protocol == IPPROTO_TCP, whole = skb->gso_size != 0;
 	__u32 wanted = WAY_HERE, way;
 
-	if (state->all || !flow)
+	if (!flow)
 		return WAY_HERE;
-	if (has_checksum && !(tcp && skb->gso_size)) {
+	if (whole && !tcp) {
+		/* Nothing but TCP keeps its meaning as a super-packet. */
+		take_along(flow, now);
+		return WAY_WORKERS;
+	}
+	if (state->all)
+		return way_of(flow, now, WAY_HERE);
+	if (has_checksum && !(tcp && sends_whole(sender, whole, now))) {
 		wanted = WAY_WORKERS;
-	} else if (tcp && !skb->gso_size && is_bulk(flow, now, skb->len)) {
+	} else if (tcp && !whole && is_bulk(flow, now, skb->len)) {
 		if (state->merger)
 			wanted = WAY_MERGED;
 		else

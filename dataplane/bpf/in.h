@@ -155,13 +155,12 @@ static __always_inline int in(struct __sk_buff *skb)
 		return leave(skb);
 	if (!is_admitted(&d))
 		return leave(skb);
-	/* Nothing but TCP keeps its meaning as a super-packet (see docs/fast-path.md). */
-	if (skb->gso_size && d.inner.ip.protocol != IPPROTO_TCP)
-		return leave_for(skb, LEFT_WHOLE);
 	ecn = combine(d.ip.tos & ECN_MASK, d.inner.ip.tos & ECN_MASK);
 	if (ecn < 0)
 		return leave(skb);
-	way = choose_in(skb, state, &d.inner, d.udp.check != 0, now);
+	way = choose_in(skb, state, &d.inner, d.ip.saddr, d.udp.check != 0, now);
+	if (skb->gso_size && d.inner.ip.protocol != IPPROTO_TCP)
+		return leave_for(skb, LEFT_WHOLE);
 	if (way == WAY_WORKERS) {
 		if (now - state->beat < SILENCE)
 			to_workers(skb);

@@ -72,6 +72,15 @@ struct flow {
 
 #define FLOWS 8192
 
+/* A peer whose TCP super-packets come whole. */
+struct whole_peer {
+	__u64 seen;		/* when its last super-packet came, ns */
+	__be32 addr;
+	__u32 pad;
+};
+
+#define WHOLE_PEERS 1024
+
 /* Counters, in the order of `Counter` in dataplane/src/fastpath/counters.rs. */
 enum counter {
 	OUT_PACKETS,

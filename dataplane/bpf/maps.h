@@ -53,6 +53,13 @@ struct {
 	__type(value, struct flow);
 } flows_in SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WHOLE_PEERS);
+	__type(key, __u32);
+	__type(value, struct whole_peer);
+} whole_peers SEC(".maps");
+
 /*
  * Holds the program `to_workers` for as long as the agent's process lives: the kernel empties
  * such a map when nobody has a descriptor of it any more (prog_array_map_clear).

@@ -117,6 +117,7 @@ static __always_inline int out(struct __sk_buff *skb)
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct state *state = the_state();
 	struct inner inner = {};
+	struct flow *flow;
 	struct peer *peer;
 	__u32 hash, way;
 	int sent;
@@ -134,12 +135,18 @@ static __always_inline int out(struct __sk_buff *skb)
 	/* UDP to the port of the overlay may be a packet that has come back. */
 	if (!peer || peer->flags & PEER_RECEIVE_ONLY || udp_port(&inner) == settings.port)
 		return leave_for(skb, LEFT_NO_PEER);
-	if (!fits(skb, state, &inner, peer, skb->len - state->l2))
-		return leave_for(skb, LEFT_TOO_LONG);
 	hash = flow_hash(&inner);
-	way = choose_out(skb, state, &inner, hash, now);
+	flow = flow_of(&flows_out, hash);
+	if (!fits(skb, state, &inner, peer, skb->len - state->l2)) {
+		take_along(flow, now);
+		return leave_for(skb, LEFT_TOO_LONG);
+	}
+	way = choose_out(skb, state, &inner, flow, now);
 	if (way == WAY_WORKERS && now - state->beat < SILENCE)
 		to_workers(skb);
 	sent = encap(skb, state, &inner, peer, hash);
-	return sent < 0 ? leave_for(skb, LEFT_REFUSED) : sent;
+	if (sent >= 0)
+		return sent;
+	take_along(flow, now);
+	return leave_for(skb, LEFT_REFUSED);
 }
