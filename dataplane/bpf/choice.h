@@ -174,9 +174,7 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 		take_along(flow, now);
 		return WAY_WORKERS;
 	}
-	if (state->all)
-		return way_of(flow, now, WAY_HERE);
-	if (has_checksum && !(tcp && sends_whole(sender, whole, now))) {
+	if (!state->all && has_checksum && !(tcp && sends_whole(sender, whole, now))) {
 		wanted = WAY_WORKERS;
 	} else if (tcp && !whole && is_bulk(flow, now, skb->len)) {
 		if (state->merger)
