@@ -199,6 +199,16 @@ impl WorkerStats {
         bump(&self.counts[count as usize], n);
     }
 
+    /// Add all that another has counted.
+    pub fn absorb(&self, other: &WorkerStats) {
+        for &reason in DropReason::ALL {
+            self.count_drops(reason, other.drops(reason));
+        }
+        for &count in Count::ALL {
+            self.add(count, other.get(count));
+        }
+    }
+
     /// Drops so far for one reason.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].load(Ordering::Relaxed)
@@ -235,6 +245,17 @@ mod tests {
         for (i, &count) in Count::ALL.iter().enumerate() {
             assert_eq!(count as usize, i);
         }
+    }
+
+    #[test]
+    fn what_is_absorbed_is_added_up() {
+        let (sum, one) = (WorkerStats::default(), WorkerStats::default());
+        one.count_drop(DropReason::Loop);
+        one.add(Count::FastSends, 3);
+        sum.add(Count::FastSends, 4);
+        sum.absorb(&one);
+        assert_eq!(sum.get(Count::FastSends), 7);
+        assert_eq!(sum.drops(DropReason::Loop), 1);
     }
 
     #[test]

@@ -256,7 +256,7 @@ impl Tunnel {
         self.fast_path.forget();
         // The old workers hold the port, and the new ones must not share it with them.
         if let Some(old) = self.workers.take() {
-            info!("{}", old.counters(device, fast_path.as_ref()));
+            info!("{}", old.counters(device, &fast_path));
             old.stop();
         }
         if let Some(found) = host.netlink.link(device).await?
@@ -302,7 +302,7 @@ impl Tunnel {
                 "{}",
                 workers.capabilities(self.device(), self.fast_path.name())
             );
-            info!("{}", workers.counters(self.device(), fast_path.as_ref()));
+            info!("{}", workers.counters(self.device(), &fast_path));
         }
     }
 
@@ -312,7 +312,7 @@ impl Tunnel {
         let fast_path = self.fast_path.stats();
         self.fast_path.leave();
         if let Some(workers) = self.workers {
-            info!("{}", workers.counters(device, fast_path.as_ref()));
+            info!("{}", workers.counters(device, &fast_path));
             workers.stop();
             // Who takes over from here, such as a flanneld with a kernel device, does not try twice.
             let _ = port::await_free(self.spec.local, self.spec.port).await;

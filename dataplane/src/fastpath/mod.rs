@@ -20,7 +20,7 @@ use crate::sys::clock;
 use crate::sys::egress::Device;
 use crate::wire::frame::Wire;
 use aya::maps::{
-    Array, ArrayOfMaps, DevMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, ProgramArray,
+    Array, ArrayOfMaps, DevMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray,
 };
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::util::nr_cpus;
@@ -93,6 +93,8 @@ pub struct FastPath {
     /// Where links are pinned, and why they are not.
     pins: Result<Pins, String>,
     links: Vec<Attached>,
+    /// What the programs of an earlier agent had counted, whose place these have taken.
+    before: Option<WorkerStats>,
     merger: Option<Merger>,
     hook: Hook,
 }
@@ -116,6 +118,7 @@ impl FastPath {
             programs,
             state: State::default(),
             links: Vec::new(),
+            before: None,
             merger: None,
         };
         fast_path.know_tunnel(settings.tunnel)?;
@@ -167,6 +170,11 @@ impl FastPath {
         Ok(())
     }
 
+    /// What the programs of an earlier agent had counted when these took their place.
+    pub fn before(&self) -> Option<&WorkerStats> {
+        self.before.as_ref()
+    }
+
     fn attach_by(&mut self, hook: Hook) -> Result<(), FastPathError> {
         let Config {
             device, underlay, ..
@@ -213,12 +221,13 @@ impl FastPath {
         Attached::new(program, place, hook, self.pins.as_ref().ok())
     }
 
-    /// Keep the counters of the programs where others can read them.
-    fn pin_counts(&self) {
+    /// Keep the counters of the programs where others can read them, the next agent among them.
+    fn pin_counts(&mut self) {
         let (Ok(pins), Some(map)) = (&self.pins, self.programs.map("counts")) else {
             return;
         };
         let path = pins.path("counts");
+        self.before = read_counts(&path).map(|totals| totals.as_stats());
         let _ = std::fs::remove_file(&path);
         // Nothing but a reader would miss it.
         let _ = map.pin(&path);
@@ -342,6 +351,13 @@ impl FastPath {
             link.leave();
         }
     }
+}
+
+/// What is pinned at `path` by programs of this very build; of others nobody knows the order.
+fn read_counts(path: &Path) -> Option<Totals> {
+    let map = Map::from_map_data(MapData::from_pin(path).ok()?).ok()?;
+    let map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).ok()?;
+    Some(Totals::of(map.get(&0, 0).ok()?.iter()))
 }
 
 /// Take away what an agent has left for `device`: pins, and the filter on each of `others`.

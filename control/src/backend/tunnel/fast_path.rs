@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use weft_dataplane::fastpath::{self, Config, Entries, FastPath, FastPathError, Policy};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::route::table::{Overlay, Table};
-use weft_dataplane::stats::WorkerStats;
+use weft_dataplane::stats::{Count, WorkerStats};
 
 /// Pause before what was refused is tried again.
 const RETRY: Duration = Duration::from_secs(60);
@@ -41,6 +41,8 @@ pub(super) struct TunnelFastPath {
     /// What the programs are to know of peers, once all are known.
     entries: Option<Entries>,
     running: Option<Running>,
+    /// What programs have counted that run no longer.
+    past: WorkerStats,
     /// When to try again.
     retry: Option<Instant>,
     /// The last refusal that was logged.
@@ -65,6 +67,7 @@ impl TunnelFastPath {
             options: options.clone(),
             entries: None,
             running: None,
+            past: WorkerStats::default(),
             retry: None,
             said: None,
             cleared: false,
@@ -108,20 +111,26 @@ impl TunnelFastPath {
         self.retry = None;
         self.said = None;
         self.cleared = false;
-        if mode == FastPathMode::Off
-            && let Some(running) = self.running.take()
-        {
+        if mode == FastPathMode::Off && self.running.is_some() {
             info!("the fast path is switched off: the workers carry all packets");
-            running.remove();
+            self.end();
         }
     }
 
     /// The devices were made anew: programs are attached to devices that are gone.
     pub(super) fn forget(&mut self) {
+        self.end();
+        // Those of the workers begin anew, too.
+        self.past = WorkerStats::default();
+        self.retry = None;
+    }
+
+    /// Take the programs away, if they run.
+    fn end(&mut self) {
         if let Some(running) = self.running.take() {
+            self.past.absorb(&running.programs.stats());
             running.remove();
         }
-        self.retry = None;
     }
 
     async fn start(&mut self, host: &Host, tunnel: Tunnel<'_>) {
@@ -160,9 +169,7 @@ impl TunnelFastPath {
 
     /// Let the workers carry all, and say why, once for each reason.
     fn give_up(&mut self, reason: &str) {
-        if let Some(running) = self.running.take() {
-            running.remove();
-        }
+        self.end();
         if self.said.as_deref() != Some(reason) {
             warn!(
                 "no fast path: {reason}; the workers carry all packets, and it is tried again each minute (-fast-path=off says nothing)"
@@ -183,8 +190,13 @@ impl TunnelFastPath {
     }
 
     /// What the programs have counted.
-    pub(super) fn stats(&self) -> Option<WorkerStats> {
-        Some(self.running.as_ref()?.programs.stats())
+    pub(super) fn stats(&self) -> WorkerStats {
+        let stats = WorkerStats::default();
+        stats.absorb(&self.past);
+        if let Some(running) = &self.running {
+            stats.absorb(&running.programs.stats());
+        }
+        stats
     }
 
     /// Let the programs go on without the agent, where they can.
@@ -306,6 +318,13 @@ impl Running {
             "fast path on {}: eBPF programs ({how}) carry what is cheaper in the kernel; INPUT and OUTPUT rules for UDP port {port} do not see those packets (-fast-path=off)",
             tunnel.spec.device
         );
+        if let Some(before) = self.programs.before() {
+            let [sent, received] = [Count::FastSends, Count::FastReceives].map(|c| before.get(c));
+            info!(
+                "it takes the place of an earlier agent's, which had sent {sent} packets and received {received}, and left {} alone",
+                before.get(Count::LeftAlone)
+            );
+        }
         if let Some(reason) = self.programs.unpinned() {
             info!(
                 "the fast path ends with the agent, as it cannot be pinned under {}: {reason}",

@@ -254,8 +254,9 @@ impl TunnelWorkers {
     /// most frames on the way out, and the capabilities that the kernel does not grant in full.
     ///
     /// `fast_path` is what the fast path has counted, of packets that the workers did not see.
-    pub(super) fn counters(&self, device: &str, fast_path: Option<&WorkerStats>) -> String {
-        let sums = stats::summary(self.workers.stats().chain(fast_path));
+    pub(super) fn counters(&self, device: &str, fast_path: &WorkerStats) -> String {
+        let all = self.workers.stats().chain(std::iter::once(fast_path));
+        let sums = stats::summary(all);
         let mut line = format!("counters: device={device}");
         for (name, sum) in sums {
             line.push_str(&format!(" {name}={sum}"));
