@@ -9,6 +9,7 @@ packages=(
     iproute2 iputils-ping ethtool procps nftables iptables
     etcd-server etcd-client iperf3 tshark tcpdump valgrind
     containernetworking-plugins docker.io busybox-static
+    clang-14 llvm-14 libbpf-dev
 )
 
 fail() {
@@ -30,6 +31,12 @@ apt_install() {
         etcd-*)
             if ! has_candidate "$package"; then
                 echo "setup: there is no package $package; the demo goes without etcd"
+                continue
+            fi
+            ;;
+        clang-14 | llvm-14)
+            if ! has_candidate "$package"; then
+                echo "setup: there is no package $package; the fast path's object is not built anew"
                 continue
             fi
             ;;

@@ -81,7 +81,7 @@ struct whole_peer {
 
 #define WHOLE_PEERS 1024
 
-/* Counters, in the order of `Counter` in dataplane/src/fastpath/counters.rs. */
+/* Counters, in the order of `SUMS` in dataplane/src/fastpath/counters.rs. */
 enum counter {
 	OUT_PACKETS,
 	OUT_FRAMES,

@@ -95,3 +95,6 @@ impl Default for Counts {
         Counts([0; super::counters::COUNTERS])
     }
 }
+
+#[cfg(test)]
+mod tests;
