@@ -95,11 +95,11 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Refus
 fn names() -> String {
     let mut text = String::from("Contestants:\n");
     for Contestant { key, about, .. } in CONTESTANTS {
-        text += &format!("  {key:<14}{about}\n");
+        text += &format!("  {key:<16}{about}\n");
     }
     text += "\nLoads:\n";
     for workload in Workload::ALL {
-        text += &format!("  {:<14}{}\n", workload.key(), workload.about());
+        text += &format!("  {:<16}{}\n", workload.key(), workload.about());
     }
     text
 }
