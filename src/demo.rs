@@ -83,7 +83,7 @@ fn show(args: &Args) -> weft_lab::Result<()> {
     }
     progress.finish();
     arena.choose(Contestant::weft())?;
-    print(&drops(&arena.cluster));
+    print(&counted(&arena.cluster));
     if args.keep {
         let text = how_to_enter(&arena.cluster)?;
         arena.keep()?;
@@ -189,8 +189,8 @@ fn report(regime: Regime, samples: &[Sample]) -> String {
     text
 }
 
-/// Packets that weft dropped, by reason, on each node.
-fn drops(cluster: &Cluster) -> String {
+/// What weft's fast path took, and what weft dropped, by reason, on each node.
+fn counted(cluster: &Cluster) -> String {
     let mut text = String::new();
     for (i, agent) in cluster.agents.iter().enumerate() {
         let Ok(counters) = agent.counters() else {
@@ -207,7 +207,17 @@ fn drops(cluster: &Cluster) -> String {
             true => "dropped nothing".to_owned(),
             false => drops.join(" "),
         };
-        let _ = writeln!(text, "weft on node {}: {drops}", i + 1);
+        let percent = |part: &str, whole: &str| {
+            let count = |name| counters.get(name).copied().unwrap_or(0);
+            100 * count(part) / count(whole).max(1)
+        };
+        let _ = writeln!(
+            text,
+            "weft on node {}: fast path {} % of packets out, {} % of receives; {drops}",
+            i + 1,
+            percent("fast_sends", "tun_reads"),
+            percent("fast_receives", "receives")
+        );
     }
     text
 }
