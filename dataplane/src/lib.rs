@@ -18,12 +18,19 @@
 //!   is segmented by the network device, or last of all by the kernel (`SKB_GSO_UDP_TUNNEL`).
 //!   *Tunnel* alone means the overlay's device and its workers.
 //! - **batch**: what a worker handles between two waits.
+//! - **fast path**: eBPF programs that carry packets between the TUN device and the underlay inside
+//!   the kernel, beside the workers.
+//! - **way**: what carries a packet: the fast path, the fast path by the merging pair, or a worker.
+//! - **merging pair**: two veth devices through which the fast path sends segments on their way in,
+//!   so that the kernel merges them.
+//! - **pin**: a name in the BPF file system, by which a program stays attached without its process.
 //!
 //! # Modules
 //!
 //! `wire`, `offload` and `route` are plain functions over bytes: no file descriptor, no
 //! clock, and after construction no allocator. `sys` owns all system calls and nearly all
-//! `unsafe`; `worker` joins the two into loops that own a core.
+//! `unsafe`; `worker` joins the two into loops that own a core. `fastpath` loads the programs of
+//! `dataplane/bpf`, which spare packets the way through a worker.
 
 pub mod caps;
 pub mod fastpath;

@@ -41,6 +41,11 @@ const WRITERS: &[(&str, &str, &str)] = &[
         "accept_ra=0",
     ),
     (
+        "dataplane/src/fastpath/pins.rs",
+        "docs/running.md",
+        "/sys/fs/bpf/weft/<namespace>/<device>/",
+    ),
+    (
         "deploy/cni/src/state.rs",
         "docs/containers.md",
         "/var/lib/cni/flannel",
