@@ -31,6 +31,12 @@
 /* The agent looks each second; after this the workers may hang as well. */
 #define SILENCE (5000 * MILLISECOND)
 
+/* The time that has passed since `then`, which another core may have read a tick later than `now`. */
+static __always_inline __u64 since(__u64 then, __u64 now)
+{
+	return now > then ? now - then : 0;
+}
+
 /*
  * Give the packet to the workers: this returns only when there are none, since their process has
  * ended.
@@ -67,7 +73,7 @@ static __always_inline struct flow *flow_of(void *flows, __u32 hash)
 /* The way of a flow whose packet would best take `wanted`. */
 static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
 {
-	__u64 pause = now - flow->last;
+	__u64 pause = since(flow->last, now);
 
 	flow->last = now;
 	if (pause > PAUSE) {
@@ -83,7 +89,7 @@ static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
 /* Whether so many small packets of a flow come that workers take them in batches. */
 static __always_inline int is_flood(struct flow *flow, __u64 now)
 {
-	__u64 time = now - flow->since;
+	__u64 time = since(flow->since, now);
 	int flood;
 
 	flow->packets++;
@@ -100,7 +106,7 @@ static __always_inline int is_bulk(struct flow *flow, __u64 now, __u32 len)
 {
 	if (len < BULK_LEN)
 		return 0;
-	if (now - flow->since > COUNTED) {
+	if (since(flow->since, now) > COUNTED) {
 		flow->since = now;
 		flow->packets = 0;
 	}
@@ -126,7 +132,7 @@ static __always_inline int sends_whole(__be32 addr, int whole, __u64 now)
 		peer->addr = addr;
 		peer->seen = now;
 	}
-	return peer->addr == addr && now - peer->seen < WHOLE_BELIEVED;
+	return peer->addr == addr && since(peer->seen, now) < WHOLE_BELIEVED;
 }
 
 /* The way out of a packet. */

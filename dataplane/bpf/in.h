@@ -16,19 +16,24 @@ struct datagram {
 	struct inner inner;
 };
 
-/* Read the outer headers; 0 if it is a datagram for the overlay. */
+/*
+ * Read the outer headers: whether it is a datagram for the overlay, and one that the kernel would
+ * take for this device. Not so one of a VLAN, whose tag is beside the packet here.
+ */
 static __always_inline int is_ours(struct __sk_buff *skb, struct datagram *d)
 {
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST ||
+	    skb->vlan_present)
 		return 0;
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &d->ip, sizeof(d->ip) + sizeof(d->udp)))
 		return 0;
 	return d->ip.protocol == IPPROTO_UDP && d->ip.daddr == settings.local &&
 	       d->ip.version == 4 && d->ip.ihl == 5 &&
-	       !(d->ip.frag_off & bpf_htons(FRAGMENT)) && d->udp.dest == settings.port;
+	       !(d->ip.frag_off & bpf_htons(FRAGMENT)) && d->udp.dest == settings.port &&
+	       !checksum(&d->ip);
 }
 
-/* Whether it is one frame and nothing else: not a train, which is longer than its header says. */
+/* Whether the headers say how long it is: nothing is behind it, and it is no list of datagrams. */
 static __always_inline int is_whole(struct __sk_buff *skb, const struct datagram *d)
 {
 	__u32 len = bpf_ntohs(d->ip.tot_len);
@@ -99,8 +104,8 @@ static __always_inline int set_ecn(struct __sk_buff *skb, const struct inner *in
 static __always_inline int decap(struct __sk_buff *skb, const struct state *state,
 				 const struct datagram *d, int ecn, __u32 way)
 {
-	__u32 frames = skb->gso_size ? skb->gso_segs : 1;
-	__u32 len = skb->len - ETH_HLEN - overhead();
+	__u32 len = skb->len - ETH_HLEN - overhead(), frames = frames_of(skb, &d->inner, len);
+	__u32 merger = state->merger;
 
 	if (bpf_skb_adjust_room(skb, -(__s32)overhead(), BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
 		return leave_for(skb, LEFT_REFUSED);
@@ -115,9 +120,10 @@ static __always_inline int decap(struct __sk_buff *skb, const struct state *stat
 	count(IN_BYTES, len);
 	if (frames > 1)
 		count(IN_SUPER, 1);
-	if (way == WAY_MERGED) {
+	/* The pair may have gone while flows are still on their way through it. */
+	if (way == WAY_MERGED && merger) {
 		count(IN_MERGED, 1);
-		return bpf_redirect(state->merger, 0);
+		return bpf_redirect(merger, 0);
 	}
 	count(IN_WRITES, 1);
 	return bpf_redirect(settings.tunnel, BPF_F_INGRESS);
@@ -139,7 +145,7 @@ static __always_inline int in(struct __sk_buff *skb)
 	if (!state || state->closed || !has_tunnel())
 		return TC_ACT_UNSPEC;
 	now = bpf_ktime_get_coarse_ns();
-	if (now - state->beat > settings.lifetime) {
+	if (since(state->beat, now) > settings.lifetime) {
 		count(LEFT_EXPIRED, 1);
 		return TC_ACT_UNSPEC;
 	}
@@ -162,7 +168,7 @@ static __always_inline int in(struct __sk_buff *skb)
 	if (skb->gso_size && d.inner.ip.protocol != IPPROTO_TCP)
 		return leave_for(skb, LEFT_WHOLE);
 	if (way == WAY_WORKERS) {
-		if (now - state->beat < SILENCE)
+		if (since(state->beat, now) < SILENCE)
 			to_workers(skb);
 		way = WAY_HERE;
 	}

@@ -36,9 +36,31 @@ static __always_inline int fits(struct __sk_buff *skb, const struct state *state
 	if (len + overhead() > MAX_TOTAL_LEN)
 		return 0;
 	if (skb->gso_size)
-		len = skb->gso_size + (inner->ip.protocol == IPPROTO_TCP ?
-				       inner->header_len : inner->header_len + sizeof(struct udphdr));
+		len = skb->gso_size + inner->header_len;
 	return len + overhead() <= mtu;
+}
+
+/* How many frames it becomes. What a guest sends has not been counted yet (SKB_GSO_DODGY). */
+static __always_inline __u32 frames_of(struct __sk_buff *skb, const struct inner *inner, __u32 len)
+{
+	__u32 size = skb->gso_size;
+
+	if (!size)
+		return 1;
+	return skb->gso_segs ? skb->gso_segs : (len - inner->header_len + size - 1) / size;
+}
+
+/*
+ * Whether it is a packet of the underlay to a peer, or a fragment of one: somebody has routed it
+ * into the tunnel, where workers know what to make of it (dataplane/src/worker/recursion.rs).
+ */
+static __always_inline int is_outer(const struct inner *inner)
+{
+	if (inner->ip.protocol != IPPROTO_UDP)
+		return 0;
+	if (udp_port(inner) != settings.port && !(inner->ip.frag_off & bpf_htons(FRAGMENT)))
+		return 0;
+	return look_up(ROLE_SENDER, inner->ip.daddr) != NULL;
 }
 
 /* RFC 1071 */
@@ -93,8 +115,7 @@ static __always_inline int encap(struct __sk_buff *skb, const struct state *stat
 				 const struct inner *inner, const struct peer *peer, __u32 hash)
 {
 	__u64 flags = settings.vxlan ? ENCAP_VXLAN : ENCAP_PLAIN;
-	__u32 frames = skb->gso_size ? skb->gso_segs : 1;
-	__u32 len = skb->len - state->l2;
+	__u32 len = skb->len - state->l2, frames = frames_of(skb, inner, len);
 	struct outer outer = {};
 
 	if (bpf_skb_adjust_room(skb, overhead(), BPF_ADJ_ROOM_MAC, flags))
@@ -124,7 +145,7 @@ static __always_inline int out(struct __sk_buff *skb)
 
 	if (!state || state->closed)
 		return TC_ACT_UNSPEC;
-	if (now - state->beat > settings.lifetime) {
+	if (since(state->beat, now) > settings.lifetime) {
 		count(LEFT_EXPIRED, 1);
 		return TC_ACT_UNSPEC;
 	}
@@ -132,8 +153,7 @@ static __always_inline int out(struct __sk_buff *skb)
 	    bpf_ntohs(inner.ip.tot_len) != skb->len - state->l2)
 		return leave_for(skb, LEFT_ODD);
 	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
-	/* UDP to the port of the overlay may be a packet that has come back. */
-	if (!peer || peer->flags & PEER_RECEIVE_ONLY || udp_port(&inner) == settings.port)
+	if (!peer || peer->flags & PEER_RECEIVE_ONLY || is_outer(&inner))
 		return leave_for(skb, LEFT_NO_PEER);
 	hash = flow_hash(&inner);
 	flow = flow_of(&flows_out, hash);
@@ -142,7 +162,7 @@ static __always_inline int out(struct __sk_buff *skb)
 		return leave_for(skb, LEFT_TOO_LONG);
 	}
 	way = choose_out(skb, state, &inner, flow, now);
-	if (way == WAY_WORKERS && now - state->beat < SILENCE)
+	if (way == WAY_WORKERS && since(state->beat, now) < SILENCE)
 		to_workers(skb);
 	sent = encap(skb, state, &inner, peer, hash);
 	if (sent >= 0)

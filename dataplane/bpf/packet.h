@@ -45,7 +45,7 @@ struct outer {
 struct inner {
 	struct iphdr ip;
 	__be32 ports;		/* both, or 0 where there are none */
-	__u32 header_len;	/* of IP and TCP, in bytes */
+	__u32 header_len;	/* of IP and TCP or UDP, in bytes */
 	__u32 icmp_type;
 };
 
@@ -85,6 +85,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 offset, struct inn
 	} else if (inner->ip.protocol == IPPROTO_UDP) {
 		if (bpf_skb_load_bytes(skb, transport, &inner->ports, sizeof(inner->ports)))
 			return -1;
+		inner->header_len += sizeof(struct udphdr);
 	} else if (inner->ip.protocol == IPPROTO_ICMP) {
 		__u8 type;
 

@@ -67,6 +67,13 @@ impl Totals {
         Totals(totals)
     }
 
+    /// The counter of this name.
+    #[cfg(test)]
+    pub(super) fn named(&self, name: &str) -> u64 {
+        let at = SUMS.iter().position(|(own, _)| *own == name);
+        self.0[at.unwrap()]
+    }
+
     /// Whether the programs have seen what they would have merged.
     pub(super) fn want_merger(&self) -> bool {
         self.0[WANT_MERGER] > 0

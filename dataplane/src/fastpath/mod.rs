@@ -425,3 +425,6 @@ fn program<'a>(
 fn missing() -> FastPathError {
     FastPathError::because("the object", "a part of it is missing")
 }
+
+#[cfg(test)]
+mod tests;
