@@ -319,11 +319,11 @@ fn what_fuzzing_has_found_is_taken_as_workers_take_it() {
     let inputs: Vec<Vec<u8>> = files.filter(|bytes| bytes.len() < 3_000).collect();
     assert!(inputs.len() > 50);
     isolated(|| {
+        let mut taken = 0;
         for wire in [Wire::Vxlan, Wire::Ip] {
             for admission in [Admission::Strict, Admission::Loose] {
                 let table = table(wire, admission);
                 let mut fast_path = loaded(&table);
-                let mut taken = 0;
                 for bytes in &inputs {
                     if bytes.len() >= ipv4::MIN_HEADER_LEN {
                         send(&mut fast_path, &table, bytes);
@@ -336,8 +336,8 @@ fn what_fuzzing_has_found_is_taken_as_workers_take_it() {
                         taken += u32::from(receive(&mut fast_path, &table, &whole));
                     }
                 }
-                assert!(taken > 0);
             }
         }
+        assert!(taken > 10, "{taken}");
     });
 }
