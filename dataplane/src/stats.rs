@@ -149,7 +149,8 @@ counted! {
         LeftNoPeer => "left_no_peer",
         /// Fast path: packets left to the workers that are too long for their path.
         LeftTooLong => "left_too_long",
-        /// Fast path: datagrams left to the workers that are trains, or UDP super-packets.
+        /// Fast path: datagrams left to the workers that have bytes behind their end, or are UDP
+        /// super-packets.
         LeftWhole => "left_whole",
         /// Fast path: packets left to the workers that the kernel would not encap or decap.
         LeftRefused => "left_refused",
