@@ -400,6 +400,12 @@ proptest! {
         let others = random.into_iter().chain(near).map(|bits| Ipv4Addr::from(bits).into());
         for dst in routes.iter().flat_map(|route| edges(route.prefix)).chain(others) {
             prop_assert_eq!(found(&table, dst), oracle(&routes, dst), "{}", dst);
+            // So do the prefixes that are handed on, of which none lies in another.
+            if let IpAddr::V4(dst) = dst {
+                let over = table.routes_v4().filter(|(prefix, _)| prefix.contains(&dst));
+                let over: Vec<_> = over.map(|(_, id)| id).collect();
+                prop_assert_eq!(over, Vec::from_iter(table.lookup_v4(dst)), "{}", dst);
+            }
         }
     }
 
