@@ -101,17 +101,42 @@ static __always_inline int set_ecn(struct __sk_buff *skb, const struct inner *in
 	       bpf_skb_store_bytes(skb, ETH_HLEN + 1, &tos, sizeof(tos), 0);
 }
 
+/* Bytes up to behind the outer headers of a bare packet that the kernel must see go. */
+#define STALE 8
+
+/*
+ * Take off the outer headers; -1 where the kernel refuses, 1 if the packet is broken by that.
+ *
+ * Over a virtual link nobody has made the outer checksum of what a socket sent, and the packet says
+ * where it is to lie (CHECKSUM_PARTIAL). The kernel forgets that when the place is cut off
+ * (skb_postpull_rcsum), but what goes with bare packets is short: the MAC header moves over the
+ * place. So some more is cut off, and put there again. No packet with ports is too short for that.
+ */
+static __always_inline int uncover(struct __sk_buff *skb, const struct datagram *d)
+{
+	__s32 len = overhead();
+
+	if (settings.vxlan || !d->udp.check)
+		return bpf_skb_adjust_room(skb, -len, BPF_ADJ_ROOM_MAC, DECAP_FLAGS) ? -1 : 0;
+	if (bpf_skb_adjust_room(skb, -len - STALE, BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
+		return -1;
+	return bpf_skb_adjust_room(skb, STALE, BPF_ADJ_ROOM_MAC, DECAP_FLAGS) ||
+	       bpf_skb_store_bytes(skb, ETH_HLEN, &d->inner.ip, STALE, BPF_F_RECOMPUTE_CSUM);
+}
+
 static __always_inline int decap(struct __sk_buff *skb, const struct state *state,
 				 const struct datagram *d, int ecn, __u32 way)
 {
 	__u32 len = skb->len - ETH_HLEN - overhead(), frames = frames_of(skb, &d->inner, len);
 	__u32 merger = state->merger;
+	int uncovered;
 
-	if (bpf_skb_adjust_room(skb, -(__s32)overhead(), BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
+	uncovered = uncover(skb, d);
+	if (uncovered < 0)
 		return leave_for(skb, LEFT_REFUSED);
 	/* As udp_rcv would: the outer checksum is used up. */
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
-	if (set_ecn(skb, &d->inner, ecn)) {
+	if (uncovered || set_ecn(skb, &d->inner, ecn)) {
 		count(DROP_WRITE_FAILED, 1);
 		return TC_ACT_SHOT;
 	}

@@ -1,6 +1,7 @@
 //! Why there is no fast path.
 
 use std::error::Error;
+use std::io;
 
 /// What was refused, and what the kernel said. One line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,16 +13,21 @@ pub struct FastPathError {
 
 impl FastPathError {
     /// `error` in `step`, with what it came from.
-    pub(super) fn new(step: impl Into<String>, error: &dyn Error) -> FastPathError {
+    pub(super) fn new(step: impl Into<String>, error: &(dyn Error + 'static)) -> FastPathError {
         let mut reason = first_line(&error.to_string());
         let mut source = error.source();
+        let mut denied = is_denied(error);
         while let Some(cause) = source {
+            denied |= is_denied(cause);
             let text = first_line(&cause.to_string());
             // Some errors say what their cause says, too.
             if !reason.contains(&text) {
                 reason = format!("{reason}: {text}");
             }
             source = cause.source();
+        }
+        if denied {
+            reason += ": it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and a seccomp profile that allows bpf";
         }
         FastPathError::because(step, reason)
     }
@@ -35,6 +41,11 @@ impl FastPathError {
     }
 }
 
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// The verifier's log is for developers.
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
@@ -46,7 +57,7 @@ pub(super) trait During<T> {
     fn during(self, step: &str) -> Result<T, FastPathError>;
 }
 
-impl<T, E: Error> During<T> for Result<T, E> {
+impl<T, E: Error + 'static> During<T> for Result<T, E> {
     fn during(self, step: &str) -> Result<T, FastPathError> {
         self.map_err(|error| FastPathError::new(step, &error))
     }

@@ -2,11 +2,13 @@
 
 use super::error::{During, FastPathError};
 use super::pins::Pins;
+use crate::sys::tc::{self, Direction};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 /// Below Linux 6.6 there are no links. Filters have this priority then, and a handle that comes
 /// from the tunnel's name: by both they are known again.
@@ -44,7 +46,20 @@ pub(super) struct Place<'a> {
 
 /// A program on a device.
 #[derive(Debug)]
-pub(super) enum Attached {
+pub(super) struct Attached {
+    held: Held,
+    device: u32,
+    direction: Direction,
+    program: u32,
+    /// Where it is pinned.
+    pin: Option<PathBuf>,
+    /// Of its filter, if it is one.
+    handle: TcHandle,
+}
+
+/// What a program is attached by.
+#[derive(Debug)]
+enum Held {
     /// Detached with this process, unless it is pinned.
     Tcx { _link: FdLink },
     /// Stays until it is detached; emptied by that.
@@ -61,20 +76,47 @@ impl Attached {
         pins: Option<&Pins>,
     ) -> Result<Attached, FastPathError> {
         let step = format!("attaching to {}", place.device);
-        match hook {
+        let held = match hook {
             Hook::Tcx => match pins {
-                Some(pins) => pinned(program, place, pins).during(&step),
-                None => plain(program, place).during(&step),
+                Some(pins) => pinned(program, place, pins).during(&step)?,
+                None => plain(program, place).during(&step)?,
             },
-            Hook::Clsact => filter(program, place).during(&step),
-        }
+            Hook::Clsact => filter(program, place).during(&step)?,
+        };
+        Ok(Attached {
+            held,
+            device: super::index_of(place.device)?,
+            direction: match place.direction {
+                TcAttachType::Egress => Direction::Egress,
+                TcAttachType::Ingress | TcAttachType::Custom(_) => Direction::Ingress,
+            },
+            program: program.info().during(&step)?.id(),
+            pin: pins
+                .filter(|_| hook == Hook::Tcx)
+                .map(|pins| pins.path(place.pin)),
+            handle: handle(place.tunnel),
+        })
+    }
+
+    /// Whether the program is still where it was put: somebody may have taken it off, or the pin
+    /// away that it is to outlive this process by.
+    pub(super) fn is_in_place(&self) -> bool {
+        let (device, direction) = (self.device, self.direction);
+        let runs = match self.held {
+            Held::Tcx { .. } => {
+                tc::tcx_programs(device, direction).map(|programs| programs.contains(&self.program))
+            }
+            Held::Clsact(_) => tc::filter_program(device, direction, PRIORITY, self.handle.into())
+                .map(|program| program == Some(self.program)),
+        };
+        runs.unwrap_or(false) && self.pin.as_ref().is_none_or(|pin| pin.exists())
     }
 
     /// Take the program off the device. Whoever pinned it must have removed the pin.
     pub(super) fn detach(self) -> Result<(), FastPathError> {
-        match self {
-            Attached::Tcx { .. } => Ok(()),
-            Attached::Clsact(mut link) => match link.take() {
+        match self.held {
+            Held::Tcx { .. } => Ok(()),
+            Held::Clsact(mut link) => match link.take() {
                 Some(link) => aya::programs::Link::detach(link).during("detaching"),
                 None => Ok(()),
             },
@@ -83,7 +125,7 @@ impl Attached {
 
     /// Leave the program where it is, as far as it stays without this process.
     pub(super) fn leave(self) {
-        if let Attached::Clsact(Some(link)) = self {
+        if let Held::Clsact(Some(link)) = self.held {
             std::mem::forget(link);
         }
     }
@@ -107,10 +149,10 @@ fn tcx() -> TcAttachOptions {
     TcAttachOptions::TcxOrder(LinkOrder::default())
 }
 
-fn plain(program: &mut SchedClassifier, place: Place<'_>) -> Result<Attached, AttachError> {
+fn plain(program: &mut SchedClassifier, place: Place<'_>) -> Result<Held, AttachError> {
     let id = program.attach_with_options(place.device, place.direction, tcx())?;
     let link = program.take_link(id)?;
-    Ok(Attached::Tcx {
+    Ok(Held::Tcx {
         _link: link.try_into()?,
     })
 }
@@ -119,17 +161,17 @@ fn pinned(
     program: &mut SchedClassifier,
     place: Place<'_>,
     pins: &Pins,
-) -> Result<Attached, AttachError> {
+) -> Result<Held, AttachError> {
     let path = pins.path(place.pin);
     if let Some(link) = adopt(program, &path) {
-        return Ok(Attached::Tcx { _link: link });
+        return Ok(Held::Tcx { _link: link });
     }
     let id = program.attach_with_options(place.device, place.direction, tcx())?;
     let link: FdLink = program.take_link(id)?.try_into()?;
     let link = link
         .pin(&path)
         .map_err(|error| AttachError::Pin(error.to_string()))?;
-    Ok(Attached::Tcx { _link: link.into() })
+    Ok(Held::Tcx { _link: link.into() })
 }
 
 /// Have the link that is pinned at `path` run `program`. One whose device has gone is removed.
@@ -163,17 +205,18 @@ pub(super) fn remove_filter(device: &str, tunnel: &str) -> bool {
     link.is_ok_and(|link| aya::programs::Link::detach(link).is_ok())
 }
 
-fn filter(program: &mut SchedClassifier, place: Place<'_>) -> Result<Attached, AttachError> {
-    match tc::qdisc_add_clsact(place.device) {
+fn filter(program: &mut SchedClassifier, place: Place<'_>) -> Result<Held, AttachError> {
+    match aya::programs::tc::qdisc_add_clsact(place.device) {
         // Somebody else's is as good, and is never removed.
-        Ok(()) | Err(TcError::AlreadyAttached) => {}
+        Ok(()) => {}
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(ProgramError::from(error).into()),
     }
     let (device, direction) = (place.device, place.direction);
     let old =
         SchedClassifierLink::attached(device, direction, PRIORITY, handle(place.tunnel), None)?;
     if let Ok(id) = program.attach_to_link(old) {
-        return Ok(Attached::Clsact(Some(program.take_link(id)?)));
+        return Ok(Held::Clsact(Some(program.take_link(id)?)));
     }
     let options = NlOptions {
         priority: PRIORITY,
@@ -182,5 +225,5 @@ fn filter(program: &mut SchedClassifier, place: Place<'_>) -> Result<Attached, A
     };
     let options = TcAttachOptions::Netlink(options);
     let id = program.attach_with_options(device, direction, options)?;
-    Ok(Attached::Clsact(Some(program.take_link(id)?)))
+    Ok(Held::Clsact(Some(program.take_link(id)?)))
 }

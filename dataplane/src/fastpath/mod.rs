@@ -327,11 +327,7 @@ impl FastPath {
 
     /// Whether the programs are still where they were put: somebody may have taken them off.
     pub fn is_in_place(&self) -> bool {
-        let Ok(pins) = &self.pins else { return true };
-        self.hook == Hook::Clsact
-            || pins
-                .names()
-                .is_ok_and(|names| names.iter().any(|n| n == "out"))
+        self.links.iter().all(Attached::is_in_place)
     }
 
     /// Take the programs off their devices, and everything that is pinned away.

@@ -25,6 +25,7 @@ pub mod ring;
 pub mod sender;
 pub mod statfs;
 pub mod tap;
+pub mod tc;
 pub mod trains;
 pub mod tun;
 pub mod udp;

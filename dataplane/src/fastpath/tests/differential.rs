@@ -70,6 +70,9 @@ fn why_left(wire: Wire, datagram: &[u8]) -> Option<&'static str> {
     if wire == Wire::Ip && inner.header_len() != ipv4::MIN_HEADER_LEN {
         return Some("options in flannel's udp format");
     }
+    if wire == Wire::Ip && udp.checksum() != 0 && packet.len() < ipv4::MIN_HEADER_LEN + 8 {
+        return Some("too short for the kernel to cut off what is stale");
+    }
     is_short(&inner).then_some("a transport header that is not whole")
 }
 

@@ -1,0 +1,170 @@
+//! Programs that others have attached before, in this process or an earlier one.
+
+use crate::nodes::{LIMIT, Node, flood, isolated, join, nodes, passes};
+use std::path::Path;
+use weft_dataplane::fastpath::{self, FastPath, Pins};
+use weft_dataplane::sys::egress::Device;
+use weft_dataplane::sys::tc::{Direction, tcx_programs};
+use weft_dataplane::wire::frame::Wire;
+use weft_lab::wait_until;
+
+/// Programs on the underlay and on the TUN device.
+fn programs(node: &Node) -> [Vec<u32>; 2] {
+    let of = |name, direction| {
+        let index = Device::named(name).unwrap().index().unwrap();
+        tcx_programs(index, direction).unwrap()
+    };
+    let both = || {
+        [
+            of("eth0", Direction::Ingress),
+            of("flannel.1", Direction::Egress),
+        ]
+    };
+    node.ns.enter(both).unwrap()
+}
+
+/// No programs on either.
+const NONE: [Vec<u32>; 2] = [Vec::new(), Vec::new()];
+
+/// What is pinned for a node, in the order of names.
+fn pinned(node: &Node, bpffs: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(node.pins(bpffs)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+fn start(nodes: &[Node; 2]) -> [FastPath; 2] {
+    nodes.each_ref().map(|node| node.start(|_| {}).unwrap())
+}
+
+/// Both programs of both nodes are replaced under load, each time by link update.
+#[test]
+fn no_packet_is_lost_when_programs_are_replaced() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let mut running = start(&nodes);
+        let [a, b] = &nodes;
+        let (sent, received) = flood(a, b, || {
+            for _ in 0..50 {
+                let before = nodes.each_ref().map(programs);
+                running = start(&nodes);
+                for (node, before) in nodes.iter().zip(before) {
+                    for (now, before) in programs(node).into_iter().zip(before) {
+                        assert_eq!((now.len(), before.len()), (1, 1));
+                        assert_ne!(now, before);
+                    }
+                }
+            }
+        });
+        assert_eq!(received, sent);
+        assert!(sent > 1000, "only {sent} were sent");
+    });
+}
+
+#[test]
+fn pinned_programs_go_on_without_a_process_and_others_do_not() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        drop(start(&nodes));
+        assert!(passes(a, b) && passes(b, a));
+        assert_eq!(pinned(a, bpffs), ["counts", "in-77", "out"]);
+        for node in &nodes {
+            let gone = || Pins::remove(bpffs, "flannel.1");
+            assert!(node.ns.enter(gone).unwrap().unwrap());
+            assert!(!node.ns.enter(gone).unwrap().unwrap());
+            // The kernel detaches what was unlinked a moment later.
+            assert!(wait_until(LIMIT, || programs(node) == NONE));
+        }
+        assert!(!passes(a, b) && !passes(b, a));
+        // Nothing stays behind of the last one.
+        assert!(!bpffs.join("weft").exists());
+        let unpinned = nodes.each_ref().map(|node| {
+            let started = node.start(|config| config.bpffs = "/nowhere".into());
+            started.unwrap()
+        });
+        assert!(passes(a, b));
+        drop(unpinned);
+        let gone = || nodes.iter().all(|node| programs(node) == NONE);
+        assert!(wait_until(LIMIT, gone));
+    });
+}
+
+#[test]
+fn what_is_left_of_devices_that_are_gone_is_replaced() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        let first = start(&nodes);
+        // The TUN device is made anew: the pinned link is that of the old one.
+        a.make_tunnel();
+        assert!(!a.is_in_place(&first[0]));
+        let second = start(&nodes);
+        assert!(passes(a, b) && passes(b, a));
+        assert!(a.is_in_place(&second[0]));
+        // The underlay is made anew, with another index.
+        a.ns.ip("link del eth0").unwrap();
+        join(&nodes, 78);
+        assert!(!a.is_in_place(&second[0]));
+        let third = start(&nodes);
+        assert!(passes(a, b) && passes(b, a));
+        assert_eq!(pinned(a, bpffs), ["counts", "in-78", "out"]);
+        assert!(
+            nodes
+                .iter()
+                .zip(&third)
+                .all(|(node, programs)| node.is_in_place(programs))
+        );
+    });
+}
+
+/// Both namespaces share a file system here, and have devices of the same name and index.
+#[test]
+fn each_network_namespace_has_pins_of_its_own() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        let [first, second] = start(&nodes);
+        let devices = |node: &Node| node.ns.enter(|| Pins::devices(bpffs)).unwrap();
+        assert_eq!(
+            (devices(a), devices(b)),
+            (vec!["flannel.1".into()], vec!["flannel.1".into()])
+        );
+        a.remove(first);
+        assert!(devices(a).is_empty());
+        assert_eq!(pinned(b, bpffs), ["counts", "in-77", "out"]);
+        assert!(b.is_in_place(&second));
+        // As an agent does for what an earlier one has left.
+        b.ns.enter(|| {
+            let others = || ["eth0".to_owned()].into_iter();
+            assert!(fastpath::remove_left(bpffs, "flannel.1", others()).unwrap());
+            assert!(!fastpath::remove_left(bpffs, "flannel.1", others()).unwrap());
+        })
+        .unwrap();
+        // Its links hold the programs, its pins are gone.
+        assert!(!b.is_in_place(&second));
+    });
+}
+
+#[test]
+fn a_link_that_somebody_detaches_is_noticed() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, _b] = &nodes;
+        for pin in ["out", "in-77"] {
+            let programs = a.start(|_| {}).unwrap();
+            assert!(a.is_in_place(&programs));
+            let path = a.pins(bpffs).join(pin);
+            a.run(&format!("bpftool link detach pinned {}", path.display()));
+            assert!(path.exists());
+            assert!(!a.is_in_place(&programs), "{pin} is detached");
+            // The next one finds it so, and takes its place.
+            let next = a.start(|_| {}).unwrap();
+            assert!(a.is_in_place(&next));
+            std::fs::remove_file(&path).unwrap();
+            assert!(!a.is_in_place(&next), "{pin} is gone");
+        }
+    });
+}

@@ -1,0 +1,53 @@
+//! Where there is no BPF file system, and where there is no BPF.
+
+use crate::nodes::{isolated, nodes, passes};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use weft_dataplane::wire::frame::Wire;
+
+#[test]
+fn without_a_bpf_file_system_programs_run_and_say_why_they_end_with_the_process() {
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        let plain = tempfile::tempdir().unwrap();
+        for (folder, reason) in [
+            (
+                plain.path(),
+                format!("{} is not a BPF file system", plain.path().display()),
+            ),
+            (
+                "/nowhere".as_ref(),
+                "No such file or directory (os error 2)".to_owned(),
+            ),
+        ] {
+            let started = [&a, &b].map(|node| {
+                let started = node.start(|config| config.bpffs = folder.to_owned());
+                started.unwrap()
+            });
+            assert_eq!(started[0].unpinned(), Some(&*reason));
+            assert!(a.is_in_place(&started[0]));
+            assert!(passes(&a, &b));
+        }
+        assert_eq!(std::fs::read_dir(plain.path()).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn without_the_capability_one_line_says_so() {
+    isolated(|bpffs| {
+        let [a, _b] = nodes(bpffs, Wire::Vxlan);
+        // Of this thread alone.
+        let all = capabilities(None).unwrap();
+        let mut fewer = all;
+        fewer.effective -= CapabilitySet::BPF | CapabilitySet::SYS_ADMIN | CapabilitySet::PERFMON;
+        let refused = a.ns.enter(|| {
+            let (table, config) = (a.table(), a.config());
+            set_capabilities(None, fewer).unwrap();
+            let refused = weft_dataplane::fastpath::FastPath::load(config, table.overlay()).err();
+            set_capabilities(None, all).unwrap();
+            refused
+        });
+        let text = refused.unwrap().unwrap().to_string();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("CAP_BPF"), "{text}");
+    });
+}

@@ -1,0 +1,87 @@
+//! Programs as filters, which is how they are attached below Linux 6.6.
+
+use crate::nodes::{Node, flood, isolated, nodes, passes};
+use weft_dataplane::fastpath::{self, FastPath, FastPathError, Hook};
+use weft_dataplane::wire::frame::Wire;
+
+fn start(node: &Node) -> Result<FastPath, FastPathError> {
+    node.start(|config| config.hook = Some(Hook::Clsact))
+}
+
+/// The filters of others, and the qdiscs.
+fn foreign(node: &Node) -> [String; 2] {
+    [
+        "tc filter show dev eth0 ingress pref 9",
+        "tc qdisc show dev eth0",
+    ]
+    .map(|tc| node.run(tc))
+}
+
+/// How many filters are weft's.
+fn ours(node: &Node) -> usize {
+    let shown = ["dev eth0 ingress", "dev flannel.1 egress"]
+        .map(|place| node.run(&format!("tc filter show {place} pref 30565")));
+    let filters = shown.iter().flat_map(|text| text.lines());
+    filters.filter(|line| line.contains("weft_")).count()
+}
+
+#[test]
+fn filters_are_replaced_without_a_gap_and_those_of_others_stay() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        a.run("tc qdisc add dev eth0 clsact");
+        // Behind ours, of another kind.
+        a.run("tc filter add dev eth0 ingress pref 9 protocol ip u32 match u32 1 0xffffffff classid 1:1");
+        let before = foreign(a);
+        let mut running = nodes.each_ref().map(|node| start(node).unwrap());
+        assert_eq!(running[0].hook(), Hook::Clsact);
+        let (sent, received) = flood(a, b, || {
+            for _ in 0..10 {
+                let next = nodes.each_ref().map(|node| start(node).unwrap());
+                // As agents end: what they have attached stays.
+                for old in std::mem::replace(&mut running, next) {
+                    old.leave();
+                }
+                assert_eq!(nodes.each_ref().map(ours), [2, 2]);
+            }
+        });
+        assert_eq!(received, sent);
+        assert_eq!(foreign(a), before);
+        let [first, second] = running;
+        a.remove(first);
+        assert_eq!((ours(a), foreign(a)), (0, before.clone()));
+        assert!(!passes(a, b));
+        // What an agent has left is found by the next one, by its place alone.
+        second.leave();
+        assert_eq!(ours(b), 2);
+        let remove = || {
+            let others = ["eth0".to_owned()].into_iter();
+            fastpath::remove_left(bpffs, "flannel.1", others).unwrap()
+        };
+        assert!(b.ns.enter(remove).unwrap());
+        assert_eq!(ours(b), 1, "that of the TUN device goes with it");
+        assert!(!b.ns.enter(remove).unwrap());
+    });
+}
+
+#[test]
+fn a_filter_that_somebody_deletes_is_noticed() {
+    isolated(|bpffs| {
+        let [a, _b] = nodes(bpffs, Wire::Vxlan);
+        for place in ["dev eth0 ingress pref 30565", "dev flannel.1 egress"] {
+            let programs = start(&a).unwrap();
+            assert!(a.is_in_place(&programs));
+            a.run(&format!("tc filter del {place}"));
+            assert!(!a.is_in_place(&programs), "{place}");
+            programs.leave();
+            let next = start(&a).unwrap();
+            assert!(a.is_in_place(&next));
+            next.leave();
+        }
+        let programs = start(&a).unwrap();
+        a.run("tc qdisc del dev eth0 clsact");
+        assert!(!a.is_in_place(&programs), "the qdisc is gone");
+        programs.leave();
+    });
+}

@@ -1,0 +1,111 @@
+//! Frames that the test makes itself.
+
+use crate::nodes::{Node, PORT, inner, isolated, mac, nodes, underlay};
+use crate::others::{Other, skips_test};
+use aya::programs::{LinkOrder, TcAttachType};
+use std::net::UdpSocket;
+use std::time::Duration;
+use weft_dataplane::stats::Count;
+use weft_dataplane::wire::frame::Wire;
+
+/// A frame from one node to another, with a UDP datagram to the port that [`Node::inside`] has.
+pub(crate) fn frame(from: &Node, to: &Node, text: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    if to.wire == Wire::Vxlan {
+        frame.extend([8, 0, 0, 0, 0, 0, 1, 0]);
+        frame.extend(mac(to.number).0.into_iter().chain(mac(from.number).0));
+        frame.extend([8, 0]);
+    }
+    let len = 28 + text.len() as u16;
+    let mut ip = vec![0x45, 0, 0, 0, 0, 7, 0, 0, 64, 17, 0, 0];
+    ip[2..4].copy_from_slice(&len.to_be_bytes());
+    ip.extend(
+        inner(from.number)
+            .octets()
+            .into_iter()
+            .chain(inner(to.number).octets()),
+    );
+    let sum: u32 = ip
+        .chunks(2)
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+        .sum();
+    let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(ip);
+    for field in [7000, 7000, len - 20, 0] {
+        frame.extend(u16::to_be_bytes(field));
+    }
+    frame.extend(text);
+    frame
+}
+
+/// Whether a text arrives that was sent just now.
+fn arrives(receiver: &UdpSocket, text: &[u8]) -> bool {
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let mut bytes = [0; 2048];
+    weft_lab::uninterrupted(|| receiver.recv(&mut bytes)).is_ok_and(|len| bytes[..len] == *text)
+}
+
+/// A tag lies beside the packet by the time that programs see it.
+#[test]
+fn a_datagram_of_a_vlan_is_none_of_the_device_below() {
+    if skips_test() {
+        return;
+    }
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        let programs = b.start(|_| {}).unwrap();
+        let (datagram, receiver) = (frame(&a, &b, b"packet"), b.inside());
+        let plain = a.outside();
+        plain.send_to(&datagram, (underlay(2), PORT)).unwrap();
+        assert!(arrives(&receiver, b"packet"));
+        // The same with the tag of VLAN 5.
+        let tag = "bpf_skb_vlan_push(skb, __builtin_bswap16(0x8100), 5); return -1;";
+        let tagged = Other::attach(&a, TcAttachType::Egress, tag, LinkOrder::default());
+        plain.send_to(&datagram, (underlay(2), PORT)).unwrap();
+        assert!(!arrives(&receiver, b"packet"));
+        assert_eq!(tagged.seen(), 1);
+        assert_eq!(programs.stats().get(Count::FastReceives), 1);
+    });
+}
+
+/// Behind the tunnel is a device that leaves checksums to the kernel. Of a datagram that came over
+/// a virtual link nobody has made the outer one yet, and what is said of where it lies must not
+/// outlive the outer headers.
+#[test]
+fn what_a_worker_sent_is_forwarded_to_a_device_without_offloads() {
+    for wire in [Wire::Vxlan, Wire::Ip] {
+        isolated(|bpffs| {
+            let [a, b] = nodes(bpffs, wire);
+            let _b = b.start(|_| {}).unwrap();
+            let pod = weft_lab::Namespace::unnamed().unwrap();
+            let other = pod.name();
+            b.ns.ip(&format!(
+                "link add pod type veth peer name eth0 netns {other}"
+            ))
+            .unwrap();
+            let address = inner(2);
+            for words in [
+                format!("addr del {address}/32 dev flannel.1"),
+                "addr add 10.244.2.254/24 dev pod".to_owned(),
+                "link set pod up".to_owned(),
+            ] {
+                b.ns.ip(&words).unwrap();
+            }
+            b.run("ethtool -K pod tx off");
+            pod.ip(&format!("addr add {address}/24 dev eth0")).unwrap();
+            pod.ip("link set eth0 up").unwrap();
+            pod.ip("route add default via 10.244.2.254").unwrap();
+            b.run(&format!("ping -c 1 -w 10 {address}"));
+            let receiver = pod.enter(|| UdpSocket::bind((address, 7000)));
+            let receiver = receiver.unwrap().unwrap();
+            let sender = a.outside();
+            sender
+                .send_to(&frame(&a, &b, b"packet"), (underlay(2), PORT))
+                .unwrap();
+            assert!(arrives(&receiver, b"packet"), "{wire:?}");
+        });
+    }
+}
