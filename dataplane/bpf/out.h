@@ -22,6 +22,12 @@
 
 #define MAX_TOTAL_LEN 65535
 
+/*
+ * The longest packet without segments that the kernel lets a program make longer is about 16,000
+ * bytes (SKB_MAX_ALLOC). It is made longer twice, and must not fail at the second time.
+ */
+#define MAX_LINEAR 15000
+
 static __always_inline __u32 overhead(void)
 {
 	return settings.vxlan ? VXLAN_OVERHEAD : PLAIN_OVERHEAD;
@@ -118,6 +124,8 @@ static __always_inline int encap(struct __sk_buff *skb, const struct state *stat
 	__u32 len = skb->len - state->l2, frames = frames_of(skb, inner, len);
 	struct outer outer = {};
 
+	if (!skb->gso_size && len > MAX_LINEAR)
+		return -1;
 	if (bpf_skb_adjust_room(skb, overhead(), BPF_ADJ_ROOM_MAC, flags))
 		return -1;
 	fill_outer(&outer, inner, peer, len, hash);

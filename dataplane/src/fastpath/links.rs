@@ -199,8 +199,7 @@ fn handle(tunnel: &str) -> TcHandle {
 }
 
 /// Remove the filter for `tunnel` from `device`, if there is one.
-pub(super) fn remove_filter(device: &str, tunnel: &str) -> bool {
-    let direction = TcAttachType::Ingress;
+pub(super) fn remove_filter(device: &str, direction: TcAttachType, tunnel: &str) -> bool {
     let link = SchedClassifierLink::attached(device, direction, PRIORITY, handle(tunnel), None);
     link.is_ok_and(|link| aya::programs::Link::detach(link).is_ok())
 }

@@ -201,11 +201,24 @@ impl FastPath {
             links.push(self.attach_one(name, place, hook)?);
         }
         self.links = links;
+        // What an earlier agent has left would go on beside these, by what it knew.
+        let is_left = |name: &str| match hook {
+            Hook::Tcx => name.starts_with("in-") && name != inwards,
+            Hook::Clsact => name.starts_with("in-") || ["out", "merged"].contains(&name),
+        };
         if let Ok(pins) = &self.pins {
-            // The underlay that it was on before.
-            let stale = |name: &String| name.starts_with("in-") && *name != inwards;
-            for name in pins.names().unwrap_or_default().iter().filter(|n| stale(n)) {
+            for name in pins
+                .names()
+                .unwrap_or_default()
+                .iter()
+                .filter(|name| is_left(name))
+            {
                 let _ = std::fs::remove_file(pins.path(name));
+            }
+        }
+        if hook == Hook::Tcx {
+            for (_, on, direction, _) in places {
+                links::remove_filter(on, direction, &device);
             }
         }
         Ok(())
@@ -364,7 +377,7 @@ pub fn remove_left(
     others: impl Iterator<Item = String>,
 ) -> std::io::Result<bool> {
     let pinned = Pins::remove(bpffs, device)?;
-    let filters = others.filter(|other| links::remove_filter(other, device));
+    let filters = others.filter(|other| links::remove_filter(other, TcAttachType::Ingress, device));
     Ok(filters.count() > 0 || pinned)
 }
 

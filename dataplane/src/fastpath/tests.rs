@@ -2,6 +2,7 @@
 
 mod differential;
 mod states;
+mod tables;
 
 use super::probe::{self, MAC_HEADER, Outcome};
 use super::*;

@@ -1,27 +1,10 @@
 //! Programs that others have attached before, in this process or an earlier one.
 
-use crate::nodes::{LIMIT, Node, flood, isolated, join, nodes, passes};
+use crate::nodes::{LIMIT, Node, flood, isolated, join, nodes, passes, programs};
 use std::path::Path;
 use weft_dataplane::fastpath::{self, FastPath, Pins};
-use weft_dataplane::sys::egress::Device;
-use weft_dataplane::sys::tc::{Direction, tcx_programs};
 use weft_dataplane::wire::frame::Wire;
 use weft_lab::wait_until;
-
-/// Programs on the underlay and on the TUN device.
-fn programs(node: &Node) -> [Vec<u32>; 2] {
-    let of = |name, direction| {
-        let index = Device::named(name).unwrap().index().unwrap();
-        tcx_programs(index, direction).unwrap()
-    };
-    let both = || {
-        [
-            of("eth0", Direction::Ingress),
-            of("flannel.1", Direction::Egress),
-        ]
-    };
-    node.ns.enter(both).unwrap()
-}
 
 /// No programs on either.
 const NONE: [Vec<u32>; 2] = [Vec::new(), Vec::new()];

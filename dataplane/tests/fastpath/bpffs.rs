@@ -1,7 +1,8 @@
 //! Where there is no BPF file system, and where there is no BPF.
 
-use crate::nodes::{isolated, nodes, passes};
+use crate::nodes::{isolated, nodes, passes, start};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use weft_dataplane::fastpath::{Hook, Policy};
 use weft_dataplane::wire::frame::Wire;
 
 #[test]
@@ -49,5 +50,38 @@ fn without_the_capability_one_line_says_so() {
         let text = refused.unwrap().unwrap().to_string();
         assert_eq!(text.lines().count(), 1);
         assert!(text.contains("CAP_BPF"), "{text}");
+    });
+}
+
+/// What the documentation asks for is enough, to be taken over and looked after as well.
+#[test]
+fn three_capabilities_are_enough() {
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        let all = capabilities(None).unwrap();
+        let mut few = all;
+        few.effective = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+        for hook in [Hook::Tcx, Hook::Tcx, Hook::Clsact, Hook::Clsact] {
+            for node in [&a, &b] {
+                let outcome = node.ns.enter(|| {
+                    let (table, mut config) = (node.table(), node.config());
+                    config.hook = Some(hook);
+                    let policy = Policy {
+                        all: true,
+                        super_packets: true,
+                        mtu: 1500,
+                    };
+                    set_capabilities(None, few).unwrap();
+                    let started = start(config, &table, policy);
+                    let in_place = started
+                        .as_ref()
+                        .is_ok_and(|programs| programs.is_in_place());
+                    set_capabilities(None, all).unwrap();
+                    started.map(|programs| (in_place, programs.leave()))
+                });
+                assert_eq!(outcome.unwrap(), Ok((true, ())), "{hook:?}");
+            }
+            assert!(passes(&a, &b), "{hook:?}");
+        }
     });
 }

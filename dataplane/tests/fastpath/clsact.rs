@@ -1,8 +1,9 @@
 //! Programs as filters, which is how they are attached below Linux 6.6.
 
-use crate::nodes::{Node, flood, isolated, nodes, passes};
+use crate::nodes::{LIMIT, Node, flood, isolated, nodes, passes, programs};
 use weft_dataplane::fastpath::{self, FastPath, FastPathError, Hook};
 use weft_dataplane::wire::frame::Wire;
+use weft_lab::wait_until;
 
 fn start(node: &Node) -> Result<FastPath, FastPathError> {
     node.start(|config| config.hook = Some(Hook::Clsact))
@@ -62,6 +63,39 @@ fn filters_are_replaced_without_a_gap_and_those_of_others_stay() {
         assert!(b.ns.enter(remove).unwrap());
         assert_eq!(ours(b), 1, "that of the TUN device goes with it");
         assert!(!b.ns.enter(remove).unwrap());
+    });
+}
+
+/// An agent that attaches in another way than the one before leaves nothing of that one's in force.
+#[test]
+fn links_give_way_to_filters_and_filters_to_links() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        let links = || {
+            nodes
+                .iter()
+                .all(|node| programs(node).iter().all(|on| on.len() == 1))
+        };
+        let no_links = || {
+            nodes
+                .iter()
+                .all(|node| programs(node).iter().all(Vec::is_empty))
+        };
+        for _ in 0..2 {
+            for node in &nodes {
+                node.start(|_| {}).unwrap().leave();
+            }
+            assert!(links());
+            assert_eq!(nodes.each_ref().map(ours), [0, 0]);
+            assert!(passes(a, b));
+            for node in &nodes {
+                start(node).unwrap().leave();
+            }
+            assert!(wait_until(LIMIT, no_links));
+            assert_eq!(nodes.each_ref().map(ours), [2, 2]);
+            assert!(passes(a, b));
+        }
     });
 }
 

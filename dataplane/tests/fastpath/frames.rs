@@ -5,7 +5,8 @@ use crate::others::{Other, skips_test};
 use aya::programs::{LinkOrder, TcAttachType};
 use std::net::UdpSocket;
 use std::time::Duration;
-use weft_dataplane::stats::Count;
+use weft_dataplane::fastpath::Policy;
+use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::wire::frame::Wire;
 
 /// A frame from one node to another, with a UDP datagram to the port that [`Node::inside`] has.
@@ -108,4 +109,34 @@ fn what_a_worker_sent_is_forwarded_to_a_device_without_offloads() {
             assert!(arrives(&receiver, b"packet"), "{wire:?}");
         });
     }
+}
+
+/// The kernel lets no program make a packet without segments much longer than 16,000 bytes.
+#[test]
+fn no_long_packet_is_lost_halfway() {
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        for node in [&a, &b] {
+            node.ns.ip("link set eth0 mtu 65535").unwrap();
+            node.ns.ip("link set flannel.1 mtu 40000").unwrap();
+        }
+        let jumbo = Policy {
+            all: true,
+            super_packets: true,
+            mtu: 65_535,
+        };
+        let programs = a.start_with(jumbo, |_| {}).unwrap();
+        let sender = a.inside();
+        let before = programs.stats();
+        let lengths = (15_800..16_200).chain([14_000, 30_000]);
+        let total = lengths.clone().count() as u64;
+        for len in lengths {
+            let _ = sender.send_to(&vec![0; len], (inner(2), 7000));
+        }
+        let after = programs.stats();
+        let passed = |count| after.get(count) - before.get(count);
+        assert_eq!(after.drops(DropReason::SendFailed), 0);
+        assert_eq!(passed(Count::FastSends) + passed(Count::LeftRefused), total);
+        assert!(passed(Count::FastSends) > 0 && passed(Count::LeftRefused) > 0);
+    });
 }

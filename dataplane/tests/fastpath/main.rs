@@ -11,3 +11,4 @@ mod nodes;
 mod order;
 mod others;
 mod process;
+mod tables;

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Policy};
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
+use weft_dataplane::sys::egress::Device;
+use weft_dataplane::sys::tc::{Direction, tcx_programs};
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::ethernet::MacAddr;
 use weft_dataplane::wire::frame::Wire;
@@ -20,7 +22,7 @@ use weft_lab::{Namespace, wait_until};
 pub(crate) const PORT: u16 = 8472;
 
 /// The port of what talks through the tunnel.
-const INNER_PORT: u16 = 7000;
+pub(crate) const INNER_PORT: u16 = 7000;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
@@ -220,6 +222,21 @@ impl Node {
     }
 }
 
+/// The tcx programs on the underlay and on the TUN device.
+pub(crate) fn programs(node: &Node) -> [Vec<u32>; 2] {
+    let of = |name, direction| {
+        let index = Device::named(name).unwrap().index().unwrap();
+        tcx_programs(index, direction).unwrap()
+    };
+    let both = || {
+        [
+            of("eth0", Direction::Ingress),
+            of("flannel.1", Direction::Egress),
+        ]
+    };
+    node.ns.enter(both).unwrap()
+}
+
 /// What the programs of a node are told of it.
 pub(crate) fn config(number: u8, bpffs: &Path) -> Config {
     Config {
@@ -233,9 +250,8 @@ pub(crate) fn config(number: u8, bpffs: &Path) -> Config {
     }
 }
 
-pub(crate) fn table(number: u8, wire: Wire) -> Table {
-    let other = 3 - number;
-    let overlay = Overlay {
+pub(crate) fn overlay(number: u8, wire: Wire) -> Overlay {
+    Overlay {
         wire,
         vni: Vni::new(1).unwrap(),
         local_mac: mac(number),
@@ -243,7 +259,11 @@ pub(crate) fn table(number: u8, wire: Wire) -> Table {
         subnet_len_v4: 24,
         own_v4: Some(format!("10.244.{number}.0/24").parse().unwrap()),
         ..Overlay::default()
-    };
+    }
+}
+
+pub(crate) fn table(number: u8, wire: Wire) -> Table {
+    let other = 3 - number;
     let route = Route {
         prefix: format!("10.244.{other}.0/24").parse().unwrap(),
         peer: NewPeer {
@@ -251,7 +271,7 @@ pub(crate) fn table(number: u8, wire: Wire) -> Table {
             mac: mac(other),
         },
     };
-    Table::build(overlay, &[route]).unwrap()
+    Table::build(overlay(number, wire), &[route]).unwrap()
 }
 
 /// Load the programs in the calling thread's namespace and put them in place.
