@@ -101,6 +101,26 @@ static __always_inline int is_flood(struct flow *flow, __u64 now)
 	return flood;
 }
 
+/*
+ * Whether so many small packets of all flows come that workers are awake anyway. It is for flows
+ * that begin: each may have few packets, as questions to a name server have.
+ */
+static __always_inline int is_flooded(__u64 now)
+{
+	__u32 zero = 0;
+	struct flow *core = bpf_map_lookup_elem(&cores, &zero);
+	int over;
+
+	if (!core)
+		return 0;
+	over = since(core->since, now) >= COUNTED;
+	if (is_flood(core, now))
+		core->way = WAY_WORKERS;
+	else if (over)
+		core->way = WAY_HERE;
+	return core->way == WAY_WORKERS;
+}
+
 /* Whether full segments of a flow come one after the other. */
 static __always_inline int is_bulk(struct flow *flow, __u64 now, __u32 len)
 {
@@ -150,8 +170,11 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 	if (skb->gso_size) {
 		if (inner->ip.protocol != IPPROTO_TCP || !state->super_packets)
 			wanted = WAY_WORKERS;
-	} else if (inner->ip.protocol != IPPROTO_TCP && is_flood(flow, now)) {
-		wanted = WAY_WORKERS;
+	} else if (inner->ip.protocol != IPPROTO_TCP) {
+		int flood = is_flood(flow, now), flooded = is_flooded(now);
+
+		if (flood || (flooded && since(flow->last, now) > PAUSE))
+			wanted = WAY_WORKERS;
 	}
 	way = way_of(flow, now, wanted);
 	if (way == WAY_WORKERS)

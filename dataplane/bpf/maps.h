@@ -53,6 +53,14 @@ struct {
 	__type(value, struct flow);
 } flows_in SEC(".maps");
 
+/* All small packets of one core, counted as those of a flow are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow);
+} cores SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WHOLE_PEERS);
