@@ -11,4 +11,5 @@ mod nodes;
 mod order;
 mod others;
 mod process;
+mod streams;
 mod tables;
