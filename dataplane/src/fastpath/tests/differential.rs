@@ -270,7 +270,7 @@ fn on_all<S: Strategy>(
                 let taken = std::cell::Cell::new(0);
                 let mut cases = TestRunner::new(Cases {
                     failure_persistence: None,
-                    ..Cases::with_cases(3_000)
+                    ..Cases::with_cases(1_500)
                 });
                 let outcome = cases.run(&make(wire), |case| {
                     let took = test(&mut fast_path.borrow_mut(), &table, &case);
