@@ -19,6 +19,8 @@ pub(crate) enum Command {
     MkDockerOpts,
     /// Put a configuration file in place.
     InstallConf,
+    /// Ask a running agent of its fast path.
+    FastPath,
     /// Look at leases in etcd, reserve and release them.
     Leases,
     /// Print the version.
@@ -58,6 +60,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "leases",
         "list, show, reserve, release and watch the leases in etcd",
         Command::Leases,
+    ),
+    (
+        "fast-path",
+        "show or switch the fast path of a running agent: weft fast-path off",
+        Command::FastPath,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

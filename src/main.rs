@@ -4,6 +4,7 @@ mod agent;
 mod bench;
 mod commands;
 mod demo;
+mod fast_path;
 mod install_conf;
 mod leases;
 mod log;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Ok((Command::MkDockerOpts, args)) => mk_docker_opts::run(args),
         Ok((Command::InstallConf, args)) => install_conf::run(args),
         Ok((Command::Leases, args)) => leases::run(args),
+        Ok((Command::FastPath, args)) => fast_path::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

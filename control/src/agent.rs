@@ -2,7 +2,7 @@
 //! leases until it is told to stop.
 //!
 //! # Order
-//! Signal handlers, `/healthz`, the name that `-remove` looks for, network config (waited for),
+//! Signal handlers, `/healthz`, the name that `-remove` looks for, the local socket, network config (waited for),
 //! underlay interface, firewall programs, backend (device, port, MAC), lease (waited for),
 //! firewall rules, the device's address and route, workers, blackhole route, `subnet.env`, then
 //! lease renewal and the watch on the other nodes. The first peers come with the watch; only
@@ -26,6 +26,7 @@ use crate::host::netlink::Netlink;
 use crate::host::{iface, open_files};
 use crate::http::{HealthServer, Readiness};
 use crate::notify::{self, State};
+use crate::socket::{Calls, LocalSocket};
 use crate::subnets::SubnetManager;
 use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::{FixedSubnets, LocalAddress};
@@ -39,7 +40,7 @@ use signals::Signals;
 use std::future::Future;
 use std::net::IpAddr;
 use tokio::runtime::Runtime;
-use tracing::info;
+use tracing::{info, warn};
 
 /// Run the agent until SIGINT or SIGTERM.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
@@ -97,10 +98,13 @@ async fn run_node(
     readiness: &Readiness,
 ) -> Result<(), AgentError> {
     let begin = async {
-        let registration = Registration::wait(AgentName::of(options).to_string()).await;
-        (registration, Granted::wait(options, manager).await)
+        let name = AgentName::of(options).to_string();
+        let registration = Registration::wait(name.clone()).await;
+        // After the agent that had the name before has ended, and its socket with it.
+        let socket = local_socket(options, &name);
+        (registration, socket, Granted::wait(options, manager).await)
     };
-    let (mut registration, granted) = tokio::select! {
+    let (mut registration, (_socket, mut calls), granted) = tokio::select! {
         biased;
         name = signals.stop() => {
             notify::notify(State::Stopping);
@@ -120,11 +124,26 @@ async fn run_node(
             return Err(error);
         }
     };
-    let result = node.serve(options, manager, signals, readiness, &mut registration);
+    let requests = (signals, &mut calls);
+    let result = node.serve(options, manager, requests, readiness, &mut registration);
     let result = result.await;
     notify::notify(State::Stopping);
     node.stop().await;
     result
+}
+
+/// The socket on which root asks, if there can be one.
+fn local_socket(options: &AgentOptions, name: &str) -> (Option<LocalSocket>, Calls) {
+    let Some(dir) = &options.socket_dir else {
+        return (None, Calls::default());
+    };
+    match LocalSocket::start(dir, name) {
+        Ok((socket, calls)) => (Some(socket), calls),
+        Err(error) => {
+            warn!("no local socket, so that weft fast-path cannot reach this agent: {error}");
+            (None, Calls::default())
+        }
+    }
 }
 
 #[cfg(test)]

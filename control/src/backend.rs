@@ -37,7 +37,8 @@ pub use error::BackendError;
 pub use host::Host;
 pub use prepared::Prepared;
 pub use running::Backend;
+pub(crate) use tunnel::remove_fast_paths;
 pub use tunnel::{
-    Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, Hook, TunnelError,
-    TunnelGso, WorkerOptions,
+    Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, FastPathReport, Hook,
+    TunnelError, TunnelGso, WorkerOptions,
 };

@@ -10,6 +10,7 @@ pub mod firewall;
 pub mod flanneld;
 pub mod forwarding;
 pub mod iface;
+pub mod ipsec;
 pub mod kernel;
 pub mod link;
 pub mod mac_store;

@@ -2,6 +2,7 @@
 //!
 //! Requests are answered on the agent's own thread: an agent that hangs does not answer.
 
+use crate::connections::Connections;
 use crate::host::open_files;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -10,7 +11,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -160,26 +160,22 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Receiver<()>) {
     let graceful = GracefulShutdown::new();
     let most = connections(open_files::limit());
-    let mut open: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(most);
+    let mut open = Connections::new(most);
     loop {
         let accepted = tokio::select! {
             _ = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        open.retain(|connection| !connection.is_finished());
         match accepted {
             Ok((stream, _)) => {
-                if open.len() == most {
-                    close_oldest(&mut open).await;
-                }
                 let served = graceful.watch(connection(stream, ready.clone()));
                 // A client that breaks off is its own concern.
-                open.push_back(tokio::spawn(async move { drop(served.await) }));
+                open.add(async move { drop(served.await) }).await;
             }
             Err(error) => {
                 // Out of file descriptors, most likely: each that is closed is one.
                 debug!("cannot accept a connection for /healthz: {error}");
-                if !close_oldest(&mut open).await {
+                if !open.close_oldest().await {
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -193,16 +189,6 @@ async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Recei
 fn connections(files: u64) -> usize {
     let share = usize::try_from(files / SHARE_OF_FILES).unwrap_or(CONNECTIONS);
     share.clamp(1, CONNECTIONS)
-}
-
-/// Close the oldest connection, and wait until it is; whether there was one.
-async fn close_oldest(open: &mut VecDeque<JoinHandle<()>>) -> bool {
-    let Some(oldest) = open.pop_front() else {
-        return false;
-    };
-    oldest.abort();
-    let _ = oldest.await;
-    true
 }
 
 fn connection(

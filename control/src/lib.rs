@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod backend;
 pub mod config;
+mod connections;
 pub mod family;
 pub mod flags;
 pub mod host;
@@ -15,6 +16,7 @@ mod json;
 pub mod lease;
 pub mod notify;
 mod release;
+pub mod socket;
 pub mod subnets;
 mod suspend;
 pub mod text;

@@ -86,6 +86,12 @@ static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
 	return flow->way;
 }
 
+/* Whether workers may still hold packets of a flow, from before there were these programs. */
+static __always_inline int is_held(const struct flow *flow, const struct state *state, __u64 now)
+{
+	return !flow->last && since(state->opened, now) < PAUSE;
+}
+
 /* Whether so many small packets of a flow come that workers take them in batches. */
 static __always_inline int is_flood(struct flow *flow, __u64 now)
 {
@@ -161,8 +167,10 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 {
 	__u32 wanted = WAY_HERE, way;
 
-	if (state->all || !flow)
+	if (!flow || (state->all && !state->opened))
 		return WAY_HERE;
+	if (state->all)
+		return way_of(flow, now, is_held(flow, state, now) ? WAY_WORKERS : WAY_HERE);
 	/* The workers learn from what this node says of its pods' MTUs. */
 	if (inner->ip.protocol == IPPROTO_ICMP && inner->icmp_type != ICMP_ECHO &&
 	    inner->icmp_type != ICMP_ECHOREPLY)
@@ -176,6 +184,8 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 		if (flood || (flooded && since(flow->last, now) > PAUSE))
 			wanted = WAY_WORKERS;
 	}
+	if (is_held(flow, state, now))
+		wanted = WAY_WORKERS;
 	way = way_of(flow, now, wanted);
 	if (way == WAY_WORKERS)
 		count(wanted != WAY_WORKERS ? LEFT_FLOWS :
@@ -203,7 +213,9 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 		take_along(flow, now);
 		return WAY_WORKERS;
 	}
-	if (!state->all && has_checksum && !(tcp && sends_whole(sender, whole, now))) {
+	if (is_held(flow, state, now)) {
+		wanted = WAY_WORKERS;
+	} else if (!state->all && has_checksum && !(tcp && sends_whole(sender, whole, now))) {
 		wanted = WAY_WORKERS;
 	} else if (tcp && !whole && is_bulk(flow, now, skb->len)) {
 		if (state->merger)

@@ -4,6 +4,7 @@
 //! Needs root and the programs etcd, etcdctl and ip.
 #![allow(clippy::unwrap_used)]
 
+mod fast_path;
 mod identity;
 mod node;
 mod process;

@@ -135,7 +135,11 @@ impl Node {
     pub(crate) fn command_without_iface(&self) -> Command {
         let mut command = Command::new(WEFT);
         command.args(["agent", "-etcd-endpoints=http://127.0.0.1:2379"]);
-        for (flag, file) in [("subnet-file", "subnet.env"), ("state-dir", "state")] {
+        for (flag, file) in [
+            ("subnet-file", "subnet.env"),
+            ("state-dir", "state"),
+            ("socket-dir", "run"),
+        ] {
             command.arg(format!("-{flag}={}", self.path(file).display()));
         }
         command

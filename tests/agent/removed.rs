@@ -6,6 +6,7 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Output};
+use weft_lab::netns::isolate_mounts;
 
 /// All that an agent may change in the kernel, in the words of the programs that show it.
 fn host() -> String {
@@ -157,6 +158,74 @@ fn nothing_is_left_of_host_gw() {
             PEER,
             &["removed the route to 10.5.9.0/24 via 192.0.2.9"],
         );
+    }
+}
+
+/// The mark of the agent on `node`, by which it knows its devices.
+fn mark(node: &Node) -> String {
+    let file = node.path("subnet.env");
+    format!("weft /coreos.com/network {}", file.display())
+}
+
+/// Programs that packets pass on a device, in the words of `tc`.
+fn filters(device: &str) -> String {
+    ["ingress", "egress"]
+        .map(|way| run("tc", &["filter", "show", "dev", device, way]))
+        .concat()
+}
+
+#[test]
+fn nothing_is_left_of_the_fast_path() {
+    for hook in ["tcx", "clsact"] {
+        on_node(move |node| {
+            foreign();
+            let before = host();
+            isolate_mounts().unwrap();
+            let bpffs = node.path("bpf");
+            fs::create_dir(&bpffs).unwrap();
+            run("mount", &["-t", "bpf", "none", bpffs.to_str().unwrap()]);
+            // As a run before has left it.
+            ip("link add weft-m.1 type veth peer name weft-g.1");
+            run("ip", &["link", "set", "weft-m.1", "alias", &mark(node)]);
+            let _etcd = node.etcd();
+            run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+            let flags = [
+                format!("-fast-path-hook={hook}"),
+                format!("-bpffs={}", bpffs.display()),
+            ];
+            let flags = flags.each_ref().map(String::as_str);
+            let mut agent = node.agent_with("log", &flags);
+            let said = agent.expect("fast path");
+            if said.contains("no fast path: ") {
+                return weft_lab::skip(&said);
+            }
+            agent.expect("ready: ");
+            agent.signal(Signal::KILL);
+            agent.wait();
+            let pinned = || fs::read_dir(bpffs.join("weft")).is_ok();
+            assert!(pinned());
+            if hook == "clsact" {
+                assert!(filters("eth0").contains("weft_in"), "{}", filters("eth0"));
+            }
+
+            // The device has gone on before.
+            if hook == "tcx" {
+                ip("link del flannel.1");
+            }
+            let (code, said) = remove(node, &flags[1..]);
+            assert_eq!(code, Some(0), "{said}");
+            for line in ["the fast path of flannel.1", "the pair of weft-m.1"] {
+                let of_it = said.lines().filter(|l| l.contains(line)).count();
+                assert_eq!(of_it, 1, "{line}: {said}");
+            }
+            assert!(!pinned(), "{said}");
+            assert_eq!(filters("eth0"), "", "{said}");
+            if hook == "clsact" {
+                // Nobody knows who else has a use for it.
+                run("tc", &["qdisc", "del", "dev", "eth0", "clsact"]);
+            }
+            assert_eq!(host(), before, "{said}");
+        });
     }
 }
 

@@ -47,6 +47,17 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_dataplane::wire",
         ],
     ),
+    // eBPF programs and their loader; workers know nothing of it.
+    (
+        "weft_dataplane::fastpath",
+        &[
+            "weft_dataplane::offload",
+            "weft_dataplane::route",
+            "weft_dataplane::stats",
+            "weft_dataplane::sys",
+            "weft_dataplane::wire",
+        ],
+    ),
     (
         "weft_dataplane::worker",
         &[
@@ -109,8 +120,12 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::wire",
         ],
     ),
+    ("weft_control::connections", &[]),
     // How many files may be open is the host's business.
-    ("weft_control::http", &["weft_control::host"]),
+    (
+        "weft_control::http",
+        &["weft_control::connections", "weft_control::host"],
+    ),
     (
         "weft_control::backend",
         &[
@@ -124,6 +139,11 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::wire",
         ],
     ),
+    // What is asked for and answered is the backend's.
+    (
+        "weft_control::socket",
+        &["weft_control::backend", "weft_control::connections"],
+    ),
     (
         "weft_control::agent",
         &[
@@ -135,6 +155,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::lease",
             "weft_control::notify",
             "weft_control::release",
+            "weft_control::socket",
             "weft_control::subnets",
             "weft_control::wire",
         ],
@@ -263,6 +284,10 @@ pub(crate) const UNSAFE: &[(&str, &str)] = &[
     ("dataplane/src/sys/", "all system calls, and epochs"),
     ("dataplane/src/wire/checksum/x86.rs", "vector instructions"),
     (
+        "dataplane/src/fastpath/layout.rs",
+        "what eBPF programs share with their loader, as plain bytes",
+    ),
+    (
         "benches/src/load/sink.rs",
         "the receiving end of a flood takes many datagrams in a call, as rustix does not",
     ),
@@ -279,5 +304,20 @@ pub(crate) const SAME_NAME: &[(&str, &str, &str)] = &[
         "weft_dataplane",
         "Packet",
         "views of IPv4 and IPv6 packets, named with their module: ipv4::Packet",
+    ),
+    (
+        "weft_dataplane",
+        "Config",
+        "what a part is started with, named with its module: fastpath::Config",
+    ),
+    (
+        "weft_dataplane",
+        "Outcome",
+        "of trying something out, known inside of its own module alone",
+    ),
+    (
+        "weft_dataplane",
+        "Peer",
+        "layout::Peer is the structure of that name in the programs' C",
     ),
 ];

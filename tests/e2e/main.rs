@@ -32,6 +32,7 @@ mod recursion;
 mod runtime;
 mod secure_etcd;
 mod slow_peer;
+mod switch;
 mod takeover;
 mod together;
 mod traffic;

@@ -103,6 +103,7 @@ impl Agent {
         command.arg(format!("-iface={}", topology::UNDERLAY));
         command.arg(format!("-subnet-file={}", self.subnet_file().display()));
         command.arg(format!("--state-dir={}", self.state_dir().display()));
+        command.arg(format!("-socket-dir={}", self.socket_dir().display()));
         command.args(&options.flags);
         command.env("NO_COLOR", "1");
         self.process = Some(self.ns.spawn(command, &self.log_file())?);
@@ -233,6 +234,11 @@ impl Agent {
     /// Its state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// The directory of its local socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        self.dir.join("run")
     }
 
     /// What it printed since it was first started.

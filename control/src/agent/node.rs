@@ -13,6 +13,7 @@ use crate::host::subnet_env::{KeptEnv, SubnetEnv};
 use crate::http::Readiness;
 use crate::lease::{Lease, Previous};
 use crate::notify::{self, State};
+use crate::socket::{Answer, Call, Calls, Verb};
 use crate::subnets::SubnetManager;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -100,7 +101,7 @@ impl Node {
         &mut self,
         options: &AgentOptions,
         manager: &impl SubnetManager,
-        signals: &mut Signals,
+        (signals, calls): (&mut Signals, &mut Calls),
         readiness: &Readiness,
         registration: &mut Registration,
     ) -> Result<(), AgentError> {
@@ -123,6 +124,7 @@ impl Node {
                         return Ok(());
                     }
                 },
+                call = calls.next() => self.answer(call).await,
                 end = &mut keep => {
                     let subnets = self.lease.to_string();
                     return Err(AgentError::LeaseOver { end, subnets });
@@ -144,6 +146,14 @@ impl Node {
                 _ = resync.tick() => self.resync().await,
             }
         }
+    }
+
+    /// Do what root asks for over the local socket.
+    async fn answer(&mut self, call: Call) {
+        let answer = match call.verb {
+            Verb::FastPath { mode } => Answer::FastPath(self.backend.fast_path(mode).await),
+        };
+        call.answer(answer);
     }
 
     /// Tell who wants to know whether the node can be used. It is `ready` from when the peers

@@ -30,6 +30,8 @@ pub struct AgentOptions {
     pub subnet_file: PathBuf,
     /// Where `/healthz` and `/readyz` are answered.
     pub healthz: HealthzOptions,
+    /// Where the agent's local socket is made; none: it has none.
+    pub socket_dir: Option<PathBuf>,
     /// Log verbosity: 0 is info, from 1 debug.
     pub verbosity: u8,
     /// Take away what an agent with these settings has left, instead of running one.

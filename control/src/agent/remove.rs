@@ -1,10 +1,10 @@
 //! `-remove`: taking away what an agent has left on this host, so that it is as before the first
-//! start: devices with their addresses and routes, routes to other nodes, blackhole routes,
-//! firewall rules and, on request, the files. The lease stays in its store.
+//! start: devices with their addresses, routes and fast paths, routes to other nodes, blackhole
+//! routes, firewall rules and, on request, the files. The lease stays in its store.
 
 use super::AgentOptions;
 use super::name::AgentName;
-use crate::backend::leftovers;
+use crate::backend::{self, leftovers};
 use crate::family::Family;
 use crate::host::firewall::Firewall;
 use crate::host::flanneld;
@@ -15,6 +15,7 @@ use crate::host::netlink::{
 };
 use crate::host::presence::{self, Presence};
 use crate::host::subnet_env;
+use crate::socket;
 use ipnet::IpNet;
 use std::fs;
 use std::io;
@@ -87,7 +88,11 @@ pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
         removal.routes(options, &devices).await?;
     }
     removal.devices(&devices).await?;
+    removal.fast_paths(options, &mark).await;
     removal.rules().await;
+    if let Some(dir) = &options.socket_dir {
+        removal.socket(dir, &name);
+    }
     if options.remove_state {
         removal.files(options).await?;
     }
@@ -183,6 +188,26 @@ impl Removal {
             self.note(&what, outcome);
         }
         Ok(())
+    }
+
+    /// Programs that carry packets without an agent, for devices that are gone by now.
+    async fn fast_paths(&mut self, options: &AgentOptions, mark: &str) {
+        let bpffs = &options.backend.fast_path.bpffs;
+        let mark = (!mark.is_empty()).then_some(mark);
+        let (done, failures) = backend::remove_fast_paths(&self.netlink, bpffs, mark).await;
+        for what in done {
+            self.note(&what, Ok::<(), NetlinkError>(()));
+        }
+        self.left.extend(failures);
+    }
+
+    /// The socket of an agent that was killed.
+    fn socket(&mut self, dir: &Path, name: &str) {
+        match socket::remove_stale(dir, name) {
+            Ok(true) => self.note("the local socket", Ok::<(), NetlinkError>(())),
+            Ok(false) => {}
+            Err(error) => self.left.push(format!("{}: {error}", dir.display())),
+        }
     }
 
     /// Chains and tables, which have flannel's names: those of them that nobody else uses.

@@ -8,11 +8,14 @@ use super::tunnel::{BackendOptions, PreparedTunnel};
 use super::{collision, host_gw, udp, vxlan};
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, Previous};
+use std::path::PathBuf;
 
 /// A backend that needs only a lease.
 pub struct Prepared {
     pub(super) host: Host,
     pub(super) carriers: Carriers,
+    /// Where programs of an earlier run may be pinned.
+    bpffs: PathBuf,
 }
 
 impl Prepared {
@@ -32,7 +35,11 @@ impl Prepared {
             "alloc" => alloc(&host),
             _ => return Err(config.unknown_backend().into()),
         };
-        Ok(Prepared { host, carriers })
+        Ok(Prepared {
+            host,
+            carriers,
+            bpffs: options.fast_path.bpffs.clone(),
+        })
     }
 
     /// What the lease is to tell the peers.
@@ -69,7 +76,7 @@ impl Prepared {
             tunnel.confirm(&self.host).await;
         }
         let backend = Backend::new(self.host, self.carriers.mtu, carriers, lease);
-        backend.clear(config, previous).await;
+        backend.clear(config, previous, &self.bpffs).await;
         Ok(backend)
     }
 }

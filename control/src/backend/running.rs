@@ -4,7 +4,7 @@ use super::carrier::Carrier;
 use super::direct::{DirectRoutes, RoutedPeers};
 use super::error::BackendError;
 use super::host::Host;
-use super::tunnel::Tunnel;
+use super::tunnel::{FastPathMode, FastPathReport, Tunnel, remove_fast_paths};
 use super::twins::Twins;
 use super::underlay::UnderlayCheck;
 use super::{leftovers, peers};
@@ -13,6 +13,7 @@ use crate::family::Family;
 use crate::lease::{Lease, Previous};
 use crate::subnets::LeaseEvent;
 use ipnet::IpNet;
+use std::path::Path;
 use tracing::{debug, info, warn};
 
 /// A running backend.
@@ -41,7 +42,7 @@ impl Backend {
 
     /// Remove what earlier runs have left and this one has no use for: devices, and routes to
     /// nodes of a network that has changed or is carried in another way.
-    pub(super) async fn clear(&self, config: &NetworkConfig, previous: &Previous) {
+    pub(super) async fn clear(&self, config: &NetworkConfig, previous: &Previous, bpffs: &Path) {
         for family in Family::BOTH {
             let carrier = self.carriers.iter().find(|c| c.peers.family() == family);
             let looked_after = carrier.and_then(|_| config.network(family));
@@ -55,6 +56,14 @@ impl Backend {
         if let Some(mark) = &self.host.mark {
             let used: Vec<&str> = self.tunnels().map(Tunnel::device).collect();
             leftovers::remove(&self.host.netlink, mark, &used).await;
+        }
+        let (netlink, mark) = (&self.host.netlink, self.host.mark.as_deref());
+        let (done, failures) = remove_fast_paths(netlink, bpffs, mark).await;
+        for what in done {
+            info!("removed {what}, which an earlier run made for another backend or network");
+        }
+        for reason in failures {
+            warn!("{reason}; it may be left of an earlier backend");
         }
     }
 
@@ -155,6 +164,18 @@ impl Backend {
             info!("counters: no tunnel, the kernel carries the packets");
         }
         self.tunnels().for_each(Tunnel::report);
+    }
+
+    /// Tell how the fast path of each tunnel is, and first have all in `mode` if there is one.
+    pub async fn fast_path(&mut self, mode: Option<FastPathMode>) -> Vec<FastPathReport> {
+        let mut reports = Vec::new();
+        for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
+            if let Some(mode) = mode {
+                tunnel.set_fast_path(&self.host, mode).await;
+            }
+            reports.push(tunnel.fast_path());
+        }
+        reports
     }
 
     /// Stop the workers. Devices, addresses and routes stay.

@@ -22,12 +22,13 @@ use crate::host::link::{self, Existing};
 use crate::host::mac_store::VtepMac;
 pub use error::TunnelError;
 use fast_path::TunnelFastPath;
+pub(crate) use fast_path::leftovers::remove as remove_fast_paths;
 use gso_log::TunnelGsoLog;
 use health::Health;
 use losses::LossReporter;
 pub use options::{
-    Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, Hook, TunnelGso,
-    WorkerOptions,
+    Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, FastPathReport, Hook,
+    TunnelGso, WorkerOptions,
 };
 pub(super) use prepare::PreparedTunnel;
 pub(super) use spec::{DeviceNetworks, TunnelSpec, Wire};
@@ -68,14 +69,13 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     async fn start(
-        dataplane: Arc<SharedDataplane>,
+        (dataplane, fast_path): (Arc<SharedDataplane>, &FastPathOptions),
         tun: Tun,
         host: &Host,
         spec: TunnelSpec,
         mac: VtepMac,
         overlay: Overlay,
         networks: DeviceNetworks,
-        fast_path: &FastPathOptions,
     ) -> Result<Tunnel, TunnelError> {
         let index = device::configure(host, &spec, &networks).await?;
         let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
@@ -306,6 +306,17 @@ impl Tunnel {
         }
     }
 
+    /// Have the fast path in this mode from now on.
+    pub(super) async fn set_fast_path(&mut self, host: &Host, mode: FastPathMode) {
+        let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
+        self.fast_path.set_mode(host, tunnel, mode).await;
+    }
+
+    /// How the fast path is.
+    pub(super) fn fast_path(&self) -> FastPathReport {
+        self.fast_path.report(&self.spec)
+    }
+
     /// Stop the workers. The device stays, with its address and route.
     pub(super) async fn stop(self) {
         let device = &self.spec.device;
@@ -326,8 +337,8 @@ fn fast_path_of<'a>(
     spec: &'a TunnelSpec,
     overlay: &'a Overlay,
     workers: Option<&'a TunnelWorkers>,
-) -> fast_path::Tunnel<'a> {
-    fast_path::Tunnel {
+) -> fast_path::TunnelFacts<'a> {
+    fast_path::TunnelFacts {
         spec,
         overlay,
         outer_df: workers.is_some_and(TunnelWorkers::outer_df),

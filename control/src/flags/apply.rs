@@ -70,6 +70,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "healthz-ip" => options.healthz.host = host(value)?,
         "healthz-port" => options.healthz.port = within(value, 0, u16::MAX.into())? as u16,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
+        "socket-dir" => options.socket_dir = optional_path(value),
         "subnet-file" => options.subnet_file = subnet_file(value)?,
         "state-dir" => options.backend.state_dir = path(value)?,
         "subnet-lease-renew-margin" => {

@@ -120,7 +120,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 52] = [
+pub(super) static TABLE: [Flag; 53] = [
     works(
         "etcd-endpoints",
         Text,
@@ -264,6 +264,12 @@ pub(super) static TABLE: [Flag; 52] = [
         Text,
         "/var/lib/weft",
         "directory where the MAC address is kept across restarts",
+    ),
+    works(
+        "socket-dir",
+        Text,
+        "/run/weft",
+        "directory of the agent's local socket, over which weft fast-path reaches it; empty: it has none",
     ),
     works(
         "queues",

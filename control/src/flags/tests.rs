@@ -2,7 +2,9 @@ mod environment;
 mod spelling;
 
 use super::*;
-use crate::backend::{Admit, BackendOptions, Cpus, TunnelGso, WorkerOptions};
+use crate::backend::{
+    Admit, BackendOptions, Cpus, FastPathMode, FastPathOptions, Hook, TunnelGso, WorkerOptions,
+};
 use crate::family::PerFamily;
 use crate::host::firewall::FirewallOptions;
 use crate::host::iface::InterfaceOptions;
@@ -72,6 +74,7 @@ fn defaults_are_flannelds() {
             },
             subnets_file: None,
             subnet_file: "/run/flannel/subnet.env".into(),
+            socket_dir: Some("/run/weft".into()),
             renew_margin: Duration::from_secs(3600),
             verbosity: 0,
             backend: BackendOptions {
@@ -89,6 +92,12 @@ fn defaults_are_flannelds() {
                     udp_gro: true,
                     spin: Duration::ZERO,
                     tunnel_gso: TunnelGso::Auto,
+                },
+                fast_path: FastPathOptions {
+                    mode: FastPathMode::Auto,
+                    lifetime: Duration::from_secs(3600),
+                    bpffs: "/sys/fs/bpf".into(),
+                    hook: None,
                 },
             },
             remove: false,
@@ -120,6 +129,7 @@ fn all_settings_are_read() {
         "-subnet-file=/tmp/subnet.env",
         "-subnet-lease-renew-margin=0x10",
         "-state-dir=/tmp/state",
+        "-socket-dir=",
         "-queues=2",
         "-engine=ring",
         "-admit=loose",
@@ -128,6 +138,10 @@ fn all_settings_are_read() {
         "-uso=false",
         "-udp-gso=false",
         "-udp-gro=false",
+        "-fast-path=on",
+        "-fast-path-hook=clsact",
+        "-fast-path-lifetime=5",
+        "-bpffs=/tmp/bpf",
         "-v=1",
     ]);
     let interface = InterfaceOptions {
@@ -151,6 +165,7 @@ fn all_settings_are_read() {
     assert_eq!(options.healthz.address(), Some("[::1]:8471".to_owned()));
     assert_eq!(options.subnets_file, Some("/tmp/peers.toml".into()));
     assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
+    assert_eq!(options.socket_dir, None);
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
     let backend = BackendOptions {
         state_dir: "/tmp/state".into(),
@@ -165,6 +180,12 @@ fn all_settings_are_read() {
             udp_gso: Some(false),
             udp_gro: false,
             ..WorkerOptions::default()
+        },
+        fast_path: FastPathOptions {
+            mode: FastPathMode::On,
+            lifetime: Duration::from_secs(300),
+            bpffs: "/tmp/bpf".into(),
+            hook: Some(Hook::Clsact),
         },
     };
     assert_eq!(options.backend, backend);
@@ -286,6 +307,10 @@ fn values_that_break_a_rule_are_named() {
         ),
         ("-spin-us=1001", "must be between 0 and 1000"),
         ("-tunnel-gso=maybe", "must be auto, on or off"),
+        ("-fast-path=maybe", "must be auto, on or off"),
+        ("-fast-path-hook=xdp", "must be auto, tcx or clsact"),
+        ("-fast-path-lifetime=0", "must be between 1 and 10080"),
+        ("-bpffs=", "must not be empty"),
         ("-udp-gso=maybe", "must be auto, on or off"),
         ("-admit=", "must be strict or loose"),
         ("-public-ip=fd00::1", "must be an IPv4 address"),

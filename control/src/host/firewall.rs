@@ -18,6 +18,7 @@ mod iptables;
 #[cfg(feature = "fuzzing")]
 mod listing;
 mod nftables;
+mod port;
 mod process;
 mod programs;
 mod removal;
@@ -29,6 +30,7 @@ mod tables;
 pub use error::FirewallError;
 #[cfg(feature = "fuzzing")]
 pub use listing::read_listing;
+pub use port::rules_on_port;
 use programs::Programs;
 use removal::Others;
 pub use spec::{FirewallOptions, FirewallSpec, Flavour};

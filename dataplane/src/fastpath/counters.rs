@@ -1,6 +1,6 @@
 //! What the programs count, and what that is to the workers' counters.
 
-use super::layout::Counts;
+use super::layout::{COUNTERS, Counts};
 use crate::stats::{Count, DropReason, WorkerStats};
 
 /// Where a counter of the programs is added.
@@ -17,7 +17,7 @@ enum Sum {
 use Sum::{Counts as C, Drops as D};
 
 /// The counters by the names and in the order of `enum counter` in `dataplane/bpf/layout.h`.
-const SUMS: &[(&str, Sum)] = &[
+const SUMS: [(&str, Sum); COUNTERS] = [
     (
         "OUT_PACKETS",
         C(&[Count::TunReads, Count::Sends, Count::FastSends]),
@@ -44,9 +44,6 @@ const SUMS: &[(&str, Sum)] = &[
     ("DROP_SEND_FAILED", D(DropReason::SendFailed)),
     ("DROP_WRITE_FAILED", D(DropReason::WriteFailed)),
 ];
-
-/// Number of counters.
-pub(super) const COUNTERS: usize = SUMS.len();
 
 /// The one by which the programs ask for the merging pair.
 const WANT_MERGER: usize = 9;

@@ -29,6 +29,8 @@ pub(super) struct Settings {
 pub(super) struct State {
     /// `CLOCK_MONOTONIC_COARSE` in ns when the agent last looked.
     pub(super) beat: u64,
+    /// The same, of when the workers last carried everything; 0: they did not before.
+    pub(super) opened: u64,
     /// Take all that can be taken, whatever is cheaper.
     pub(super) all: u32,
     /// TCP super-packets leave by the fast path, not in trains.
@@ -82,17 +84,20 @@ unsafe impl Pod for Peer {}
 unsafe impl Pod for Counts {}
 
 const _: () = assert!(size_of::<Settings>() == 56);
-const _: () = assert!(size_of::<State>() == 32);
+const _: () = assert!(size_of::<State>() == 40);
 const _: () = assert!(size_of::<Peer>() == 20);
+
+/// Number of counters.
+pub(super) const COUNTERS: usize = 22;
 
 /// The counters of one core.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counts(pub(super) [u64; super::counters::COUNTERS]);
+pub(super) struct Counts(pub(super) [u64; COUNTERS]);
 
 impl Default for Counts {
     fn default() -> Counts {
-        Counts([0; super::counters::COUNTERS])
+        Counts([0; COUNTERS])
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Below Linux 6.6 there are no links. Filters have this priority then, and a handle that comes
 /// from the tunnel's name: by both they are known again.
-const PRIORITY: u16 = 0x7765;
+pub const FILTER_PRIORITY: u16 = 0x7765;
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,32 +94,42 @@ impl Attached {
             pin: pins
                 .filter(|_| hook == Hook::Tcx)
                 .map(|pins| pins.path(place.pin)),
-            handle: handle(place.tunnel),
+            handle: TcHandle::from(filter_handle(place.tunnel)),
         })
     }
 
     /// Whether the program is still where it was put: somebody may have taken it off, or the pin
     /// away that it is to outlive this process by.
     pub(super) fn is_in_place(&self) -> bool {
+        self.runs() && self.pin.as_ref().is_none_or(|pin| pin.exists())
+    }
+
+    fn runs(&self) -> bool {
         let (device, direction) = (self.device, self.direction);
         let runs = match self.held {
             Held::Tcx { .. } => {
                 tc::tcx_programs(device, direction).map(|programs| programs.contains(&self.program))
             }
-            Held::Clsact(_) => tc::filter_program(device, direction, PRIORITY, self.handle.into())
-                .map(|program| program == Some(self.program)),
+            Held::Clsact(_) => {
+                tc::filter_program(device, direction, FILTER_PRIORITY, self.handle.into())
+                    .map(|program| program == Some(self.program))
+            }
         };
-        runs.unwrap_or(false) && self.pin.as_ref().is_none_or(|pin| pin.exists())
+        runs.unwrap_or(false)
     }
 
     /// Take the program off the device. Whoever pinned it must have removed the pin.
-    pub(super) fn detach(self) -> Result<(), FastPathError> {
-        match self.held {
-            Held::Tcx { .. } => Ok(()),
-            Held::Clsact(mut link) => match link.take() {
-                Some(link) => aya::programs::Link::detach(link).during("detaching"),
-                None => Ok(()),
-            },
+    pub(super) fn detach(mut self) -> Result<(), FastPathError> {
+        let Held::Clsact(link) = &mut self.held else {
+            return Ok(());
+        };
+        let Some(link) = link.take() else {
+            return Ok(());
+        };
+        match aya::programs::Link::detach(link) {
+            Err(error) if self.runs() => Err(error).during("detaching"),
+            // Or somebody has done it before.
+            _ => Ok(()),
         }
     }
 
@@ -192,16 +202,22 @@ fn adopt(program: &mut SchedClassifier, path: &std::path::Path) -> Option<FdLink
     link
 }
 
-/// FNV-1a of the name; never 0, for which the kernel would choose one itself.
-fn handle(tunnel: &str) -> TcHandle {
+/// The handle of filters for the TUN device `tunnel`: FNV-1a of the name; never 0, for which the
+/// kernel would choose one itself.
+pub fn filter_handle(tunnel: &str) -> u32 {
     let fold = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    TcHandle::from(tunnel.bytes().fold(0x811c_9dc5, fold).max(1))
+    tunnel.bytes().fold(0x811c_9dc5, fold).max(1)
 }
 
-/// Remove the filter for `tunnel` from `device`, if there is one.
-pub(super) fn remove_filter(device: &str, direction: TcAttachType, tunnel: &str) -> bool {
-    let link = SchedClassifierLink::attached(device, direction, PRIORITY, handle(tunnel), None);
-    link.is_ok_and(|link| aya::programs::Link::detach(link).is_ok())
+/// Remove the filters of this handle from `device`; whether there was one.
+pub fn remove_filters(device: &str, handle: u32) -> bool {
+    let remove = |direction| {
+        let handle = TcHandle::from(handle);
+        SchedClassifierLink::attached(device, direction, FILTER_PRIORITY, handle, None)
+            .is_ok_and(|link| aya::programs::Link::detach(link).is_ok())
+    };
+    let [inwards, outwards] = [TcAttachType::Ingress, TcAttachType::Egress].map(remove);
+    inwards || outwards
 }
 
 fn filter(program: &mut SchedClassifier, place: Place<'_>) -> Result<Held, AttachError> {
@@ -212,14 +228,14 @@ fn filter(program: &mut SchedClassifier, place: Place<'_>) -> Result<Held, Attac
         Err(error) => return Err(ProgramError::from(error).into()),
     }
     let (device, direction) = (place.device, place.direction);
-    let old =
-        SchedClassifierLink::attached(device, direction, PRIORITY, handle(place.tunnel), None)?;
+    let handle = TcHandle::from(filter_handle(place.tunnel));
+    let old = SchedClassifierLink::attached(device, direction, FILTER_PRIORITY, handle, None)?;
     if let Ok(id) = program.attach_to_link(old) {
         return Ok(Held::Clsact(Some(program.take_link(id)?)));
     }
     let options = NlOptions {
-        priority: PRIORITY,
-        handle: handle(place.tunnel),
+        priority: FILTER_PRIORITY,
+        handle,
         classid: None,
     };
     let options = TcAttachOptions::Netlink(options);

@@ -30,8 +30,8 @@ use error::During;
 pub use error::FastPathError;
 use ipnet::Ipv4Net;
 use layout::{Counts, Peer, Settings, State, TableKey};
-pub use links::Hook;
 use links::{Attached, Place};
+pub use links::{FILTER_PRIORITY, Hook, filter_handle, remove_filters};
 pub use pins::Pins;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -145,7 +145,8 @@ impl FastPath {
 
     /// Why programs end with this process, if they do.
     pub fn unpinned(&self) -> Option<&str> {
-        self.pins.as_ref().err().map(String::as_str)
+        let unpinned = self.pins.as_ref().err().filter(|_| self.hook == Hook::Tcx);
+        unpinned.map(String::as_str)
     }
 
     /// How the programs are attached.
@@ -156,6 +157,12 @@ impl FastPath {
     /// Whether packets pass the programs.
     pub fn is_attached(&self) -> bool {
         !self.links.is_empty()
+    }
+
+    /// Overtake nothing that workers have up to now, who have carried packets before.
+    pub fn follow_workers(&mut self) -> Result<(), FastPathError> {
+        self.state.opened = clock::coarse_ns();
+        self.write_state()
     }
 
     /// Put the programs on both devices, in place of those of an earlier agent.
@@ -217,8 +224,8 @@ impl FastPath {
             }
         }
         if hook == Hook::Tcx {
-            for (_, on, direction, _) in places {
-                links::remove_filter(on, direction, &device);
+            for (_, on, ..) in places {
+                remove_filters(on, filter_handle(&device));
             }
         }
         Ok(())
@@ -278,6 +285,13 @@ impl FastPath {
         self.beat()
     }
 
+    /// Leave everything to the workers from the next packet on, with all programs in their places:
+    /// what is on its way through them gets there.
+    pub fn close(&mut self) -> Result<(), FastPathError> {
+        self.state.closed = 1;
+        self.write_state()
+    }
+
     /// Tell the programs that the agent is there.
     pub fn beat(&mut self) -> Result<(), FastPathError> {
         self.state.beat = clock::coarse_ns();
@@ -291,6 +305,11 @@ impl FastPath {
         map.set(0, state, 0).during("the programs' state")
     }
 
+    /// The pair in use.
+    pub fn merger(&self) -> Option<&Merger> {
+        self.merger.as_ref()
+    }
+
     /// Whether the programs have met what a [`Merger`] would merge, and there is none.
     pub fn wants_merger(&self) -> bool {
         self.merger.is_none() && self.totals().is_ok_and(|totals| totals.want_merger())
@@ -299,6 +318,8 @@ impl FastPath {
     /// Merge segments by this pair from now on, or no longer.
     pub fn set_merger(&mut self, merger: Option<Merger>) -> Result<(), FastPathError> {
         let near = merger.as_ref().map_or(0, |merger| merger.near);
+        // Of a pair that is gone, most likely.
+        self.links.truncate(PLACES);
         if let Some(merger) = &merger {
             let device = self.config.device.clone();
             let place = Place {
@@ -348,10 +369,9 @@ impl FastPath {
         if self.pins.is_ok() {
             Pins::remove(&self.config.bpffs, &self.config.device).during("removing pins")?;
         }
-        for link in self.links {
-            link.detach()?;
-        }
-        Ok(())
+        // All of them, whatever becomes of one.
+        let detached = self.links.into_iter().map(Attached::detach);
+        detached.fold(Ok(()), Result::and)
     }
 
     /// Leave the programs at work without this process, as far as they can be.
@@ -369,15 +389,17 @@ fn read_counts(path: &Path) -> Option<Totals> {
     Some(Totals::of(map.get(&0, 0).ok()?.iter()))
 }
 
-/// Take away what an agent has left for `device`: pins, and the filter on each of `others`.
-/// Whether there was anything.
+/// Take away what an agent has left for `device`: pins, and the filters on it and on each of
+/// `others`. Whether there was anything.
 pub fn remove_left(
     bpffs: &Path,
     device: &str,
     others: impl Iterator<Item = String>,
 ) -> std::io::Result<bool> {
     let pinned = Pins::remove(bpffs, device)?;
-    let filters = others.filter(|other| links::remove_filter(other, TcAttachType::Ingress, device));
+    let handle = filter_handle(device);
+    let links = std::iter::once(device.to_owned()).chain(others);
+    let filters = links.filter(|link| remove_filters(link, handle));
     Ok(filters.count() > 0 || pinned)
 }
 
@@ -415,6 +437,9 @@ fn index_of(device: &str) -> Result<u32, FastPathError> {
         .and_then(|device| device.index())
         .during(device)
 }
+
+/// Devices with programs, without a pair.
+const PLACES: usize = 2;
 
 /// The programs' names.
 const OUT: &str = "weft_out";

@@ -4,29 +4,32 @@
 //! agent has left, and looked after each second. Whatever goes wrong with it costs one line in the
 //! log: the workers then carry everything, and it is tried again after a while.
 
+pub(super) mod leftovers;
 mod merger;
 mod obstacles;
 mod options;
+mod report;
 mod underlay;
 
 use super::spec::TunnelSpec;
 use crate::backend::host::Host;
 use merger::MergerName;
 pub use options::{FastPathMode, FastPathOptions};
+pub use report::FastPathReport;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
-use weft_dataplane::fastpath::{self, Config, Entries, FastPath, FastPathError, Policy};
+use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Policy};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::route::table::{Overlay, Table};
 use weft_dataplane::stats::{Count, WorkerStats};
 
-/// Pause before what was refused is tried again.
+/// Pause before what was refused is tried again, and between two starts at once.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// What the fast path must know of its tunnel.
 #[derive(Clone, Copy)]
-pub(super) struct Tunnel<'a> {
+pub(super) struct TunnelFacts<'a> {
     pub(super) spec: &'a TunnelSpec,
     pub(super) overlay: &'a Overlay,
     /// DF is set on outer packets.
@@ -41,12 +44,20 @@ pub(super) struct TunnelFastPath {
     /// What the programs are to know of peers, once all are known.
     entries: Option<Entries>,
     running: Option<Running>,
+    /// What was switched off and is to be taken away.
+    closed: Option<Running>,
+    /// Workers carry packets, or have done so.
+    late: bool,
     /// What programs have counted that run no longer.
     past: WorkerStats,
     /// When to try again.
     retry: Option<Instant>,
+    /// When it was last started again at once.
+    restarted: Option<Instant>,
     /// The last refusal that was logged.
     said: Option<String>,
+    /// Rules that do not see its packets have been told.
+    rules_told: bool,
     /// Pins and pair of an earlier run are gone, though nothing runs.
     cleared: bool,
 }
@@ -59,6 +70,8 @@ struct Running {
     merger: MergerName,
     /// MTUs of paths that the table has.
     mtus: Vec<(IpAddr, u16)>,
+    /// A shaper that it has been told of.
+    shaper: Option<String>,
 }
 
 impl TunnelFastPath {
@@ -67,15 +80,19 @@ impl TunnelFastPath {
             options: options.clone(),
             entries: None,
             running: None,
+            closed: None,
+            late: false,
             past: WorkerStats::default(),
             retry: None,
+            restarted: None,
             said: None,
+            rules_told: false,
             cleared: false,
         }
     }
 
     /// Have the programs go by `table`, which has all peers; start them if they do not run.
-    pub(super) async fn publish(&mut self, host: &Host, tunnel: Tunnel<'_>, table: &Table) {
+    pub(super) async fn publish(&mut self, host: &Host, tunnel: TunnelFacts<'_>, table: &Table) {
         let entries = Entries::of(table);
         if let Some(running) = &mut self.running
             && let Err(error) = running.publish(&entries, tunnel.paths)
@@ -90,7 +107,8 @@ impl TunnelFastPath {
 
     /// Tell the programs that the agent is there, and of what has changed; start them if it is
     /// time to.
-    pub(super) async fn look(&mut self, host: &Host, tunnel: Tunnel<'_>) {
+    pub(super) async fn look(&mut self, host: &Host, tunnel: TunnelFacts<'_>) {
+        self.take_away_closed();
         let Some(running) = &mut self.running else {
             if self.retry.is_none_or(|at| Instant::now() >= at) {
                 self.start(host, tunnel).await;
@@ -99,21 +117,71 @@ impl TunnelFastPath {
         };
         let outcome = running.look(host, tunnel, &self.options, self.entries.as_ref());
         if let Err(reason) = outcome.await {
+            // What somebody takes away again and again is tried seldom.
+            let again = self.restarted.is_none_or(|at| at.elapsed() >= RETRY);
+            if again {
+                self.said = None;
+            }
             self.give_up(&reason);
-            // What was taken away by somebody is tried at once, and then seldom.
-            self.start(host, tunnel).await;
+            if again {
+                self.restarted = Some(Instant::now());
+                self.start(host, tunnel).await;
+            }
         }
     }
 
-    /// Choose anew, from the next look on.
-    pub(super) fn set_mode(&mut self, mode: FastPathMode) {
+    /// Have another mode from now on. Nothing is lost by that, and no packet overtakes another:
+    /// what is switched off lets go of no packet that it has, and flows that workers have stay with
+    /// them until they pause.
+    pub(super) async fn set_mode(
+        &mut self,
+        host: &Host,
+        tunnel: TunnelFacts<'_>,
+        mode: FastPathMode,
+    ) {
+        if mode != self.options.mode {
+            let was = self.options.mode.name();
+            info!(
+                "switching the fast path of {} from {was} to {}",
+                tunnel.spec.device,
+                mode.name()
+            );
+        }
         self.options.mode = mode;
-        self.retry = None;
-        self.said = None;
-        self.cleared = false;
-        if mode == FastPathMode::Off && self.running.is_some() {
-            info!("the fast path is switched off: the workers carry all packets");
-            self.end();
+        (self.retry, self.said, self.cleared) = (None, None, false);
+        if mode != FastPathMode::Off {
+            self.look(host, tunnel).await;
+        } else if let Some(mut running) = self.running.take() {
+            match running.programs.close() {
+                // Packets may be on their way through the merging pair.
+                Ok(()) => self.closed = Some(running),
+                Err(_) => self.retire(running),
+            }
+        }
+    }
+
+    fn take_away_closed(&mut self) {
+        if let Some(closed) = self.closed.take() {
+            self.retire(closed);
+        }
+    }
+
+    /// How it is, for who asks.
+    pub(super) fn report(&self, spec: &TunnelSpec) -> FastPathReport {
+        let programs = self.running.as_ref().map(|running| &running.programs);
+        let unpinned = programs.and_then(FastPath::unpinned);
+        let unpinned = unpinned.map(|why| format!("they end with the agent: {why}"));
+        let refused = match spec.local.is_ipv6() {
+            true => Some("IPv6 is theirs".to_owned()),
+            false => self.said.clone(),
+        };
+        let refused =
+            refused.filter(|_| programs.is_none() && self.options.mode != FastPathMode::Off);
+        FastPathReport {
+            device: spec.device.clone(),
+            mode: self.options.mode,
+            hook: programs.map(|programs| programs.hook().name().to_owned()),
+            reason: unpinned.or(refused),
         }
     }
 
@@ -127,25 +195,36 @@ impl TunnelFastPath {
 
     /// Take the programs away, if they run.
     fn end(&mut self) {
+        self.take_away_closed();
         if let Some(running) = self.running.take() {
-            self.past.absorb(&running.programs.stats());
-            running.remove();
+            self.retire(running);
         }
     }
 
-    async fn start(&mut self, host: &Host, tunnel: Tunnel<'_>) {
+    fn retire(&self, running: Running) {
+        self.past.absorb(&running.programs.stats());
+        running.remove();
+    }
+
+    async fn start(&mut self, host: &Host, tunnel: TunnelFacts<'_>) {
         let Some(entries) = &self.entries else { return };
         if self.options.mode == FastPathMode::Off || tunnel.spec.local.is_ipv6() {
             self.clear(host, tunnel).await;
             return;
         }
-        match Running::start(host, tunnel, &self.options, entries).await {
+        let late = std::mem::replace(&mut self.late, true);
+        match Running::start(host, tunnel, &self.options, entries, late).await {
             Ok(running) => {
                 running.tell(&self.options, tunnel);
+                if !std::mem::replace(&mut self.rules_told, true) {
+                    tokio::spawn(obstacles::tell_of_rules(tunnel.spec.port));
+                }
                 self.running = Some(running);
-                (self.said, self.retry) = (None, None);
+                self.retry = None;
             }
             Err(reason) => {
+                // Some of it may be in place.
+                self.cleared = false;
                 self.clear(host, tunnel).await;
                 self.give_up(&reason);
             }
@@ -153,18 +232,16 @@ impl TunnelFastPath {
     }
 
     /// Take away what an earlier run has left: it would go on beside the workers.
-    async fn clear(&mut self, host: &Host, tunnel: Tunnel<'_>) {
+    async fn clear(&mut self, host: &Host, tunnel: TunnelFacts<'_>) {
         if std::mem::replace(&mut self.cleared, true) || tunnel.spec.local.is_ipv6() {
             return;
         }
         let device = &tunnel.spec.device;
-        let links = std::iter::once(host.underlay.name.clone());
-        match fastpath::remove_left(&self.options.bpffs, device, links) {
+        match leftovers::remove_of(&host.netlink, &self.options.bpffs, device).await {
             Ok(true) => info!("removed the fast path that an earlier run had left for {device}"),
             Ok(false) => {}
             Err(error) => debug!("what an earlier run may have left for {device}: {error}"),
         }
-        MergerName::of(device).remove(&host.netlink).await;
     }
 
     /// Let the workers carry all, and say why, once for each reason.
@@ -193,14 +270,15 @@ impl TunnelFastPath {
     pub(super) fn stats(&self) -> WorkerStats {
         let stats = WorkerStats::default();
         stats.absorb(&self.past);
-        if let Some(running) = &self.running {
-            stats.absorb(&running.programs.stats());
+        for programs in self.running.iter().chain(&self.closed) {
+            stats.absorb(&programs.programs.stats());
         }
         stats
     }
 
     /// Let the programs go on without the agent, where they can.
-    pub(super) fn leave(self) {
+    pub(super) fn leave(mut self) {
+        self.take_away_closed();
         if let Some(running) = self.running {
             running.programs.leave();
         }
@@ -211,9 +289,10 @@ impl Running {
     /// Load the programs, give them the table, and put them in place.
     async fn start(
         host: &Host,
-        tunnel: Tunnel<'_>,
+        tunnel: TunnelFacts<'_>,
         options: &FastPathOptions,
         entries: &Entries,
+        late: bool,
     ) -> Result<Running, String> {
         let IpAddr::V4(local) = tunnel.spec.local else {
             return Err("the underlay is IPv6".to_owned());
@@ -231,17 +310,21 @@ impl Running {
             hook: options.hook,
         };
         let told = |error: FastPathError| error.to_string();
-        let programs = FastPath::load(config, tunnel.overlay).map_err(told)?;
+        let programs = load(config, tunnel.overlay.clone()).await?;
         let mut running = Running {
             programs,
             underlay: underlay.index,
             policy: underlay.policy(options.mode),
             merger: MergerName::of(&tunnel.spec.device),
             mtus: Vec::new(),
+            shaper: None,
         };
         let programs = &mut running.programs;
         programs.set_policy(running.policy).map_err(told)?;
         running.publish(entries, tunnel.paths).map_err(told)?;
+        if late {
+            running.programs.follow_workers().map_err(told)?;
+        }
         running.programs.attach().map_err(told)?;
         // The pair of an earlier run.
         running.use_merger(host, false).await;
@@ -262,7 +345,7 @@ impl Running {
     async fn look(
         &mut self,
         host: &Host,
-        tunnel: Tunnel<'_>,
+        tunnel: TunnelFacts<'_>,
         options: &FastPathOptions,
         entries: Option<&Entries>,
     ) -> Result<(), String> {
@@ -271,9 +354,12 @@ impl Running {
         if underlay.index != self.underlay {
             return Err(format!("{} was made anew", host.underlay.name));
         }
+        self.look_after_merger(host).await.map_err(told)?;
         if !self.programs.is_in_place() {
             return Err("somebody has removed the programs or their pins".to_owned());
         }
+        obstacles::look(host, tunnel).await?;
+        obstacles::tell_of_shaper(host, tunnel, &mut self.shaper).await;
         let policy = underlay.policy(options.mode);
         match policy == self.policy {
             true => self.programs.beat().map_err(told)?,
@@ -289,6 +375,17 @@ impl Running {
             self.use_merger(host, true).await;
         }
         Ok(())
+    }
+
+    /// Give packets to no pair that somebody has removed: they would be lost.
+    async fn look_after_merger(&mut self, host: &Host) -> Result<(), FastPathError> {
+        let Some(near) = self.programs.merger().map(|merger| merger.near) else {
+            return Ok(());
+        };
+        match host.netlink.link_at(near).await {
+            Ok(None) => self.programs.set_merger(None),
+            _ => Ok(()),
+        }
     }
 
     /// Merge by the pair that is there, or with `make` by one that is made.
@@ -311,11 +408,10 @@ impl Running {
         }
     }
 
-    fn tell(&self, options: &FastPathOptions, tunnel: Tunnel<'_>) {
+    fn tell(&self, options: &FastPathOptions, tunnel: TunnelFacts<'_>) {
         let how = self.programs.hook().name();
-        let port = tunnel.spec.port;
         info!(
-            "fast path on {}: eBPF programs ({how}) carry what is cheaper in the kernel; INPUT and OUTPUT rules for UDP port {port} do not see those packets (-fast-path=off)",
+            "fast path on {}: eBPF programs ({how}) carry what is cheaper in the kernel (-fast-path=off)",
             tunnel.spec.device
         );
         if let Some(before) = self.programs.before() {
@@ -347,4 +443,12 @@ fn known(entries: &Entries, paths: Option<(&PathMtus, u64)>) -> Vec<(IpAddr, u16
     };
     let mtu = |addr| Some((addr, paths.get(addr, now)?));
     entries.peers().filter_map(mtu).collect()
+}
+
+/// Load the programs on a thread of its own: with the kernel's types, which aya reads each time, it
+/// takes about 100 ms.
+async fn load(config: Config, overlay: Overlay) -> Result<FastPath, String> {
+    let loading = tokio::task::spawn_blocking(move || FastPath::load(config, &overlay));
+    let loaded = loading.await.map_err(|error| error.to_string())?;
+    loaded.map_err(|error| error.to_string())
 }

@@ -1,6 +1,6 @@
 //! What can be chosen of the way that packets take.
 
-pub use super::fast_path::{FastPathMode, FastPathOptions};
+pub use super::fast_path::{FastPathMode, FastPathOptions, FastPathReport};
 use std::path::PathBuf;
 use std::time::Duration;
 pub use weft_dataplane::fastpath::Hook;

@@ -142,14 +142,13 @@ impl PreparedTunnel {
         let kernel = match self.device {
             Device::Ours(tun) => {
                 return Tunnel::start(
-                    self.dataplane,
+                    (self.dataplane, &self.fast_path),
                     tun,
                     host,
                     spec,
                     self.mac,
                     overlay,
                     networks,
-                    &self.fast_path,
                 )
                 .await;
             }
@@ -160,14 +159,13 @@ impl PreparedTunnel {
             port::await_free(spec.local, spec.port).await?;
             let tun = self.dataplane.open_device(&spec.device).await?;
             Tunnel::start(
-                self.dataplane,
+                (self.dataplane, &self.fast_path),
                 tun,
                 host,
                 spec,
                 self.mac,
                 overlay,
                 networks,
-                &self.fast_path,
             )
             .await
         };

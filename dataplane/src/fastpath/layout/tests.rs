@@ -85,6 +85,7 @@ fn structs_are_the_same_in_both_languages() {
     assert_eq!(in_c("settings"), settings);
     let state = in_rust!(State {
         beat,
+        opened,
         all,
         super_packets,
         merger,

@@ -1,7 +1,7 @@
 //! The veth pair in which segments are merged on their way in: GRO happens where a device hands
 //! packets to the kernel, and what a program redirects has no other such place.
 
-use crate::host::netlink::{Netlink, NetlinkError};
+use crate::host::netlink::{Link, Netlink, NetlinkError};
 use crate::host::sysctl;
 use tracing::debug;
 use weft_dataplane::fastpath::Merger;
@@ -25,6 +25,13 @@ impl MergerName {
             near: format!("weft-m{suffix}"),
             far: format!("weft-g{suffix}"),
         }
+    }
+
+    /// The TUN device that `link` merges for, if it is the near end of a pair.
+    pub(super) fn device_of(link: &Link) -> Option<String> {
+        let suffix = link.name.strip_prefix("weft-m")?;
+        let is_veth = link.kind.as_deref() == Some("veth");
+        is_veth.then(|| format!("flannel{suffix}"))
     }
 
     /// The end that packets are given to.

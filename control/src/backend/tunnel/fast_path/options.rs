@@ -1,5 +1,6 @@
 //! What can be chosen of the fast path.
 
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use weft_dataplane::fastpath::Hook;
@@ -8,7 +9,8 @@ use weft_dataplane::fastpath::Hook;
 const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Which packets the fast path carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FastPathMode {
     /// Those that are cheaper in the kernel.
     #[default]
@@ -17,6 +19,17 @@ pub enum FastPathMode {
     On,
     /// None.
     Off,
+}
+
+impl FastPathMode {
+    /// As it is written in flags and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            FastPathMode::Auto => "auto",
+            FastPathMode::On => "on",
+            FastPathMode::Off => "off",
+        }
+    }
 }
 
 /// Settings of the fast path.

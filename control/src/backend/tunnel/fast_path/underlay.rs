@@ -12,7 +12,7 @@ const DEPTH: usize = 4;
 
 /// The underlay device at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Underlay {
+pub(super) struct UnderlayDevice {
     pub(super) index: u32,
     mtu: u32,
     features: Features,
@@ -20,7 +20,7 @@ pub(super) struct Underlay {
     hardware: bool,
 }
 
-impl Underlay {
+impl UnderlayDevice {
     /// Super-packets leave by the fast path if they cross the device whole, or if nobody would
     /// merge the trains that the workers make of them: that is judged by this node's own device,
     /// for the peers' are as a rule like it.
@@ -35,7 +35,7 @@ impl Underlay {
 }
 
 /// Look at the underlay device; the reason why there can be no fast path over it.
-pub(super) async fn look(host: &Host) -> Result<Underlay, String> {
+pub(super) async fn look(host: &Host) -> Result<UnderlayDevice, String> {
     let name = &host.underlay.name;
     let link = host.netlink.link(name).await.map_err(|e| e.to_string())?;
     let link = link.ok_or_else(|| format!("there is no {name}"))?;
@@ -43,7 +43,7 @@ pub(super) async fn look(host: &Host) -> Result<Underlay, String> {
         return Err(format!("{name} is not an Ethernet device"));
     }
     let features = ethtool::features(name).map_err(|e| format!("features of {name}: {e}"))?;
-    Ok(Underlay {
+    Ok(UnderlayDevice {
         index: link.index,
         mtu: link.mtu,
         features,
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn trains_are_for_devices_behind_which_somebody_merges_them() {
         let policy = |tunnel_gso, gro, hardware, mode| {
-            let underlay = Underlay {
+            let underlay = UnderlayDevice {
                 index: 1,
                 mtu: 1500,
                 features: Features { gro, tunnel_gso },

@@ -1,0 +1,19 @@
+//! The agent's local socket: what root may ask of an agent that runs, and have it do.
+//!
+//! A connection is one request and one answer, a line of JSON each. Requests are handed to the
+//! agent's own loop, which answers between two of its other tasks.
+//!
+//! ```text
+//! {"version":1,"verb":"fast-path","mode":"off"}
+//! {"version":1,"agent":"/coreos.com/network /run/flannel/subnet.env","fast-path":[...]}
+//! ```
+
+mod client;
+mod place;
+mod protocol;
+mod server;
+
+pub use client::{AskError, ask, find};
+pub use place::remove_stale;
+pub use protocol::{Answer, Reply, Verb};
+pub use server::{Call, Calls, LocalSocket, SocketError};
