@@ -47,6 +47,11 @@ fn two_nodes_over_kernel_vxlan_and_nothing_left() -> Outcome {
     let mut lab = Lab::new(options(2))?;
     let (id, dir) = (lab.id().to_owned(), lab.dir().to_owned());
     assert_eq!(left_of(&id).len(), 2);
+    if let Some(bpffs) = lab.bpffs() {
+        // What is pinned there is the lab's alone, and must not keep its directory.
+        std::fs::create_dir(bpffs.join("pins"))?;
+        assert!(mounts()?.contains(&dir.display().to_string()));
+    }
     kernel_cluster(&mut lab)?;
     let (a, b) = (lab.node(1).pod()?.clone(), lab.node(2).pod()?.clone());
     ping(&a.ns, b.address, 3, 56, false)?;
@@ -69,7 +74,12 @@ fn two_nodes_over_kernel_vxlan_and_nothing_left() -> Outcome {
     assert!(sleeper.ended()?.is_some(), "process {pid} outlived its lab");
     assert_eq!(left_of(&id), Vec::<String>::new());
     assert!(!dir.exists());
+    assert!(!mounts()?.contains(&dir.display().to_string()));
     Ok(())
+}
+
+fn mounts() -> std::io::Result<String> {
+    std::fs::read_to_string("/proc/self/mounts")
 }
 
 #[test]

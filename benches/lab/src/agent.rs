@@ -61,6 +61,8 @@ pub struct Agent {
     ns: Namespace,
     options: AgentOptions,
     dir: PathBuf,
+    /// The lab's BPF file system.
+    bpffs: Option<PathBuf>,
     process: Option<Process>,
     /// `subnet.env` as it was before the last start, to tell a new one from an old one.
     before: Option<(u64, i64, i64)>,
@@ -75,6 +77,7 @@ impl Agent {
             ns: lab.node(number).ns.clone(),
             options,
             dir,
+            bpffs: lab.bpffs().map(Path::to_owned),
             process: None,
             before: None,
         };
@@ -104,6 +107,9 @@ impl Agent {
         command.arg(format!("-subnet-file={}", self.subnet_file().display()));
         command.arg(format!("--state-dir={}", self.state_dir().display()));
         command.arg(format!("-socket-dir={}", self.socket_dir().display()));
+        if let Some(bpffs) = &self.bpffs {
+            command.arg(format!("-bpffs={}", bpffs.display()));
+        }
         command.args(&options.flags);
         command.env("NO_COLOR", "1");
         self.process = Some(self.ns.spawn(command, &self.log_file())?);

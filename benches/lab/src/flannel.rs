@@ -101,6 +101,9 @@ fn start(lab: &Lab, etcd: &Etcd, program: Program<'_>, number: usize) -> Result<
             let mut command = node.ns.command(binary);
             command.arg("agent");
             command.arg(format!("--state-dir={}", dir.join("state").display()));
+            if let Some(bpffs) = lab.bpffs() {
+                command.arg(format!("-bpffs={}", bpffs.display()));
+            }
             command
         }
     };

@@ -3,13 +3,14 @@
 //! A lab owns a directory `weft-lab-<id>` under the system's temporary directory, perhaps one
 //! of that name in memory, and namespaces `weft-<id>-<role>`. The former's file `owner` says
 //! which process made it (pid and start time), a file `kept` that it is to stay after that
-//! process. From names and files alone a lab can thus be removed by its owner's drop, by the
+//! process; in `bpf` a BPF file system may be mounted. From names and files alone a lab can thus be removed by its owner's drop, by the
 //! signal handler here, by the next lab on the machine (when the owner died without either),
 //! or by `weft demo --remove`.
 
 use crate::ip::{namespaces, remove_namespace};
 use crate::memory::{MEMORY, has_room};
 use crate::{Error, Result};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
@@ -122,6 +123,8 @@ pub fn remove(id: &str) -> Result<()> {
             result = Err(error);
         }
     }
+    // Often there is none. Whoever still has it open keeps it until then.
+    let _ = unmount(bpffs_of(id), UnmountFlags::DETACH);
     for dir in [memory_of(id), dir_of(id)] {
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -203,6 +206,22 @@ pub(super) fn memory(id: &str) -> Result<PathBuf> {
     }
     let dir = memory_of(id);
     fs::create_dir_all(&dir).map_err(|e| Error::because(dir.display(), e))?;
+    Ok(dir)
+}
+
+/// Where a lab's BPF file system is mounted.
+fn bpffs_of(id: &str) -> PathBuf {
+    dir_of(id).join("bpf")
+}
+
+/// Mount a BPF file system for a lab. What `ip netns exec` starts from here on has it, too, which
+/// does not see the host's.
+pub(super) fn bpffs(id: &str) -> Result<PathBuf> {
+    let _open = creating()?;
+    let dir = bpffs_of(id);
+    let failed = |error| Error::because(format!("cannot mount {}", dir.display()), error);
+    fs::create_dir_all(&dir).map_err(failed)?;
+    mount("weft-lab", &dir, "bpf", MountFlags::empty(), None).map_err(|e| failed(e.into()))?;
     Ok(dir)
 }
 

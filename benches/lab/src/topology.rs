@@ -74,6 +74,7 @@ pub struct Lab {
     options: LabOptions,
     nodes: Vec<Node>,
     switch: Option<Namespace>,
+    bpffs: Option<PathBuf>,
 }
 
 impl Lab {
@@ -95,7 +96,10 @@ impl Lab {
             options,
             nodes: Vec::new(),
             switch: None,
+            bpffs: None,
         };
+        // Not everybody may; agents then pin nothing.
+        lab.bpffs = guard::bpffs(&lab.id).ok();
         for number in 1..=lab.options.nodes {
             let node = lab.make_node(number)?;
             lab.nodes.push(node);
@@ -163,6 +167,12 @@ impl Lab {
         &self.dir
     }
 
+    /// Where the lab's own BPF file system is, if one could be mounted. It serves all nodes: what
+    /// agents pin goes by their network namespace.
+    pub fn bpffs(&self) -> Option<&Path> {
+        self.bpffs.as_deref()
+    }
+
     /// As [`Lab::dir`], but in memory if there is room.
     pub fn memory_dir(&self) -> Result<PathBuf> {
         guard::memory(&self.id)
@@ -179,6 +189,11 @@ impl Lab {
     /// When the lab has no such node.
     pub fn node(&self, number: usize) -> &Node {
         &self.nodes[number - 1]
+    }
+
+    /// The switch that joins three nodes and more; its port to node `number` is `port<number>`.
+    pub fn switch(&self) -> Option<&Namespace> {
+        self.switch.as_ref()
     }
 
     /// The regime in force.
