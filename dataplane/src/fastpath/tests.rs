@@ -86,6 +86,15 @@ fn loaded(table: &Table) -> FastPath {
     fast_path
 }
 
+/// As [`loaded`], without workers: the programs take all that they can.
+fn alone(table: &Table) -> FastPath {
+    let mut fast_path = loaded(table);
+    let map = fast_path.programs.map_mut("workers").unwrap();
+    let mut workers = ProgramArray::try_from(map).unwrap();
+    workers.clear_index(&0).unwrap();
+    fast_path
+}
+
 /// Run the program `name` on an IPv4 packet.
 fn run(fast_path: &mut FastPath, name: &str, packet: &[u8]) -> Outcome {
     let program = program(&mut fast_path.programs, name).unwrap();

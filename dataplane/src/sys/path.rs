@@ -18,10 +18,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+/// Asks for the MTUs of routes. It sends nothing: connected to a peer, a socket knows the route and
+/// so the MTU to it.
+pub struct RouteProbe(Socket);
+
 /// Asks for the MTUs of paths, for one worker.
 pub struct PathProbe {
-    /// Sends nothing. Connected to a peer, it knows the route and so the MTU to it.
-    socket: Socket,
+    routes: RouteProbe,
     paths: Arc<PathMtus>,
     clock: Clock,
 }
@@ -34,7 +37,7 @@ impl PathProbe {
         clock: Clock,
     ) -> Result<PathProbe, SocketError> {
         Ok(PathProbe {
-            socket: udp::probe(source)?,
+            routes: RouteProbe::new(source)?,
             paths,
             clock,
         })
@@ -45,7 +48,7 @@ impl PathProbe {
     /// as without a route, `known` stands until its time is over.
     pub(crate) fn ask_again(&mut self, to: SocketAddr, longest: usize, known: u16) -> Option<u16> {
         let now = self.clock.now_ms();
-        let Ok(mtu) = self.ask(to) else {
+        let Ok(mtu) = self.routes.ask(to) else {
             return Some(known);
         };
         if longest + outer_headers(to.ip()) <= usize::from(mtu) {
@@ -71,17 +74,24 @@ impl PathProbe {
             return true;
         }
         // Where the kernel cannot say, as without a route, nothing is learned.
-        let Some(mtu) = self.ask(to).ok().filter(|&mtu| exceeds(mtu)) else {
+        let Some(mtu) = self.routes.ask(to).ok().filter(|&mtu| exceeds(mtu)) else {
             return false;
         };
         self.paths.learn(to.ip(), mtu, now);
         stats.add(Count::PathMtusLearned, 1);
         true
     }
+}
+
+impl RouteProbe {
+    /// A probe of the routes from `source`.
+    pub fn new(source: SocketAddr) -> Result<RouteProbe, SocketError> {
+        Ok(RouteProbe(udp::probe(source)?))
+    }
 
     /// The MTU of the path to `to` as the kernel knows it.
-    fn ask(&self, to: SocketAddr) -> io::Result<u16> {
-        self.socket.connect(&to.into())?;
+    pub fn ask(&self, to: SocketAddr) -> io::Result<u16> {
+        self.0.connect(&to.into())?;
         let (level, option) = match to {
             SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
             SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
@@ -91,7 +101,7 @@ impl PathProbe {
         // SAFETY: the kernel writes at most `len` bytes, one int, to `mtu`.
         let result = unsafe {
             libc::getsockopt(
-                self.socket.as_raw_fd(),
+                self.0.as_raw_fd(),
                 level,
                 option,
                 (&raw mut mtu).cast(),
@@ -120,7 +130,7 @@ pub(super) mod tests {
     #[test]
     fn the_kernel_knows_the_mtu_of_loopback() {
         // 65,536 by default, which is more than a datagram can use.
-        assert_eq!(probe().ask((LOOPBACK, 9).into()).unwrap(), 65_535);
+        assert_eq!(probe().routes.ask((LOOPBACK, 9).into()).unwrap(), 65_535);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod merger;
 mod obstacles;
 mod options;
 mod report;
+mod routes;
 mod underlay;
 
 use super::spec::TunnelSpec;
@@ -16,6 +17,8 @@ use crate::backend::host::Host;
 use merger::MergerName;
 pub use options::{FastPathMode, FastPathOptions};
 pub use report::FastPathReport;
+use routes::RouteMtus;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -68,6 +71,7 @@ struct Running {
     underlay: u32,
     policy: Policy,
     merger: MergerName,
+    routes: RouteMtus,
     /// MTUs of paths that the table has.
     mtus: Vec<(IpAddr, u16)>,
     /// A shaper that it has been told of.
@@ -316,6 +320,7 @@ impl Running {
             underlay: underlay.index,
             policy: underlay.policy(options.mode),
             merger: MergerName::of(&tunnel.spec.device),
+            routes: RouteMtus::new(local)?,
             mtus: Vec::new(),
             shaper: None,
         };
@@ -336,10 +341,22 @@ impl Running {
         entries: &Entries,
         paths: Option<(&PathMtus, u64)>,
     ) -> Result<(), FastPathError> {
-        let mtu = |addr| paths.and_then(|(paths, now)| paths.get(addr, now));
-        self.programs.publish(entries, mtu)?;
-        self.mtus = known(entries, paths);
-        Ok(())
+        let device = self.policy.mtu;
+        self.routes.look(&entries.peers().collect(), device);
+        self.mtus = self.known(entries, paths);
+        let known: BTreeMap<_, _> = self.mtus.iter().copied().collect();
+        self.programs
+            .publish(entries, |addr| known.get(&addr).copied())
+    }
+
+    /// Peers the paths to which are known to be narrow.
+    fn known(&self, entries: &Entries, paths: Option<(&PathMtus, u64)>) -> Vec<(IpAddr, u16)> {
+        let mtu = |addr| {
+            let learned = paths.and_then(|(paths, now)| paths.get(addr, now));
+            let mtu = learned.into_iter().chain(self.routes.get(addr)).min()?;
+            Some((addr, mtu))
+        };
+        entries.peers().filter_map(mtu).collect()
     }
 
     async fn look(
@@ -366,10 +383,11 @@ impl Running {
             false => self.programs.set_policy(policy).map_err(told)?,
         }
         self.policy = policy;
-        if let Some(entries) = entries
-            && known(entries, tunnel.paths) != self.mtus
-        {
-            self.publish(entries, tunnel.paths).map_err(told)?;
+        if let Some(entries) = entries {
+            self.routes.look(&entries.peers().collect(), policy.mtu);
+            if self.known(entries, tunnel.paths) != self.mtus {
+                self.publish(entries, tunnel.paths).map_err(told)?;
+            }
         }
         if self.programs.wants_merger() {
             self.use_merger(host, true).await;
@@ -434,15 +452,6 @@ impl Running {
             warn!("the fast path could not be taken away as a whole: {error}");
         }
     }
-}
-
-/// Peers the paths to which are known to be narrow.
-fn known(entries: &Entries, paths: Option<(&PathMtus, u64)>) -> Vec<(IpAddr, u16)> {
-    let Some((paths, now)) = paths.filter(|(paths, _)| !paths.is_empty()) else {
-        return Vec::new();
-    };
-    let mtu = |addr| Some((addr, paths.get(addr, now)?));
-    entries.peers().filter_map(mtu).collect()
 }
 
 /// Load the programs on a thread of its own: with the kernel's types, which aya reads each time, it

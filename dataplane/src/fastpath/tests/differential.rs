@@ -266,7 +266,7 @@ fn on_all<S: Strategy>(
         for wire in [Wire::Vxlan, Wire::Ip] {
             for admission in [Admission::Strict, Admission::Loose] {
                 let table = table(wire, admission);
-                let fast_path = std::cell::RefCell::new(loaded(&table));
+                let fast_path = std::cell::RefCell::new(alone(&table));
                 let taken = std::cell::Cell::new(0);
                 let mut cases = TestRunner::new(Cases {
                     failure_persistence: None,
@@ -326,7 +326,7 @@ fn what_fuzzing_has_found_is_taken_as_workers_take_it() {
         for wire in [Wire::Vxlan, Wire::Ip] {
             for admission in [Admission::Strict, Admission::Loose] {
                 let table = table(wire, admission);
-                let mut fast_path = loaded(&table);
+                let mut fast_path = alone(&table);
                 for bytes in &inputs {
                     if bytes.len() >= ipv4::MIN_HEADER_LEN {
                         send(&mut fast_path, &table, bytes);

@@ -119,7 +119,7 @@ fn packets_leave_up_to_the_mtu_of_their_path_and_no_longer() {
     isolated(|| {
         for (wire, overhead) in [(Wire::Vxlan, 50), (Wire::Ip, 28)] {
             let table = table(wire, Admission::Strict);
-            let mut fast_path = loaded(&table);
+            let mut fast_path = alone(&table);
             let fits = |fast_path: &mut FastPath, len: usize| {
                 let packet = ipv4(47, (OWN, OTHER), &vec![0; len - overhead - 20]);
                 run(fast_path, OUT, &packet).action == probe::REDIRECT
