@@ -52,14 +52,31 @@ waiting=("etcd 8" "agent 6" "leases 4" "plugin 4")
 
 # End to end tests that measure, or need the cores. All others mostly wait.
 e2e_alone=(bench:: demo:: ecn:: slow_peer:: tunnel_gso:: together:: cni::a_shaped_pod
-    firewall::super_packets hostile::a_flood)
+    fast_path::counters fast_path::order fast_path::survival firewall::super_packets hostile::a_flood)
+
+# End to end tests of traffic, for which it must not matter which way packets take: they run with
+# the fast path for all that it can carry, and without. All others run as agents do by default.
+e2e_ways=(backends:: hostile:: interop:: mtu:: pods:: wire::)
+e2e_ways_alone=(ecn:: hostile::a_flood)
+
+# e2e WAY ARGUMENTS...: run end to end tests with this `-fast-path`.
+e2e() {
+    local way=$1
+    shift
+    FLANNELD_FAST_PATH=$way binary test e2e "$@"
+}
 
 wait_for_things() {
-    local entry
+    local entry way
     for entry in "${waiting[@]}"; do
         stage "tests/${entry% *}" binary test "${entry% *}" --test-threads="${entry#* }"
     done
-    stage "end to end, side by side" binary test e2e --test-threads=4 "${e2e_alone[@]/#/--skip=}"
+    stage "end to end, side by side" binary test e2e --test-threads=4 \
+        "${e2e_alone[@]/#/--skip=}" "${e2e_ways[@]/#/--skip=}"
+    for way in on off; do
+        stage "end to end, side by side, fast path $way" e2e $way --test-threads=4 \
+            "${e2e_ways[@]}" "${e2e_alone[@]/#/--skip=}"
+    done
 }
 
 # All that is not told to wait.
@@ -88,6 +105,7 @@ start=$SECONDS
 side_by_side
 printf '%5d s  all of these side by side\n' $((SECONDS - start)) | tee -a "$work/times"
 stage "end to end, alone" binary test e2e --test-threads=1 "${e2e_alone[@]}"
+stage "end to end, alone, fast path off" e2e off --test-threads=1 "${e2e_ways_alone[@]}"
 
 echo "== times"
 cat "$work/times"

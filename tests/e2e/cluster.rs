@@ -22,6 +22,15 @@ pub(crate) const CONFIG: &str =
 /// The agent's flag for each way to move packets.
 pub(crate) const ENGINES: [&str; 2] = ["-engine=ring", "-engine=poll"];
 
+/// For tests of what the workers alone do.
+pub(crate) const WORKERS: &str = "-fast-path=off";
+
+/// What agents run as unless a test says otherwise: `make test` runs some tests twice, with the
+/// flag's value `on` and with `off`.
+pub(crate) fn fast_path() -> String {
+    std::env::var("FLANNELD_FAST_PATH").unwrap_or_else(|_| "auto".to_owned())
+}
+
 /// How long news may take from one node to the others.
 pub(crate) const NEWS: Duration = Duration::from_secs(10);
 
@@ -114,12 +123,7 @@ impl Cluster {
         self
     }
 
-    /// Node 1 runs weft, node 2 kernel VXLAN as flannel configures it.
-    pub(crate) fn weft_and_kernel(regime: Regime) -> Cluster {
-        Cluster::weft_and_kernel_with(regime, &[])
-    }
-
-    /// As [`Cluster::weft_and_kernel`], with further flags for the agent.
+    /// Node 1 runs weft with these further flags, node 2 kernel VXLAN as flannel configures it.
     pub(crate) fn weft_and_kernel_with(regime: Regime, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster::empty(2, regime);
         cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();

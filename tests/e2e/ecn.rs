@@ -2,7 +2,7 @@
 //! the sender.
 
 use crate::capture::{Capture, Frame};
-use crate::cluster::{Cluster, ENGINES, NEWS};
+use crate::cluster::{Cluster, ENGINES, NEWS, WORKERS};
 use crate::errors::Errors;
 use crate::traffic::tcp;
 use crate::tunnel_gso::send_until_whole;
@@ -31,9 +31,16 @@ const BYTES: usize = 4 << 20;
 /// tcpdump gets what came in a second ago, or more when that is much.
 const CAPTURED: Duration = Duration::from_millis(1_200);
 
-/// Two nodes whose pods ask for ECN.
-fn cluster(regime: Regime, engine: &str) -> Cluster {
-    let cluster = Cluster::of_weft_with(2, regime, &[engine]);
+/// Two nodes whose pods ask for ECN, and a third, without an agent, for the sake of the switch
+/// between them.
+fn cluster(regime: Regime, flags: &[&str]) -> Cluster {
+    let mut cluster = Cluster::empty(3, regime);
+    cluster.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    for number in [1, 2] {
+        cluster.join(number);
+    }
+    cluster.await_path(1, 2);
+    cluster.await_path(2, 1);
     for number in [1, 2] {
         let pod = &cluster.pod(number).ns;
         pod.sysctl("net/ipv4/tcp_ecn", "1").unwrap();
@@ -41,14 +48,16 @@ fn cluster(regime: Regime, engine: &str) -> Cluster {
     cluster
 }
 
-/// Mark what leaves a node in VXLAN and fits `which`, as a congested router behind it would.
-fn congest(node: &Namespace, which: &str) {
+/// Mark what node 1 sends in VXLAN and fits `which`, as a congested router would. Rules of the
+/// node itself see nothing of what its programs send.
+fn congest(cluster: &Cluster, which: &str) {
+    let switch = cluster.lab.switch().unwrap();
     for rule in [
         "add table netdev router",
-        "add chain netdev router out { type filter hook egress device eth0 priority 0; }",
-        &format!("add rule netdev router out udp dport 8472 {which} ip ecn set ce"),
+        "add chain netdev router in { type filter hook ingress device port1 priority 0; }",
+        &format!("add rule netdev router in udp dport 8472 {which} ip ecn set ce"),
     ] {
-        node.run(&["nft", rule]).unwrap();
+        switch.run(&["nft", rule]).unwrap();
     }
 }
 
@@ -115,10 +124,7 @@ struct Observed {
 impl Observed {
     fn transfer(cluster: &Cluster) -> Observed {
         // Every tenth send, be it one frame or many; what cannot be marked would be lost.
-        congest(
-            &cluster.lab.node(1).ns,
-            "ip ecn ect0 numgen inc mod 10 == 5",
-        );
+        congest(cluster, "ip ecn ect0 numgen inc mod 10 == 5");
         let sender = Capture::of_pod(&cluster.lab, 1);
         let wire = Capture::start(&cluster.lab, 2);
         let receiver = Capture::of_pod(&cluster.lab, 2);
@@ -186,7 +192,7 @@ fn marks_reach_the_receiver_and_the_answer_is_on_single_segments() {
         return;
     }
     for engine in ENGINES {
-        let cluster = cluster(Regime::R3, engine);
+        let cluster = cluster(Regime::R3, &[engine]);
         let errors = Errors::of(&cluster);
         let seen = Observed::transfer(&cluster);
         seen.assert_answered(&cluster);
@@ -201,7 +207,7 @@ fn marks_on_super_packets_that_leave_whole_reach_the_receiver() {
         return;
     }
     for engine in ENGINES {
-        let cluster = cluster(Regime::R1, engine);
+        let cluster = cluster(Regime::R1, &[WORKERS, engine]);
         send_until_whole(&cluster, 1, 2);
         let errors = Errors::of(&cluster);
         let before = cluster.counter(1, "super_sends");
@@ -219,8 +225,8 @@ fn a_mark_on_what_cannot_carry_it_is_a_drop() {
         return;
     }
     for engine in ENGINES {
-        let cluster = cluster(Regime::R1, engine);
-        congest(&cluster.lab.node(1).ns, "");
+        let cluster = cluster(Regime::R1, &[engine]);
+        congest(&cluster, "");
         let answer = ping(&cluster.pod(1).ns, cluster.pod(2).address, 3, 56, false);
         assert!(answer.is_err(), "a marked ping arrived by {engine}");
         let dropped = || cluster.counter(2, "drop_ecn_drop");

@@ -54,7 +54,12 @@ fn read(ns: &Namespace, errors: &mut BTreeMap<String, u64>) {
 
 /// One counter of `/proc/net/snmp` in a network namespace.
 pub(crate) fn count(ns: &Namespace, protocol: &str, counter: &str) -> u64 {
-    let text = ns.proc_net("snmp").unwrap();
+    count_in(ns, "snmp", protocol, counter)
+}
+
+/// One counter of such a file of `/proc/net`.
+pub(crate) fn count_in(ns: &Namespace, file: &str, protocol: &str, counter: &str) -> u64 {
+    let text = ns.proc_net(file).unwrap();
     find(&text, protocol, counter).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Masquerading and forward rules, in both flavours.
 
-use crate::cluster::{CONFIG, Cluster, new_lab};
+use crate::cluster::{CONFIG, Cluster, WORKERS, new_lab};
 use crate::errors::Errors;
 use crate::pods::exchange;
 use crate::tunnel_gso::leaves_whole;
@@ -158,7 +158,7 @@ fn super_packets_pass_a_forward_chain_that_drops() {
         return;
     }
     let drop = ["iptables", "-P", "FORWARD", "DROP"];
-    let cluster = cluster(CONFIG, &[], &drop);
+    let cluster = cluster(CONFIG, &[WORKERS], &drop);
     leaves_whole(&cluster);
     let rules = cluster.lab.node(1).ns.run(&["iptables", "-S"]).unwrap();
     assert!(rules.contains("-A WEFT-FWD -i weft.1 "), "{rules}");

@@ -1,6 +1,6 @@
 //! Underlays of other MTUs than 1500, and paths that are smaller than the underlay.
 
-use crate::cluster::{Cluster, NEWS};
+use crate::cluster::{Cluster, NEWS, WORKERS};
 use crate::errors::Errors;
 use crate::traffic::{tcp, udp, udp_super};
 use crate::tunnel_gso::send_until_whole;
@@ -131,7 +131,8 @@ fn above_the_underlays_mtu_only_super_packets_that_fit_leave_whole() {
         (ENGINES[0], Regime::R3, "-tunnel-gso=on"),
     ] {
         let what = format!("{engine} {regime} {tunnel}");
-        let cluster = Cluster::on_underlay(2, 1_500, regime, Some(4_000), &[engine, tunnel]);
+        let cluster =
+            Cluster::on_underlay(2, 1_500, regime, Some(4_000), &[WORKERS, engine, tunnel]);
         let errors = Errors::of(&cluster);
         let (a, b) = (cluster.pod(1), cluster.pod(2));
         // Before anything is learned IP fragments the outer packets.
@@ -166,7 +167,7 @@ fn an_underlay_that_narrows_is_noticed_while_super_packets_leave_whole() {
     }
     for (engine, regime) in ENGINES.into_iter().zip([Regime::R1, Regime::R3]) {
         let what = format!("{engine} {regime}");
-        let flags = [engine, "-tunnel-gso=on"];
+        let flags = [WORKERS, engine, "-tunnel-gso=on"];
         let cluster = Cluster::on_underlay(2, 9_000, regime, Some(4_000), &flags);
         let errors = Errors::of(&cluster);
         let (a, b) = (cluster.pod(1), cluster.pod(2));

@@ -1,7 +1,7 @@
 //! Pods whose links take less than the TUN does, behind an underlay that super-packets cross
 //! whole: they do not say in which segments they were sent.
 
-use crate::cluster::{Cluster, ENGINES, NEWS};
+use crate::cluster::{Cluster, ENGINES, NEWS, WORKERS};
 use crate::dual_stack::{self, BOTH};
 use crate::errors;
 use crate::traffic::tcp;
@@ -49,7 +49,7 @@ fn a_smaller_pod_is_learned_of_once() {
         return;
     }
     for engine in ENGINES {
-        let cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS, engine]);
         shrink(&cluster, 2, 1_400);
         let (a, b) = (cluster.pod(1), cluster.pod(2));
         learn(&cluster, a, b);
@@ -68,7 +68,7 @@ fn a_smaller_pod_of_a_kernel_peers_node_is_learned_of_too() {
         return;
     }
     // weft on node 1, the kernel on node 2.
-    let cluster = Cluster::weft_and_kernel(Regime::R1);
+    let cluster = Cluster::weft_and_kernel_with(Regime::R1, &[WORKERS]);
     shrink(&cluster, 1, 1_300);
     let (a, b) = (cluster.pod(1), cluster.pod(2));
     learn(&cluster, b, a);
@@ -127,7 +127,7 @@ fn pods_cannot_say_that_others_are_smaller() {
         return;
     }
     for engine in ENGINES {
-        let mut cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        let mut cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS, engine]);
         let subnet = cluster.lab.node(2).subnet.unwrap();
         let mtu = 1_450;
         let forger = cluster.lab.attach_pod(2, subnet, mtu).unwrap();

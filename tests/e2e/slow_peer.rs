@@ -1,10 +1,11 @@
 //! A peer behind a link that is slow or stands still: it costs no other peer anything.
 
-use crate::cluster::{CONFIG, Cluster, NEWS, lines_with};
+use crate::cluster::{CONFIG, Cluster, NEWS, WORKERS, lines_with};
+use crate::numbered::{Received, receive};
 use crate::traffic::tcp;
 use rustix::process::Signal;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use weft_lab::topology::ping;
 use weft_lab::{Agent, Lab, LabOptions, Namespace, Regime, skips_test, slow, wait_until};
@@ -34,7 +35,7 @@ fn cluster_in(regime: Regime, config: &str, mtu: u32, engine: &str) -> Cluster {
     };
     let lab = Lab::new(options).unwrap();
     slow::join(&lab, 1, 3, mtu).unwrap();
-    Cluster::in_lab(lab, config).filled(&[engine])
+    Cluster::in_lab(lab, config).filled(&[engine, WORKERS])
 }
 
 /// Limit the link to node 3 to a rate and a queue in bytes.
@@ -154,7 +155,7 @@ fn nor_does_a_pod_that_takes_nothing() {
             ..LabOptions::default()
         };
         let lab = Lab::new(options).unwrap();
-        let cluster = Cluster::in_lab(lab, CONFIG).filled(&[engine]);
+        let cluster = Cluster::in_lab(lab, CONFIG).filled(&[engine, WORKERS]);
         let [frozen, healthy] = &cluster.lab.node(2).pods[..] else {
             panic!("node 2 has no two pods");
         };
@@ -242,8 +243,9 @@ fn a_flow_keeps_its_order_when_a_queue_overflows() {
         }
         let to = receiver(&cluster);
         let done = AtomicBool::new(false);
-        let (received, late) = std::thread::scope(|scope| {
-            let counted = scope.spawn(|| count_late(&to, &done));
+        let so_far = AtomicU64::new(0);
+        let Received { count, late } = std::thread::scope(|scope| {
+            let counted = scope.spawn(|| receive(&to, &done, &so_far));
             scope.spawn(|| flood(&cluster, &to, &done));
             let lost = || cluster.counter(1, "drop_queue_full");
             let overflowed = wait_until(NEWS, || lost() > 1_000);
@@ -251,30 +253,8 @@ fn a_flow_keeps_its_order_when_a_queue_overflows() {
             assert!(overflowed, "{engine}: no queue overflowed");
             counted.join().unwrap()
         });
-        assert!(received > 1_000, "{engine}: {received} arrived");
+        assert!(count > 1_000, "{engine}: {count} arrived");
         // The kernel may still move a thread to another core now and then.
-        assert!(
-            late * 500 <= received,
-            "{engine}: {late} of {received} came late"
-        );
-    }
-}
-
-/// Receive until nothing comes any more; how many datagrams came, and how many of them after
-/// one with a higher number.
-fn count_late(socket: &UdpSocket, done: &AtomicBool) -> (u64, u64) {
-    let (mut received, mut late, mut highest) = (0, 0, 0);
-    let mut bytes = [0; 2048];
-    loop {
-        match socket.recv(&mut bytes) {
-            Ok(_) => {
-                let number = u64::from_be_bytes(*bytes.first_chunk().unwrap());
-                received += 1;
-                late += u64::from(number < highest);
-                highest = highest.max(number);
-            }
-            Err(_) if done.load(Ordering::SeqCst) => return (received, late),
-            Err(_) => {}
-        }
+        assert!(late * 500 <= count, "{engine}: {late} of {count} came late");
     }
 }

@@ -1,9 +1,10 @@
 //! Transfers between pods whose content the receiver knows beforehand and compares byte for
 //! byte.
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, MsgHdr, Socket, Type};
 use std::io::{IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_dataplane::sys::cmsg::{SEND_SPACE, encode_send};
 use weft_dataplane::wire::ecn::Ecn;
@@ -11,6 +12,10 @@ use weft_lab::{Pod, uninterrupted};
 
 /// How long a receiver waits for the next byte.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Receive buffer of UDP in bytes. A datagram of 9,000 may take 32,768 of it, once it has been given
+/// room for outer headers.
+const BUFFER: usize = 2 << 20;
 
 /// Fill `buffer` with what the stream `seed` holds from byte `offset` on.
 pub(crate) fn content(seed: u64, offset: usize, buffer: &mut [u8]) {
@@ -25,7 +30,14 @@ pub(crate) fn content(seed: u64, offset: usize, buffer: &mut [u8]) {
 
 /// Send `bytes` on each of `streams` TCP connections at once, and compare what arrives.
 pub(crate) fn tcp(from: &Pod, to: &Pod, streams: u64, bytes: usize) {
-    let pairs: Vec<_> = (0..streams).map(|_| connect(from, to)).collect();
+    tcp_over(from, to, to.address, streams, bytes);
+}
+
+/// As [`tcp`], to another address that leads to the pod.
+pub(crate) fn tcp_over(from: &Pod, to: &Pod, address: Ipv4Addr, streams: u64, bytes: usize) {
+    let pairs: Vec<_> = (0..streams)
+        .map(|_| connect_over(from, to, address))
+        .collect();
     std::thread::scope(|scope| {
         for (seed, (client, server)) in pairs.into_iter().enumerate() {
             scope.spawn(move || send_stream(client, seed as u64, bytes));
@@ -36,12 +48,17 @@ pub(crate) fn tcp(from: &Pod, to: &Pod, streams: u64, bytes: usize) {
 
 /// A TCP connection: the end in `from`, which opened it, and the end in `to`.
 pub(crate) fn connect(from: &Pod, to: &Pod) -> (TcpStream, TcpStream) {
+    connect_over(from, to, to.address)
+}
+
+fn connect_over(from: &Pod, to: &Pod, address: Ipv4Addr) -> (TcpStream, TcpStream) {
     let listener = to
         .ns
         .enter(|| TcpListener::bind((to.address, 0)))
         .unwrap()
         .unwrap();
-    let address = listener.local_addr().unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let address = SocketAddr::from((address, port));
     let client = from
         .ns
         .enter(|| TcpStream::connect_timeout(&address, PATIENCE));
@@ -99,6 +116,7 @@ fn udp_pair(from: &Pod, to: &Pod) -> (Socket, UdpSocket) {
         .unwrap()
         .unwrap();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    set_socket_recv_buffer_size_force(&receiver, BUFFER).unwrap();
     let address = receiver.local_addr().unwrap();
     let sender = from
         .ns

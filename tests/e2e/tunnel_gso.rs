@@ -1,6 +1,6 @@
 //! Super-packets that leave whole through the TAP, and when they must not.
 
-use crate::cluster::{Cluster, ENGINES, NEWS, lines_with};
+use crate::cluster::{Cluster, ENGINES, NEWS, WORKERS, lines_with};
 use crate::errors::Errors;
 use crate::traffic::{connect, tcp};
 use std::io::{Read, Write};
@@ -70,7 +70,7 @@ fn super_packets_leave_whole_where_the_underlay_takes_them() {
         return;
     }
     for engine in ENGINES {
-        leaves_whole(&Cluster::of_weft_with(2, Regime::R1, &[engine]));
+        leaves_whole(&Cluster::of_weft_with(2, Regime::R1, &[WORKERS, engine]));
     }
 }
 
@@ -79,7 +79,7 @@ fn the_kernel_takes_whole_super_packets_as_its_own() {
     if skips_test() {
         return;
     }
-    leaves_whole(&Cluster::weft_and_kernel(Regime::R1));
+    leaves_whole(&Cluster::weft_and_kernel_with(Regime::R1, &[WORKERS]));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn super_packets_are_cut_before_they_leave_where_the_kernel_would_have_to() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R3);
+    let cluster = Cluster::of_weft_with(2, Regime::R3, &[WORKERS]);
     send_until(
         &cluster,
         1,
@@ -102,7 +102,7 @@ fn the_way_closes_and_opens_with_the_offloads_of_the_underlay() {
     if skips_test() {
         return;
     }
-    let mut cluster = Cluster::of_weft(2, Regime::R1);
+    let mut cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     send_until_whole(&cluster, 1, 2);
     cluster.lab.set_regime(Regime::R2).unwrap();
     send_until(
@@ -119,7 +119,11 @@ fn what_the_kernel_cuts_of_them_is_right_too() {
     if skips_test() {
         return;
     }
-    leaves_whole(&Cluster::of_weft_with(2, Regime::R3, &["-tunnel-gso=on"]));
+    leaves_whole(&Cluster::of_weft_with(
+        2,
+        Regime::R3,
+        &[WORKERS, "-tunnel-gso=on"],
+    ));
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_firewall_that_stops_them_costs_nothing_but_the_speed() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     drop_forwarded(&cluster, "iifname weft.1");
     send_until(&cluster, 1, 2, &["WARN", "do not get out whole", "FORWARD"]);
     assert_eq!(sent_whole(&cluster), 0);
@@ -161,7 +165,7 @@ fn a_peer_that_the_firewall_keeps_them_from_costs_itself_and_others_nothing() {
         return;
     }
     for engine in ENGINES {
-        let cluster = Cluster::of_weft_with(3, Regime::R1, &[engine]);
+        let cluster = Cluster::of_weft_with(3, Regime::R1, &[WORKERS, engine]);
         for other in [2, 3] {
             let whole = wait_until(NEWS, || sent_whole_to(&cluster, other) > 100);
             assert!(whole, "super-packets to node {other} do not leave whole");
@@ -186,7 +190,7 @@ fn a_tap_that_was_set_down_or_removed_comes_back() {
         return;
     }
     for engine in ENGINES {
-        let cluster = Cluster::of_weft_with(2, Regime::R1, &[engine]);
+        let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS, engine]);
         let log = cluster.agents[&1].log_file();
         await_whole(&cluster);
         for (step, said) in [
@@ -218,7 +222,7 @@ fn a_check_of_source_addresses_on_all_devices_lets_them_pass() {
             let node = &cluster.lab.node(number).ns;
             node.sysctl("net/ipv4/conf/all/rp_filter", value).unwrap();
         }
-        let cluster = cluster.filled(&[]);
+        let cluster = cluster.filled(&[WORKERS]);
         leaves_whole(&cluster);
         let log = cluster.agents[&1].log_file();
         let lines = lines_with(&log, &["do not get out whole"]);
@@ -231,7 +235,7 @@ fn a_check_that_becomes_strict_meanwhile_lets_them_pass_again() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     await_whole(&cluster);
     for number in [1, 2] {
         let node = &cluster.lab.node(number).ns;
@@ -263,7 +267,7 @@ fn strict_cluster_with(rule: &str) -> Cluster {
     ] {
         node.run(&["nft", rule]).unwrap();
     }
-    cluster.filled(&[])
+    cluster.filled(&[WORKERS])
 }
 
 #[test]
@@ -286,7 +290,7 @@ fn the_way_around_a_check_closes_when_ipsec_takes_the_frames() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     let [node, peer] = [1, 2].map(|number| cluster.lab.node(number));
     node.ns.sysctl("net/ipv4/conf/all/rp_filter", "1").unwrap();
     let redirected = wait_until(NEWS, || sent_whole(&cluster) > 100);
@@ -335,7 +339,7 @@ fn a_tap_gets_its_settings_and_its_address_back() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     await_whole(&cluster);
     let node = &cluster.lab.node(1).ns;
     // As whoever applies the host's sysctls to a device that appears, and whoever manages addresses.
@@ -363,7 +367,7 @@ fn an_underlay_device_that_is_made_anew_after_a_strict_check_takes_them_again() 
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     let node = &cluster.lab.node(1).ns;
     let check = |value| node.sysctl("net/ipv4/conf/all/rp_filter", value).unwrap();
     check("1");
@@ -405,7 +409,7 @@ fn an_underlay_device_that_is_made_anew_takes_them_again() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     send_until_whole(&cluster, 1, 2);
     let [before, after] = make_underlay_anew(&cluster);
     assert_ne!(before, after);
@@ -424,7 +428,7 @@ fn switched_off_there_is_no_tap() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft_with(2, Regime::R1, &["-tunnel-gso=off"]);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS, "-tunnel-gso=off"]);
     assert_eq!(sent_whole(&cluster), 0);
     let links = cluster.lab.node(1).ns.ip("link show").unwrap();
     assert!(!links.contains("weft.1"), "{links}");
@@ -435,7 +439,7 @@ fn the_successor_of_a_killed_agent_has_the_tap_again() {
     if skips_test() {
         return;
     }
-    let mut cluster = Cluster::of_weft(2, Regime::R1);
+    let mut cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     send_until_whole(&cluster, 1, 2);
     let agent = cluster.agents.get_mut(&1).unwrap();
     agent.kill().unwrap();
@@ -452,7 +456,7 @@ fn a_device_whose_checksum_offload_is_turned_off_gives_super_packets_again() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     let node = &cluster.lab.node(1).ns;
     let off = [
         "ethtool",

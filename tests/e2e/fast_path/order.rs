@@ -1,0 +1,87 @@
+//! A flow that goes from one way to the other keeps its order.
+
+use super::{await_starts, receive_on_one_core};
+use crate::cluster::Cluster;
+use crate::errors::count_in;
+use crate::numbered::{Numbered, Outcome};
+use crate::stream::Stream;
+use std::time::Duration;
+use weft_lab::{Namespace, Regime, skips_test};
+
+/// Rates below and above the one at which the workers take a flow, datagrams a second.
+const RATES: [u64; 4] = [5_000, 100_000, 20_000, 60_000];
+
+/// Silence between two rates: shorter and longer than that after which a flow may come back.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(10),
+    Duration::from_millis(60),
+    Duration::from_millis(100),
+];
+
+/// What the kernel counts at a sender of TCP that learns of segments that overtook others.
+const REORDERED: [&str; 3] = ["TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder"];
+
+fn reordered(ns: &Namespace) -> u64 {
+    let counts = REORDERED.map(|name| count_in(ns, "netstat", "TcpExt", name));
+    counts.iter().sum()
+}
+
+/// Packets of node 1 that left in each way.
+fn ways(cluster: &Cluster) -> [u64; 2] {
+    let (all, fast) = (
+        cluster.counter(1, "sends"),
+        cluster.counter(1, "fast_sends"),
+    );
+    [fast, all - fast]
+}
+
+/// Have a flow of UDP change its rate again and again.
+fn numbered(cluster: &Cluster) -> Outcome {
+    let numbered = Numbered::start(cluster.pod(1), cluster.pod(2), 0);
+    for pause in PAUSES {
+        for rate in RATES {
+            numbered.set_rate(rate);
+            // Long enough for the rate to be seen.
+            numbered.await_more(rate / 20);
+            numbered.set_rate(0);
+            std::thread::sleep(pause);
+        }
+    }
+    numbered.finish()
+}
+
+/// The same for TCP, which sends super-packets, single segments and nothing by turns.
+fn stream(cluster: &Cluster) {
+    let [there, back] =
+        [(1, 2), (2, 1)].map(|(from, to)| Stream::start(cluster.pod(from), cluster.pod(to)));
+    for pause in PAUSES {
+        for stream in [&there, &back] {
+            stream.await_more(8 << 20);
+            stream.pause(true);
+            std::thread::sleep(pause);
+            stream.pause(false);
+        }
+    }
+    there.finish();
+    back.finish();
+}
+
+#[test]
+fn a_flow_that_changes_its_way_keeps_its_order() {
+    if skips_test() {
+        return;
+    }
+    for regime in Regime::ALL {
+        let cluster = Cluster::of_weft_with(2, regime, &["-fast-path=auto"]);
+        await_starts(&cluster, &[(1, 0), (2, 0)]);
+        receive_on_one_core(&cluster);
+        let Outcome { sent, late, lost } = numbered(&cluster);
+        assert_eq!(late, 0, "{regime}: {sent} datagrams, {lost} of them lost");
+        let ways = ways(&cluster);
+        assert!(ways.iter().all(|&count| count > 100), "{regime}: {ways:?}");
+        let pods = [1, 2].map(|number| cluster.pod(number).ns.clone());
+        let before = pods.each_ref().map(reordered);
+        stream(&cluster);
+        assert_eq!(pods.each_ref().map(reordered), before, "{regime}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Agents are killed and start again under traffic.
+
+use super::{await_starts, skips_unpinned, starts};
+use crate::cluster::Cluster;
+use crate::numbered::{Numbered, Outcome};
+use crate::stream::Stream;
+use weft_lab::{Regime, skips_test};
+
+/// Datagrams a second: half of what a flow may have before workers take it.
+const RATE: u64 = 20_000;
+
+/// Datagrams that may be lost in a tenth of a second, where TCP goes in trains by the workers: what
+/// they hold when they are killed. Without a fast path each second would cost [`RATE`].
+const HELD: u64 = RATE / 10;
+
+/// Bytes of the TCP stream that show that it goes on.
+const MORE: u64 = 4 << 20;
+
+/// Kill the agents of these nodes at once, let traffic run without them for two seconds and
+/// more, and start them again. What became of the datagrams.
+fn kill_and_start(cluster: &mut Cluster, nodes: &[usize]) -> [Outcome; 2] {
+    let (a, b) = (cluster.pod(1).clone(), cluster.pod(2).clone());
+    let datagrams = [Numbered::start(&a, &b, RATE), Numbered::start(&b, &a, RATE)];
+    let stream = Stream::start(&a, &b);
+    let await_more = |count| {
+        for numbered in &datagrams {
+            numbered.await_more(count);
+        }
+        stream.await_more(MORE);
+    };
+    await_more(RATE);
+    let before: Vec<_> = nodes.iter().map(|&n| (n, starts(cluster, n))).collect();
+    for number in nodes {
+        cluster.agents.get_mut(number).unwrap().kill().unwrap();
+    }
+    await_more(2 * RATE);
+    for number in nodes {
+        let agent = cluster.agents.get_mut(number).unwrap();
+        agent.start_again().unwrap();
+    }
+    for number in nodes {
+        let agent = cluster.agents.get_mut(number).unwrap();
+        agent.wait_written().unwrap();
+    }
+    await_starts(cluster, &before);
+    await_more(RATE);
+    stream.finish();
+    datagrams.map(Numbered::finish)
+}
+
+/// Agents of each of these groups of nodes in turn.
+fn survives(regime: Regime, groups: &[&[usize]], at_most: u64) {
+    let mut cluster = Cluster::of_weft(2, regime);
+    if skips_unpinned(&cluster.lab) {
+        return;
+    }
+    await_starts(&cluster, &[(1, 0), (2, 0)]);
+    for nodes in groups {
+        for outcome in kill_and_start(&mut cluster, nodes) {
+            let Outcome { sent, late, lost } = outcome;
+            let what = format!("{regime}, agents of {nodes:?}, {sent} datagrams");
+            assert!(lost <= at_most, "{lost} lost: {what}");
+            // Where devices merge, a flow goes from core to core, and not by our doing.
+            assert!(late == 0 || regime == Regime::R2, "{late} late: {what}");
+        }
+    }
+    // The programs go by the table of the new agents: a peer that goes is gone.
+    let key = cluster.lease_key(2);
+    cluster.agents.get_mut(&2).unwrap().kill().unwrap();
+    assert!(cluster.etcd.delete(&key).unwrap());
+    let to = cluster.pod(2).address;
+    cluster.assert_drops(1, to, "no_peer");
+}
+
+#[test]
+fn traffic_survives_agents_that_are_killed_without_a_loss() {
+    if skips_test() {
+        return;
+    }
+    survives(Regime::R1, &[&[1], &[2], &[1, 2]], 0);
+}
+
+#[test]
+fn traffic_survives_them_also_where_workers_send_trains() {
+    if skips_test() {
+        return;
+    }
+    survives(Regime::R2, &[&[1, 2]], HELD);
+}
