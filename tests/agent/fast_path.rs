@@ -3,6 +3,7 @@
 use super::node::*;
 use rustix::process::Signal;
 use std::process::{Command, Output};
+use weft_lab::netns::isolate_mounts;
 
 fn fast_path(node: &Node, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(WEFT);
@@ -152,6 +153,35 @@ fn without_capabilities_one_line_says_so_and_the_node_works() {
             2,
             "once, and when asked: {log}"
         );
+    });
+}
+
+#[test]
+fn a_bpf_file_system_that_is_unmounted_costs_what_outlives_the_agent() {
+    on_node(|node| {
+        isolate_mounts().unwrap();
+        let bpffs = node.path("bpf");
+        std::fs::create_dir(&bpffs).unwrap();
+        let bpffs = bpffs.to_str().unwrap();
+        run("mount", &["-t", "bpf", "none", bpffs]);
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        let Some(mut agent) = begun(node, "log", &[&format!("-bpffs={bpffs}")]) else {
+            return;
+        };
+        expect(
+            node,
+            &[],
+            0,
+            "carry packets that are cheaper in the kernel\n",
+        );
+        run("umount", &[bpffs]);
+        agent.expect("no fast path: somebody has removed the programs or their pins");
+        agent.expect("the fast path ends with the agent, as it cannot be pinned");
+        let shown = || fast_path(node, &[]).1;
+        wait_for("programs", || shown().contains("fast path on (auto)"));
+        assert!(shown().contains("they end with the agent"), "{}", shown());
+        assert_eq!(agent.stop().0, Some(0));
     });
 }
 

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, NEWS, PREFIX, lines_with, weft};
 use crate::dual_stack::{BOTH, add_underlay, config};
+use std::os::unix::fs::MetadataExt;
 use weft_lab::{Agent, AgentOptions, Lab, Namespace, Regime, skips_test, wait_until};
 
 /// Names of the TUN and TAP devices of a node, sorted.
@@ -29,6 +30,20 @@ fn start_with(cluster: &mut Cluster, config: &str, kill: bool) {
     }
     agent.start_again().unwrap();
     agent.wait_written().unwrap();
+}
+
+/// Devices of node 1 that programs are pinned for, as the BPF file system spells them.
+fn pinned(lab: &Lab) -> impl Fn() -> Vec<String> + use<> {
+    let namespace = || std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+    let namespace = lab.node(1).ns.enter(namespace).unwrap();
+    let folder = lab.bpffs().map(|dir| dir.join(format!("weft/{namespace}")));
+    move || {
+        let entries = folder.iter().flat_map(std::fs::read_dir);
+        let names = entries.flatten().flatten();
+        names
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect()
+    }
 }
 
 fn with_vni(vni: u32) -> String {
@@ -76,8 +91,23 @@ fn changes_of_config(kill: bool) {
     let alias = ns.ip("link show flannel-v6.7").unwrap();
     assert!(alias.contains(&format!("alias weft {PREFIX} /")), "{alias}");
 
+    let pinned = pinned(&cluster.lab);
+    let pins_of = |device: &[&str]| {
+        let there = wait_until(NEWS, || pinned() == device);
+        assert!(there, "{:?} instead of {device:?}", pinned());
+    };
+    let has_pins = wait_until(NEWS, || !lines_with(&log, &["fast path"]).is_empty())
+        && lines_with(&log, &["fast path on "]).len() == 1
+        && cluster.lab.bpffs().is_some();
+    if has_pins {
+        pins_of(&["flannel+7"]);
+    }
+
     start_with(&mut cluster, &with_vni(1), kill);
     expect(&["flannel.1", "weft.1"], &["flannel.7", "flannel-v6.7"]);
+    if has_pins {
+        pins_of(&["flannel+1"]);
+    }
     let routes = ns.ip("-6 route show").unwrap();
     assert!(!routes.contains("fd00:244:"), "{routes}");
 
@@ -86,6 +116,7 @@ fn changes_of_config(kill: bool) {
     start_with(&mut cluster, &of_type("host-gw"), kill);
     expect(&[], &["flannel0"]);
     assert_eq!(ns.ip("route show 10.244.0.0/16").unwrap(), "");
+    pins_of(&[]);
     start_with(&mut cluster, &with_vni(1), kill);
     expect(&["flannel.1", "weft.1"], &[]);
     start_with(&mut cluster, &of_type("alloc"), kill);

@@ -35,7 +35,6 @@ mod runtime;
 mod secure_etcd;
 mod slow_peer;
 mod stream;
-mod switch;
 mod takeover;
 mod together;
 mod traffic;

@@ -7,6 +7,7 @@ mod order;
 mod pairs;
 mod surroundings;
 mod survival;
+mod switch;
 
 use crate::cluster::{Cluster, NEWS, lines_with};
 use weft_lab::{Lab, skip, wait_until};

@@ -1,10 +1,16 @@
 //! The fast path is switched while packets pass, and makes way for a device of the kernel.
 
+use super::receive_on_one_core;
 use crate::cluster::{Cluster, NEWS, lines_with, weft};
+use crate::numbered::{Numbered, Outcome};
 use crate::probe::Probe;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 use weft_lab::{Regime, Vtep, VxlanSpec, skip, skips_test, wait_until};
+
+/// Datagrams a second, so few that programs take them.
+const RATE: u64 = 20_000;
 
 /// What `weft fast-path` prints for the agent of a node.
 fn fast_path(cluster: &Cluster, number: usize, action: &str) -> String {
@@ -48,18 +54,21 @@ fn assert_way(cluster: &Cluster, fast: bool) {
 }
 
 #[test]
-fn a_switch_under_traffic_loses_nothing() {
+fn a_switch_under_traffic_loses_nothing_and_keeps_the_order() {
     if skips_test() {
         return;
     }
-    let cluster = Cluster::of_weft(2, Regime::R1);
+    let cluster = Cluster::of_weft_with(2, Regime::R1, &["-fast-path=auto"]);
     if !runs(&cluster, 1) || !runs(&cluster, 2) {
         return;
     }
     assert_way(&cluster, true);
     let shown = fast_path(&cluster, 1, "show");
     assert!(shown.contains("flannel.1: fast path on (auto)"), "{shown}");
-    let probe = Probe::start(cluster.pod(1), cluster.pod(2));
+    receive_on_one_core(&cluster);
+    let (a, b) = (cluster.pod(1), cluster.pod(2));
+    let probe = Probe::start(a, b);
+    let datagrams = [Numbered::start(a, b, RATE), Numbered::start(b, a, RATE)];
     for (action, says, fast) in [
         ("off", "fast path off", false),
         ("on", "fast path on (on)", true),
@@ -74,12 +83,22 @@ fn a_switch_under_traffic_loses_nothing() {
             assert_eq!(said.lines().count(), 1, "{said}");
         }
         assert_way(&cluster, fast);
+        // A pause, after which flows go over to the programs.
+        datagrams.iter().for_each(|numbered| numbered.set_rate(0));
+        std::thread::sleep(Duration::from_millis(100));
+        for numbered in &datagrams {
+            numbered.set_rate(RATE);
+            numbered.await_more(RATE / 10);
+        }
         assert_eq!(
             fast_path(&cluster, 1, "show"),
             fast_path(&cluster, 1, action)
         );
     }
     probe.finish();
+    for Outcome { sent, late, lost } in datagrams.map(Numbered::finish) {
+        assert_eq!((lost, late), (0, 0), "lost and late of {sent} datagrams");
+    }
 }
 
 #[test]
@@ -103,10 +122,13 @@ fn what_is_left_on_the_underlay_leaves_packets_to_a_device_of_the_kernel() {
     node.ip("link del flannel.1").unwrap();
     let subnet = cluster.lab.node(1).subnet.unwrap();
     let vtep = Vtep::create(&cluster.lab, 1, VxlanSpec::flannel(1), subnet).unwrap();
+    // Node 2 goes on with the MAC that it knows, so that programs have no reason but one.
+    let mac = cluster.mac(1);
+    node.ip(&format!("link set flannel.1 address {mac}"))
+        .unwrap();
     let peer = cluster.vteps[&2].as_peer();
     vtep.learn(&peer).unwrap();
     vtep.route(&peer).unwrap();
-    cluster.vteps[&2].learn(&vtep.as_peer()).unwrap();
     cluster.await_path(1, 2);
     cluster.await_path(2, 1);
     assert!(
