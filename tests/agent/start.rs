@@ -13,6 +13,7 @@ fn agent_on(node: &Node, file: &str, flags: &[&str]) -> Process {
         ("subnets-file", "peers.toml"),
         ("subnet-file", "subnet.env"),
         ("state-dir", "state"),
+        ("socket-dir", "run"),
     ] {
         command.arg(format!("-{flag}={}", node.path(file).display()));
     }

@@ -54,6 +54,7 @@ pub(crate) fn run_to_the_end(lab: &Lab, etcd: &Etcd, wrapper: &[&str]) -> (ExitS
     command.arg(format!("-etcd-endpoints={}", etcd.endpoint()));
     command.arg(format!("-subnet-file={}", dir.join("subnet.env").display()));
     command.arg(format!("-state-dir={}", dir.join("state").display()));
+    command.arg(format!("-socket-dir={}", dir.join("run").display()));
     command.env("NO_COLOR", "1");
     let log = dir.join("log");
     let mut process = ns.spawn(command, &log).unwrap();

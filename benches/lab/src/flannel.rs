@@ -101,6 +101,7 @@ fn start(lab: &Lab, etcd: &Etcd, program: Program<'_>, number: usize) -> Result<
             let mut command = node.ns.command(binary);
             command.arg("agent");
             command.arg(format!("--state-dir={}", dir.join("state").display()));
+            command.arg(format!("-socket-dir={}", dir.join("run").display()));
             if let Some(bpffs) = lab.bpffs() {
                 command.arg(format!("-bpffs={}", bpffs.display()));
             }
