@@ -80,8 +80,8 @@ pub(crate) fn join(cluster: &mut Cluster, number: usize) -> Pod6 {
 fn ping6(from: &Namespace, to: Ipv6Addr, count: u32, payload: u32) -> Result<(), String> {
     let [to, count, payload] = [to.to_string(), count.to_string(), payload.to_string()];
     let words = [
-        "ping", "-6", "-q", "-n", "-i", "0.05", "-W", "1", "-M", "do", "-c", &count, "-s",
-        &payload, &to,
+        "ping", "-6", "-q", "-n", "-i", "0.2", "-W", "1", "-M", "do", "-c", &count, "-s", &payload,
+        &to,
     ];
     let output = from.run(&words).map_err(|error| error.to_string())?;
     match output.contains(" 0% packet loss") {

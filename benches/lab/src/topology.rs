@@ -315,7 +315,8 @@ fn veth(a: (&Namespace, &str), b: (&Namespace, &str), mtu: u32) -> Result<()> {
 /// asked for. An error unless every one is answered.
 pub fn ping(from: &Namespace, to: Ipv4Addr, count: u32, payload: u32, df: bool) -> Result<()> {
     let mut command = from.command("ping");
-    command.args(["-q", "-n", "-i", "0.05", "-W", "1"]);
+    // It waits for the last reply no longer than between two of them, and a busy machine is slow.
+    command.args(["-q", "-n", "-i", "0.2", "-W", "1"]);
     command.args(["-c", &count.to_string(), "-s", &payload.to_string()]);
     command.args(["-M", if df { "do" } else { "dont" }]);
     let output = run(command.arg(to.to_string()))?;

@@ -49,6 +49,19 @@ fn arrives(receiver: &UdpSocket, text: &[u8]) -> bool {
     weft_lab::uninterrupted(|| receiver.recv(&mut bytes)).is_ok_and(|len| bytes[..len] == *text)
 }
 
+/// Whether a datagram with a checksum arrives that is sent again and again: it is the workers', for
+/// as long as the agent is not silent for seconds.
+fn taken_without_workers(
+    mut send: impl FnMut() -> usize,
+    receiver: &UdpSocket,
+    text: &[u8],
+) -> bool {
+    (0..30).any(|_| {
+        send();
+        arrives(receiver, text)
+    })
+}
+
 /// A tag lies beside the packet by the time that programs see it.
 #[test]
 fn a_datagram_of_a_vlan_is_none_of_the_device_below() {
@@ -60,15 +73,19 @@ fn a_datagram_of_a_vlan_is_none_of_the_device_below() {
         let programs = b.start(|_| {}).unwrap();
         let (datagram, receiver) = (frame(&a, &b, b"packet"), b.inside());
         let plain = a.outside();
-        plain.send_to(&datagram, (underlay(2), PORT)).unwrap();
-        assert!(arrives(&receiver, b"packet"));
+        assert!(taken_without_workers(
+            || plain.send_to(&datagram, (underlay(2), PORT)).unwrap(),
+            &receiver,
+            b"packet"
+        ));
+        let taken = programs.stats().get(Count::FastReceives);
         // The same with the tag of VLAN 5.
         let tag = "bpf_skb_vlan_push(skb, __builtin_bswap16(0x8100), 5); return -1;";
         let tagged = Other::attach(&a, TcAttachType::Egress, tag, LinkOrder::default());
         plain.send_to(&datagram, (underlay(2), PORT)).unwrap();
         assert!(!arrives(&receiver, b"packet"));
         assert_eq!(tagged.seen(), 1);
-        assert_eq!(programs.stats().get(Count::FastReceives), 1);
+        assert_eq!(programs.stats().get(Count::FastReceives), taken);
     });
 }
 
@@ -103,10 +120,12 @@ fn what_a_worker_sent_is_forwarded_to_a_device_without_offloads() {
             let receiver = pod.enter(|| UdpSocket::bind((address, 7000)));
             let receiver = receiver.unwrap().unwrap();
             let sender = a.outside();
-            sender
-                .send_to(&frame(&a, &b, b"packet"), (underlay(2), PORT))
-                .unwrap();
-            assert!(arrives(&receiver, b"packet"), "{wire:?}");
+            let send = || {
+                let frame = frame(&a, &b, b"packet");
+                sender.send_to(&frame, (underlay(2), PORT)).unwrap()
+            };
+            let taken = taken_without_workers(send, &receiver, b"packet");
+            assert!(taken, "{wire:?}");
         });
     }
 }
@@ -130,13 +149,16 @@ fn no_long_packet_is_lost_halfway() {
         let before = programs.stats();
         let lengths = (15_800..16_200).chain([14_000, 30_000]);
         let total = lengths.clone().count() as u64;
-        for len in lengths {
-            let _ = sender.send_to(&vec![0; len], (inner(2), 7000));
+        // Flows of their own, as one that is left takes its flow along.
+        for (port, len) in (7000..).zip(lengths) {
+            let _ = sender.send_to(&vec![0; len], (inner(2), port));
         }
         let after = programs.stats();
         let passed = |count| after.get(count) - before.get(count);
         assert_eq!(after.drops(DropReason::SendFailed), 0);
-        assert_eq!(passed(Count::FastSends) + passed(Count::LeftRefused), total);
+        // Some of them share a slot with one that was left.
+        let left = passed(Count::LeftRefused) + passed(Count::LeftFlows);
+        assert_eq!(passed(Count::FastSends) + left, total);
         assert!(passed(Count::FastSends) > 0 && passed(Count::LeftRefused) > 0);
     });
 }
