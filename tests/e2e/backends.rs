@@ -52,7 +52,9 @@ fn common_steps(backend: &str) {
         let mut last = String::new();
         // The file does not say that the routes are there.
         let reached = wait_until(NEWS, || {
-            let result = ns.run(&["ping", "-c", "3", "-i", "0.2", "-I", &own, &other]);
+            let result = ns.run(&[
+                "ping", "-c", "3", "-i", "0.2", "-W", "1", "-I", &own, &other,
+            ]);
             last = format!("{result:?}");
             last.contains(" 0% packet loss")
         });

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use takeover::Takeover;
 use tracing::{debug, info, warn};
+use weft_dataplane::fastpath::Entries;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{self, EXITS, NewPeer, Overlay, Table};
 use weft_dataplane::sys::tun::Tun;
@@ -157,11 +158,13 @@ impl Tunnel {
             false => 0,
         };
         let table = table.with_exits(exit);
-        if all {
-            let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
-            self.fast_path.publish(host, tunnel, &table).await;
-        }
+        let entries = all.then(|| Entries::of(&table));
+        // First of all: to load programs takes hundreds of milliseconds.
         self.publisher.publish(table);
+        if let Some(entries) = entries {
+            let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
+            self.fast_path.publish(host, tunnel, entries).await;
+        }
         Ok(())
     }
 

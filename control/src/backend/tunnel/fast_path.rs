@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Policy};
 use weft_dataplane::mtu::paths::PathMtus;
-use weft_dataplane::route::table::{Overlay, Table};
+use weft_dataplane::route::table::Overlay;
 use weft_dataplane::stats::{Count, WorkerStats};
 
 /// Pause before what was refused is tried again, and between two starts at once.
@@ -95,9 +95,8 @@ impl TunnelFastPath {
         }
     }
 
-    /// Have the programs go by `table`, which has all peers; start them if they do not run.
-    pub(super) async fn publish(&mut self, host: &Host, tunnel: TunnelFacts<'_>, table: &Table) {
-        let entries = Entries::of(table);
+    /// Have the programs go by `entries`, which are of all peers; start them if they do not run.
+    pub(super) async fn publish(&mut self, host: &Host, tunnel: TunnelFacts<'_>, entries: Entries) {
         if let Some(running) = &mut self.running
             && let Err(error) = running.publish(&entries, tunnel.paths)
         {
