@@ -9,6 +9,7 @@ pub(crate) mod counters;
 mod error;
 mod layout;
 mod links;
+mod maps;
 mod pins;
 mod probe;
 mod table;
@@ -19,17 +20,12 @@ use crate::stats::WorkerStats;
 use crate::sys::clock;
 use crate::sys::egress::Device;
 use crate::wire::frame::Wire;
-use aya::maps::{
-    Array, ArrayOfMaps, DevMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray,
-};
 use aya::programs::{SchedClassifier, TcAttachType};
-use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use counters::Totals;
 use error::During;
 pub use error::FastPathError;
 use ipnet::Ipv4Net;
-use layout::{Counts, Peer, Settings, State, TableKey};
+use layout::{Settings, State};
 use links::{Attached, Place};
 pub use links::{FILTER_PRIORITY, Hook, filter_handle, remove_filters};
 pub use pins::Pins;
@@ -37,14 +33,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 pub use table::Entries;
-use table::Entry;
 
 /// The programs, built by `dataplane/bpf/build.sh`.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/weft.bpf.o"));
-
-/// `BPF_F_NO_PREALLOC`, without which there is no trie.
-const NO_PREALLOC: u32 = 1;
 
 /// Where the fast path runs and how.
 #[derive(Clone, Debug)]
@@ -125,22 +117,6 @@ impl FastPath {
         trial::run(&mut fast_path, &settings)?;
         fast_path.know_workers()?;
         Ok(fast_path)
-    }
-
-    /// Have the programs find the workers, for as long as this process lives.
-    fn know_workers(&mut self) -> Result<(), FastPathError> {
-        let workers = program(&mut self.programs, WORKERS)?;
-        let workers = workers.fd().during("the program to_workers")?;
-        let workers = workers.try_clone().during("the program to_workers")?;
-        let map = self.programs.map_mut("workers").ok_or_else(missing)?;
-        let mut map = ProgramArray::try_from(map).during("the map of workers")?;
-        map.set(0, &workers, 0).during("the map of workers")
-    }
-
-    fn know_tunnel(&mut self, index: u32) -> Result<(), FastPathError> {
-        let map = self.programs.map_mut("tunnel").ok_or_else(missing)?;
-        let mut map = DevMap::try_from(map).during("the map of devices")?;
-        map.set(0, index, None, 0).during("the map of devices")
     }
 
     /// Why programs end with this process, if they do.
@@ -247,7 +223,7 @@ impl FastPath {
             return;
         };
         let path = pins.path("counts");
-        self.before = read_counts(&path).map(|totals| totals.as_stats());
+        self.before = maps::read_counts(&path).map(|totals| totals.as_stats());
         let _ = std::fs::remove_file(&path);
         // Nothing but a reader would miss it.
         let _ = map.pin(&path);
@@ -261,20 +237,6 @@ impl FastPath {
         mtu: impl Fn(IpAddr) -> Option<u16>,
     ) -> Result<(), FastPathError> {
         self.put(&entries.with_mtus(mtu))
-    }
-
-    /// Put a table of these entries in the place of the one that is there.
-    fn put(&mut self, entries: &[Entry]) -> Result<(), FastPathError> {
-        let room = u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
-        let mut trie = LpmTrie::<MapData, TableKey, Peer>::create(room, NO_PREALLOC)
-            .during("making a table")?;
-        for (key, peer) in entries {
-            trie.insert(key, peer, 0).during("filling a table")?;
-        }
-        let map = self.programs.map_mut("tables").ok_or_else(missing)?;
-        let mut tables: ArrayOfMaps<_, LpmTrie<MapData, TableKey, Peer>> =
-            ArrayOfMaps::try_from(map).during("the map of tables")?;
-        tables.set(0, &trie, 0).during("changing the table")
     }
 
     /// Tell the programs what is to be taken.
@@ -296,13 +258,6 @@ impl FastPath {
     pub fn beat(&mut self) -> Result<(), FastPathError> {
         self.state.beat = clock::coarse_ns();
         self.write_state()
-    }
-
-    fn write_state(&mut self) -> Result<(), FastPathError> {
-        let state = self.state;
-        let map = self.programs.map_mut("state").ok_or_else(missing)?;
-        let mut map: Array<_, State> = Array::try_from(map).during("the programs' state")?;
-        map.set(0, state, 0).during("the programs' state")
     }
 
     /// The pair in use.
@@ -343,22 +298,6 @@ impl FastPath {
             .unwrap_or_default()
     }
 
-    fn totals(&self) -> Result<Totals, FastPathError> {
-        let map = self.programs.map("counts").ok_or_else(missing)?;
-        let map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).during("the counters")?;
-        let cores = map.get(&0, 0).during("the counters")?;
-        Ok(Totals::of(cores.iter()))
-    }
-
-    fn forget_counts(&mut self) -> Result<(), FastPathError> {
-        let map = self.programs.map_mut("counts").ok_or_else(missing)?;
-        let mut map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).during("the counters")?;
-        let cores = nr_cpus().map_err(|(file, error)| FastPathError::new(file, &error))?;
-        let zeros =
-            PerCpuValues::try_from(vec![Counts::default(); cores]).during("the counters")?;
-        map.set(0, zeros, 0).during("the counters")
-    }
-
     /// Whether the programs are still where they were put: somebody may have taken them off.
     pub fn is_in_place(&self) -> bool {
         self.links.iter().all(Attached::is_in_place)
@@ -380,13 +319,6 @@ impl FastPath {
             link.leave();
         }
     }
-}
-
-/// What is pinned at `path` by programs of this very build; of others nobody knows the order.
-fn read_counts(path: &Path) -> Option<Totals> {
-    let map = Map::from_map_data(MapData::from_pin(path).ok()?).ok()?;
-    let map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).ok()?;
-    Some(Totals::of(map.get(&0, 0).ok()?.iter()))
 }
 
 /// Take away what an agent has left for `device`: pins, and the filters on it and on each of
