@@ -9,7 +9,6 @@
  */
 #pragma once
 
-#include "maps.h"
 #include "packet.h"
 
 #define MILLISECOND 1000000ull
@@ -161,6 +160,21 @@ static __always_inline int sends_whole(__be32 addr, int whole, __u64 now)
 	return peer->addr == addr && since(peer->seen, now) < WHOLE_BELIEVED;
 }
 
+/* Whether workers carry this packet out more cheaply, or must see it. */
+static __always_inline int is_for_workers(struct __sk_buff *skb, const struct state *state,
+					  const struct inner *inner, struct flow *flow, __u64 now)
+{
+	int tcp = inner->ip.protocol == IPPROTO_TCP, flood, flooded;
+
+	if (skb->gso_size)
+		return !tcp || !state->super_packets;
+	if (tcp)
+		return 0;
+	flood = is_flood(flow, now);
+	flooded = is_flooded(now);
+	return flood || (flooded && since(flow->last, now) > PAUSE);
+}
+
 /* The way out of a packet. */
 static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct state *state,
 					const struct inner *inner, struct flow *flow, __u64 now)
@@ -175,27 +189,12 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 		return WAY_WORKERS;
 	if (!flow)
 		return WAY_HERE;
-	if (state->all) {
-		/* But for what would overtake packets that could not be taken. */
-		way = way_of(flow, now, is_held(flow, state, now) ? WAY_WORKERS : WAY_HERE);
-		if (way == WAY_WORKERS)
-			count(LEFT_FLOWS, 1);
-		return way;
-	}
 	/* The workers learn from what this node says of its pods' MTUs. */
-	if (inner->ip.protocol == IPPROTO_ICMP && inner->icmp_type != ICMP_ECHO &&
+	if (!state->all && inner->ip.protocol == IPPROTO_ICMP && inner->icmp_type != ICMP_ECHO &&
 	    inner->icmp_type != ICMP_ECHOREPLY)
 		return WAY_WORKERS;
-	if (skb->gso_size) {
-		if (inner->ip.protocol != IPPROTO_TCP || !state->super_packets)
-			wanted = WAY_WORKERS;
-	} else if (inner->ip.protocol != IPPROTO_TCP) {
-		int flood = is_flood(flow, now), flooded = is_flooded(now);
-
-		if (flood || (flooded && since(flow->last, now) > PAUSE))
-			wanted = WAY_WORKERS;
-	}
-	if (is_held(flow, state, now))
+	if (is_held(flow, state, now) ||
+	    (!state->all && is_for_workers(skb, state, inner, flow, now)))
 		wanted = WAY_WORKERS;
 	way = way_of(flow, now, wanted);
 	if (way == WAY_WORKERS)
@@ -224,12 +223,8 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 		take_along(flow, now);
 		return WAY_WORKERS;
 	}
-	/*
-	 * An outer checksum that is left to offloads is forgotten with the outer headers, but not with
-	 * those of flannel's udp, which are too short for that (skb_postpull_rcsum).
-	 */
 	if (is_held(flow, state, now) ||
-	    (has_checksum && !(settings.vxlan && tcp && sends_whole(sender, whole, now)))) {
+	    (has_checksum && !(tcp && sends_whole(sender, whole, now)))) {
 		wanted = WAY_WORKERS;
 	} else if (tcp && !whole && is_bulk(flow, now, skb->len)) {
 		if (state->merger)

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "choice.h"
-#include "out.h"
 
 #define DECAP_FLAGS (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
 

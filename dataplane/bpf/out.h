@@ -28,11 +28,6 @@
  */
 #define MAX_LINEAR 15000
 
-static __always_inline __u32 overhead(void)
-{
-	return settings.vxlan ? VXLAN_OVERHEAD : PLAIN_OVERHEAD;
-}
-
 /* Whether each frame of the packet fits the path to its peer. */
 static __always_inline int fits(struct __sk_buff *skb, const struct state *state,
 				const struct inner *inner, const struct peer *peer, __u32 len)
@@ -46,16 +41,6 @@ static __always_inline int fits(struct __sk_buff *skb, const struct state *state
 	return len + overhead() <= mtu;
 }
 
-/* How many frames it becomes. What a guest sends has not been counted yet (SKB_GSO_DODGY). */
-static __always_inline __u32 frames_of(struct __sk_buff *skb, const struct inner *inner, __u32 len)
-{
-	__u32 size = skb->gso_size;
-
-	if (!size)
-		return 1;
-	return skb->gso_segs ? skb->gso_segs : (len - inner->header_len + size - 1) / size;
-}
-
 /*
  * Whether it is a packet of the underlay to a peer, or a fragment of one: somebody has routed it
  * into the tunnel, where workers know what to make of it (dataplane/src/worker/recursion.rs).
@@ -67,21 +52,6 @@ static __always_inline int is_outer(const struct inner *inner)
 	if (udp_port(inner) != settings.port && !(inner->ip.frag_off & bpf_htons(FRAGMENT)))
 		return 0;
 	return look_up(ROLE_SENDER, inner->ip.daddr) != NULL;
-}
-
-/* RFC 1071 */
-static __always_inline __u16 checksum(const void *header)
-{
-	const __u16 *word = header;
-	__u32 sum = 0;
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 10; i++)
-		sum += word[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
 }
 
 static __always_inline void fill_outer(struct outer *outer, const struct inner *inner,

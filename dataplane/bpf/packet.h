@@ -11,6 +11,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "maps.h"
+
 #define FRAGMENT 0x3fff		/* more fragments, or an offset */
 
 #define ICMP_ECHOREPLY 0	/* linux/icmp.h draws in headers of the C library */
@@ -40,6 +42,12 @@ struct outer {
 
 #define PLAIN_OVERHEAD (sizeof(struct iphdr) + sizeof(struct udphdr))
 #define VXLAN_OVERHEAD sizeof(struct outer)
+
+/* Bytes of outer headers. */
+static __always_inline __u32 overhead(void)
+{
+	return settings.vxlan ? VXLAN_OVERHEAD : PLAIN_OVERHEAD;
+}
 
 /* What matters of an inner packet. */
 struct inner {
@@ -114,4 +122,29 @@ static __always_inline __u32 flow_hash(const struct inner *inner)
 	hash ^= hash >> 29;
 	hash *= 0x9e3779b97f4a7c15;
 	return hash >> 32;
+}
+
+/* RFC 1071 */
+static __always_inline __u16 checksum(const void *header)
+{
+	const __u16 *word = header;
+	__u32 sum = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 10; i++)
+		sum += word[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* How many frames it becomes. What a guest sends has not been counted yet (SKB_GSO_DODGY). */
+static __always_inline __u32 frames_of(struct __sk_buff *skb, const struct inner *inner, __u32 len)
+{
+	__u32 size = skb->gso_size;
+
+	if (!size)
+		return 1;
+	return skb->gso_segs ? skb->gso_segs : (len - inner->header_len + size - 1) / size;
 }
