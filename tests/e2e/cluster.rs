@@ -120,6 +120,7 @@ impl Cluster {
                 self.await_path(a, b);
             }
         }
+        (1..=nodes).for_each(|number| self.await_way(number));
         self
     }
 
@@ -131,6 +132,7 @@ impl Cluster {
         cluster.join(1);
         cluster.introduce(1, 2);
         cluster.await_path(1, 2);
+        cluster.await_way(1);
         cluster
     }
 
@@ -213,6 +215,27 @@ impl Cluster {
             last.is_ok()
         });
         assert!(reached, "node {a} does not reach node {b}: {last:?}");
+    }
+
+    /// Wait until the agent of node `number`, whose workers reach all peers, has said whether it
+    /// has a fast path as well.
+    pub(crate) fn await_way(&self, number: usize) {
+        let Some(agent) = self.agents.get(&number) else {
+            return;
+        };
+        let flags = agent.flags().iter();
+        let named = flags
+            .filter_map(|flag| flag.strip_prefix("-fast-path="))
+            .next_back();
+        if named.unwrap_or(&fast_path()) == "off" {
+            return;
+        }
+        let said = |words| !lines_with(&agent.log_file(), &[words]).is_empty();
+        let known = wait_until(NEWS, || said("fast path on ") || said("no fast path: "));
+        assert!(
+            known,
+            "node {number} does not say whether it has a fast path"
+        );
     }
 
     /// A counter of a node's agent, zero if it has not counted any.

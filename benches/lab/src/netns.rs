@@ -1,14 +1,16 @@
 //! Network namespaces, with a name or without.
 
 use crate::ip::{path_of, remove_namespace};
-use crate::{Error, Process, Result, guard, ip, run, skip};
+use crate::{Error, Process, Result, guard, ip, run, skip, wait_until};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A network namespace. One with a name is removed, with all that runs in it, when the last
 /// clone drops; one without a name goes with its last thread, process and file descriptor,
@@ -31,6 +33,9 @@ impl Drop for Owned {
         }
     }
 }
+
+/// How long `ip netns exec` may take to enter a namespace.
+const ENTER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The namespace of the calling thread, to which it returns when this is dropped.
 struct Outside(File);
@@ -100,9 +105,16 @@ impl Namespace {
     }
 
     /// Start `command` (from [`Namespace::command`]) and let it run; both its outputs are
-    /// appended to `log`.
+    /// appended to `log`. It is inside when this returns, where whoever removes the namespace
+    /// finds it.
     pub fn spawn(&self, command: Command, log: &Path) -> Result<Process> {
-        Process::spawn(command, log)
+        let mut process = Process::spawn(command, log)?;
+        let inside = format!("/proc/{}/ns/net", process.pid());
+        wait_until(ENTER_LIMIT, || {
+            let is_inside = is_same(Path::new(&inside), &path_of(self.name()));
+            is_inside || !matches!(process.ended(), Ok(None))
+        });
+        Ok(process)
     }
 
     /// Run `f` with the calling thread inside. Sockets that it opens, and threads and processes
@@ -139,6 +151,12 @@ impl Namespace {
         self.enter(|| fs::read_to_string(&path))?
             .map_err(|e| Error::because(format!("{} in {}", path.display(), self.name()), e))
     }
+}
+
+/// Whether both files, which are there, stand for the same namespace.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(a).is_some_and(|a| identity(b) == Some(a))
 }
 
 /// Run a test on a thread of its own in a namespace of its own, which has no name and goes with

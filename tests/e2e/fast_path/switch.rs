@@ -26,11 +26,9 @@ fn log(cluster: &Cluster, number: usize) -> PathBuf {
 
 /// Wait until the fast path of a node runs; `false`, and the test is skipped, if it cannot here.
 fn runs(cluster: &Cluster, number: usize) -> bool {
+    cluster.await_way(number);
     let log = log(cluster, number);
     let said = |words: &str| lines_with(&log, &[words]);
-    wait_until(NEWS, || {
-        !said("fast path on ").is_empty() || !said("no fast path: ").is_empty()
-    });
     if let Some(refusal) = said("no fast path: ").first() {
         skip(refusal);
         return false;
