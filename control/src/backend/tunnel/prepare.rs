@@ -139,43 +139,31 @@ impl PreparedTunnel {
         let stated = lease.attrs.vxlan_data(family);
         let mac = stated.map_or(self.mac.mac, |data| data.vtep_mac);
         let overlay = overlay(&spec, mac, config, lease, self.admit);
-        let kernel = match self.device {
-            Device::Ours(tun) => {
-                return Tunnel::start(
-                    (self.dataplane, &self.fast_path),
-                    tun,
-                    host,
-                    spec,
-                    self.mac,
-                    overlay,
-                    networks,
-                )
-                .await;
+        let (takeover, opened) = match self.device {
+            Device::Ours(tun) => (None, Ok(tun)),
+            Device::Kernel(kernel) => {
+                let kernel = as_it_is_now(host, &kernel).await?;
+                let takeover = Takeover::begin(host, &kernel, &spec).await?;
+                let opened = async {
+                    port::await_free(spec.local, spec.port).await?;
+                    self.dataplane.open_device(&spec.device).await
+                };
+                (Some(takeover), opened.await)
             }
-            Device::Kernel(kernel) => as_it_is_now(host, &kernel).await?,
         };
-        let takeover = Takeover::begin(host, &kernel, &spec).await?;
-        let started = async {
-            port::await_free(spec.local, spec.port).await?;
-            let tun = self.dataplane.open_device(&spec.device).await?;
-            Tunnel::start(
-                (self.dataplane, &self.fast_path),
-                tun,
-                host,
-                spec,
-                self.mac,
-                overlay,
-                networks,
-            )
-            .await
+        let started = match opened {
+            Ok(tun) => {
+                let shared = (self.dataplane, &self.fast_path);
+                Tunnel::start(shared, tun, host, spec, self.mac, overlay, networks).await
+            }
+            Err(error) => Err(error),
         };
-        match started.await {
-            Ok(tunnel) => Ok(Tunnel {
-                takeover: Some(takeover),
-                ..tunnel
-            }),
-            Err(error) => {
-                takeover.undo(host).await;
+        match (started, takeover) {
+            (Ok(tunnel), takeover) => Ok(Tunnel { takeover, ..tunnel }),
+            (Err(error), takeover) => {
+                if let Some(takeover) = takeover {
+                    takeover.undo(host).await;
+                }
                 Err(error)
             }
         }
