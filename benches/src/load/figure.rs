@@ -72,6 +72,14 @@ static PING_PONG: [Figure; 4] = [
     per_million("core-s/Mpkt"),
 ];
 
+static PING_PONG_TCP: [Figure; 5] = [
+    PING_PONG[0],
+    PING_PONG[1],
+    PING_PONG[2],
+    more("gbits_per_second", "TCP, Gbit/s", |m| m.gbits_per_second),
+    PER_GBIT,
+];
+
 static CONNECT: [Figure; 3] = [
     more(
         "thousands_per_second",
@@ -95,6 +103,7 @@ impl Workload {
         match self {
             Workload::Udp64 | Workload::Udp512 | Workload::Udp1400 => &UDP,
             Workload::PingPong => &PING_PONG,
+            Workload::PingPongTcp1 => &PING_PONG_TCP,
             Workload::Connect => &CONNECT,
             _ => &TCP,
         }

@@ -15,7 +15,7 @@ pub use figure::Figure;
 use cpu::{CpuTimes, ProcessTimes};
 use pingpong::RoundTrip;
 use std::time::Duration;
-use weft_lab::{Pod, Result};
+use weft_lab::{Error, Pod, Result, wait_until};
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,13 +40,15 @@ pub enum Workload {
     Udp1400,
     /// One UDP datagram back and forth.
     PingPong,
+    /// The same beside a TCP stream in the same direction.
+    PingPongTcp1,
     /// TCP connections, made, accepted and closed.
     Connect,
 }
 
 impl Workload {
     /// All of them, in the order of reports.
-    pub const ALL: [Workload; 11] = [
+    pub const ALL: [Workload; 12] = [
         Workload::Tcp1,
         Workload::Tcp1Reverse,
         Workload::Tcp1Both,
@@ -57,6 +59,7 @@ impl Workload {
         Workload::Udp512,
         Workload::Udp1400,
         Workload::PingPong,
+        Workload::PingPongTcp1,
         Workload::Connect,
     ];
 
@@ -83,6 +86,7 @@ impl Workload {
             Workload::Udp512 => "udp512",
             Workload::Udp1400 => "udp1400",
             Workload::PingPong => "latency",
+            Workload::PingPongTcp1 => "latency-tcp1",
             Workload::Connect => "connect",
         }
     }
@@ -100,6 +104,7 @@ impl Workload {
             Workload::Udp512 => "UDP 512 B",
             Workload::Udp1400 => "UDP 1400 B",
             Workload::PingPong => "UDP request/response",
+            Workload::PingPongTcp1 => "UDP request/response beside TCP",
             Workload::Connect => "TCP connections",
         }
     }
@@ -117,6 +122,9 @@ impl Workload {
                 "own sender at full speed, 32 datagrams a call; counted where they arrive"
             }
             Workload::PingPong => "64 bytes there and back, one at a time; round trips",
+            Workload::PingPongTcp1 => {
+                "the same beside one TCP stream from the first pod to the second"
+            }
             Workload::Connect => "connect, accept, close; eight at any time",
         }
     }
@@ -140,6 +148,7 @@ impl Workload {
             | Workload::Udp512
             | Workload::Udp1400
             | Workload::PingPong
+            | Workload::PingPongTcp1
             | Workload::Connect => None,
         }
     }
@@ -159,6 +168,7 @@ impl Workload {
             Workload::Udp512 => udp(from, to, time, 512),
             Workload::Udp1400 => udp(from, to, time, 1400),
             Workload::PingPong => ping_pong(from, to, time),
+            Workload::PingPongTcp1 => ping_pong_beside(from, to, time),
             Workload::Connect => connections(from, to, time),
             _ => {
                 let (streams, direction) = self.iperf().unwrap_or((1, iperf::Direction::There));
@@ -265,6 +275,30 @@ fn ping_pong(from: &Pod, to: &Pod, time: Duration) -> Result<Measurement> {
         seconds: time.as_secs_f64(),
         round_trip: Some(result.round_trip),
         ..Measurement::default()
+    })
+}
+
+/// How long a stream may take to get going, and how much longer than a ping-pong it goes on.
+const RUN_UP: Duration = Duration::from_secs(2);
+
+/// TCP segments after which a stream is in full flow.
+const FLOWING: u64 = 10_000;
+
+/// A ping-pong for `time` while a stream flows.
+fn ping_pong_beside(from: &Pod, to: &Pod, time: Duration) -> Result<Measurement> {
+    let before = segments::sent(from)?;
+    let flows = || segments::sent(from).is_ok_and(|sent| sent - before > FLOWING);
+    std::thread::scope(|scope| {
+        let stream = scope.spawn(|| tcp(from, to, time + RUN_UP, 1, iperf::Direction::There));
+        wait_until(RUN_UP, flows);
+        let answers = ping_pong(from, to, time);
+        let stream = stream
+            .join()
+            .map_err(|_| Error::new("the thread of iperf3 panicked"))??;
+        Ok(Measurement {
+            round_trip: answers?.round_trip,
+            ..stream
+        })
     })
 }
 
