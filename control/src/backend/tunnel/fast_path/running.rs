@@ -68,8 +68,9 @@ impl Running {
             running.programs.follow_workers().map_err(told)?;
         }
         running.programs.attach().map_err(told)?;
-        // The pair of an earlier run.
-        running.use_merger(host, false).await;
+        // If it is not to be needed, still that of an earlier run is used.
+        let make = underlay.cuts(running.policy);
+        running.use_merger(host, make).await;
         Ok(running)
     }
 

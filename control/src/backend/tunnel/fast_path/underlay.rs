@@ -25,12 +25,22 @@ impl UnderlayDevice {
     /// merge the trains that the workers make of them: that is judged by this node's own device,
     /// for the peers' are as a rule like it.
     pub(super) fn policy(&self, mode: FastPathMode) -> Policy {
-        let Features { gro, tunnel_gso } = self.features;
         Policy {
             all: mode == FastPathMode::On,
-            super_packets: (tunnel_gso && !self.hardware) || !gro,
+            super_packets: self.is_whole() || !self.features.gro,
             mtu: self.mtu,
         }
+    }
+
+    /// Super-packets cross it whole.
+    fn is_whole(&self) -> bool {
+        self.features.tunnel_gso && !self.hardware
+    }
+
+    /// Whether super-packets leave by the fast path and are cut behind it, so that those of the
+    /// peers, who do the same, are to be merged.
+    pub(super) fn cuts(&self, policy: Policy) -> bool {
+        (policy.all || policy.super_packets) && !self.is_whole()
     }
 }
 
@@ -72,33 +82,29 @@ mod tests {
 
     #[test]
     fn trains_are_for_devices_behind_which_somebody_merges_them() {
-        let policy = |tunnel_gso, gro, hardware, mode| {
+        use FastPathMode::{Auto, On};
+        // Tunnel GSO, GRO, a card: all, super-packets, segments to be merged.
+        for (device, mode, expected) in [
+            ((true, false, false), Auto, (false, true, false)), // a veth
+            ((true, true, false), Auto, (false, true, false)),  // one with GRO
+            ((true, true, true), Auto, (false, false, false)),  // a card
+            ((false, true, false), Auto, (false, false, false)),
+            ((false, false, false), Auto, (false, true, true)), // nobody merges
+            ((true, false, true), Auto, (false, true, true)),
+            ((false, true, true), On, (true, false, true)),
+            ((true, true, false), On, (true, true, false)),
+        ] {
+            let (tunnel_gso, gro, hardware) = device;
             let underlay = UnderlayDevice {
                 index: 1,
                 mtu: 1500,
                 features: Features { gro, tunnel_gso },
                 hardware,
             };
-            let Policy {
-                all, super_packets, ..
-            } = underlay.policy(mode);
-            (all, super_packets)
-        };
-        use FastPathMode::{Auto, On};
-        assert_eq!(policy(true, false, false, Auto), (false, true), "veth");
-        assert_eq!(
-            policy(true, true, false, Auto),
-            (false, true),
-            "veth with GRO"
-        );
-        assert_eq!(policy(true, true, true, Auto), (false, false), "a card");
-        assert_eq!(policy(false, true, false, Auto), (false, false));
-        assert_eq!(
-            policy(false, false, false, Auto),
-            (false, true),
-            "nobody merges"
-        );
-        assert_eq!(policy(false, true, true, On), (true, false));
+            let policy = underlay.policy(mode);
+            let found = (policy.all, policy.super_packets, underlay.cuts(policy));
+            assert_eq!(found, expected, "{device:?}");
+        }
     }
 
     #[test]
