@@ -20,9 +20,13 @@
 #define COUNTED (4 * MILLISECOND)
 #define PACKET_EVERY 25000ull	/* ns: 40,000 packets a second */
 
+/* Packets for each that answers, up to which somebody waits for answers, and workers only delay. */
+#define ANSWERED 4
+
 /* Full segments one after the other, in no time, from which on merging pays. */
 #define BULK_LEN 512
 #define BULK_PACKETS 16
+#define BULK_TIME (4 * MILLISECOND)
 
 /* How long a peer whose super-packets came whole is taken to send more of them. */
 #define WHOLE_BELIEVED (10000 * MILLISECOND)
@@ -69,6 +73,13 @@ static __always_inline struct flow *flow_of(void *flows, __u32 hash)
 	return bpf_map_lookup_elem(flows, &slot);
 }
 
+static __always_inline void count_anew(struct flow *flow, __u64 now)
+{
+	flow->since = now;
+	flow->packets = 0;
+	flow->answers = 0;
+}
+
 /* The way of a flow whose packet would best take `wanted`. */
 static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
 {
@@ -77,8 +88,7 @@ static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
 	flow->last = now;
 	if (pause > PAUSE) {
 		flow->way = wanted;
-		flow->since = now;
-		flow->packets = 0;
+		count_anew(flow, now);
 	} else if (wanted > flow->way) {
 		flow->way = wanted;
 	}
@@ -100,10 +110,21 @@ static __always_inline int is_flood(struct flow *flow, __u64 now)
 	flow->packets++;
 	if (time < COUNTED)
 		return 0;
-	flood = flow->packets * PACKET_EVERY > time;
-	flow->since = now;
-	flow->packets = 0;
+	flood = flow->packets * PACKET_EVERY > time && flow->packets > flow->answers * ANSWERED;
+	count_anew(flow, now);
 	return flood;
+}
+
+/* Count what answers a flow of this node, so that requests are told from a flood. */
+static __always_inline void note_answer(const struct inner *inner)
+{
+	struct flow *flow;
+
+	if (inner->ip.protocol == IPPROTO_TCP)
+		return;
+	flow = flow_of(&flows_out, answer_hash(inner));
+	if (flow)
+		flow->answers++;
 }
 
 /*
@@ -131,10 +152,8 @@ static __always_inline int is_bulk(struct flow *flow, __u64 now, __u32 len)
 {
 	if (len < BULK_LEN)
 		return 0;
-	if (since(flow->since, now) > COUNTED) {
-		flow->since = now;
-		flow->packets = 0;
-	}
+	if (since(flow->since, now) > BULK_TIME)
+		count_anew(flow, now);
 	return ++flow->packets >= BULK_PACKETS;
 }
 
@@ -175,6 +194,22 @@ static __always_inline int is_for_workers(struct __sk_buff *skb, const struct st
 	return flood || (flooded && since(flow->last, now) > PAUSE);
 }
 
+/*
+ * Whether a packet goes after those of its flow that the workers have, whatever else it is. Of a
+ * flood these are all but the first, and nothing more is to be looked up for them.
+ */
+static __always_inline int follows(struct __sk_buff *skb, struct flow *flow,
+				   const struct inner *inner, __u64 now)
+{
+	if (!flow || flow->way != WAY_WORKERS || since(flow->last, now) > PAUSE)
+		return 0;
+	if (inner->ip.protocol != IPPROTO_TCP)
+		is_flooded(now);
+	flow->last = now;
+	count(skb->gso_size ? LEFT_TRAINS : LEFT_FLOWS, 1);
+	return 1;
+}
+
 /* The way out of a packet. */
 static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct state *state,
 					const struct inner *inner, struct flow *flow, __u64 now)
@@ -213,9 +248,10 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 				       __u64 now)
 {
 	struct flow *flow = flow_of(&flows_in, flow_hash(inner));
-	int tcp = inner->ip.protocol == IPPROTO_TCP, whole = skb->gso_size != 0;
+	int tcp = inner->ip.protocol == IPPROTO_TCP, whole = skb->gso_size != 0, believed;
 	__u32 wanted = WAY_HERE, way;
 
+	note_answer(inner);
 	if (!flow)
 		return WAY_HERE;
 	if (whole && !tcp) {
@@ -223,10 +259,11 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 		take_along(flow, now);
 		return WAY_WORKERS;
 	}
-	if (is_held(flow, state, now) ||
-	    (has_checksum && !(tcp && sends_whole(sender, whole, now)))) {
+	/* Single segments of a peer that sends super-packets are few, as those that are sent again. */
+	believed = tcp && sends_whole(sender, whole, now);
+	if (is_held(flow, state, now) || (has_checksum && !believed)) {
 		wanted = WAY_WORKERS;
-	} else if (tcp && !whole && is_bulk(flow, now, skb->len)) {
+	} else if (tcp && !believed && is_bulk(flow, now, skb->len)) {
 		if (state->merger)
 			wanted = WAY_MERGED;
 		else

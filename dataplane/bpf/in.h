@@ -24,7 +24,7 @@ static __always_inline int is_ours(struct __sk_buff *skb, struct datagram *d)
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != PACKET_HOST ||
 	    skb->vlan_present)
 		return 0;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &d->ip, sizeof(d->ip) + sizeof(d->udp)))
+	if (load(skb, ETH_HLEN, &d->ip, sizeof(d->ip) + sizeof(d->udp)))
 		return 0;
 	return d->ip.protocol == IPPROTO_UDP && d->ip.daddr == settings.local &&
 	       d->ip.version == 4 && d->ip.ihl == 5 &&
@@ -48,7 +48,7 @@ static __always_inline int is_our_frame(struct __sk_buff *skb)
 		struct ethhdr ethernet;
 	} __attribute__((packed)) frame;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + PLAIN_OVERHEAD, &frame, sizeof(frame)))
+	if (load(skb, ETH_HLEN + PLAIN_OVERHEAD, &frame, sizeof(frame)))
 		return 0;
 	return frame.vxlan.flags == bpf_htonl(VXLAN_VNI_VALID) &&
 	       frame.vxlan.vni == bpf_htonl(settings.vni << 8) &&

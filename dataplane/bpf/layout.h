@@ -68,7 +68,9 @@ struct flow {
 	__u64 last;		/* when the last packet passed, ns */
 	__u64 since;		/* when counting began */
 	__u32 packets;		/* small ones since then */
+	__u32 answers;		/* what came the other way since then */
 	__u32 way;
+	__u32 pad;
 };
 
 #define FLOWS 8192

@@ -130,11 +130,13 @@ static __always_inline int out(struct __sk_buff *skb)
 	if (parse(skb, state->l2, &inner) ||
 	    bpf_ntohs(inner.ip.tot_len) != skb->len - state->l2)
 		return leave_for(skb, LEFT_ODD);
+	hash = flow_hash(&inner);
+	flow = flow_of(&flows_out, hash);
+	if (since(state->beat, now) < SILENCE && follows(skb, flow, &inner, now))
+		to_workers(skb);
 	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
 	if (!peer || peer->flags & PEER_RECEIVE_ONLY || is_outer(&inner))
 		return leave_for(skb, LEFT_NO_PEER);
-	hash = flow_hash(&inner);
-	flow = flow_of(&flows_out, hash);
 	if (!fits(skb, state, &inner, peer, skb->len - state->l2)) {
 		take_along(flow, now);
 		return leave_for(skb, LEFT_TOO_LONG);

@@ -57,6 +57,22 @@ struct inner {
 	__u32 icmp_type;
 };
 
+/* Where headers may begin at most: the verifier wants a bound. */
+#define LAST_OFFSET 127
+
+/* Copy `len` bytes from `offset` on; -1 where the packet has not as many. */
+static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, __u32 len)
+{
+	void *end = (void *)(long)skb->data_end;
+	void *from = (void *)(long)skb->data + (offset & LAST_OFFSET);
+
+	/* Headers lie in the linear part, as a rule: there no helper is needed. */
+	if (from + len > end)
+		return bpf_skb_load_bytes(skb, offset, to, len) ? -1 : 0;
+	__builtin_memcpy(to, from, len);
+	return 0;
+}
+
 static __always_inline int is_mac(const __u8 *mac, const volatile __u8 *wanted)
 {
 	return mac[0] == wanted[0] && mac[1] == wanted[1] && mac[2] == wanted[2] &&
@@ -68,7 +84,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 offset, struct inn
 {
 	__u32 transport;
 
-	if (bpf_skb_load_bytes(skb, offset, &inner->ip, sizeof(inner->ip)))
+	if (load(skb, offset, &inner->ip, sizeof(inner->ip)))
 		return -1;
 	if (inner->ip.version != 4 || inner->ip.ihl < 5)
 		return -1;
@@ -86,18 +102,18 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 offset, struct inn
 			__u8 offset, flags;
 		} tcp;
 
-		if (bpf_skb_load_bytes(skb, transport, &tcp, 14))
+		if (load(skb, transport, &tcp, 14))
 			return -1;
 		inner->ports = tcp.ports;
 		inner->header_len += tcp.offset >> 4 << 2;
 	} else if (inner->ip.protocol == IPPROTO_UDP) {
-		if (bpf_skb_load_bytes(skb, transport, &inner->ports, sizeof(inner->ports)))
+		if (load(skb, transport, &inner->ports, sizeof(inner->ports)))
 			return -1;
 		inner->header_len += sizeof(struct udphdr);
 	} else if (inner->ip.protocol == IPPROTO_ICMP) {
 		__u8 type;
 
-		if (bpf_skb_load_bytes(skb, transport, &type, sizeof(type)))
+		if (load(skb, transport, &type, sizeof(type)))
 			return -1;
 		inner->icmp_type = type;
 	}
@@ -112,16 +128,29 @@ static __always_inline __be16 udp_port(const struct inner *inner)
 	return ((const __be16 *)&inner->ports)[1];
 }
 
-/* A hash of the flow that a packet is of: multiplicative, the high bits are the good ones. */
-static __always_inline __u32 flow_hash(const struct inner *inner)
+/* Multiplicative: the high bits are the good ones. */
+static __always_inline __u32 hash_of(__be32 from, __be32 to, __u8 protocol, __be32 ports)
 {
-	__u64 hash = (__u64)inner->ip.saddr << 32 | inner->ip.daddr;
+	__u64 hash = (__u64)from << 32 | to;
 
 	hash *= 0x9e3779b97f4a7c15;
-	hash ^= (__u64)inner->ip.protocol << 32 | inner->ports;
+	hash ^= (__u64)protocol << 32 | ports;
 	hash ^= hash >> 29;
 	hash *= 0x9e3779b97f4a7c15;
 	return hash >> 32;
+}
+
+/* A hash of the flow that a packet is of. */
+static __always_inline __u32 flow_hash(const struct inner *inner)
+{
+	return hash_of(inner->ip.saddr, inner->ip.daddr, inner->ip.protocol, inner->ports);
+}
+
+/* That of the flow of what answers it. */
+static __always_inline __u32 answer_hash(const struct inner *inner)
+{
+	return hash_of(inner->ip.daddr, inner->ip.saddr, inner->ip.protocol,
+		       inner->ports << 16 | inner->ports >> 16);
 }
 
 /* RFC 1071 */

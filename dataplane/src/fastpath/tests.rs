@@ -1,5 +1,6 @@
 //! The programs in test runs (`BPF_PROG_TEST_RUN`), beside the workers' own code.
 
+mod choice;
 mod differential;
 mod states;
 mod tables;
@@ -71,7 +72,8 @@ fn loaded(table: &Table) -> FastPath {
         underlay: "underlay".to_owned(),
         local: LOCAL.into(),
         port: PORT,
-        lifetime: Duration::from_secs(3600),
+        // Less than the machine has been up.
+        lifetime: Duration::from_secs(60),
         bpffs: "/nowhere".into(),
         hook: None,
     };

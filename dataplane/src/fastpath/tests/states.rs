@@ -4,21 +4,21 @@ use super::*;
 use crate::stats::Count;
 use aya::maps::ProgramArray;
 
-const OTHER: [u8; 4] = [10, 1, 1, 5];
-const OWN: [u8; 4] = [10, 1, 9, 5];
+pub(super) const OTHER: [u8; 4] = [10, 1, 1, 5];
+pub(super) const OWN: [u8; 4] = [10, 1, 9, 5];
 
 /// A packet of a pod for one of the first peer.
-fn outward() -> Vec<u8> {
+pub(super) fn outward() -> Vec<u8> {
     udp((OWN, OTHER), (1, 2), &[7; 40])
 }
 
 /// The answer, as that peer sends it.
-fn inward(wire: Wire) -> Vec<u8> {
+pub(super) fn inward(wire: Wire) -> Vec<u8> {
     datagram(peer(1), wire, &udp((OTHER, OWN), (2, 1), &[8; 40]))
 }
 
 /// Run `test` with the programs of a strict overlay in VXLAN.
-fn with_programs(test: impl FnOnce(&mut FastPath) + Send) {
+pub(super) fn with_programs(test: impl FnOnce(&mut FastPath) + Send) {
     isolated(|| test(&mut loaded(&table(Wire::Vxlan, Admission::Strict))));
 }
 
@@ -53,9 +53,9 @@ fn end_workers(fast_path: &mut FastPath) {
 fn a_table_is_believed_for_its_lifetime_and_no_longer() {
     with_programs(|fast_path| {
         // Far from both ends: the test may be held up.
-        last_beat(fast_path, Duration::from_secs(3000));
+        last_beat(fast_path, Duration::from_secs(30));
         assert_eq!(taken(fast_path), [true; 2]);
-        last_beat(fast_path, Duration::from_secs(3601));
+        last_beat(fast_path, Duration::from_secs(61));
         assert_eq!(taken(fast_path), [false; 2]);
         assert_eq!(counted(fast_path, "LEFT_EXPIRED"), 2);
         // Nobody is there any more, and what was known is not believed all the same.
@@ -105,7 +105,7 @@ fn workers_that_hang_or_are_gone_get_nothing_that_programs_can_take() {
             ]
         };
         assert_eq!(wanted(fast_path), [false; 2], "workers are there");
-        last_beat(fast_path, Duration::from_secs(60));
+        last_beat(fast_path, Duration::from_secs(30));
         assert_eq!(wanted(fast_path), [true; 2], "workers hang");
         fast_path.beat().unwrap();
         assert_eq!(wanted(fast_path), [false; 2]);
@@ -143,33 +143,6 @@ fn packets_leave_up_to_the_mtu_of_their_path_and_no_longer() {
                 assert_eq!(around.map(|len| fits(&mut fast_path, len)), [true, false]);
             }
         }
-    });
-}
-
-/// Flows that were merged go on when the pair is gone.
-#[test]
-fn nothing_is_given_to_a_merging_pair_that_is_gone() {
-    with_programs(|fast_path| {
-        let mut tcp = crate::offload::testing::Spec::tcp4(1000).build();
-        tcp[12..16].copy_from_slice(&OTHER);
-        crate::offload::testing::fix_ipv4_checksum(&mut tcp);
-        let packet = datagram(peer(1), Wire::Vxlan, &tcp);
-        (fast_path.state.all, fast_path.state.merger) = (0, 1);
-        let end = std::time::Instant::now() + Duration::from_secs(20);
-        while counted(fast_path, "IN_MERGED") == 0 {
-            assert!(std::time::Instant::now() < end, "never merged");
-            fast_path.beat().unwrap();
-            assert_eq!(run(fast_path, IN, &packet).action, probe::REDIRECT);
-        }
-        fast_path.state.merger = 0;
-        fast_path.beat().unwrap();
-        let (merged, written) = (
-            counted(fast_path, "IN_MERGED"),
-            counted(fast_path, "IN_WRITES"),
-        );
-        assert_eq!(run(fast_path, IN, &packet).action, probe::REDIRECT);
-        assert_eq!(counted(fast_path, "IN_MERGED"), merged);
-        assert_eq!(counted(fast_path, "IN_WRITES"), written + 1);
     });
 }
 

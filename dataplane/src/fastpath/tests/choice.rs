@@ -1,0 +1,96 @@
+//! Which way packets take, by what came before them.
+
+use super::states::{OTHER, inward, outward, with_programs};
+use super::*;
+use crate::fastpath::probe::Gso;
+use crate::offload::testing::{Spec, fix_ipv4_checksum};
+use std::time::Instant;
+
+/// A TCP packet from a pod of the first peer, with so many bytes of payload.
+fn segment(payload: usize) -> Vec<u8> {
+    let mut tcp = Spec::tcp4(payload).build();
+    tcp[12..16].copy_from_slice(&OTHER);
+    fix_ipv4_checksum(&mut tcp);
+    datagram(peer(1), Wire::Vxlan, &tcp)
+}
+
+/// Do `step` for a while, in which a flood would be noticed some times over.
+fn for_a_while(mut step: impl FnMut()) {
+    let end = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < end {
+        step();
+    }
+}
+
+/// A worker would only make them wait, and as many as there are they say nothing of its load.
+#[test]
+fn requests_that_are_answered_are_no_flood() {
+    with_programs(|fast_path| {
+        fast_path.state.all = 0;
+        let takes = |fast_path: &mut FastPath, name, packet: &[u8]| {
+            fast_path.beat().unwrap();
+            run(fast_path, name, packet).action == probe::REDIRECT
+        };
+        for_a_while(|| {
+            for _ in 0..3 {
+                assert!(takes(fast_path, OUT, &outward()));
+            }
+            assert!(takes(fast_path, IN, &inward(Wire::Vxlan)));
+        });
+        assert_eq!(counted(fast_path, "LEFT_BATCHES"), 0);
+        // As many that nobody answers are one.
+        let end = Instant::now() + Duration::from_secs(20);
+        while takes(fast_path, OUT, &outward()) {
+            if Instant::now() > end {
+                return weft_lab::skip("test runs are too slow here to be a flood");
+            }
+        }
+        assert_eq!(counted(fast_path, "LEFT_BATCHES"), 1);
+    });
+}
+
+/// To merge them all later super-packets of the flow would be cut first.
+#[test]
+fn segments_that_a_peer_of_super_packets_sends_again_are_not_merged() {
+    with_programs(|fast_path| {
+        (fast_path.state.all, fast_path.state.merger) = (0, 1);
+        let program = program(&mut fast_path.programs, IN).unwrap();
+        let whole = Gso {
+            segments: 2,
+            size: 500,
+        };
+        // The kernel decapsulates no super-packet in a test run, but it has been seen.
+        probe::run(program, &framed(&segment(1000)), Some(whole)).unwrap();
+        for_a_while(|| {
+            fast_path.beat().unwrap();
+            let outcome = run(fast_path, IN, &segment(1001));
+            assert_eq!(outcome.action, probe::REDIRECT);
+        });
+        assert_eq!(counted(fast_path, "IN_MERGED"), 0);
+        assert!(counted(fast_path, "IN_WRITES") > 0);
+    });
+}
+
+/// Flows that were merged go on when the pair is gone.
+#[test]
+fn nothing_is_given_to_a_merging_pair_that_is_gone() {
+    with_programs(|fast_path| {
+        let packet = segment(1000);
+        (fast_path.state.all, fast_path.state.merger) = (0, 1);
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while counted(fast_path, "IN_MERGED") == 0 {
+            assert!(std::time::Instant::now() < end, "never merged");
+            fast_path.beat().unwrap();
+            assert_eq!(run(fast_path, IN, &packet).action, probe::REDIRECT);
+        }
+        fast_path.state.merger = 0;
+        fast_path.beat().unwrap();
+        let (merged, written) = (
+            counted(fast_path, "IN_MERGED"),
+            counted(fast_path, "IN_WRITES"),
+        );
+        assert_eq!(run(fast_path, IN, &packet).action, probe::REDIRECT);
+        assert_eq!(counted(fast_path, "IN_MERGED"), merged);
+        assert_eq!(counted(fast_path, "IN_WRITES"), written + 1);
+    });
+}
