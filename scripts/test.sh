@@ -56,7 +56,7 @@ e2e_alone=(bench:: demo:: ecn:: slow_peer:: tunnel_gso:: together:: cni::a_shape
 
 # End to end tests of traffic, for which it must not matter which way packets take: they run with
 # the fast path for all that it can carry, and without. All others run as agents do by default.
-e2e_ways=(backends:: hostile:: interop:: mtu:: pods:: wire::)
+e2e_ways=(backends:: hostile:: interop:: life_cycle:: mtu:: pod_mtu:: pods:: recursion:: udp:: wire::)
 e2e_ways_alone=(ecn:: hostile::a_flood)
 
 # e2e WAY ARGUMENTS...: run end to end tests with this `-fast-path`.
@@ -105,7 +105,9 @@ start=$SECONDS
 side_by_side
 printf '%5d s  all of these side by side\n' $((SECONDS - start)) | tee -a "$work/times"
 stage "end to end, alone" binary test e2e --test-threads=1 "${e2e_alone[@]}"
-stage "end to end, alone, fast path off" e2e off --test-threads=1 "${e2e_ways_alone[@]}"
+for way in on off; do
+    stage "end to end, alone, fast path $way" e2e $way --test-threads=1 "${e2e_ways_alone[@]}"
+done
 
 echo "== times"
 cat "$work/times"

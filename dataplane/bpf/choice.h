@@ -40,13 +40,18 @@ static __always_inline __u64 since(__u64 then, __u64 now)
 	return now > then ? now - then : 0;
 }
 
-/*
- * Give the packet to the workers: this returns only when there are none, since their process has
- * ended.
- */
-static __always_inline void to_workers(struct __sk_buff *skb)
+/* This returns only when there are no workers, since their process has ended. */
+static __always_inline void hand_over(struct __sk_buff *skb)
 {
 	bpf_tail_call(skb, &workers, 0);
+}
+
+/* Give the packet to the workers for this reason; if there are none it does not count. */
+static __always_inline void to_workers(struct __sk_buff *skb, enum counter why)
+{
+	count(why, 1);
+	hand_over(skb);
+	count(why, -1);
 }
 
 /*
@@ -55,7 +60,7 @@ static __always_inline void to_workers(struct __sk_buff *skb)
  */
 static __always_inline int leave(struct __sk_buff *skb)
 {
-	to_workers(skb);
+	hand_over(skb);
 	count(LEFT_ALONE, 1);
 	return TC_ACT_UNSPEC;
 }
@@ -164,19 +169,48 @@ static __always_inline void take_along(struct flow *flow, __u64 now)
 		way_of(flow, now, WAY_WORKERS);
 }
 
-/* Whether a peer's TCP super-packets come whole; `whole`: this is one. */
-static __always_inline int sends_whole(__be32 addr, int whole, __u64 now)
+static __always_inline struct whole_peer *whole_peer_of(__be32 addr)
 {
 	__u32 slot = (__u32)(addr * 0x9e3779b1u) / (0xffffffffu / WHOLE_PEERS + 1);
-	struct whole_peer *peer = bpf_map_lookup_elem(&whole_peers, &slot);
 
-	if (!peer)
-		return 0;
+	return bpf_map_lookup_elem(&whole_peers, &slot);
+}
+
+/* Have the slot of a peer from now on, whoever had it. */
+static __always_inline void claim(struct whole_peer *peer, __be32 addr)
+{
+	if (peer->addr == addr)
+		return;
+	peer->addr = addr;
+	peer->seen = 0;
+	peer->trains = 0;
+}
+
+/* Whether super-packets of TCP come whole from this peer; `whole`: this is one. */
+static __always_inline int sends_whole(struct whole_peer *peer, __be32 addr, int whole, __u64 now)
+{
 	if (whole) {
-		peer->addr = addr;
+		claim(peer, addr);
 		peer->seen = now;
 	}
-	return peer->addr == addr && since(peer->seen, now) < WHOLE_BELIEVED;
+	return peer->addr == addr && peer->seen && since(peer->seen, now) < WHOLE_BELIEVED;
+}
+
+/* Whether trains came of late from a peer that has this slot. */
+static __always_inline int sends_trains(const struct whole_peer *peer, __u64 now)
+{
+	return peer->trains && since(peer->trains, now) < WHOLE_BELIEVED;
+}
+
+/* Remember that a train came, if it came from a peer. */
+static __always_inline void note_train(__be32 addr, __u64 now)
+{
+	struct whole_peer *peer = whole_peer_of(addr);
+
+	if (!peer || (peer->addr != addr && !look_up(ROLE_SENDER, addr)))
+		return;
+	claim(peer, addr);
+	peer->trains = now;
 }
 
 /* Whether workers carry this packet out more cheaply, or must see it. */
@@ -198,24 +232,24 @@ static __always_inline int is_for_workers(struct __sk_buff *skb, const struct st
  * Whether a packet goes after those of its flow that the workers have, whatever else it is. Of a
  * flood these are all but the first, and nothing more is to be looked up for them.
  */
-static __always_inline int follows(struct __sk_buff *skb, struct flow *flow,
-				   const struct inner *inner, __u64 now)
+static __always_inline int follows(struct flow *flow, const struct inner *inner, __u64 now)
 {
 	if (!flow || flow->way != WAY_WORKERS || since(flow->last, now) > PAUSE)
 		return 0;
 	if (inner->ip.protocol != IPPROTO_TCP)
 		is_flooded(now);
 	flow->last = now;
-	count(skb->gso_size ? LEFT_TRAINS : LEFT_FLOWS, 1);
 	return 1;
 }
 
-/* The way out of a packet. */
+/* The way out of a packet, and why if it is that to the workers. */
 static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct state *state,
-					const struct inner *inner, struct flow *flow, __u64 now)
+					const struct inner *inner, struct flow *flow, __u64 now,
+					enum counter *why)
 {
-	__u32 wanted = WAY_HERE, way;
+	__u32 wanted = WAY_HERE;
 
+	*why = LEFT_BATCHES;
 	/*
 	 * flannel's proxy takes packets out of datagrams as they are, and where those cross a veth or
 	 * virtio nobody has filled in the checksums of a packet that a kernel sent.
@@ -231,28 +265,31 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 	if (is_held(flow, state, now) ||
 	    (!state->all && is_for_workers(skb, state, inner, flow, now)))
 		wanted = WAY_WORKERS;
-	way = way_of(flow, now, wanted);
-	if (way == WAY_WORKERS)
-		count(wanted != WAY_WORKERS ? LEFT_FLOWS :
-		      skb->gso_size ? LEFT_TRAINS : LEFT_BATCHES, 1);
-	return way;
+	if (wanted != WAY_WORKERS)
+		*why = LEFT_FLOWS;
+	else if (skb->gso_size)
+		*why = LEFT_TRAINS;
+	return way_of(flow, now, wanted);
 }
 
 /*
- * The way in of an inner packet. What a worker of the peer sent has an outer checksum, and may
- * belong between trains, whose frames only the workers can take. What a kernel tunnel sent may
- * have one, too; of TCP it is known by super-packets that come whole, and then are no trains.
+ * The way in of an inner packet, and why if it is that to the workers. What a worker of the peer sent
+ * has an outer checksum, and may belong between trains, whose frames only the workers can take. What
+ * a kernel tunnel sent may have one, too; of TCP it is known by super-packets that come whole while
+ * no trains do.
  */
 static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state *state,
 				       const struct inner *inner, __be32 sender, int has_checksum,
-				       __u64 now)
+				       __u64 now, enum counter *why)
 {
 	struct flow *flow = flow_of(&flows_in, flow_hash(inner));
-	int tcp = inner->ip.protocol == IPPROTO_TCP, whole = skb->gso_size != 0, believed;
-	__u32 wanted = WAY_HERE, way;
+	struct whole_peer *peer = whole_peer_of(sender);
+	int tcp = inner->ip.protocol == IPPROTO_TCP, whole = skb->gso_size != 0, is_whole;
+	__u32 wanted = WAY_HERE;
 
+	*why = LEFT_BATCHES;
 	note_answer(inner);
-	if (!flow)
+	if (!flow || !peer)
 		return WAY_HERE;
 	if (whole && !tcp) {
 		/* Nothing but TCP keeps its meaning as a super-packet. */
@@ -260,17 +297,17 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 		return WAY_WORKERS;
 	}
 	/* Single segments of a peer that sends super-packets are few, as those that are sent again. */
-	believed = tcp && sends_whole(sender, whole, now);
-	if (is_held(flow, state, now) || (has_checksum && !believed)) {
+	is_whole = tcp && sends_whole(peer, sender, whole, now);
+	if (is_held(flow, state, now) ||
+	    (has_checksum && (!is_whole || sends_trains(peer, now)))) {
 		wanted = WAY_WORKERS;
-	} else if (tcp && !believed && is_bulk(flow, now, skb->len)) {
+	} else if (tcp && !is_whole && is_bulk(flow, now, skb->len)) {
 		if (state->merger)
 			wanted = WAY_MERGED;
 		else
 			count(WANT_MERGER, 1);
 	}
-	way = way_of(flow, now, wanted);
-	if (way == WAY_WORKERS)
-		count(wanted == way ? LEFT_BATCHES : LEFT_FLOWS, 1);
-	return way;
+	if (wanted != WAY_WORKERS)
+		*why = LEFT_FLOWS;
+	return way_of(flow, now, wanted);
 }

@@ -157,6 +157,7 @@ static __always_inline int in(struct __sk_buff *skb)
 {
 	struct datagram d = {};
 	struct state *state;
+	enum counter why;
 	__u32 way;
 	__u64 now;
 	int ecn;
@@ -173,8 +174,11 @@ static __always_inline int in(struct __sk_buff *skb)
 		count(LEFT_EXPIRED, 1);
 		return TC_ACT_UNSPEC;
 	}
-	if (!is_whole(skb, &d))
+	if (!is_whole(skb, &d)) {
+		if (skb->gso_size)
+			note_train(d.ip.saddr, now);
 		return leave_for(skb, LEFT_WHOLE);
+	}
 	/* Whatever is wrong from here on a worker finds out, too, and counts by its reason. */
 	if (settings.vxlan && !is_our_frame(skb))
 		return leave(skb);
@@ -188,12 +192,12 @@ static __always_inline int in(struct __sk_buff *skb)
 	ecn = combine(d.ip.tos & ECN_MASK, d.inner.ip.tos & ECN_MASK);
 	if (ecn < 0)
 		return leave(skb);
-	way = choose_in(skb, state, &d.inner, d.ip.saddr, d.udp.check != 0, now);
+	way = choose_in(skb, state, &d.inner, d.ip.saddr, d.udp.check != 0, now, &why);
 	if (skb->gso_size && d.inner.ip.protocol != IPPROTO_TCP)
 		return leave_for(skb, LEFT_WHOLE);
 	if (way == WAY_WORKERS) {
 		if (since(state->beat, now) < SILENCE)
-			to_workers(skb);
+			to_workers(skb, why);
 		way = WAY_HERE;
 	}
 	return decap(skb, state, &d, ecn, way);

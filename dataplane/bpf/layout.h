@@ -75,9 +75,10 @@ struct flow {
 
 #define FLOWS 8192
 
-/* A peer whose TCP super-packets come whole. */
+/* How the super-packets of a peer come. */
 struct whole_peer {
-	__u64 seen;		/* when its last super-packet came, ns */
+	__u64 seen;		/* when its last one of TCP came whole, ns */
+	__u64 trains;		/* when its last train came */
 	__be32 addr;
 	__u32 pad;
 };

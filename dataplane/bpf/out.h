@@ -116,6 +116,7 @@ static __always_inline int out(struct __sk_buff *skb)
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct state *state = the_state();
 	struct inner inner = {};
+	enum counter why;
 	struct flow *flow;
 	struct peer *peer;
 	__u32 hash, way;
@@ -132,8 +133,8 @@ static __always_inline int out(struct __sk_buff *skb)
 		return leave_for(skb, LEFT_ODD);
 	hash = flow_hash(&inner);
 	flow = flow_of(&flows_out, hash);
-	if (since(state->beat, now) < SILENCE && follows(skb, flow, &inner, now))
-		to_workers(skb);
+	if (since(state->beat, now) < SILENCE && follows(flow, &inner, now))
+		to_workers(skb, skb->gso_size ? LEFT_TRAINS : LEFT_FLOWS);
 	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
 	if (!peer || peer->flags & PEER_RECEIVE_ONLY || is_outer(&inner))
 		return leave_for(skb, LEFT_NO_PEER);
@@ -141,9 +142,9 @@ static __always_inline int out(struct __sk_buff *skb)
 		take_along(flow, now);
 		return leave_for(skb, LEFT_TOO_LONG);
 	}
-	way = choose_out(skb, state, &inner, flow, now);
+	way = choose_out(skb, state, &inner, flow, now, &why);
 	if (way == WAY_WORKERS && since(state->beat, now) < SILENCE)
-		to_workers(skb);
+		to_workers(skb, why);
 	sent = encap(skb, state, &inner, peer, hash);
 	if (sent >= 0)
 		return sent;

@@ -48,16 +48,13 @@ fn the_page_has_the_programs_figures() {
     let expected = [
         format!("a pause of more than {} ms", milliseconds("PAUSE")),
         format!("fewer than {} packets a second", grouped(rate)),
-        format!(
-            "from {} on, counted over {} ms",
-            grouped(rate),
-            milliseconds("COUNTED")
-        ),
+        format!("counted over {} ms and longer", milliseconds("COUNTED")),
+        format!("at most {} for each that comes back", of["ANSWERED"]),
         format!(
             "from the {}th frame of {} bytes or more within {} ms on",
             of["BULK_PACKETS"],
             of["BULK_LEN"],
-            milliseconds("COUNTED")
+            milliseconds("BULK_TIME")
         ),
         format!("less than {} s ago", milliseconds("WHOLE_BELIEVED") / 1000),
         format!("has not looked for {} s", milliseconds("SILENCE") / 1000),

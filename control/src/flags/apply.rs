@@ -115,6 +115,14 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
                 _ => return Err("must be auto, tcx or clsact".to_owned()),
             }
         }
+        "fast-path-trains" => {
+            options.backend.fast_path.trains = match value {
+                "auto" => None,
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => return Err("must be auto, on or off".to_owned()),
+            }
+        }
         "fast-path-lifetime" => {
             let minutes = within(value, 1, LIFETIME_MAX)?;
             options.backend.fast_path.lifetime = Duration::from_secs(minutes * 60);

@@ -120,7 +120,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 53] = [
+pub(super) static TABLE: [Flag; 54] = [
     works(
         "etcd-endpoints",
         Text,
@@ -354,6 +354,12 @@ pub(super) static TABLE: [Flag; 53] = [
         Text,
         "auto",
         "how the programs are attached: tcx (Linux 6.6), clsact, or auto: tcx where the kernel has it",
+    ),
+    works(
+        "fast-path-trains",
+        Text,
+        "auto",
+        "leave TCP super-packets to the workers, which send them in trains: auto (over cards), on or off",
     ),
     works(
         "fast-path-lifetime",

@@ -98,6 +98,7 @@ fn defaults_are_flannelds() {
                     lifetime: Duration::from_secs(3600),
                     bpffs: "/sys/fs/bpf".into(),
                     hook: None,
+                    trains: None,
                 },
             },
             remove: false,
@@ -140,6 +141,7 @@ fn all_settings_are_read() {
         "-udp-gro=false",
         "-fast-path=on",
         "-fast-path-hook=clsact",
+        "-fast-path-trains=off",
         "-fast-path-lifetime=5",
         "-bpffs=/tmp/bpf",
         "-v=1",
@@ -186,6 +188,7 @@ fn all_settings_are_read() {
             lifetime: Duration::from_secs(300),
             bpffs: "/tmp/bpf".into(),
             hook: Some(Hook::Clsact),
+            trains: Some(false),
         },
     };
     assert_eq!(options.backend, backend);
@@ -309,6 +312,7 @@ fn values_that_break_a_rule_are_named() {
         ("-tunnel-gso=maybe", "must be auto, on or off"),
         ("-fast-path=maybe", "must be auto, on or off"),
         ("-fast-path-hook=xdp", "must be auto, tcx or clsact"),
+        ("-fast-path-trains=", "must be auto, on or off"),
         ("-fast-path-lifetime=0", "must be between 1 and 10080"),
         ("-bpffs=", "must not be empty"),
         ("-udp-gso=maybe", "must be auto, on or off"),

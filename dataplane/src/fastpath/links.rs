@@ -209,6 +209,17 @@ pub fn filter_handle(tunnel: &str) -> u32 {
     tunnel.bytes().fold(0x811c_9dc5, fold).max(1)
 }
 
+/// Whether the filter for the TUN device `tunnel` is on it.
+pub(super) fn has_filter(tunnel: &str) -> bool {
+    let handle = TcHandle::from(filter_handle(tunnel));
+    super::index_of(tunnel)
+        .and_then(|index| {
+            tc::filter_program(index, Direction::Egress, FILTER_PRIORITY, handle.into())
+                .during("looking for filters")
+        })
+        .is_ok_and(|program| program.is_some())
+}
+
 /// Remove the filters of this handle from `device`; whether there was one.
 pub fn remove_filters(device: &str, handle: u32) -> bool {
     let remove = |direction| {

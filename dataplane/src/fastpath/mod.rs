@@ -135,6 +135,13 @@ impl FastPath {
         !self.links.is_empty()
     }
 
+    /// Whether programs of an earlier agent are there, which have carried what they could up to now.
+    pub fn takes_over(&self) -> bool {
+        let device = &self.config.device;
+        let is_pinned = |pins: &Pins| pins.path("out").exists();
+        self.pins.as_ref().is_ok_and(is_pinned) || links::has_filter(device)
+    }
+
     /// Overtake nothing that workers have up to now, who have carried packets before.
     pub fn follow_workers(&mut self) -> Result<(), FastPathError> {
         self.state.opened = clock::coarse_ns();

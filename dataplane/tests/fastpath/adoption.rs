@@ -28,6 +28,7 @@ fn no_packet_is_lost_when_programs_are_replaced() {
     isolated(|bpffs| {
         let nodes = nodes(bpffs, Wire::Vxlan);
         let mut running = start(&nodes);
+        assert!(running.iter().all(FastPath::takes_over));
         let [a, b] = &nodes;
         let (sent, received) = flood(a, b, || {
             for _ in 0..50 {
@@ -69,6 +70,8 @@ fn pinned_programs_go_on_without_a_process_and_others_do_not() {
             started.unwrap()
         });
         assert!(passes(a, b));
+        // These will be nobody's to take over.
+        assert!(!unpinned.iter().any(FastPath::takes_over));
         drop(unpinned);
         let gone = || nodes.iter().all(|node| programs(node) == NONE);
         assert!(wait_until(LIMIT, gone));

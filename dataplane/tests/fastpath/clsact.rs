@@ -37,6 +37,7 @@ fn filters_are_replaced_without_a_gap_and_those_of_others_stay() {
         let before = foreign(a);
         let mut running = nodes.each_ref().map(|node| start(node).unwrap());
         assert_eq!(running[0].hook(), Hook::Clsact);
+        assert!(a.ns.enter(|| running[0].takes_over()).unwrap());
         let (sent, received) = flood(a, b, || {
             for _ in 0..10 {
                 let next = nodes.each_ref().map(|node| start(node).unwrap());

@@ -71,17 +71,44 @@ fn a_flow_that_changes_its_way_keeps_its_order() {
     if skips_test() {
         return;
     }
-    for regime in Regime::ALL {
-        let cluster = Cluster::of_weft_with(2, regime, &["-fast-path=auto"]);
+    let all = Regime::ALL.map(|regime| (regime, "auto"));
+    for (regime, trains) in all.into_iter().chain([(Regime::R2, "on")]) {
+        let flags = ["-fast-path=auto", &format!("-fast-path-trains={trains}")];
+        let cluster = Cluster::of_weft_with(2, regime, &flags);
         await_starts(&cluster, &[(1, 0), (2, 0)]);
         receive_on_one_core(&cluster);
         let Outcome { sent, late, lost } = numbered(&cluster);
         assert_eq!(late, 0, "{regime}: {sent} datagrams, {lost} of them lost");
         let ways = ways(&cluster);
         assert!(ways.iter().all(|&count| count > 100), "{regime}: {ways:?}");
-        let pods = [1, 2].map(|number| cluster.pod(number).ns.clone());
-        let before = pods.each_ref().map(reordered);
-        stream(&cluster);
-        assert_eq!(pods.each_ref().map(reordered), before, "{regime}");
+        assert_streams_in_order(&cluster, regime);
+    }
+}
+
+fn assert_streams_in_order(cluster: &Cluster, regime: Regime) {
+    let pods = [1, 2].map(|number| cluster.pod(number).ns.clone());
+    let before = pods.each_ref().map(reordered);
+    stream(cluster);
+    assert_eq!(pods.each_ref().map(reordered), before, "{regime}");
+}
+
+/// A receiver's programs take only some of what workers send: what they leave must not be overtaken.
+#[test]
+fn what_workers_have_sent_keeps_its_order_where_programs_take_it() {
+    if skips_test() {
+        return;
+    }
+    for regime in Regime::ALL {
+        let mut cluster = Cluster::empty(2, regime);
+        for (number, way) in [(1, "off"), (2, "auto")] {
+            cluster.flags = vec![format!("-fast-path={way}")];
+            cluster.join(number);
+        }
+        cluster.await_path(1, 2);
+        await_starts(&cluster, &[(2, 0)]);
+        receive_on_one_core(&cluster);
+        let Outcome { sent, late, lost } = numbered(&cluster);
+        assert_eq!(late, 0, "{regime}: {sent} datagrams, {lost} of them lost");
+        assert_streams_in_order(&cluster, regime);
     }
 }

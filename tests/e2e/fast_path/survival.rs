@@ -49,8 +49,8 @@ fn kill_and_start(cluster: &mut Cluster, nodes: &[usize]) -> [Outcome; 2] {
 }
 
 /// Agents of each of these groups of nodes in turn.
-fn survives(regime: Regime, groups: &[&[usize]], at_most: u64) {
-    let mut cluster = Cluster::of_weft(2, regime);
+fn survives(regime: Regime, flags: &[&str], groups: &[&[usize]], at_most: u64) {
+    let mut cluster = Cluster::of_weft_with(2, regime, flags);
     if skips_unpinned(&cluster.lab) {
         return;
     }
@@ -77,7 +77,7 @@ fn traffic_survives_agents_that_are_killed_without_a_loss() {
     if skips_test() {
         return;
     }
-    survives(Regime::R1, &[&[1], &[2], &[1, 2]], 0);
+    survives(Regime::R1, &[], &[&[1], &[2], &[1, 2]], 0);
 }
 
 #[test]
@@ -85,5 +85,5 @@ fn traffic_survives_them_also_where_workers_send_trains() {
     if skips_test() {
         return;
     }
-    survives(Regime::R2, &[&[1, 2]], HELD);
+    survives(Regime::R2, &["-fast-path-trains=on"], &[&[1, 2]], HELD);
 }

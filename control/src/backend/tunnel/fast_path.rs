@@ -88,9 +88,14 @@ impl TunnelFastPath {
             self.give_up(&error.to_string());
         }
         self.entries = Some(entries);
-        if self.running.is_none() {
+        if self.running.is_none() && self.is_due() {
             self.start(host, tunnel).await;
         }
+    }
+
+    /// Whether it may be started, as far as earlier refusals go.
+    fn is_due(&self) -> bool {
+        self.retry.is_none_or(|at| Instant::now() >= at)
     }
 
     /// Tell the programs that the agent is there, and of what has changed; start them if it is
@@ -98,7 +103,7 @@ impl TunnelFastPath {
     pub(super) async fn look(&mut self, host: &Host, tunnel: TunnelFacts<'_>) {
         self.take_away_closed();
         let Some(running) = &mut self.running else {
-            if self.retry.is_none_or(|at| Instant::now() >= at) {
+            if self.is_due() {
                 self.start(host, tunnel).await;
             }
             return;

@@ -78,7 +78,7 @@ fn every_variable_gives_the_same_options_as_its_flag() {
             ("subnets-file", _) => "/peers.toml",
             ("engine", _) => "ring",
             ("admit", _) => "loose",
-            ("tunnel-gso" | "fast-path", _) => "off",
+            ("tunnel-gso" | "fast-path" | "fast-path-trains", _) => "off",
             ("fast-path-hook", _) => "clsact",
             ("cpus", _) => "0-3,8",
             (_, Bool) if flag.is_default("true") => "false",

@@ -71,6 +71,37 @@ fn segments_that_a_peer_of_super_packets_sends_again_are_not_merged() {
     });
 }
 
+/// They would else overtake the trains, which only workers can take.
+#[test]
+fn segments_of_a_peer_that_sends_trains_as_well_are_the_workers() {
+    with_programs(|fast_path| {
+        fast_path.state.all = 0;
+        let super_packet = |fast_path: &mut FastPath, bytes: &[u8]| {
+            let size = Gso {
+                segments: 2,
+                size: 500,
+            };
+            let program = program(&mut fast_path.programs, IN).unwrap();
+            probe::run(program, &framed(bytes), Some(size)).unwrap();
+        };
+        let mut summed = segment(1000);
+        // The outer checksum, which the kernel has verified or will.
+        summed[26] = 1;
+        let takes = |fast_path: &mut FastPath| {
+            fast_path.beat().unwrap();
+            run(fast_path, IN, &summed).action == probe::REDIRECT
+        };
+        assert!(!takes(fast_path), "nothing is known of the peer");
+        std::thread::sleep(Duration::from_millis(100));
+        super_packet(fast_path, &summed);
+        assert!(takes(fast_path), "its super-packets come whole");
+        let mut train = summed.clone();
+        train.extend(&summed[28..]);
+        super_packet(fast_path, &train);
+        assert!(!takes(fast_path), "its trains come, too");
+    });
+}
+
 /// Flows that were merged go on when the pair is gone.
 #[test]
 fn nothing_is_given_to_a_merging_pair_that_is_gone() {

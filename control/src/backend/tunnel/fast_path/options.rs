@@ -43,6 +43,8 @@ pub struct FastPathOptions {
     pub bpffs: PathBuf,
     /// How programs are attached; `None`: as the kernel has it.
     pub hook: Option<Hook>,
+    /// Whether TCP super-packets go in the workers' trains; `None`: over cards.
+    pub trains: Option<bool>,
 }
 
 impl Default for FastPathOptions {
@@ -52,6 +54,7 @@ impl Default for FastPathOptions {
             lifetime: LIFETIME,
             bpffs: "/sys/fs/bpf".into(),
             hook: None,
+            trains: None,
         }
     }
 }

@@ -55,7 +55,7 @@ impl Running {
         let mut running = Running {
             programs,
             underlay: underlay.index,
-            policy: underlay.policy(options.mode),
+            policy: underlay.policy(options),
             merger: MergerName::of(&tunnel.spec.device),
             routes: RouteMtus::new(local)?,
             mtus: Vec::new(),
@@ -64,10 +64,15 @@ impl Running {
         let programs = &mut running.programs;
         programs.set_policy(running.policy).map_err(told)?;
         running.publish(entries, tunnel.paths).map_err(told)?;
-        if late {
+        // Workers have the first packets of all, unless an earlier agent's programs have.
+        let follows = late || !running.programs.takes_over();
+        if follows {
             running.programs.follow_workers().map_err(told)?;
         }
         running.programs.attach().map_err(told)?;
+        if follows {
+            running.programs.follow_workers().map_err(told)?;
+        }
         // If it is not to be needed, still that of an earlier run is used.
         let make = underlay.cuts(running.policy);
         running.use_merger(host, make).await;
@@ -118,7 +123,7 @@ impl Running {
         }
         obstacles::look(host, tunnel).await?;
         obstacles::tell_of_shaper(host, tunnel, &mut self.shaper).await;
-        let policy = underlay.policy(options.mode);
+        let policy = underlay.policy(options);
         match policy == self.policy {
             true => self.programs.beat().map_err(told)?,
             false => self.programs.set_policy(policy).map_err(told)?,
@@ -136,14 +141,15 @@ impl Running {
         Ok(())
     }
 
-    /// Give packets to no pair that somebody has removed: they would be lost.
+    /// Give packets to no pair that somebody has removed or set down: they would be lost.
     async fn look_after_merger(&mut self, host: &Host) -> Result<(), FastPathError> {
         let Some(near) = self.programs.merger().map(|merger| merger.near) else {
             return Ok(());
         };
         match host.netlink.link_at(near).await {
-            Ok(None) => self.programs.set_merger(None),
-            _ => Ok(()),
+            Ok(Some(link)) if link.up => Ok(()),
+            Ok(_) => self.programs.set_merger(None),
+            Err(_) => Ok(()),
         }
     }
 

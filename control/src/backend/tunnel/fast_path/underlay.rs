@@ -1,6 +1,6 @@
 //! The underlay device as the choice of ways depends on it.
 
-use super::options::FastPathMode;
+use super::options::{FastPathMode, FastPathOptions};
 use crate::backend::host::Host;
 use std::fs;
 use std::path::Path;
@@ -21,13 +21,14 @@ pub(super) struct UnderlayDevice {
 }
 
 impl UnderlayDevice {
-    /// Super-packets leave by the fast path if they cross the device whole, or if nobody would
-    /// merge the trains that the workers make of them: that is judged by this node's own device,
-    /// for the peers' are as a rule like it.
-    pub(super) fn policy(&self, mode: FastPathMode) -> Policy {
+    /// Unless `options` say it, super-packets leave by the fast path where no card merges the trains
+    /// that workers make of them instead. That is judged by this node's own device, for the peers'
+    /// are as a rule like it.
+    pub(super) fn policy(&self, options: &FastPathOptions) -> Policy {
+        let trains = self.hardware && self.features.gro;
         Policy {
-            all: mode == FastPathMode::On,
-            super_packets: self.is_whole() || !self.features.gro,
+            all: options.mode == FastPathMode::On,
+            super_packets: !options.trains.unwrap_or(trains),
             mtu: self.mtu,
         }
     }
@@ -84,15 +85,21 @@ mod tests {
     fn trains_are_for_devices_behind_which_somebody_merges_them() {
         use FastPathMode::{Auto, On};
         // Tunnel GSO, GRO, a card: all, super-packets, segments to be merged.
-        for (device, mode, expected) in [
-            ((true, false, false), Auto, (false, true, false)), // a veth
-            ((true, true, false), Auto, (false, true, false)),  // one with GRO
-            ((true, true, true), Auto, (false, false, false)),  // a card
-            ((false, true, false), Auto, (false, false, false)),
-            ((false, false, false), Auto, (false, true, true)), // nobody merges
-            ((true, false, true), Auto, (false, true, true)),
-            ((false, true, true), On, (true, false, true)),
-            ((true, true, false), On, (true, true, false)),
+        for (device, (mode, trains), expected) in [
+            ((true, false, false), (Auto, None), (false, true, false)), // a veth
+            ((true, true, false), (Auto, None), (false, true, false)),  // one with GRO
+            ((false, true, false), (Auto, None), (false, true, true)),  // as virtio is
+            ((true, true, true), (Auto, None), (false, false, false)),  // a card
+            ((false, true, true), (Auto, None), (false, false, false)),
+            ((true, false, true), (Auto, None), (false, true, true)), // nobody merges
+            (
+                (true, true, false),
+                (Auto, Some(true)),
+                (false, false, false),
+            ),
+            ((true, true, true), (Auto, Some(false)), (false, true, true)),
+            ((false, true, true), (On, None), (true, false, true)),
+            ((true, true, false), (On, None), (true, true, false)),
         ] {
             let (tunnel_gso, gro, hardware) = device;
             let underlay = UnderlayDevice {
@@ -101,7 +108,12 @@ mod tests {
                 features: Features { gro, tunnel_gso },
                 hardware,
             };
-            let policy = underlay.policy(mode);
+            let options = FastPathOptions {
+                mode,
+                trains,
+                ..FastPathOptions::default()
+            };
+            let policy = underlay.policy(&options);
             let found = (policy.all, policy.super_packets, underlay.cuts(policy));
             assert_eq!(found, expected, "{device:?}");
         }
