@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod open_files;
 pub mod presence;
 pub mod route;
+pub(crate) mod rps;
 pub mod subnet_env;
 pub mod sysctl;
 pub mod tap;

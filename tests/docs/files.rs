@@ -35,6 +35,7 @@ const WRITERS: &[(&str, &str, &str)] = &[
         "docs/running.md",
         "/var/lib/weft/<device>.mac",
     ),
+    ("control/src/host/rps.rs", "docs/running.md", "rps_cpus"),
     (
         "control/src/host/sysctl.rs",
         "docs/running.md",

@@ -2,42 +2,13 @@
 //! packets to the kernel, and what a program redirects has no other such place.
 
 use crate::host::netlink::{Link, Netlink, NetlinkError};
-use crate::host::sysctl;
-use std::{fs, io};
+use crate::host::{rps, sysctl};
 use tracing::debug;
 use weft_dataplane::fastpath::Merger;
 use weft_dataplane::sys::ethtool;
 
-/// More than the kernel can be built for (`NR_CPUS`).
-const MAX_CORE: usize = 8191;
-
 /// Long enough for every packet (`ETH_MAX_MTU`).
 const MTU: u32 = 65_535;
-
-/// Let any core take what `device` has merged: the core of the softirq that brings the segments in is
-/// busy with them. All of a flow goes to one (RPS), so none of it is overtaken.
-fn spread(device: &str) -> io::Result<()> {
-    let cores = fs::read_to_string("/sys/devices/system/cpu/online")?;
-    let file = format!("/sys/class/net/{device}/queues/rx-0/rps_cpus");
-    fs::write(file, mask(&cores))
-}
-
-/// A list of cores such as `0-3,8` as the mask that sysfs takes, 32 bits a word: `0000010f`.
-fn mask(cores: &str) -> String {
-    let mut words = vec![0u32];
-    for range in cores.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) else {
-            continue;
-        };
-        for core in first..=last.min(MAX_CORE) {
-            words.resize(words.len().max(core / 32 + 1), 0);
-            words[core / 32] |= 1 << (core % 32);
-        }
-    }
-    let words: Vec<String> = words.iter().rev().map(|w| format!("{w:08x}")).collect();
-    words.join(",")
-}
 
 /// The names of both ends.
 #[derive(Clone, Debug)]
@@ -108,7 +79,8 @@ impl MergerName {
             netlink.set_link(&link, MTU, link.txqueuelen).await?;
             netlink.set_link_up_silently(&link).await?;
         }
-        if let Err(error) = spread(&self.far) {
+        // The core of the softirq that brings the segments in is busy with them.
+        if let Err(error) = rps::spread(&self.far) {
             debug!("{}: what it merges stays on one core: {error}", self.far);
         }
         self.find(netlink).await
@@ -126,24 +98,6 @@ impl MergerName {
         };
         if let Err(error) = removed.await {
             debug!("{error}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cores_are_written_as_sysfs_has_them() {
-        for (cores, expected) in [
-            ("0-1\n", "00000003"),
-            ("0", "00000001"),
-            ("0-3,8", "0000010f"),
-            ("31-32,95", "80000000,00000001,80000000"),
-            ("", "00000000"),
-        ] {
-            assert_eq!(mask(cores), expected, "{cores}");
         }
     }
 }
