@@ -243,6 +243,11 @@ fn how_to_enter(cluster: &Cluster) -> weft_lab::Result<String> {
         let _ = writeln!(text, "  less {}", agent.log_file().display());
     }
     let command = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("weft"));
-    let _ = writeln!(text, "To remove them: {} demo --remove", command.display());
+    let command = command.display();
+    for agent in &cluster.agents {
+        let dir = agent.socket_dir();
+        let _ = writeln!(text, "  {command} fast-path --socket-dir {}", dir.display());
+    }
+    let _ = writeln!(text, "To remove them: {command} demo --remove");
     Ok(text)
 }

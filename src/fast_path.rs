@@ -74,21 +74,25 @@ pub(crate) fn run(words: &[OsString]) -> ExitCode {
     }
 }
 
+/// The names of agents that have answered.
+fn names(found: &[(PathBuf, Reply)]) -> String {
+    let names: Vec<&str> = found.iter().map(|(_, r)| r.agent.as_str()).collect();
+    names.join("; ")
+}
+
 fn act(args: &Args) -> Result<String, String> {
     let dir = &args.socket_dir;
     let show = Verb::FastPath { mode: None };
     let mut found = socket::find(dir, &show).map_err(|error| error.to_string())?;
     let meant = |name: &str| args.agent.as_ref().is_none_or(|part| name.contains(part));
+    let all = names(&found);
     found.retain(|(_, reply)| meant(&reply.agent));
-    let names: Vec<&str> = found
-        .iter()
-        .map(|(_, reply)| reply.agent.as_str())
-        .collect();
+    let names = names(&found);
     let (path, shown) = match (&found[..], args.action.mode()) {
-        ([], _) => return Err(format!("no agent answers in {}", dir.display())),
+        ([], _) if all.is_empty() => return Err(format!("no agent answers in {}", dir.display())),
+        ([], _) => return Err(format!("--agent names none of those that answer: {all}")),
         (several @ [_, _, ..], None) => return told(several.iter().map(|(_, reply)| reply), true),
         ([_, _, ..], Some(_)) => {
-            let names = names.join("; ");
             return Err(format!(
                 "several agents run, choose one by --agent: {names}"
             ));

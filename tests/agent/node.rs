@@ -139,6 +139,8 @@ impl Node {
             ("subnet-file", "subnet.env"),
             ("state-dir", "state"),
             ("socket-dir", "run"),
+            // No BPF file system: what is pinned would stay when the namespace is gone.
+            ("bpffs", "bpf"),
         ] {
             command.arg(format!("-{flag}={}", self.path(file).display()));
         }

@@ -14,6 +14,7 @@ fn agent_on(node: &Node, file: &str, flags: &[&str]) -> Process {
         ("subnet-file", "subnet.env"),
         ("state-dir", "state"),
         ("socket-dir", "run"),
+        ("bpffs", "bpf"),
     ] {
         command.arg(format!("-{flag}={}", node.path(file).display()));
     }

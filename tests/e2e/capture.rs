@@ -1,13 +1,17 @@
 //! What crosses the underlay, as tcpdump sees it and tshark reads it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use weft_lab::{Lab, Namespace, Process, run, wait_until};
 
 /// How long tcpdump may take to start.
 const START: Duration = Duration::from_secs(10);
+
+/// Silence after which tcpdump has nothing more to write: it looks each second at the latest.
+const QUIET: Duration = Duration::from_millis(1_200);
 
 /// Fields asked of tshark. Each frame has a value per layer, the outermost first.
 const FIELDS: [&str; 29] = [
@@ -92,8 +96,23 @@ impl Capture {
         }
     }
 
+    /// Wait until tcpdump has written what the kernel holds for it: what it has not read when it is
+    /// stopped is lost, and not counted.
+    fn catch_up(&self) {
+        let len = || fs::metadata(&self.file).map_or(0, |file| file.len());
+        let (mut last, mut since) = (len(), Instant::now());
+        wait_until(START, || {
+            let now = len();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            since.elapsed() > QUIET
+        });
+    }
+
     /// End the capture and dissect it with every checksum verified.
     pub(crate) fn frames(mut self) -> Vec<Frame> {
+        self.catch_up();
         self.tcpdump.stop().unwrap();
         let log = read(&self.log);
         assert!(

@@ -218,20 +218,12 @@ impl Cluster {
     }
 
     /// Wait until the agent of node `number`, whose workers reach all peers, has said whether it
-    /// has a fast path as well.
+    /// has a fast path as well, and would have it carry flows that begin.
     pub(crate) fn await_way(&self, number: usize) {
         let Some(agent) = self.agents.get(&number) else {
             return;
         };
-        let flags = agent.flags().iter();
-        let named = flags
-            .filter_map(|flag| flag.strip_prefix("-fast-path="))
-            .next_back();
-        if named.unwrap_or(&fast_path()) == "off" {
-            return;
-        }
-        let said = |words| !lines_with(&agent.log_file(), &[words]).is_empty();
-        let known = wait_until(NEWS, || said("fast path on ") || said("no fast path: "));
+        let known = agent.wait_for_way();
         assert!(
             known,
             "node {number} does not say whether it has a fast path"

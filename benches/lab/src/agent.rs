@@ -8,6 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// For longer than this no packet stays with workers that the programs are told of (`PAUSE` in
+/// dataplane/bpf/choice.h).
+const HELD: Duration = Duration::from_millis(60);
+
 /// How long an agent may take until `subnet.env` appears (flannel's own tests give it this).
 pub const READY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -66,6 +70,8 @@ pub struct Agent {
     process: Option<Process>,
     /// `subnet.env` as it was before the last start, to tell a new one from an old one.
     before: Option<(u64, i64, i64)>,
+    /// Bytes of the log before the last start.
+    said_before: usize,
 }
 
 impl Agent {
@@ -80,6 +86,7 @@ impl Agent {
             bpffs: lab.bpffs().map(Path::to_owned),
             process: None,
             before: None,
+            said_before: 0,
         };
         agent.start_again()?;
         Ok(agent)
@@ -91,6 +98,7 @@ impl Agent {
             return Ok(());
         }
         self.before = identity(&self.subnet_file());
+        self.said_before = self.said().len();
         let options = &self.options;
         let mut command = self.ns.command(&options.binary);
         command.arg("agent");
@@ -164,6 +172,29 @@ impl Agent {
             }
             None => Ok(()),
         }
+    }
+
+    /// Wait until the agent, which knows its peers, has said whether it has a fast path, and until
+    /// flows that begin are the programs': what workers may have of one keeps it with them.
+    /// Whether it has said it.
+    pub fn wait_for_way(&self) -> bool {
+        let flags = self.options.flags.iter();
+        let flag = flags.filter_map(|flag| flag.strip_prefix("-fast-path="));
+        let by_env = std::env::var("FLANNELD_FAST_PATH");
+        if flag.last().or(by_env.as_deref().ok()) == Some("off") {
+            return true;
+        }
+        let told = wait_until(READY_LIMIT, || {
+            let said = self.said();
+            let new = said.get(self.said_before..).unwrap_or_default();
+            new.contains(" fast path on ") || new.contains("no fast path: ")
+        });
+        std::thread::sleep(HELD);
+        told
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Read `subnet.env`.

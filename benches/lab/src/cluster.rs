@@ -135,6 +135,10 @@ impl Cluster {
                 )));
             }
         }
+        // What is measured of it is measured of the ways that it has.
+        self.agents.iter().for_each(|agent| {
+            agent.wait_for_way();
+        });
         Ok(())
     }
 

@@ -33,6 +33,7 @@ fn await_starts(cluster: &Cluster, before: &[(usize, usize)]) {
     for &(number, before) in before {
         let started = wait_until(NEWS, || starts(cluster, number) > before);
         assert!(started, "no fast path on node {number}");
+        cluster.await_way(number);
     }
 }
 

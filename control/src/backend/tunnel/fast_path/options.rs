@@ -30,6 +30,14 @@ impl FastPathMode {
             FastPathMode::Off => "off",
         }
     }
+
+    /// What the programs carry, for people.
+    pub(super) fn carried(self) -> &'static str {
+        match self {
+            FastPathMode::On => "all packets that they can",
+            FastPathMode::Auto | FastPathMode::Off => "packets that are cheaper in the kernel",
+        }
+    }
 }
 
 /// Settings of the fast path.

@@ -21,10 +21,7 @@ pub struct FastPathReport {
 impl fmt::Display for FastPathReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (device, mode) = (&self.device, self.mode.name());
-        let what = match self.mode {
-            FastPathMode::On => "all packets that they can",
-            _ => "packets that are cheaper in the kernel",
-        };
+        let what = self.mode.carried();
         match (&self.hook, self.mode) {
             (Some(hook), _) => write!(
                 f,

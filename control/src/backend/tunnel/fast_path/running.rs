@@ -175,16 +175,16 @@ impl Running {
 
     /// Log that they run, and what that means.
     pub(super) fn tell(&self, options: &FastPathOptions, tunnel: TunnelFacts<'_>) {
-        let how = self.programs.hook().name();
+        let (how, what) = (self.programs.hook().name(), options.mode.carried());
         info!(
-            "fast path on {}: eBPF programs ({how}) carry what is cheaper in the kernel (-fast-path=off)",
+            "fast path on {}: eBPF programs ({how}) carry {what}; -fast-path=off switches them off",
             tunnel.spec.device
         );
         if let Some(before) = self.programs.before() {
             let [sent, received] = [Count::FastSends, Count::FastReceives].map(|c| before.get(c));
+            let left = before.get(Count::LeftAlone) + before.get(Count::LeftExpired);
             info!(
-                "it takes the place of an earlier agent's, which had sent {sent} packets and received {received}, and left {} alone",
-                before.get(Count::LeftAlone)
+                "it takes the place of an earlier agent's, which had sent {sent} packets and received {received}, and left {left} alone"
             );
         }
         if let Some(reason) = self.programs.unpinned() {
