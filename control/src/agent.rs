@@ -8,6 +8,9 @@
 //! lease renewal and the watch on the other nodes. The first peers come with the watch; only
 //! then the node is ready, for `/readyz` and the service manager.
 //!
+//! What etcd said to the node's last run stands in for config, lease and list until it says them.
+//! The firewall rules are then written beside what follows them, up to `subnet.env`.
+//!
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
 
@@ -25,7 +28,9 @@ mod signals;
 use crate::host::netlink::Netlink;
 use crate::host::{iface, open_files};
 use crate::http::{HealthServer, Readiness};
+use crate::lease::LeaseEnd;
 use crate::notify::{self, State};
+use crate::remembered::Remembered;
 use crate::socket::{Calls, LocalSocket};
 use crate::subnets::SubnetManager;
 use crate::subnets::etcd::{EtcdSubnets, Timing};
@@ -33,6 +38,7 @@ use crate::subnets::fixed::{FixedSubnets, LocalAddress};
 pub use error::AgentError;
 use granted::Granted;
 use name::AgentName;
+use node::Node;
 pub use options::AgentOptions;
 use registration::Registration;
 pub use remove::{RemoveError, remove};
@@ -53,7 +59,8 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
             let manager = FixedSubnets::new(file.clone(), own_address)?;
             return agent(options, &manager).await;
         }
-        let manager = EtcdSubnets::new(&options.etcd, Timing::default())?;
+        let etcd = EtcdSubnets::new(&options.etcd, Timing::default())?;
+        let manager = Remembered::new(etcd, &options.remembered());
         agent(options, &manager).await
     })
 }
@@ -101,35 +108,69 @@ async fn run_node(
         let name = AgentName::of(options).to_string();
         let registration = Registration::wait(name.clone()).await;
         // After the agent that had the name before has ended, and its socket with it.
-        let socket = local_socket(options, &name);
-        (registration, socket, Granted::wait(options, manager).await)
+        (registration, local_socket(options, &name))
     };
-    let (mut registration, (_socket, mut calls), granted) = tokio::select! {
+    let Some((mut registration, (_socket, mut calls))) = unless_stopped(signals, begin).await
+    else {
+        return Ok(());
+    };
+    loop {
+        let begin = Granted::wait(options, manager);
+        let Some(granted) = unless_stopped(signals, begin).await else {
+            return Ok(());
+        };
+        let mut node = started(options, manager, granted?).await?;
+        let requests = (&mut *signals, &mut calls);
+        let result = node.serve(options, manager, requests, readiness, &mut registration);
+        let result = result.await;
+        if is_outdated(&result) {
+            readiness.set(false);
+            node.stop().await;
+            info!("starting anew with what etcd says");
+            continue;
+        }
+        notify::notify(State::Stopping);
+        node.stop().await;
+        manager.close().await;
+        return result;
+    }
+}
+
+/// What `begin` comes to; `None` if a signal to stop is there first.
+async fn unless_stopped<T>(signals: &mut Signals, begin: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
         biased;
         name = signals.stop() => {
             notify::notify(State::Stopping);
             info!("{name}: stopped before the node was up");
-            return Ok(());
+            None
         }
-        begun = begin => begun,
+        begun = begin => Some(begun),
+    }
+}
+
+/// Whether a node ended only because what it went by from memory is no longer so.
+fn is_outdated(result: &Result<(), AgentError>) -> bool {
+    let Err(AgentError::LeaseOver { end, .. }) = result else {
+        return false;
     };
-    let granted = granted?;
+    *end == LeaseEnd::Outdated
+}
+
+/// A node that carries packets.
+async fn started(
+    options: &AgentOptions,
+    manager: &impl SubnetManager,
+    granted: Granted,
+) -> Result<Node, AgentError> {
     // The rest takes seconds at most and is not broken off: a kernel device that has made room
     // must go or come back.
     let (lease, previous) = (granted.lease.clone(), granted.previous.clone());
-    let mut node = match granted.start(options).await {
-        Ok(node) => node,
-        Err(error) => {
-            grant::give_back(manager, &lease, &previous).await;
-            return Err(error);
-        }
-    };
-    let requests = (signals, &mut calls);
-    let result = node.serve(options, manager, requests, readiness, &mut registration);
-    let result = result.await;
-    notify::notify(State::Stopping);
-    node.stop().await;
-    result
+    let node = granted.start(options).await;
+    if node.is_err() {
+        grant::give_back(manager, &lease, &previous).await;
+    }
+    node
 }
 
 /// The socket on which root asks, if there can be one.

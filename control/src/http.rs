@@ -4,6 +4,7 @@
 
 use crate::connections::Connections;
 use crate::host::open_files;
+use crate::text::span;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,8 +16,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -71,16 +72,44 @@ pub struct HealthError {
 /// Whether the node can be used: `subnet.env` is written, the peers are known, and the underlay
 /// has the address that packets leave from.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    ready: AtomicBool,
+    /// When what the node goes by was written down, in seconds since 1970; 0: it goes by what
+    /// the store says.
+    remembered: AtomicU64,
+}
 
 impl Readiness {
     /// From here on the node can be used, or cannot.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.0.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// From here on the node goes by what was written down then, or by what the store says.
+    pub fn remember(&self, written: Option<SystemTime>) {
+        let seconds = written.map_or(0, |at| {
+            let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            since.as_secs().max(1)
+        });
+        self.0.remembered.store(seconds, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.ready.load(Ordering::Relaxed)
+    }
+
+    /// How old what the node goes by is, if it is not the store's word.
+    fn age(&self) -> Option<Duration> {
+        match self.0.remembered.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => {
+                let written = UNIX_EPOCH + Duration::from_secs(seconds);
+                Some(written.elapsed().unwrap_or_default())
+            }
+        }
     }
 }
 
@@ -196,7 +225,7 @@ fn connection(
     ready: Readiness,
 ) -> impl hyper_util::server::graceful::GracefulConnection {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.uri().path(), ready.get());
+        let response = answer(request.uri().path(), &ready);
         async { Ok::<_, Infallible>(response) }
     });
     http1::Builder::new()
@@ -207,14 +236,19 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-fn answer(path: &str, ready: bool) -> Response<String> {
-    let (status, body) = match (path, ready) {
+fn answer(path: &str, ready: &Readiness) -> Response<String> {
+    let (status, body) = match (path, ready.get()) {
         ("/healthz", _) => (StatusCode::OK, "flanneld is running"),
         ("/readyz", true) => (StatusCode::OK, "flanneld is ready"),
         ("/readyz", false) => (StatusCode::SERVICE_UNAVAILABLE, "flanneld is not ready yet"),
         _ => (StatusCode::NOT_FOUND, "404 page not found\n"),
     };
-    let mut response = Response::new(body.to_owned());
+    let mut body = body.to_owned();
+    if let Some(age) = ready.age().filter(|_| path == "/readyz" && ready.get()) {
+        let age = span(age);
+        body += &format!(", by what it knew {age} ago: etcd has not answered yet");
+    }
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response
 }
@@ -258,6 +292,16 @@ mod tests {
         ready.set(true);
         expect("/readyz", "200 OK", "flanneld is ready").await;
         expect("/readyz?verbose", "200 OK", "flanneld is ready").await;
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        ready.remember(Some(hour_ago));
+        let aged = "flanneld is ready, by what it knew 1h00m ago: etcd has not answered yet";
+        expect("/readyz", "200 OK", aged).await;
+        expect("/healthz", "200 OK", "flanneld is running").await;
+        ready.set(false);
+        expect("/readyz", not_yet, "flanneld is not ready yet").await;
+        ready.set(true);
+        ready.remember(None);
+        expect("/readyz", "200 OK", "flanneld is ready").await;
         for path in ["/", "/metrics", "/healthz/"] {
             expect(path, "404 Not Found", "404 page not found\n").await;
         }

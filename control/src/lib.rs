@@ -16,6 +16,7 @@ mod json;
 pub mod lease;
 pub mod notify;
 mod release;
+pub mod remembered;
 pub mod socket;
 pub mod subnets;
 mod suspend;

@@ -8,8 +8,8 @@ use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
 use crate::wire::MacAddr;
 use std::future::Future;
 use std::net::IpAddr;
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 /// What happened to other nodes' leases.
@@ -110,6 +110,12 @@ pub trait SubnetManager: Send + Sync {
     /// free, until it is no longer this node's.
     fn keep(&self, lease: Lease, margin: Duration) -> impl Future<Output = LeaseEnd> + Send;
 
+    /// When the own lease ends, each time that [`SubnetManager::keep`] hears of it; `None` of a
+    /// reservation. Closed if it never does.
+    fn ends(&self) -> watch::Receiver<Option<Instant>> {
+        watch::channel(None).1
+    }
+
     /// Send all other nodes' leases, then every change, until the receiver is dropped.
     ///
     /// A malformed key or value is skipped with a warning and never removes a lease.
@@ -118,6 +124,16 @@ pub trait SubnetManager: Send + Sync {
         own: &Lease,
         events: mpsc::Sender<LeaseEvent>,
     ) -> impl Future<Output = ()> + Send;
+
+    /// When what the node goes by was written down, as long as the store has not confirmed it.
+    fn remembered(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// The node ends in order: what is to be known at its next start is put down.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Pause between two looks for a usable network config.

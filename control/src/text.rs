@@ -1,4 +1,6 @@
-//! Text in messages: what others wrote, and what they may have meant.
+//! Text in messages: what others wrote, what they may have meant, and lengths of time.
+
+use std::time::Duration;
 
 /// The name that `given` may be a slip of: the most like it, if at most a third of it differs
 /// (case does not). A longer way is no slip, and a wrong hint is worse than none.
@@ -9,6 +11,19 @@ pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<
     let near = near.filter(|(distance, name)| 3 * distance <= name.len().max(given.len()));
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+/// A length of time in its two largest units.
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest}s"),
+        (0, 0, _) => format!("{minutes}m{rest:02}s"),
+        (0, _, _) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
 }
 
 /// The longest value that is shown whole.

@@ -6,8 +6,10 @@ use weft_control::config::{NetworkConfig, NetworkRange, VxlanOptions};
 use weft_control::family::{Family, PerFamily};
 use weft_control::flags;
 use weft_control::host::firewall;
+use weft_control::host::state_file;
 use weft_control::host::subnet_env::{self, SubnetEnv};
 use weft_control::lease::{LeaseAttrs, NodeNetwork, Previous, SubnetKey, VxlanData};
+use weft_control::remembered;
 use weft_control::subnets::fixed;
 
 /// A password that must not turn up in anything that is printed.
@@ -118,6 +120,16 @@ pub fn subnet_env(data: &[u8]) {
     };
     let (again, _) = subnet_env::parse_previous(&env.render());
     assert_eq!(own(&again), env.networks);
+}
+
+/// Read `data` as a state file, and as the content of one.
+pub fn state_file(data: &[u8]) {
+    if let Err(reason) = state_file::content_at(data) {
+        one_line(&reason);
+    }
+    if let Err(reason) = remembered::check(data) {
+        one_line(&reason);
+    }
 }
 
 /// Read the lines of `data` as arguments of the agent; those after an empty one are

@@ -23,6 +23,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("netconf", cni::netconf),
     ("network_config", control::network_config),
     ("segment", dataplane::segment),
+    ("state_file", control::state_file),
     ("subnet_env", control::subnet_env),
     ("subnets_file", control::subnets_file),
     ("vxlan_options", control::vxlan_options),

@@ -1,9 +1,8 @@
 //! Leases as text.
 
 use serde_json::{Value, json};
-use std::time::Duration;
 use weft_control::subnets::etcd::admin::{LeaseChange, Life, Record};
-use weft_control::text::{escaped, line, shown};
+use weft_control::text::{escaped, line, shown, span};
 
 /// What stands for nothing.
 const NONE: &str = "-";
@@ -114,19 +113,6 @@ fn ends(life: &Life) -> String {
 
 fn or_none(value: Option<impl ToString>) -> String {
     value.map_or(NONE.to_owned(), |value| value.to_string())
-}
-
-/// A length of time in its two largest units.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
-    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest}s"),
-        (0, 0, _) => format!("{minutes}m{rest:02}s"),
-        (0, _, _) => format!("{hours}h{minutes:02}m"),
-        _ => format!("{days}d{hours:02}h"),
-    }
 }
 
 /// Columns two spaces apart.

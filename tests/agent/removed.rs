@@ -76,6 +76,8 @@ fn comes_and_goes(config: &'static str, peer: &'static str, lines: &'static [&'s
         agent.expect("ready: ");
         let running = host();
         assert!(running.contains("blackhole 10.5."), "{running}");
+        let memory = node.path("state/net-coreos.com-network.state");
+        wait_for("the state file", || memory.exists());
 
         let (code, said) = remove(node, &[]);
         assert_eq!(code, Some(1), "{said}");
@@ -87,6 +89,7 @@ fn comes_and_goes(config: &'static str, peer: &'static str, lines: &'static [&'s
         let (code, said) = remove(node, &[]);
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(host(), before, "{said}");
+        assert!(!memory.exists(), "without etcd nothing starts by it");
         for line in lines {
             let of_it: Vec<&str> = said.lines().filter(|l| l.contains(line)).collect();
             assert_eq!(of_it.len(), 1, "{line}: {said}");

@@ -120,11 +120,26 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::wire",
         ],
     ),
+    // Where both meet: what a store says, on the disk.
+    (
+        "weft_control::remembered",
+        &[
+            "weft_control::config",
+            "weft_control::host",
+            "weft_control::lease",
+            "weft_control::subnets",
+            "weft_control::text",
+        ],
+    ),
     ("weft_control::connections", &[]),
     // How many files may be open is the host's business.
     (
         "weft_control::http",
-        &["weft_control::connections", "weft_control::host"],
+        &[
+            "weft_control::connections",
+            "weft_control::host",
+            "weft_control::text",
+        ],
     ),
     (
         "weft_control::backend",
@@ -155,8 +170,10 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::lease",
             "weft_control::notify",
             "weft_control::release",
+            "weft_control::remembered",
             "weft_control::socket",
             "weft_control::subnets",
+            "weft_control::text",
             "weft_control::wire",
         ],
     ),

@@ -37,6 +37,11 @@ const WRITERS: &[(&str, &str, &str)] = &[
     ),
     ("control/src/host/rps.rs", "docs/running.md", "rps_cpus"),
     (
+        "control/src/host/state_file.rs",
+        "docs/running.md",
+        "/var/lib/weft/net-<network>.state",
+    ),
+    (
         "control/src/host/sysctl.rs",
         "docs/running.md",
         "accept_ra=0",

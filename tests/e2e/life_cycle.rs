@@ -100,6 +100,9 @@ fn a_node_that_comes_back_has_the_same_subnet_and_mac() {
         let agent = cluster.agents.get_mut(&2).unwrap();
         agent.start_again().unwrap();
         assert_eq!(agent.wait_ready().unwrap(), env, "after {what}");
+        // It forwards before etcd has its lease again.
+        let is_back = || cluster.etcd.get(&key).unwrap().is_some();
+        assert!(wait_until(NEWS, is_back), "after {what}");
         assert_eq!(cluster.mac(2), mac, "after {what}");
         cluster.await_path(1, 2);
         cluster.await_path(2, 1);

@@ -31,6 +31,7 @@ mod pods;
 mod preflight;
 mod probe;
 mod recursion;
+mod remembered;
 mod runtime;
 mod secure_etcd;
 mod slow_peer;

@@ -4,6 +4,7 @@ use super::error::AgentError;
 use super::name::AgentName;
 use super::node::Node;
 use super::options::AgentOptions;
+use super::rules::Rules;
 use super::{grant, rules};
 use crate::backend::{Host, Prepared};
 use crate::config::{NetworkConfig, NetworkRange};
@@ -21,7 +22,7 @@ pub(super) struct Granted {
     prepared: Prepared,
     pub(super) previous: Previous,
     pub(super) lease: Lease,
-    firewall: Firewall,
+    firewall: Rules,
 }
 
 impl Granted {
@@ -53,7 +54,12 @@ impl Granted {
         let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
         subnet_env::remove_stale(&options.subnet_file, &lease);
         let (flavour, spec) = rules::wanted(&options.firewall, &config, &lease, prepared.tap());
-        let firewall = Firewall::install(flavour, &spec).await;
+        let firewall = match manager.remembered() {
+            None => Rules::Written(Firewall::install(flavour, &spec).await),
+            // Those of the last run stand. The programs take longer than all else, and packets
+            // need not wait for them.
+            Some(_) => Rules::Due(flavour, spec),
+        };
         Ok(Granted {
             config,
             prepared,

@@ -3,23 +3,24 @@
 use super::error::AgentError;
 use super::options::AgentOptions;
 use super::registration::Registration;
+use super::rules::Rules;
 use super::signals::{Request, Signals};
 use crate::backend::Backend;
 use crate::config::NetworkConfig;
 use crate::family::Family;
 use crate::host::blackhole;
-use crate::host::firewall::Firewall;
 use crate::host::subnet_env::{KeptEnv, SubnetEnv};
 use crate::http::Readiness;
 use crate::lease::{Lease, Previous};
 use crate::notify::{self, State};
 use crate::socket::{Answer, Call, Calls, Verb};
 use crate::subnets::SubnetManager;
+use crate::text::span;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
@@ -36,7 +37,7 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Node {
     pub(super) lease: Lease,
     pub(super) backend: Backend,
-    pub(super) firewall: Firewall,
+    pub(super) firewall: Rules,
     /// Own subnets that a blackhole route is kept for, and what was last wrong with it.
     pub(super) blackholes: BTreeMap<IpNet, Option<String>>,
     /// What container runtimes learn the subnet from.
@@ -49,7 +50,7 @@ impl Node {
         options: &AgentOptions,
         config: &NetworkConfig,
         previous: &Previous,
-        (lease, backend, firewall): (Lease, Backend, Firewall),
+        (lease, backend, firewall): (Lease, Backend, Rules),
         env: SubnetEnv,
     ) -> Node {
         let mut node = Node {
@@ -64,7 +65,9 @@ impl Node {
         };
         node.clear_blackholes(config, previous).await;
         node.resync().await;
-        node.env.ensure();
+        if !node.firewall.are_due() {
+            node.env.ensure();
+        }
         node
     }
 
@@ -110,15 +113,18 @@ impl Node {
         let mut watch = pin!(manager.watch(&own, sender));
         let mut keep = pin!(manager.keep(own.clone(), options.renew_margin));
         let firewall = std::mem::take(&mut self.firewall);
-        let mut rules = pin!(firewall.keep(options.firewall.resync));
+        let mut guarded = !firewall.are_due();
+        let (sender, mut written) = oneshot::channel();
+        let mut rules = pin!(firewall.keep(options.firewall.resync, sender));
         let periods = [HEALTH_EVERY, RECONCILE_EVERY, options.firewall.resync];
         let [mut health, mut reconcile, mut resync] = periods.map(ticks);
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
+        readiness.remember(manager.remembered());
         loop {
             tokio::select! {
                 request = signals.next() => match request {
-                    Request::Counters => self.backend.report(),
+                    Request::Counters => self.tell(manager),
                     Request::Stop(name) => {
                         info!("{name}: stopping");
                         return Ok(());
@@ -131,20 +137,39 @@ impl Node {
                 }
                 () = &mut watch => return Err(AgentError::WatchEnded),
                 never = &mut rules => match never {},
+                Ok(()) = &mut written, if !guarded => {
+                    guarded = true;
+                    self.env.ensure();
+                    self.report(&mut ready, readiness);
+                }
                 // None come from a watch that has ended, which its own arm tells.
                 1.. = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
                     self.report(&mut ready, readiness);
                 }
-                _ = health.tick() => self.backend.check_health().await?,
+                _ = health.tick() => {
+                    self.backend.check_health().await?;
+                    readiness.remember(manager.remembered());
+                }
                 _ = reconcile.tick() => {
                     self.backend.reconcile().await;
-                    self.env.ensure();
+                    if guarded {
+                        self.env.ensure();
+                    }
                     registration.retry();
                     self.report(&mut ready, readiness);
                 }
                 _ = resync.tick() => self.resync().await,
             }
+        }
+    }
+
+    /// Log what of the kernel is in use, the counters, and how old what the node goes by is.
+    fn tell(&self, manager: &impl SubnetManager) {
+        self.backend.report();
+        if let Some(at) = manager.remembered() {
+            let age = span(at.elapsed().unwrap_or_default());
+            info!("etcd has not confirmed the lease and the other nodes, which are of {age} ago");
         }
     }
 

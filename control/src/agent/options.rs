@@ -4,7 +4,8 @@ use crate::backend::BackendOptions;
 use crate::host::firewall::FirewallOptions;
 use crate::host::iface::InterfaceOptions;
 use crate::http::HealthzOptions;
-use crate::subnets::etcd::EtcdOptions;
+use crate::remembered::RememberedOptions;
+use crate::subnets::etcd::{EtcdOptions, normalised};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing::Level;
@@ -16,6 +17,8 @@ pub struct AgentOptions {
     pub etcd: EtcdOptions,
     /// A file with the network config and all leases, in place of etcd.
     pub subnets_file: Option<PathBuf>,
+    /// Use a lease that has ended by this host's clock while etcd does not answer.
+    pub use_ended_lease: bool,
     /// How long before its end a lease is renewed.
     pub renew_margin: Duration,
     /// Which interface carries the packets, and what other nodes are told.
@@ -41,6 +44,15 @@ pub struct AgentOptions {
 }
 
 impl AgentOptions {
+    /// How what etcd says is remembered.
+    pub(super) fn remembered(&self) -> RememberedOptions {
+        RememberedOptions {
+            state_dir: self.backend.state_dir.clone(),
+            prefix: normalised(&self.etcd.prefix),
+            use_ended: self.use_ended_lease,
+        }
+    }
+
     /// The log level that `-v` asks for.
     pub fn log_level(&self) -> Level {
         match self.verbosity {

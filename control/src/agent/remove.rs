@@ -15,6 +15,7 @@ use crate::host::netlink::{
 };
 use crate::host::presence::{self, Presence};
 use crate::host::subnet_env;
+use crate::remembered::{self, RememberedOptions};
 use crate::socket;
 use ipnet::IpNet;
 use std::fs;
@@ -93,6 +94,10 @@ pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
     if let Some(dir) = &options.socket_dir {
         removal.socket(dir, &name);
     }
+    let RememberedOptions {
+        state_dir, prefix, ..
+    } = options.remembered();
+    removal.file(&remembered::file(&state_dir, &prefix));
     if options.remove_state {
         removal.files(options).await?;
     }

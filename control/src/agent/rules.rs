@@ -3,6 +3,40 @@
 use crate::config::NetworkConfig;
 use crate::host::firewall::{Firewall, FirewallError, FirewallOptions, FirewallSpec, Flavour};
 use crate::lease::Lease;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The rules of a node that starts.
+pub(super) enum Rules {
+    /// As far as they could be.
+    Written(Firewall),
+    /// To be written, before container runtimes learn the subnet.
+    Due(Flavour, FirewallSpec),
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules::Written(Firewall::default())
+    }
+}
+
+impl Rules {
+    pub(super) fn are_due(&self) -> bool {
+        matches!(self, Rules::Due(..))
+    }
+
+    /// Write them if they are due, say so, and look after them each `period`, for ever.
+    pub(super) async fn keep(self, period: Duration, written: oneshot::Sender<()>) -> Infallible {
+        let firewall = match self {
+            Rules::Written(firewall) => firewall,
+            Rules::Due(flavour, spec) => Firewall::install(flavour, &spec).await,
+        };
+        // Nobody waits for those that were written before.
+        let _ = written.send(());
+        firewall.keep(period).await
+    }
+}
 
 /// What to write, and with what.
 pub(super) fn wanted(

@@ -8,7 +8,6 @@ mod readiness;
 mod start;
 mod takeover;
 
-use super::node::Node;
 use super::*;
 use crate::config::NetworkConfig;
 use crate::flags::{self, Command};

@@ -72,6 +72,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "subnets-file" => options.subnets_file = subnets_file(value)?,
         "socket-dir" => options.socket_dir = optional_path(value),
         "subnet-file" => options.subnet_file = subnet_file(value)?,
+        "use-ended-lease" => options.use_ended_lease = on,
         "state-dir" => options.backend.state_dir = path(value)?,
         "subnet-lease-renew-margin" => {
             let minutes = within(value, 1, 1439)?;

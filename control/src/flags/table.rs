@@ -120,7 +120,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 54] = [
+pub(super) static TABLE: [Flag; 55] = [
     works(
         "etcd-endpoints",
         Text,
@@ -263,7 +263,13 @@ pub(super) static TABLE: [Flag; 54] = [
         "state-dir",
         Text,
         "/var/lib/weft",
-        "directory where the MAC address is kept across restarts",
+        "directory where the MAC address, and what etcd has said, are kept across restarts",
+    ),
+    works(
+        "use-ended-lease",
+        Bool,
+        "false",
+        "while etcd does not answer a start, go on with the lease of the last run although it has ended: another node may have its subnet",
     ),
     works(
         "socket-dir",

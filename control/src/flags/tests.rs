@@ -76,6 +76,7 @@ fn defaults_are_flannelds() {
             subnet_file: "/run/flannel/subnet.env".into(),
             socket_dir: Some("/run/weft".into()),
             renew_margin: Duration::from_secs(3600),
+            use_ended_lease: false,
             verbosity: 0,
             backend: BackendOptions {
                 state_dir: "/var/lib/weft".into(),

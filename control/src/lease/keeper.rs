@@ -62,6 +62,9 @@ pub enum LeaseEnd {
         /// What differs.
         key: &'static str,
     },
+    /// It was gone by from memory, and the store says something else.
+    #[error("what was remembered of the lease is outdated")]
+    Outdated,
     /// Another node holds the subnet.
     #[error("the subnet is leased by {by}")]
     Taken {

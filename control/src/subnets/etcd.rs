@@ -19,15 +19,18 @@ use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
 use client::insist;
 pub use options::{EtcdOptions, Secret};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::Store;
 pub(crate) use store::normalised;
 pub use timing::Timing;
 use tokio::sync::mpsc;
+use tokio::sync::watch::{Receiver, Sender};
 
 /// The subnet manager on etcd.
 pub struct EtcdSubnets {
     store: Store,
+    /// When the lease that is kept ends.
+    ends: Sender<Option<Instant>>,
 }
 
 impl EtcdSubnets {
@@ -36,6 +39,7 @@ impl EtcdSubnets {
     pub fn new(options: &EtcdOptions, timing: Timing) -> Result<EtcdSubnets, SubnetError> {
         Ok(EtcdSubnets {
             store: Store::new(options, timing)?,
+            ends: Sender::new(None),
         })
     }
 }
@@ -67,7 +71,11 @@ impl SubnetManager for EtcdSubnets {
     }
 
     async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
-        keep::keep(&self.store, &lease, margin).await
+        keep::keep(&self.store, &lease, margin, &self.ends).await
+    }
+
+    fn ends(&self) -> Receiver<Option<Instant>> {
+        self.ends.subscribe()
     }
 
     async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {

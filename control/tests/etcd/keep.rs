@@ -1,6 +1,6 @@
 use crate::lab::{Etcd, Mode, Proxy, manager, timing};
 use crate::{FRESH, QUIET, config, node, previously, soon};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use weft_control::lease::{Lease, LeaseEnd};
 use weft_control::subnets::SubnetManager;
@@ -73,6 +73,10 @@ async fn u16_renewal_is_due_one_margin_before_the_end_and_grants_the_full_time()
             sleep(Duration::from_millis(400)).await;
             assert_eq!(revision(&etcd, &lease).await, lease.revision, "renewed too early");
             renewed(&etcd, &lease).await;
+            let first = lease.expires.unwrap();
+            let mut ends = subnets.ends();
+            let is_later = |now: &Option<Instant>| now.is_some_and(|now| now > first);
+            soon("the new end", ends.wait_for(is_later)).await.unwrap();
         } => {}
     }
     assert!(etcd.ttl(&key).await.unwrap() >= 96);

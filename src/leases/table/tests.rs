@@ -1,4 +1,5 @@
 use super::*;
+use std::time::Duration;
 use weft_control::lease::LeaseAttrs;
 
 fn record(key: &str, value: &str, life: Life) -> Record {

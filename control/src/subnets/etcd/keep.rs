@@ -11,7 +11,7 @@ use crate::text::shown;
 use etcd_client::{Event, EventType};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -21,21 +21,26 @@ const SUSPEND_CHECK: Duration = Duration::from_secs(60);
 /// How many nodes that take this one's address for their own are named.
 const TWINS_MAX: usize = 10;
 
-/// Renew the lease until it is no longer this node's.
-pub(super) async fn keep(store: &Store, lease: &Lease, margin: Duration) -> LeaseEnd {
+/// Renew the lease until it is no longer this node's; tell `ends` what its end is by now.
+pub(super) async fn keep(
+    store: &Store,
+    lease: &Lease,
+    margin: Duration,
+    ends: &watch::Sender<Option<Instant>>,
+) -> LeaseEnd {
     let (sender, mut seen) = mpsc::channel(1);
     tokio::select! {
         never = observe(store, lease, sender) => match never {},
-        end = renew_when_due(store, lease, margin, &mut seen) => end,
+        end = renew_when_due(store, lease, margin, (&mut seen, ends)) => end,
     }
 }
 
-/// Renew on schedule, taking in what the watch sees.
+/// Renew on schedule, taking in what the watch sees; tell what comes of it.
 async fn renew_when_due(
     store: &Store,
     lease: &Lease,
     margin: Duration,
-    watched: &mut mpsc::Receiver<Seen>,
+    (watched, ends): (&mut mpsc::Receiver<Seen>, &watch::Sender<Option<Instant>>),
 ) -> LeaseEnd {
     let timing = store.timing();
     let (pause, backoff) = (timing.renew_retry, timing.backoff());
@@ -64,6 +69,7 @@ async fn renew_when_due(
         match outcome {
             Ok(Seen::Own { expires, intact }) => {
                 retry.reset();
+                ends.send_replace(expires);
                 // Said here, since the answer to the write may have got lost.
                 if let Some(loss) = keeper.observe(expires, intact, Instant::now()) {
                     let key = lease.key();

@@ -1,0 +1,333 @@
+//! A store of leases whose last words are remembered on disk, so that a node that starts forwards
+//! at once, and also while the store does not answer.
+//!
+//! What is remembered stands in for the store and never against it: the lease is asked for again
+//! in the background, and the list of the other nodes replaces what was known of them. Where the
+//! store says something else about this node, the memory is given up and the node starts anew.
+
+mod knowledge;
+mod memory;
+mod shelf;
+
+use crate::config::NetworkConfig;
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
+use crate::subnets::{LeaseEvent, SubnetError, SubnetManager};
+use crate::text::span;
+use knowledge::{Knowledge, Unconfirmed};
+use memory::seconds_now;
+use shelf::Shelf;
+pub use shelf::file;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+/// How long a start waits for the store where it could do without: a store that is there answers
+/// a first request within a few milliseconds.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Pause between two writes.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause after a write that failed.
+const WRITE_RETRY: Duration = Duration::from_secs(10);
+
+/// How long a disk may hold up the end of the node.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A later end of the lease is worth a write if it is later by this much, in seconds: the store
+/// tells ends to the second, and each time a little differently.
+const LATER: u64 = 60;
+
+/// Events that may wait between the store and the node.
+const QUEUE: usize = 1024;
+
+/// How what is remembered is kept and used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RememberedOptions {
+    /// The directory of the file.
+    pub state_dir: PathBuf,
+    /// Path of the network in the store, with a slash at its end.
+    pub prefix: String,
+    /// Use a lease that has ended by this host's clock while the store does not answer.
+    pub use_ended: bool,
+}
+
+/// A subnet manager and what is remembered of it.
+pub struct Remembered<M> {
+    inner: M,
+    shelf: Arc<Shelf>,
+    use_ended: bool,
+    state: Mutex<Knowledge>,
+    changed: Notify,
+}
+
+impl<M: SubnetManager> Remembered<M> {
+    /// Remember what `inner` says. Reads what was remembered before; what cannot be used is one
+    /// warning.
+    pub fn new(inner: M, options: &RememberedOptions) -> Remembered<M> {
+        let path = file(&options.state_dir, &options.prefix);
+        let shelf = Shelf::new(path, options.prefix.clone());
+        let memory = shelf.read(options.use_ended);
+        Remembered {
+            inner,
+            shelf: Arc::new(shelf),
+            use_ended: options.use_ended,
+            state: Mutex::new(Knowledge::of(memory)),
+            changed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Knowledge> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The config that is remembered, if all else can be used as well.
+    fn remembered_config(&self) -> Option<(String, u64)> {
+        let mut state = self.state();
+        let memory = state.memory.as_ref()?;
+        if let Some(reason) = memory.refusal(seconds_now(), self.use_ended) {
+            self.shelf.refuse(&reason);
+            state.memory = None;
+            return None;
+        }
+        Some((memory.config.clone(), memory.written))
+    }
+
+    /// The lease that is remembered, if this node can go on with it.
+    fn remembered_lease(&self, config: &NetworkConfig, attrs: &LeaseAttrs) -> Option<Lease> {
+        let mut state = self.state();
+        let memory = state.memory.take()?;
+        let refusal = memory.refusal(seconds_now(), self.use_ended);
+        if let Some(reason) = refusal.or_else(|| memory.mismatch(config, attrs)) {
+            self.shelf.refuse(&reason);
+            return None;
+        }
+        let (key, age) = (memory.own.key, age(memory.written));
+        info!(
+            "using the lease {key} as it was {age} ago, with {} other nodes, until etcd says more",
+            memory.peers.len()
+        );
+        Some(state.go_by(memory))
+    }
+
+    /// Have the store say that a remembered lease is this node's; waits for it. The error says
+    /// what it says instead.
+    async fn confirm(&self, lease: Lease) -> Result<Lease, String> {
+        let text = {
+            let state = self.state();
+            if !state.unconfirmed.lease {
+                return Ok(lease);
+            }
+            state.config.clone()
+        };
+        let config = NetworkConfig::parse(&text).map_err(|error| error.to_string())?;
+        let previous = Previous {
+            subnet: lease.subnet,
+            ipv6_subnet: lease.subnet_v6,
+            ..Previous::default()
+        };
+        let acquired = self.inner.acquire(&config, &lease.attrs, &previous).await;
+        let acquired = acquired.map_err(|error| error.to_string())?;
+        if acquired.key() != lease.key() {
+            return Err(format!("this node's subnet is {acquired}"));
+        }
+        self.state().confirmed(&acquired);
+        self.changed.notify_one();
+        Ok(acquired)
+    }
+
+    /// Take in what the store says of the other nodes.
+    fn take_in(&self, event: &LeaseEvent) {
+        if self.state().take_in(event) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Write what is known, if it is not in the file; whether that was done.
+    async fn write(&self) -> Option<bool> {
+        let (number, memory) = self.state().due()?;
+        let shelf = self.shelf.clone();
+        let done = spawn_blocking(move || shelf.write(number, memory)).await;
+        let done = done.unwrap_or(false);
+        if done {
+            self.state().kept = number;
+        }
+        Some(done)
+    }
+
+    /// Write whenever something has changed, with pauses.
+    async fn write_when_due(&self) -> Infallible {
+        loop {
+            self.changed.notified().await;
+            match self.write().await {
+                None => {}
+                Some(true) => sleep(WRITE_PAUSE).await,
+                Some(false) => {
+                    sleep(WRITE_RETRY).await;
+                    self.changed.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Forget everything, also on the disk.
+    async fn forget(&self) {
+        let number = self.state().forget();
+        let shelf = self.shelf.clone();
+        let cleared = spawn_blocking(move || shelf.clear(number));
+        // A disk that hangs must not keep the node from its end.
+        let _ = timeout(DISK_PATIENCE, cleared).await;
+    }
+
+    /// Keep a lease that the store has given or confirmed.
+    async fn keep_confirmed(&self, lease: Lease, margin: Duration) -> LeaseEnd {
+        let mut ends = self.inner.ends();
+        let mut keep = pin!(self.inner.keep(lease, margin));
+        loop {
+            tokio::select! {
+                end = &mut keep => return end,
+                Ok(()) = ends.changed() => {
+                    let expires = *ends.borrow_and_update();
+                    if self.state().ends(expires.map(memory::seconds_at)) {
+                        self.changed.notify_one();
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<M: SubnetManager> SubnetManager for Remembered<M> {
+    async fn network_config(&self) -> Result<String, SubnetError> {
+        let asked = self.inner.network_config();
+        let text = match self.remembered_config() {
+            None => asked.await?,
+            Some((config, written)) => match timeout(PATIENCE, asked).await {
+                Ok(answer) => answer?,
+                Err(_) => {
+                    let (age, ms) = (age(written), PATIENCE.as_millis());
+                    warn!(
+                        "etcd has not answered within {ms} ms: starting with the lease and the peers of {age} ago"
+                    );
+                    config
+                }
+            },
+        };
+        self.state().config.clone_from(&text);
+        Ok(text)
+    }
+
+    /// A lease that is remembered, at once; the store is asked for it by [`Remembered::keep`].
+    async fn acquire(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        previous: &Previous,
+    ) -> Result<Lease, SubnetError> {
+        if let Some(lease) = self.remembered_lease(config, attrs) {
+            return Ok(lease);
+        }
+        let lease = self.inner.acquire(config, attrs, previous).await?;
+        self.state().granted(&lease);
+        self.changed.notify_one();
+        Ok(lease)
+    }
+
+    async fn known(&self, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
+        let remembered = {
+            let state = self.state();
+            let own = state.memory.as_ref().map(|memory| &memory.own.attrs);
+            own.filter(|own| own.same_node(attrs)).cloned()
+        };
+        match remembered {
+            Some(known) => Some(known),
+            None => self.inner.known(attrs).await,
+        }
+    }
+
+    async fn release(&self, lease: &Lease) {
+        // A lease that is remembered was this node's before.
+        if !self.state().unconfirmed.lease {
+            self.inner.release(lease).await;
+        }
+    }
+
+    async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
+        let key = lease.key();
+        let end = match self.confirm(lease).await {
+            Ok(lease) => self.keep_confirmed(lease, margin).await,
+            Err(reason) => {
+                warn!("the lease {key} that was remembered is outdated: {reason}");
+                LeaseEnd::Outdated
+            }
+        };
+        self.forget().await;
+        end
+    }
+
+    async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {
+        let remembered = self.state().remembered_peers();
+        if let Some(remembered) = remembered
+            && events.send(remembered).await.is_err()
+        {
+            return;
+        }
+        let (sender, mut told) = mpsc::channel(QUEUE);
+        let mut watch = pin!(self.inner.watch(own, sender));
+        let mut writer = pin!(self.write_when_due());
+        loop {
+            tokio::select! {
+                () = events.closed() => return,
+                () = &mut watch => return,
+                never = &mut writer => match never {},
+                Some(event) = told.recv() => {
+                    self.take_in(&event);
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn remembered(&self) -> Option<SystemTime> {
+        let Unconfirmed {
+            lease,
+            peers,
+            written,
+        } = self.state().unconfirmed;
+        (lease || peers).then(|| UNIX_EPOCH + Duration::from_secs(written))
+    }
+
+    async fn close(&self) {
+        let _ = timeout(DISK_PATIENCE, self.write()).await;
+    }
+}
+
+/// What is wrong with the content of a state file.
+#[cfg(feature = "fuzzing")]
+pub fn check(content: &[u8]) -> Result<(), String> {
+    let memory = memory::Memory::parse(content, "/coreos.com/network/")?;
+    match memory.refusal(seconds_now(), true) {
+        Some(reason) => Err(reason),
+        None => {
+            memory.own.lease();
+            memory::snapshot(&memory.peers);
+            Ok(())
+        }
+    }
+}
+
+/// How long ago something was, for people.
+fn age(seconds: u64) -> String {
+    span(Duration::from_secs(seconds_now().saturating_sub(seconds)))
+}
+
+#[cfg(test)]
+mod tests;
