@@ -297,6 +297,7 @@ fn ping_pong_beside(from: &Pod, to: &Pod, time: Duration) -> Result<Measurement>
             .map_err(|_| Error::new("the thread of iperf3 panicked"))??;
         Ok(Measurement {
             round_trip: answers?.round_trip,
+            iperf3: None,
             ..stream
         })
     })
