@@ -174,17 +174,19 @@ static __always_inline int in(struct __sk_buff *skb)
 		count(LEFT_EXPIRED, 1);
 		return TC_ACT_UNSPEC;
 	}
-	if (!is_whole(skb, &d)) {
-		if (skb->gso_size)
-			note_train(d.ip.saddr, now);
+	if (!is_whole(skb, &d))
 		return leave_for(skb, LEFT_WHOLE);
-	}
 	/* Whatever is wrong from here on a worker finds out, too, and counts by its reason. */
 	if (settings.vxlan && !is_our_frame(skb))
 		return leave(skb);
-	if (parse(skb, ETH_HLEN + overhead(), &d.inner) ||
-	    bpf_ntohs(d.inner.ip.tot_len) + overhead() != bpf_ntohs(d.ip.tot_len))
+	if (parse(skb, ETH_HLEN + overhead(), &d.inner))
 		return leave(skb);
+	if (bpf_ntohs(d.inner.ip.tot_len) + overhead() != bpf_ntohs(d.ip.tot_len)) {
+		/* The first frame of a train is as long as a segment. */
+		if (skb->gso_size)
+			note_train(d.ip.saddr, now);
+		return leave(skb);
+	}
 	if (!settings.vxlan && (d.inner.ip.ihl != 5 || checksum(&d.inner.ip)))
 		return leave(skb);
 	if (!is_admitted(&d))

@@ -95,8 +95,8 @@ fn segments_of_a_peer_that_sends_trains_as_well_are_the_workers() {
         std::thread::sleep(Duration::from_millis(100));
         super_packet(fast_path, &summed);
         assert!(takes(fast_path), "its super-packets come whole");
-        let mut train = summed.clone();
-        train.extend(&summed[28..]);
+        let frames = [&summed[28..]; 2].concat();
+        let train = udp((peer(1), LOCAL), (40_000, PORT), &frames);
         super_packet(fast_path, &train);
         assert!(!takes(fast_path), "its trains come, too");
     });
