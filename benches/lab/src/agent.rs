@@ -179,9 +179,9 @@ impl Agent {
     /// Whether it has said it.
     pub fn wait_for_way(&self) -> bool {
         let flags = self.options.flags.iter();
-        let flag = flags.filter_map(|flag| flag.strip_prefix("-fast-path="));
+        let mut given = flags.filter_map(|flag| flag.strip_prefix("-fast-path="));
         let by_env = std::env::var("FLANNELD_FAST_PATH");
-        if flag.last().or(by_env.as_deref().ok()) == Some("off") {
+        if given.next_back().or(by_env.as_deref().ok()) == Some("off") {
             return true;
         }
         let told = wait_until(READY_LIMIT, || {
