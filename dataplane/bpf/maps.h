@@ -69,7 +69,7 @@ struct {
 } whole_peers SEC(".maps");
 
 /*
- * Holds the program `to_workers` for as long as the agent's process lives: the kernel empties
+ * Holds the program `weft_workers` for as long as the agent's process lives: the kernel empties
  * such a map when nobody has a descriptor of it any more (prog_array_map_clear).
  */
 struct {

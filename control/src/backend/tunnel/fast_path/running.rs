@@ -70,6 +70,7 @@ impl Running {
             running.programs.follow_workers().map_err(told)?;
         }
         running.programs.attach().map_err(told)?;
+        // Until then workers have had more.
         if follows {
             running.programs.follow_workers().map_err(told)?;
         }
