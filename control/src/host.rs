@@ -18,7 +18,6 @@ pub mod netlink;
 pub mod open_files;
 pub mod presence;
 pub mod route;
-pub(crate) mod rps;
 pub mod state_file;
 pub mod subnet_env;
 pub mod sysctl;

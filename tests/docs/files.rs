@@ -35,7 +35,6 @@ const WRITERS: &[(&str, &str, &str)] = &[
         "docs/running.md",
         "/var/lib/weft/<device>.mac",
     ),
-    ("control/src/host/rps.rs", "docs/running.md", "rps_cpus"),
     (
         "control/src/host/state_file.rs",
         "docs/running.md",

@@ -2,7 +2,7 @@
 //! packets to the kernel, and what a program redirects has no other such place.
 
 use crate::host::netlink::{Link, Netlink, NetlinkError};
-use crate::host::{rps, sysctl};
+use crate::host::sysctl;
 use tracing::debug;
 use weft_dataplane::fastpath::Merger;
 use weft_dataplane::sys::ethtool;
@@ -78,10 +78,6 @@ impl MergerName {
             }
             netlink.set_link(&link, MTU, link.txqueuelen).await?;
             netlink.set_link_up_silently(&link).await?;
-        }
-        // The core of the softirq that brings the segments in is busy with them.
-        if let Err(error) = rps::spread(&self.far) {
-            debug!("{}: what it merges stays on one core: {error}", self.far);
         }
         self.find(netlink).await
     }
