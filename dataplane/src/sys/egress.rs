@@ -1,11 +1,12 @@
 //! Seeing what leaves the node: a packet socket on the underlay device.
 #![allow(unsafe_code)]
 
+use super::event::StopEvent;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::ffi::CString;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 /// Where the classic BPF of sockets finds a packet's direction (`SKF_AD_OFF`,
@@ -79,8 +80,8 @@ impl EgressWatch {
     }
 
     /// The next IP packet seen; `None` if there is none by `deadline`. An error tells that the
-    /// device has gone or is down.
-    pub fn next(&self, deadline: Instant) -> io::Result<Option<Seen>> {
+    /// device has gone or is down, or, with the kind `Interrupted`, that `stop` is raised.
+    pub fn next(&self, deadline: Instant, stop: &StopEvent) -> io::Result<Option<Seen>> {
         loop {
             if let Some(seen) = self.receive()? {
                 return Ok(Some(seen));
@@ -89,21 +90,26 @@ impl EgressWatch {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.wait(left);
+            if self.wait(left, stop) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
         }
     }
 
-    /// Wait until there is something to receive, at most `limit`.
-    fn wait(&self, limit: Duration) {
-        let mut poll = libc::pollfd {
-            fd: self.0.as_raw_fd(),
+    /// Wait until there is something to receive or `stop` is raised, at most `limit`; whether `stop`
+    /// is.
+    fn wait(&self, limit: Duration, stop: &StopEvent) -> bool {
+        let mut polls = [self.0.as_fd(), stop.as_fd()].map(|fd| libc::pollfd {
+            fd: fd.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
-        };
+        });
         // A part of a millisecond would be none.
         let millis = limit.as_millis() as libc::c_int + 1;
-        // SAFETY: one pollfd, which outlives the call. Whatever ends it, receiving tells more.
-        unsafe { libc::poll(&mut poll, 1, millis) };
+        // SAFETY: as many pollfds as told, which outlive the call. Whatever else ends it, receiving
+        // tells more.
+        unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, millis) };
+        stop.is_raised()
     }
 
     fn receive(&self) -> io::Result<Option<Seen>> {

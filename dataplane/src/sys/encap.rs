@@ -37,6 +37,11 @@ impl<I> Encap<I> {
             queue: parts.queue,
         }
     }
+
+    /// The queue that packets are read from.
+    pub(super) fn queue(&self) -> &TunQueue {
+        &self.queue
+    }
 }
 
 impl<I: Input> EncapIo for Encap<I> {

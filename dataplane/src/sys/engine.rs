@@ -111,7 +111,7 @@ pub struct EncapParts {
 /// What the way in is made of.
 pub struct DecapParts {
     /// The socket that receives.
-    pub socket: Socket,
+    pub socket: Arc<Socket>,
     /// The TUN queue that packets are written to.
     pub queue: Arc<TunQueue>,
     /// Bounds what one batch may hold.
@@ -136,11 +136,19 @@ pub trait Engine: Sized {
     /// before they sleep.
     fn open(stop: Arc<StopEvent>, spin: Duration) -> Result<Self, EngineError>;
 
-    /// A way out, which [`Engine::wait`] is to be given from now on.
+    /// A way out, which all that follows is to be given from now on. Nothing is read yet.
     fn encap(&self, parts: EncapParts) -> Result<Self::Encap, EngineError>;
 
-    /// A way in, which [`Engine::wait`] is to be given from now on.
+    /// A way in, likewise.
     fn decap(&self, parts: DecapParts) -> Result<Self::Decap, EngineError>;
+
+    /// Read from now on: until here another process may have read by duplicates of the same
+    /// descriptors.
+    fn begin(
+        &mut self,
+        encap: Option<&mut Self::Encap>,
+        decap: Option<&mut Self::Decap>,
+    ) -> Result<(), EngineError>;
 
     /// End the batch of each way, that is send or write what is planned and give its buffers
     /// back, and block until one of them has something to take or the stop event is raised.
@@ -153,6 +161,14 @@ pub trait Engine: Sized {
     /// Whether the stop event has been raised, also where no wait could tell because there
     /// always is something to take. No system call.
     fn stopped(&self) -> bool;
+
+    /// End the batch of each way, and read no more. Whether there is something to take that was
+    /// read before; when there is not, all has been sent and written.
+    fn drain(
+        &mut self,
+        encap: Option<&mut Self::Encap>,
+        decap: Option<&mut Self::Decap>,
+    ) -> Result<bool, EngineError>;
 }
 
 /// Why an engine cannot start or go on.

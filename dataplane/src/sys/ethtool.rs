@@ -1,7 +1,7 @@
 //! Offloads of a device that `ethtool` can switch.
 #![allow(unsafe_code)]
 
-use super::tun::ifreq;
+use super::ifreq::ifreq;
 use std::io;
 use std::os::fd::AsRawFd;
 

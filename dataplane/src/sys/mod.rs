@@ -5,6 +5,7 @@
 //! memory that the kernel may read or write belongs to a value of this module, and the
 //! module lends it out only while no request refers to it.
 
+pub mod adopt;
 pub mod affinity;
 pub mod buffers;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod engine;
 pub mod epoch;
 pub mod ethtool;
 pub mod event;
+mod ifreq;
 mod incoming;
 mod outgoing;
 pub mod path;

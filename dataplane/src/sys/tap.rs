@@ -7,15 +7,16 @@
 //! for forged (`accept_local`, `rp_filter`).
 #![allow(unsafe_code)]
 
+use super::adopt::{AdoptError, Attachment, Kind, close_on_exec};
+use super::ifreq::{check, ifreq};
 use super::tun::{
     TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6, TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ,
-    ifreq,
 };
 use crate::offload::vnet_hdr::Layout;
 use crate::wire::ethernet::MacAddr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
@@ -43,7 +44,8 @@ fn fail(step: &'static str) -> impl FnOnce(io::Error) -> TapError {
     move |error| TapError { step, error }
 }
 
-/// The device. It goes when this is dropped.
+/// The device. It goes with its last descriptor: when this is dropped, unless another process has
+/// a duplicate.
 pub struct Tap {
     name: String,
     file: File,
@@ -81,25 +83,36 @@ impl Tap {
         check(unsafe { libc::ioctl(fd, TUNSETOFFLOAD, offloads) })
             .map_err(fail("TUNSETOFFLOAD (Linux 6.17 and later can do it)"))?;
         let mac = mac(&file).map_err(fail("SIOCGIFHWADDR"))?;
-        Ok(Tap {
+        Ok(Tap::new(name, file, mac))
+    }
+
+    /// The device `name`, which another process opened and set up.
+    pub fn adopt(name: &str, fd: OwnedFd) -> Result<Tap, AdoptError> {
+        let refuse = |why: String| AdoptError::new(format!("TAP {name}"), why);
+        let attached = Attachment::of(fd.as_fd()).map_err(refuse)?;
+        attached
+            .is(Kind::Tap, name, Layout::TunnelGso.len())
+            .map_err(refuse)?;
+        close_on_exec(fd.as_fd()).map_err(|error| refuse(error.to_string()))?;
+        let file = File::from(fd);
+        let mac = mac(&file).map_err(|error| refuse(format!("SIOCGIFHWADDR: {error}")))?;
+        Ok(Tap::new(name, file, mac))
+    }
+
+    fn new(name: &str, file: File, mac: MacAddr) -> Tap {
+        Tap {
             name: name.to_owned(),
             file,
             mac,
             refused: AtomicBool::new(false),
             down: AtomicBool::new(false),
-        })
+        }
     }
 
     /// A TAP that is any other file.
     #[cfg(test)]
     pub(super) fn over(file: File) -> Tap {
-        Tap {
-            name: String::new(),
-            file,
-            mac: MacAddr::default(),
-            refused: AtomicBool::new(false),
-            down: AtomicBool::new(false),
-        }
+        Tap::new("", file, MacAddr::default())
     }
 
     /// Its name.
@@ -147,10 +160,9 @@ impl Tap {
     }
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
-    match result {
-        0.. => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -4,9 +4,12 @@
 //! `IFF_VNET_HDR`, `TUNSETOFFLOAD` and persistence (see docs/decisions).
 #![allow(unsafe_code)]
 
+use super::adopt::{AdoptError, Attachment, Kind, close_on_exec};
+use super::ifreq::ifreq;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Length of the `virtio_net_hdr` in front of every packet: the legacy form, which is the
@@ -98,6 +101,27 @@ impl TunQueue {
         (&self.0).write_vectored(&pieces).map(drop)
     }
 
+    /// Let reads return at once when there is nothing to read, or wait.
+    ///
+    /// All who have a duplicate of the descriptor share this, also other processes: so it is for
+    /// the one who reads, when it begins to.
+    pub(super) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: F_GETFL and F_SETFL take and return plain numbers.
+        let done = unsafe {
+            let flags = libc::fcntl(fd, libc::F_GETFL);
+            let wanted = match on {
+                true => flags | libc::O_NONBLOCK,
+                false => flags & !libc::O_NONBLOCK,
+            };
+            flags >= 0 && (wanted == flags || libc::fcntl(fd, libc::F_SETFL, wanted) >= 0)
+        };
+        match done {
+            true => Ok(()),
+            false => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// A queue over any descriptor that keeps message boundaries.
     #[cfg(test)]
     pub(super) fn from_fd(fd: OwnedFd) -> TunQueue {
@@ -111,12 +135,13 @@ impl AsFd for TunQueue {
     }
 }
 
-/// The device and all its queues.
+/// The device and all its queues. A clone has the same ones.
+#[derive(Clone)]
 pub struct Tun {
     name: String,
     wanted: Offloads,
     offloads: Offloads,
-    queues: Vec<TunQueue>,
+    queues: Vec<Arc<TunQueue>>,
 }
 
 impl Tun {
@@ -137,7 +162,7 @@ impl Tun {
             return Err(OpenError::Held(name.to_owned()));
         }
         let queues = (0..queues)
-            .map(|_| open_queue(name))
+            .map(|_| open_queue(name).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let granted = configure(name, &queues[0], offloads)?;
         Ok(Tun {
@@ -145,6 +170,32 @@ impl Tun {
             wanted: offloads,
             offloads: granted,
             queues,
+        })
+    }
+
+    /// The device `name`, which another process opened with the offloads that it `wanted` and was
+    /// `granted`, by its `queues` in their order.
+    ///
+    /// Refused is what is no queue of that device, with its place in the order.
+    pub fn adopt(
+        name: &str,
+        (wanted, granted): (Offloads, Offloads),
+        queues: impl Iterator<Item = OwnedFd>,
+    ) -> Result<Tun, AdoptError> {
+        let adopt = |(index, fd): (usize, OwnedFd)| {
+            let refuse = |why: String| AdoptError::new(format!("TUN queue {index}"), why);
+            let attached = Attachment::of(fd.as_fd()).map_err(refuse)?;
+            attached
+                .is(Kind::TunQueue, name, VNET_HDR_LEN)
+                .map_err(refuse)?;
+            close_on_exec(fd.as_fd()).map_err(|error| refuse(error.to_string()))?;
+            Ok(Arc::new(TunQueue(fd.into())))
+        };
+        Ok(Tun {
+            name: name.to_owned(),
+            wanted,
+            offloads: granted,
+            queues: queues.enumerate().map(adopt).collect::<Result<_, _>>()?,
         })
     }
 
@@ -168,8 +219,13 @@ impl Tun {
         self.queues.len()
     }
 
-    /// Hand the queues over, in order.
-    pub fn into_queues(self) -> Vec<TunQueue> {
+    /// The queues, in order.
+    pub fn queues(&self) -> &[Arc<TunQueue>] {
+        &self.queues
+    }
+
+    /// The same for good.
+    pub fn into_queues(self) -> Vec<Arc<TunQueue>> {
         self.queues
     }
 }
@@ -185,15 +241,6 @@ fn other(name: &str, step: &'static str) -> OpenError {
         step,
         error: io::Error::last_os_error(),
     }
-}
-
-pub(super) fn ifreq(name: &str) -> libc::ifreq {
-    // SAFETY: ifreq is plain old data for which all-zero bytes are valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request
 }
 
 /// Whether the link exists, is up and has a carrier. A TUN has one only while some process
@@ -216,8 +263,6 @@ fn is_running(name: &str) -> bool {
 }
 
 fn open_control(name: &str) -> Result<File, OpenError> {
-    // The descriptor stays blocking: io_uring gives -EAGAIN at once to requests on O_NONBLOCK
-    // files instead of waiting for them.
     OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,6 +1,10 @@
 //! UDP sockets: one to receive on the overlay's port, a pool to send from.
 #![allow(unsafe_code)]
 
+mod adopted;
+
+pub(crate) use adopted::{adopt_receiver, adopt_sender};
+
 use crate::caps::Capability;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -77,6 +81,20 @@ fn set_int(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<(
     }
 }
 
+fn get_int(socket: &Socket, level: i32, option: i32) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, one int, to `value`.
+    let result = unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut len)
+    };
+    match result {
+        0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Past the sysctl limit if we may, up to it otherwise.
 fn set_buffer(socket: &Socket, force: i32, plain: i32, bytes: usize) {
     let bytes = bytes as i32;
@@ -149,10 +167,7 @@ fn receiver(
         libc::SO_RCVBUF,
         RECEIVE_BUFFER,
     );
-    if let Some(gro) = gro {
-        // Without it trains arrive frame by frame.
-        let _ = gro.ask(|| set_int(&socket, libc::SOL_UDP, libc::UDP_GRO, 1));
-    }
+    receive_trains(&socket, gro);
     let (level, option) = match address {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
@@ -160,6 +175,16 @@ fn receiver(
     set_int(&socket, level, option, 1).map_err(fail(address, "IP_RECVTOS"))?;
     bind(&socket, address)?;
     Ok(socket)
+}
+
+/// Let `socket` receive trains as such if `gro` is asked for and granted. Without it they arrive frame
+/// by frame.
+pub(crate) fn receive_trains(socket: &Socket, gro: Option<&Capability>) {
+    let set = |on: bool| set_int(socket, libc::SOL_UDP, libc::UDP_GRO, on.into());
+    let _ = match gro {
+        Some(gro) => gro.ask(|| set(true)).map(drop),
+        None => set(false),
+    };
 }
 
 /// Where to send from: `ip` with a port of the kernel's choice. A link-local address is that of
@@ -211,6 +236,16 @@ pub fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
     // (`udp_send_skb` in net/ipv4/udp.c). With it a send may fail because of an ICMP message about
     // another one: see `refusals`.
     set_int(&socket, level, option, 1).map_err(fail(address, "IP_RECVERR"))?;
+    // Clear by default, as kernel VXLAN sends. Set, the kernel holds sends against what it has
+    // heard from routers and refuses longer ones.
+    let (level, option, value) = discovery(address, df);
+    set_int(&socket, level, option, value).map_err(fail(address, "IP_MTU_DISCOVER"))?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// Level, name and value of the option that sets DF on what is sent from `address`, or not.
+fn discovery(address: SocketAddr, df: bool) -> (i32, i32, i32) {
     let (level, option, clear, set) = match address {
         SocketAddr::V4(_) => (
             libc::IPPROTO_IP,
@@ -225,12 +260,7 @@ pub fn sender(address: SocketAddr, df: bool) -> Result<Socket, SocketError> {
             libc::IPV6_PMTUDISC_DO,
         ),
     };
-    // Clear by default, as kernel VXLAN sends. Set, the kernel holds sends against what it has
-    // heard from routers and refuses longer ones.
-    let value = if df { set } else { clear };
-    set_int(&socket, level, option, value).map_err(fail(address, "IP_MTU_DISCOVER"))?;
-    bind(&socket, address)?;
-    Ok(socket)
+    (level, option, if df { set } else { clear })
 }
 
 /// A socket that neither sends nor receives, to ask the kernel for its routes from `source`.
@@ -287,16 +317,7 @@ pub(super) mod tests {
         };
         let receives_trains = |gro: Option<&Capability>| {
             let socket = receivers(LOOPBACK, free(), 1, gro).unwrap().remove(0);
-            let mut on: libc::c_int = 0;
-            let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-            let (level, option) = (libc::SOL_UDP, libc::UDP_GRO);
-            // SAFETY: the kernel writes at most `len` bytes, one int, to `on`.
-            let asked = unsafe {
-                let value = (&raw mut on).cast();
-                libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut len)
-            };
-            assert_eq!(asked, 0);
-            on != 0
+            get_int(&socket, libc::SOL_UDP, libc::UDP_GRO).unwrap() != 0
         };
         let gro = Capability::default();
         assert!(receives_trains(Some(&gro)));

@@ -1,20 +1,22 @@
-//! The engine, capabilities and cores that the workers of all devices share, and the sockets and
-//! workers of each device, which are started and stopped as one.
+//! The engine, capabilities and cores that the workers of all devices share, and how those of each
+//! device are started.
 
 use super::config::{Config, EngineKind, Options};
-use super::cores::{self, Seats, Taken};
+use super::cores::{self, Seats};
 use super::error::StartError;
+use super::holdings::{Description, Holdings};
 use super::path_limits::PathLimits;
 use super::run::{self, Lane};
 use super::threads::Threads;
-use super::tunnel_gso::{self, PeerState, RedirectState, TunnelGso, TunnelGsoGate, TunnelGsoState};
+use super::tunnel_gso::{self, TunnelGso, TunnelGsoGate};
+use super::workers::Workers;
 use crate::caps::{Cap, Capability, Caps, Grant, as_wanted};
 use crate::mtu::paths::PathMtus;
 use crate::mtu::pods::PodMtus;
 use crate::publish::Publisher;
-use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
-use crate::sys::affinity::{self, CpuList};
+use crate::sys::adopt::AdoptError;
+use crate::sys::affinity;
 use crate::sys::clock::Clock;
 use crate::sys::engine::EngineError;
 use crate::sys::path::PathProbe;
@@ -25,7 +27,7 @@ use crate::sys::tun::{Tun, TunQueue};
 use crate::sys::udp::SocketError;
 use crate::sys::{trains, udp};
 use socket2::Socket;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,25 +96,42 @@ impl Dataplane {
         self.queues
     }
 
-    /// Open the sockets and start the workers of every queue of `tun`, which read the tables
-    /// of `publisher`. Returns once all of them run. There is tunnel GSO if there is a `tap` and
-    /// the underlay is IPv4.
-    pub fn start(
+    /// Open the sockets that go with a device that was just opened. There is tunnel GSO if there is a
+    /// `tap` and the underlay is IPv4.
+    pub fn open(
         &self,
         tun: Tun,
         tap: Option<Tap>,
+        config: &Config,
+    ) -> Result<Holdings, StartError> {
+        Ok(Holdings::open(tun, tap, config, self.gro())?)
+    }
+
+    /// Whether workers with `config` can run on what is told of: otherwise how it differs, on one
+    /// line.
+    pub fn fits(&self, told: &Description, config: &Config) -> Result<(), AdoptError> {
+        told.fits(config, self.queues)
+    }
+
+    /// Start the workers of every queue, which read the tables of `publisher`. Returns once all of
+    /// them have what they need; they are parked until [`Workers::go`].
+    pub fn start(
+        &self,
+        holdings: Holdings,
         config: Config,
         publisher: &Publisher,
     ) -> Result<Workers, StartError> {
-        self.note_offloads(&tun);
-        let queues = tun.into_queues();
-        let gro = self.udp_gro.then_some(&self.caps.udp_gro);
-        let receivers = udp::receivers(config.local, config.port, queues.len(), gro)?;
-        let shared = Shared::open(config, tap, self.clock)?;
+        self.fits(&holdings.describe(), &config)?;
+        self.note_offloads(&holdings.tun);
+        let shared = Shared::open(config, &holdings, self.clock)?;
         let taken = self.seats.take();
-        let mut threads = Threads::new(queues.len() * WORKERS_PER_QUEUE + 1, &taken.cores)?;
-        for (index, (queue, receiver)) in queues.into_iter().zip(receivers).enumerate() {
-            let lane = self.lane(&shared, index, queue, receiver)?;
+        let count = holdings.tun.queue_count() * WORKERS_PER_QUEUE + 1;
+        let mut threads = Threads::new(count, &taken.cores)?;
+        let lanes = holdings.tun.queues().iter().zip(&holdings.receivers);
+        for (index, (queue, receiver)) in lanes.enumerate() {
+            // One that was adopted may be set otherwise.
+            udp::receive_trains(receiver, self.gro());
+            let lane = self.lane(&shared, index, (queue.clone(), receiver.clone()))?;
             match self.engine {
                 EngineKind::Auto | EngineKind::Ring => {
                     run::start::<RingEngine>(&mut threads, publisher, lane)?;
@@ -134,12 +153,17 @@ impl Dataplane {
         Ok(Workers {
             threads,
             taken,
-            short_send_buffer: shared.senders.iter().find_map(udp::short_send_buffer),
+            holdings,
             tunnel_gso: shared.tunnel_gso,
             losses: shared.losses,
             paths: shared.paths,
             clock: self.clock,
         })
+    }
+
+    /// What trains are received by, if they are wanted.
+    fn gro(&self) -> Option<&Capability> {
+        self.udp_gro.then_some(&self.caps.udp_gro)
     }
 
     /// Have the capabilities say what `tun` lacks of what was wanted of it.
@@ -161,13 +185,12 @@ impl Dataplane {
         &self,
         shared: &Shared,
         index: usize,
-        queue: TunQueue,
-        receiver: Socket,
+        (queue, receiver): (Arc<TunQueue>, Arc<Socket>),
     ) -> Result<Lane, StartError> {
         let config = shared.config;
         Ok(Lane {
             index,
-            queue: Arc::new(queue),
+            queue,
             senders: shared.senders.clone(),
             tunnel_gso: shared.tunnel_gso.clone(),
             receiver,
@@ -203,15 +226,10 @@ struct Shared {
 }
 
 impl Shared {
-    /// Open the sockets that send. Nothing is known of any path yet.
-    fn open(config: Config, tap: Option<Tap>, clock: Clock) -> Result<Shared, StartError> {
-        let source = udp::source(config.local, config.underlay);
-        // One pool for all workers: the outer source port, by which the peer picks its worker,
-        // must depend on the inner flow alone. With a pool each, a flow that moves to another
-        // queue here moves to another worker there, whose writes move it again here, for ever.
-        let senders: Arc<[Socket]> =
-            udp::senders(source, config.pool().sockets(), config.outer_df)?.into();
-        let tunnel_gso = match (tap, config.local) {
+    /// Nothing is known of any path or peer yet.
+    fn open(config: Config, holdings: &Holdings, clock: Clock) -> Result<Shared, StartError> {
+        let senders = holdings.senders.clone();
+        let tunnel_gso = match (holdings.tap.clone(), config.local) {
             (Some(tap), IpAddr::V4(local)) if config.tunnel_gso != TunnelGso::Off => {
                 Some(Arc::new(TunnelGsoGate::new(tap, local, &senders)?))
             }
@@ -220,7 +238,7 @@ impl Shared {
         Ok(Shared {
             config,
             clock,
-            source,
+            source: holdings.source(),
             senders,
             tunnel_gso,
             paths: Arc::new(PathMtus::new()),
@@ -231,78 +249,6 @@ impl Shared {
 
     fn probe(&self) -> Result<PathProbe, SocketError> {
         PathProbe::new(self.source, self.paths.clone(), self.clock)
-    }
-}
-
-/// The running workers of a device. Dropping it stops them.
-pub struct Workers {
-    threads: Threads,
-    /// After the threads: their cores are free when they have ended.
-    taken: Taken,
-    tunnel_gso: Option<Arc<TunnelGsoGate>>,
-    losses: Arc<PeerLosses>,
-    paths: Arc<PathMtus>,
-    clock: Clock,
-    short_send_buffer: Option<usize>,
-}
-
-impl Workers {
-    /// The cores that the workers are pinned to, if they are.
-    pub fn cpus(&self) -> Option<CpuList> {
-        Some(self.taken.pinned()).filter(|cpus| !cpus.numbers().is_empty())
-    }
-
-    /// What is known of tunnel GSO as a whole.
-    pub fn tunnel_gso(&self) -> TunnelGsoState {
-        let gate = self.tunnel_gso.as_deref();
-        gate.map_or(TunnelGsoState::Off, TunnelGsoGate::state)
-    }
-
-    /// The peers that super-packets were for of late, and what is known of tunnel GSO to each.
-    pub fn tunnel_gso_peers(&self) -> impl Iterator<Item = (Ipv4Addr, PeerState)> {
-        self.tunnel_gso.iter().flat_map(|gate| gate.peers())
-    }
-
-    /// Whether what the TAP receives is redirected past a strict `rp_filter`.
-    pub fn tunnel_gso_redirect(&self) -> RedirectState {
-        let gate = self.tunnel_gso.as_deref();
-        gate.map_or(RedirectState::Unneeded, TunnelGsoGate::redirect)
-    }
-
-    /// Name of the TAP for tunnel GSO, if there is one.
-    pub fn tap(&self) -> Option<&str> {
-        self.tunnel_gso.as_deref().map(TunnelGsoGate::device)
-    }
-
-    /// The counters of every worker.
-    pub fn stats(&self) -> impl Iterator<Item = &WorkerStats> + Clone {
-        self.threads.stats.iter().map(|stats| &**stats)
-    }
-
-    /// Size in bytes of the send buffers, if they are so small that a peer behind a full queue
-    /// can cost others frames.
-    pub fn short_send_buffer(&self) -> Option<usize> {
-        self.short_send_buffer
-    }
-
-    /// Frames that could not leave, for each peer.
-    pub fn losses(&self) -> &PeerLosses {
-        &self.losses
-    }
-
-    /// What is known of the paths to peers, and the time to ask it by.
-    pub fn paths(&self) -> (&PathMtus, u64) {
-        (&self.paths, self.clock.now_ms())
-    }
-
-    /// Why a worker ended, if one did.
-    pub fn failure(&self) -> Option<String> {
-        self.threads.failure()
-    }
-
-    /// Stop the workers and wait for them.
-    pub fn stop(self) {
-        drop(self);
     }
 }
 

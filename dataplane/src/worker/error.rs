@@ -1,6 +1,7 @@
 //! Why workers do not start.
 
 use super::cores::CpusError;
+use crate::sys::adopt::AdoptError;
 use crate::sys::engine::EngineError;
 use crate::sys::udp::SocketError;
 use std::io;
@@ -15,6 +16,9 @@ pub enum StartError {
     /// An engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What was adopted is not what the workers need.
+    #[error(transparent)]
+    Adopted(#[from] AdoptError),
     /// Cores.
     #[error(transparent)]
     Cpus(#[from] CpusError),

@@ -10,9 +10,11 @@ use super::tunnel_gso::TunnelGsoGate;
 use crate::caps::Caps;
 use crate::mtu::pods::PodMtus;
 use crate::publish::Publisher;
+use crate::route::table::Table;
+use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
 use crate::sys::clock::Clock;
-use crate::sys::engine::{DecapIo, DecapParts, EncapParts, Engine, EngineError};
+use crate::sys::engine::{DecapIo, DecapParts, EncapIo, EncapParts, Engine, EngineError};
 use crate::sys::path::PathProbe;
 use crate::sys::refusals::Refusals;
 use crate::sys::sender::Sender;
@@ -30,7 +32,7 @@ pub(super) struct Lane {
     pub(super) senders: Arc<[Socket]>,
     /// Tunnel GSO, shared by all lanes.
     pub(super) tunnel_gso: Option<Arc<TunnelGsoGate>>,
-    pub(super) receiver: Socket,
+    pub(super) receiver: Arc<Socket>,
     pub(super) probe: PathProbe,
     /// Shared by all lanes.
     pub(super) losses: Arc<PeerLosses>,
@@ -91,7 +93,8 @@ pub(super) fn start<E: Engine>(
     )
 }
 
-/// Carry packets until the stop event is raised or the engine fails.
+/// Carry packets until the stop event is raised or the engine fails. At the stop all that was read
+/// still leaves: who reads next, here or in another process, neither misses nor overtakes any of it.
 fn run<E: Engine>(
     mut engine: E,
     mut outbound: Option<EncapSide<E::Encap>>,
@@ -100,22 +103,50 @@ fn run<E: Engine>(
 ) -> Result<(), EngineError> {
     let mut reader = common.subscription.into_reader();
     let stats = &*common.stats;
+    let (encap, decap) = inputs(&mut outbound, &mut inbound);
+    engine.begin(encap, decap)?;
     while !engine.stopped() {
-        if let Some(DecapSide { io, inside }) = &mut inbound {
-            decap::batch(io, reader.table(), stats, inside)?;
-            if outbound.is_some() {
-                // What has arrived must not wait for a batch of what leaves.
-                io.flush()?;
-            }
-        }
-        if let Some(EncapSide { io, egress }) = &mut outbound {
-            encap::batch(io, reader.table(), stats, egress)?;
-        }
-        let encap = outbound.as_mut().map(|outbound| &mut outbound.io);
-        let decap = inbound.as_mut().map(|inbound| &mut inbound.io);
+        batch(&mut outbound, &mut inbound, reader.table(), stats)?;
+        let (encap, decap) = inputs(&mut outbound, &mut inbound);
         reader.wait(|| engine.wait(encap, decap))?;
     }
+    loop {
+        let (encap, decap) = inputs(&mut outbound, &mut inbound);
+        if !engine.drain(encap, decap)? {
+            return Ok(());
+        }
+        batch(&mut outbound, &mut inbound, reader.table(), stats)?;
+    }
+}
+
+/// Take and plan what there is, of each way.
+fn batch(
+    outbound: &mut Option<EncapSide<impl EncapIo>>,
+    inbound: &mut Option<DecapSide<impl DecapIo>>,
+    table: &Table,
+    stats: &WorkerStats,
+) -> Result<(), EngineError> {
+    if let Some(DecapSide { io, inside }) = inbound {
+        decap::batch(io, table, stats, inside)?;
+        if outbound.is_some() {
+            // What has arrived must not wait for a batch of what leaves.
+            io.flush()?;
+        }
+    }
+    if let Some(EncapSide { io, egress }) = outbound {
+        encap::batch(io, table, stats, egress)?;
+    }
     Ok(())
+}
+
+/// What an engine is given of both ways.
+fn inputs<'a, O, I>(
+    outbound: &'a mut Option<EncapSide<O>>,
+    inbound: &'a mut Option<DecapSide<I>>,
+) -> (Option<&'a mut O>, Option<&'a mut I>) {
+    let encap = outbound.as_mut().map(|outbound| &mut outbound.io);
+    let decap = inbound.as_mut().map(|inbound| &mut inbound.io);
+    (encap, decap)
 }
 
 /// The way out at work.
@@ -146,7 +177,7 @@ struct EncapSetup {
 
 /// The same of the way in.
 struct DecapSetup {
-    socket: Socket,
+    socket: Arc<Socket>,
     queue: Arc<TunQueue>,
     inside: Inside,
     caps: Arc<Caps>,

@@ -8,7 +8,7 @@ use crate::sys::engine::EngineError;
 use crate::sys::event::StopEvent;
 use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// What every worker thread gets.
@@ -18,10 +18,36 @@ pub(super) struct Common {
     pub(super) subscription: Subscription,
 }
 
+/// Where threads that have what they need are parked until they may run.
+#[derive(Default)]
+struct Gate {
+    /// Whether they may, once that is said.
+    word: Mutex<Option<bool>>,
+    said: Condvar,
+}
+
+impl Gate {
+    /// Say whether threads may run. The first word counts.
+    fn say(&self, go: bool) {
+        let mut word = self.word.lock().unwrap_or_else(PoisonError::into_inner);
+        word.get_or_insert(go);
+        self.said.notify_all();
+    }
+
+    /// Wait until it is said.
+    fn pass(&self) -> bool {
+        let word = self.word.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.said.wait_while(word, |word| word.is_none());
+        said.unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or(false)
+    }
+}
+
 /// All worker threads. Dropping it stops them.
 pub(super) struct Threads {
     pub(super) stats: Vec<Arc<WorkerStats>>,
     stop: Arc<StopEvent>,
+    gate: Arc<Gate>,
     handles: Vec<JoinHandle<()>>,
     /// The cores that workers are yet to be pinned to, the next last.
     cores: Vec<Option<usize>>,
@@ -38,6 +64,7 @@ impl Threads {
         Ok(Threads {
             stats: Vec::with_capacity(count),
             stop: Arc::new(StopEvent::new()?),
+            gate: Arc::default(),
             handles: Vec::with_capacity(count),
             cores: cores.iter().rev().copied().collect(),
             started,
@@ -52,7 +79,7 @@ impl Threads {
     }
 
     /// Start a thread that first makes what it needs (rings belong to their thread), reports
-    /// how that went, and then runs: on `core`, or wherever there is room.
+    /// how that went, and runs once it [may](Threads::go): on `core`, or wherever there is room.
     pub(super) fn spawn<Make, Run>(
         &mut self,
         core: Option<usize>,
@@ -71,6 +98,7 @@ impl Threads {
         };
         self.stats.push(common.stats.clone());
         let (started, failure) = (self.started.clone(), self.failure.clone());
+        let gate = self.gate.clone();
         let builder = std::thread::Builder::new().name(name.clone());
         self.handles.push(builder.spawn(move || {
             affinity::schedule_as_batch();
@@ -88,6 +116,9 @@ impl Threads {
             let _ = started.send(Ok(()));
             // A thread that dies later must not be waited for.
             drop(started);
+            if !gate.pass() {
+                return;
+            }
             if let Err(error) = run(common) {
                 let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
                 failure.get_or_insert(format!("{name}: {error}"));
@@ -106,6 +137,11 @@ impl Threads {
         Ok(())
     }
 
+    /// Let all threads run.
+    pub(super) fn go(&self) {
+        self.gate.say(true);
+    }
+
     /// Why a worker ended, if one did.
     pub(super) fn failure(&self) -> Option<String> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +154,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        self.gate.say(false);
         self.stop.raise();
         for handle in self.handles.drain(..) {
             // A worker that panicked has already said so on stderr.
@@ -166,5 +203,32 @@ mod tests {
         assert_eq!(unpinned, [all.clone(), all.clone(), all.clone()]);
         // More workers than cores were shared out to.
         assert_eq!(affinities(&[], 1), [all.clone(), all]);
+    }
+
+    #[test]
+    fn a_thread_runs_once_it_may_and_never_if_it_is_stopped_before() {
+        for goes in [true, false] {
+            let publisher = Publisher::new(Table::build(Overlay::default(), &[]).unwrap());
+            let mut threads = Threads::new(1, &[]).unwrap();
+            let (told, tells) = mpsc::channel();
+            let make = move |_: &Common| {
+                told.send("made").unwrap();
+                Ok(move |_: Common| {
+                    told.send("runs").unwrap();
+                    Ok(())
+                })
+            };
+            let name = "thread".to_owned();
+            threads.spawn(None, name, &publisher, make).unwrap();
+            threads.await_starts().unwrap();
+            assert_eq!(tells.try_iter().collect::<Vec<_>>(), ["made"]);
+            assert_eq!(threads.failure(), None);
+            if goes {
+                threads.go();
+                assert_eq!(tells.recv().unwrap(), "runs");
+            }
+            drop(threads);
+            assert!(tells.recv().is_err(), "it runs though it was stopped");
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::commands::{ip, run};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_lab::Namespace;
@@ -23,8 +24,8 @@ pub(crate) const MTU: usize = 1450;
 
 /// A router between two TUN devices, in a namespace of the calling thread.
 pub(crate) struct Forwarder {
-    from: TunQueue,
-    to: TunQueue,
+    from: Arc<TunQueue>,
+    to: Arc<TunQueue>,
 }
 
 impl Forwarder {
@@ -105,7 +106,7 @@ fn is_test_packet(packet: &[u8]) -> bool {
     }
 }
 
-fn open(name: &str, offloads: bool) -> TunQueue {
+fn open(name: &str, offloads: bool) -> Arc<TunQueue> {
     let offloads = Offloads {
         tso: offloads,
         uso: offloads,

@@ -67,7 +67,7 @@ fn connect(family: Family, from: &Node, to: &Node) -> (TcpStream, TcpStream) {
 }
 
 /// Two UDP sockets, the first connected to the second.
-fn udp_pair(family: Family, from: &Node, to: &Node) -> (Socket, UdpSocket) {
+pub(crate) fn udp_pair(family: Family, from: &Node, to: &Node) -> (Socket, UdpSocket) {
     let bind = || UdpSocket::bind((inner(family, to.number), 0)).unwrap();
     let receiver = to.ns.enter(bind).unwrap();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();

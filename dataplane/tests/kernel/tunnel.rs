@@ -4,6 +4,7 @@
 use crate::commands::{ip, run};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
@@ -129,7 +130,7 @@ pub(crate) struct Node {
     pub(crate) ns: Namespace,
     pub(crate) number: u8,
     pub(crate) vtep: Vtep,
-    weft: Option<(Workers, Publisher)>,
+    pub(crate) weft: Option<(Workers, Publisher)>,
 }
 
 /// Both nodes and what they are made of.
@@ -261,7 +262,18 @@ fn start_weft(family: Family, number: u8, engine: EngineKind, wire: Wire) -> (Wo
     ip("route add 10.244.0.0/16 dev flannel.1");
     ip("-6 route add fd44::/48 dev flannel.1");
     let publisher = Publisher::new(table(family, number, wire));
-    let config = Config {
+    let config = config(family, number, wire);
+    let dataplane = dataplane(engine, Duration::ZERO);
+    let holdings = dataplane.open(tun, None, &config).unwrap();
+    let workers = dataplane.start(holdings, config, &publisher).unwrap();
+    workers.go();
+    (workers, publisher)
+}
+
+/// How the workers of a node run.
+pub(crate) fn config(family: Family, number: u8, wire: Wire) -> Config {
+    let mtu = overlay_mtu(family, wire);
+    Config {
         local: underlay(family, number),
         port: PORT,
         mtu,
@@ -270,16 +282,20 @@ fn start_weft(family: Family, number: u8, engine: EngineKind, wire: Wire) -> (Wo
         outer_df: false,
         tunnel_gso: TunnelGso::Off,
         underlay: 0,
-    };
+    }
+}
+
+/// What starts workers of this engine, which look for packets for as long as `spin`.
+pub(crate) fn dataplane(engine: EngineKind, spin: Duration) -> Dataplane {
     let options = Options {
         engine,
+        spin,
         queues: Some(1),
         ..Options::default()
     };
     let dataplane = Dataplane::new(&options).unwrap();
     assert_eq!(dataplane.engine(), engine);
-    let workers = dataplane.start(tun, None, config, &publisher).unwrap();
-    (workers, publisher)
+    dataplane
 }
 
 fn table(family: Family, number: u8, wire: Wire) -> Table {

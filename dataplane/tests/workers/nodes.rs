@@ -1,6 +1,7 @@
 //! Two nodes, each in a namespace of its own, with a pod on a device and weft.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
@@ -10,7 +11,7 @@ use weft_dataplane::wire::ethernet::MacAddr;
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
-use weft_dataplane::worker::{Config, Dataplane, EngineKind, Options, Workers};
+use weft_dataplane::worker::{Config, Dataplane, EngineKind, Holdings, Options, Workers};
 use weft_lab::Namespace;
 
 /// MTU of the overlay, whatever the underlay's.
@@ -35,10 +36,12 @@ pub(crate) struct Setup {
 /// One of the two.
 pub(crate) struct Node {
     /// What its pods send and receive.
-    pub(crate) pods: TunQueue,
+    pub(crate) pods: Arc<TunQueue>,
     pub(crate) dataplane: Workers,
-    _publisher: Publisher,
+    publisher: Publisher,
     pub(crate) ns: Namespace,
+    own: u8,
+    setup: Setup,
 }
 
 /// Both nodes, each the other's only peer.
@@ -132,40 +135,67 @@ fn tap(ns: &Namespace) -> Tap {
     tap
 }
 
+/// How the workers of node `own` run.
+fn config(own: u8, setup: Setup) -> Config {
+    Config {
+        local: underlay(own).into(),
+        port: PORT,
+        mtu: MTU,
+        pod_mtu: MTU,
+        tx_sockets: 8,
+        tunnel_gso: setup.tunnel_gso,
+        outer_df: setup.outer_df,
+        underlay: ETH0,
+    }
+}
+
+fn dataplane(setup: Setup) -> Dataplane {
+    let options = Options {
+        engine: setup.engine,
+        queues: Some(1),
+        ..Options::default()
+    };
+    let dataplane = Dataplane::new(&options).unwrap();
+    assert_eq!(dataplane.engine(), setup.engine);
+    dataplane
+}
+
 impl Node {
     fn start(ns: Namespace, own: u8, other: u8, setup: Setup) -> Node {
-        let config = Config {
-            local: underlay(own).into(),
-            port: PORT,
-            mtu: MTU,
-            pod_mtu: MTU,
-            tx_sockets: 8,
-            tunnel_gso: setup.tunnel_gso,
-            outer_df: setup.outer_df,
-            underlay: ETH0,
-        };
-        let options = Options {
-            engine: setup.engine,
-            queues: Some(1),
-            ..Options::default()
-        };
         let publisher = Publisher::new(table(own, other, setup.wire));
         let inside = ns.enter(|| {
             let pods = tun("pods", &format!("10.244.{own}.0/24"));
             let tunnel = tun("flannel.1", "10.244.0.0/16");
-            let dataplane = Dataplane::new(&options).unwrap();
-            assert_eq!(dataplane.engine(), setup.engine);
+            let (dataplane, config) = (dataplane(setup), config(own, setup));
             let tap = (setup.tunnel_gso != TunnelGso::Off).then(|| tap(&ns));
-            let workers = dataplane.start(tunnel, tap, config, &publisher);
-            (pods, workers.unwrap())
+            let holdings = dataplane.open(tunnel, tap, &config).unwrap();
+            let workers = dataplane.start(holdings, config, &publisher).unwrap();
+            workers.go();
+            (pods, workers)
         });
         let (pods, dataplane) = inside.unwrap();
         Node {
             pods: pods.into_queues().pop().unwrap(),
             dataplane,
-            _publisher: publisher,
+            publisher,
             ns,
+            own,
+            setup,
         }
+    }
+
+    /// Let workers that have adopted what those of the node hold, as a successor's, have their
+    /// place.
+    pub(crate) fn hand_over(&mut self) {
+        let holdings = self.dataplane.holdings();
+        let duplicates = holdings.descriptors().into_iter();
+        let duplicates = duplicates.map(|fd| fd.try_clone_to_owned().unwrap());
+        let adopted = Holdings::adopt(&holdings.describe(), duplicates.collect()).unwrap();
+        let config = config(self.own, self.setup);
+        let start = || dataplane(self.setup).start(adopted, config, &self.publisher);
+        let next = self.ns.enter(start).unwrap().unwrap();
+        drop(std::mem::replace(&mut self.dataplane, next).stop());
+        self.dataplane.go();
     }
 
     pub(crate) fn count(&self, count: Count) -> u64 {

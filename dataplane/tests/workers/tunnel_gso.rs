@@ -106,3 +106,34 @@ fn a_super_packet_that_the_tap_refuses_leaves_in_trains() {
         assert_eq!(a.drops(DropReason::SendFailed), 0, "{engine:?}");
     }
 }
+
+#[test]
+fn a_successor_uses_the_tap_that_it_adopted() {
+    if skips_test_without_namespaces() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for engine in [EngineKind::Ring, EngineKind::Poll] {
+        let setup = Setup {
+            engine,
+            ..WITH_TUNNEL_GSO
+        };
+        let mut nodes = nodes::start(setup);
+        let mut space = space();
+        let parcels = parcels(setup);
+        let index = |node: &Node| {
+            let link = node.ns.ip("-o link show weft.1").unwrap();
+            link.split(':').next().unwrap().to_owned()
+        };
+        let before = index(&nodes[0]);
+        for _ in 0..3 {
+            await_in_use(&nodes, || exchange(&nodes, &parcels, &mut space));
+            nodes[0].hand_over();
+            assert_eq!(nodes[0].count(Count::TunnelGsoSends), 0, "{engine:?}");
+        }
+        await_in_use(&nodes, || exchange(&nodes, &parcels, &mut space));
+        exchange(&nodes, &parcels, &mut space);
+        assert!(nodes[0].count(Count::TunnelGsoSends) > 0, "{engine:?}");
+        assert_eq!(index(&nodes[0]), before, "{engine:?}");
+    }
+}

@@ -137,7 +137,9 @@ impl SharedDataplane {
         }
         let tap_refused = matches!(tap, Some(Err(_)));
         let tap = tap.and_then(Result::ok);
-        let workers = self.common.start(tun, tap, config, publisher)?;
+        let holdings = self.common.open(tun, tap, &config)?;
+        let workers = self.common.start(holdings, config, publisher)?;
+        workers.go();
         if let Some(bytes) = workers.short_send_buffer() {
             warn!(
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
@@ -309,7 +311,7 @@ impl TunnelWorkers {
 
     /// Stop the workers and wait for them. The device stays, with its address and route.
     pub(super) fn stop(self) {
-        self.workers.stop();
+        drop(self.workers.stop());
     }
 }
 

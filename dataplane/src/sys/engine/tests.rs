@@ -61,7 +61,7 @@ impl<E: Engine> Outbound<E> {
         let peer = UdpSocket::bind((LOOPBACK, 0)).unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let stop = Arc::new(StopEvent::new().unwrap());
-        let engine = E::open(stop.clone(), Duration::ZERO).unwrap();
+        let mut engine = E::open(stop.clone(), Duration::ZERO).unwrap();
         let stats = Arc::new(WorkerStats::default());
         let parts = EncapParts {
             queue,
@@ -69,8 +69,10 @@ impl<E: Engine> Outbound<E> {
             plan: SendPlan::new(64, 4096, 128),
             stats: stats.clone(),
         };
+        let mut io = engine.encap(parts).unwrap();
+        engine.begin(Some(&mut io), None).unwrap();
         Outbound {
-            io: engine.encap(parts).unwrap(),
+            io,
             engine,
             stop,
             tun,
@@ -147,6 +149,8 @@ macro_rules! of_both_engines {
         }
     };
 }
+
+mod ends;
 
 of_both_engines! {
     packets_are_read_with_headroom_and_sent_as_planned,
@@ -273,6 +277,7 @@ fn the_stop_event_is_seen_without_a_wait<E: Engine>() {
 struct Inbound<E: Engine> {
     io: E::Decap,
     engine: E,
+    socket: Arc<Socket>,
     tun: UnixDatagram,
     to: SocketAddr,
     stats: Arc<WorkerStats>,
@@ -284,19 +289,23 @@ impl<E: Engine> Inbound<E> {
         let free = UdpSocket::bind((LOOPBACK, 0)).unwrap();
         let to = free.local_addr().unwrap();
         drop(free);
-        let receivers =
-            udp::receivers(LOOPBACK, to.port(), 1, Some(&Capability::default())).unwrap();
-        let engine = E::open(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
+        let gro = Capability::default();
+        let mut receivers = udp::receivers(LOOPBACK, to.port(), 1, Some(&gro)).unwrap();
+        let socket = Arc::new(receivers.remove(0));
+        let mut engine = E::open(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
         let stats = Arc::new(WorkerStats::default());
         let parts = DecapParts {
-            socket: receivers.into_iter().next().unwrap(),
+            socket: socket.clone(),
             queue,
             coalescer: Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap(),
             stats: stats.clone(),
         };
+        let mut io = engine.decap(parts).unwrap();
+        engine.begin(None, Some(&mut io)).unwrap();
         Inbound {
-            io: engine.decap(parts).unwrap(),
+            io,
             engine,
+            socket,
             tun,
             to,
             stats,

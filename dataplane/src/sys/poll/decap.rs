@@ -34,7 +34,7 @@ struct Envelope {
 
 /// The engine of the direction from the underlay.
 pub struct DecapPoll {
-    socket: Socket,
+    socket: Arc<Socket>,
     queue: Arc<TunQueue>,
     coalescer: Coalescer,
     buffers: Buffers,

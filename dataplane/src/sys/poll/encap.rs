@@ -1,6 +1,6 @@
 //! From the TUN to the send sockets.
 
-use super::{Waiter, set_nonblocking};
+use super::Waiter;
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::encap::{Encap, Input};
@@ -81,7 +81,6 @@ impl Encap<TunReader> {
         parts: EncapParts,
         waiter: &Waiter,
     ) -> Result<Encap<TunReader>, EngineError> {
-        set_nonblocking(parts.queue.as_fd())?;
         waiter.add(parts.queue.as_fd())?;
         let reader = TunReader {
             queue: parts.queue.clone(),
@@ -92,6 +91,12 @@ impl Encap<TunReader> {
             stats: parts.stats.clone(),
         };
         Ok(Encap::new(reader, parts))
+    }
+
+    /// Read from now on, as long as there is something to read.
+    pub(super) fn begin(&mut self) -> Result<(), EngineError> {
+        let set = self.queue().set_nonblocking(true);
+        set.map_err(failed("O_NONBLOCK"))
     }
 
     /// End the batch: send what is planned and use the buffers anew. Tells whether the TUN

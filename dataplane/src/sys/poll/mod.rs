@@ -12,14 +12,11 @@ mod waiter;
 pub use encap::TunReader;
 
 use super::encap::Encap;
-use super::engine::{
-    DecapParts, EncapParts, Engine, EngineError, INPUT_REST, failed, input_passes,
-};
+use super::engine::{DecapParts, EncapParts, Engine, EngineError, INPUT_REST, input_passes};
 use super::event::StopEvent;
 use crate::stats::{Count, WorkerStats};
 use decap::DecapPoll;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use waiter::Waiter;
@@ -49,6 +46,15 @@ impl Engine for PollEngine {
         DecapPoll::open(parts, &self.waiter)
     }
 
+    fn begin(
+        &mut self,
+        encap: Option<&mut Encap<TunReader>>,
+        _: Option<&mut DecapPoll>,
+    ) -> Result<(), EngineError> {
+        // Sockets are told with every call.
+        encap.map_or(Ok(()), |encap| encap.begin())
+    }
+
     /// Only when all inputs are empty does the thread wait, so batches of two ways alternate.
     fn wait(
         &mut self,
@@ -71,6 +77,21 @@ impl Engine for PollEngine {
     fn stopped(&self) -> bool {
         self.waiter.stopped()
     }
+
+    /// A batch takes all that was read for it, so that there never is anything left.
+    fn drain(
+        &mut self,
+        encap: Option<&mut Encap<TunReader>>,
+        decap: Option<&mut DecapPoll>,
+    ) -> Result<bool, EngineError> {
+        if let Some(decap) = decap {
+            decap.end_batch()?;
+        }
+        if let Some(encap) = encap {
+            encap.end_batch()?;
+        }
+        Ok(false)
+    }
 }
 
 /// What follows when `from` could not be read: nothing but a short rest if the next read may
@@ -89,19 +110,6 @@ fn after_failed_input(
         std::thread::sleep(INPUT_REST);
     }
     Ok(())
-}
-
-/// Let reads return at once when there is nothing to read.
-fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), EngineError> {
-    // SAFETY: F_GETFL and F_SETFL take and return plain numbers.
-    let done = unsafe {
-        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
-        flags >= 0 && libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) >= 0
-    };
-    match done {
-        true => Ok(()),
-        false => Err(failed("O_NONBLOCK")(io::Error::last_os_error())),
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct DecapRing {
     template: Box<libc::msghdr>,
     stats: Arc<WorkerStats>,
     // In use by the ring; kept so that they close after it.
-    _socket: Socket,
+    _socket: Arc<Socket>,
     _queue: Arc<TunQueue>,
 }
 
@@ -79,6 +79,18 @@ impl DecapRing {
             _socket: socket,
             _queue: queue,
         })
+    }
+
+    /// Receive from now on.
+    pub(super) fn begin(&mut self) {
+        self.ring.begin();
+    }
+
+    /// End the batch: write what has been coalesced, and receive no more. Whether there are
+    /// datagrams to take.
+    pub(super) fn drain(&mut self) -> Result<bool, EngineError> {
+        self.write_all(false)?;
+        self.ring.drain()
     }
 
     /// End the batch: write what has been coalesced, give its buffers back and wait until

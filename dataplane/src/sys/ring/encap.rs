@@ -5,7 +5,7 @@ use super::provided::{BufferLayout, GROUP};
 use crate::sys::buffers::Buffers;
 use crate::sys::encap::{Encap, Input};
 use crate::sys::engine::{
-    ENCAP_BATCH_BYTES, EncapIo, EncapParts, EngineError, HEADROOM, MAX_PACKET,
+    ENCAP_BATCH_BYTES, EncapIo, EncapParts, EngineError, HEADROOM, MAX_PACKET, failed,
 };
 use crate::sys::event::StopEvent;
 use crate::sys::tun::VNET_HDR_LEN;
@@ -44,6 +44,21 @@ impl Encap<Ring> {
         // points to no memory.
         let ring = unsafe { Ring::new(&files, read, "the TUN device", layout, stats)? };
         Ok(Encap::new(ring, parts))
+    }
+
+    /// Read from now on. The kernel answers requests on files that do not block with `-EAGAIN`
+    /// at once, instead of waiting for them.
+    pub(super) fn begin(&mut self) -> Result<(), EngineError> {
+        let blocks = self.queue().set_nonblocking(false);
+        blocks.map_err(failed("O_NONBLOCK"))?;
+        self.input.begin();
+        Ok(())
+    }
+
+    /// End the batch: send what is planned, and read no more. Whether there are packets to take.
+    pub(super) fn drain(&mut self) -> Result<bool, EngineError> {
+        self.flush()?;
+        self.input.drain()
     }
 
     /// End the batch: send what is planned, give its buffers back and wait until there are

@@ -31,6 +31,20 @@ impl Engine for RingEngine {
         DecapRing::open(parts, &self.stop)
     }
 
+    fn begin(
+        &mut self,
+        encap: Option<&mut Encap<Ring>>,
+        decap: Option<&mut DecapRing>,
+    ) -> Result<(), EngineError> {
+        if let Some(encap) = encap {
+            encap.begin()?;
+        }
+        if let Some(decap) = decap {
+            decap.begin();
+        }
+        Ok(())
+    }
+
     fn wait(
         &mut self,
         encap: Option<&mut Encap<Ring>>,
@@ -47,5 +61,20 @@ impl Engine for RingEngine {
 
     fn stopped(&self) -> bool {
         self.stop.is_raised()
+    }
+
+    fn drain(
+        &mut self,
+        encap: Option<&mut Encap<Ring>>,
+        decap: Option<&mut DecapRing>,
+    ) -> Result<bool, EngineError> {
+        let mut left = false;
+        if let Some(decap) = decap {
+            left |= decap.drain()?;
+        }
+        if let Some(encap) = encap {
+            left |= encap.drain()?;
+        }
+        Ok(left)
     }
 }

@@ -5,7 +5,7 @@
 //! safe code may read and patch them. Inside, the plan is handed to the kernel and the
 //! method returns only when the kernel is done with all of it. What stays in the kernel
 //! between calls are the multishot request with the buffers it owns, and the poll on the
-//! stop event.
+//! stop event; before the ring begins, and after it was drained, there is nothing.
 //!
 //! Writes to a TUN complete while they are submitted, so this costs no waiting: one
 //! `io_uring_enter` submits a batch, reaps it and waits for the next. What is sent leaves by
@@ -45,6 +45,10 @@ const ENTRIES: u32 = 256;
 /// Completion queue entries: all submissions and all provided buffers at once, twice over.
 const COMPLETIONS: u32 = 1024;
 
+/// How long a cancelled request is waited for, in all about a second.
+const CANCEL_WAIT: Duration = Duration::from_millis(10);
+const CANCEL_WAITS: usize = 100;
+
 /// What both ways share: a ring, its input with the buffers that it fills, and the
 /// count of outputs in the kernel.
 pub struct Ring {
@@ -73,7 +77,8 @@ pub struct Ring {
 
 impl Ring {
     /// A ring owned by the calling thread, over `files` as laid out by the `*_FILE` indexes,
-    /// with `count` buffers of `size` bytes behind `headroom` for `input`.
+    /// with `count` buffers of `size` bytes behind `headroom` for `input`. It reads nothing before
+    /// [`Ring::begin`].
     ///
     /// # Safety
     /// `input` must be a multishot request on an open descriptor and the buffer group
@@ -92,7 +97,7 @@ impl Ring {
             .map_err(failed("io_uring: register files"))?;
         let provided = Provided::new(&uring, layout)?;
         let count = usize::from(layout.count);
-        let mut ring = Ring {
+        Ok(Ring {
             uring,
             provided: ManuallyDrop::new(provided),
             input,
@@ -107,12 +112,15 @@ impl Ring {
             budget: layout.batch_bytes,
             held: Vec::with_capacity(count),
             stats,
-        };
+        })
+    }
+
+    /// Have the next system call submit the requests that stay in the kernel.
+    fn begin(&mut self) {
         let poll = opcode::PollAdd::new(STOP_FILE, libc::POLLIN as u32).build();
         // SAFETY: a poll refers to no memory of ours.
-        ring.stop_armed = unsafe { ring.push(poll, Token::Stop) };
-        ring.arm();
-        Ok(ring)
+        self.stop_armed = unsafe { self.push(poll, Token::Stop) };
+        self.arm();
     }
 
     /// The buffers, of which those taken in this batch can be looked at.
@@ -214,6 +222,24 @@ impl Ring {
         }
     }
 
+    /// End the input, and begin a batch of what it has filled already: whether there is any. No output
+    /// may be in the kernel.
+    fn drain(&mut self) -> Result<bool, EngineError> {
+        debug_assert_eq!(self.outstanding, 0);
+        self.left = self.budget;
+        if self.input_armed {
+            let input = types::CancelBuilder::user_data(Token::Input.encode());
+            self.cancel(input);
+        }
+        for _ in 0..CANCEL_WAITS {
+            if !self.input_armed {
+                return Ok(!self.ready.is_empty());
+            }
+            self.await_cancelled()?;
+        }
+        Err(failed("io_uring: cancel")(io::ErrorKind::TimedOut.into()))
+    }
+
     fn arm(&mut self) {
         let entry = self.input.clone();
         // SAFETY: the maker vouches for the request; the provided buffers are freed only after
@@ -300,22 +326,31 @@ impl Ring {
         Ok(())
     }
 
+    /// Queue a cancellation of what `whom` names. When the queue is full there is none.
+    fn cancel(&mut self, whom: types::CancelBuilder) {
+        let cancel = opcode::AsyncCancel2::new(whom).build();
+        // SAFETY: a cancellation refers to no memory of ours.
+        unsafe { self.push(cancel, Token::Cancel) };
+    }
+
+    /// Submit what is queued, and reap what completes within [`CANCEL_WAIT`].
+    fn await_cancelled(&mut self) -> Result<(), EngineError> {
+        let wait = types::Timespec::from(CANCEL_WAIT);
+        let args = types::SubmitArgs::new().timespec(&wait);
+        // Time-outs and interruptions show in what can be reaped.
+        let _ = self.uring.submitter().submit_with_args(1, &args);
+        self.reap(&mut |_, _| {})
+    }
+
     /// Cancel everything and wait, for about a second at most, until the kernel refers to no
     /// memory of ours. `false` if it still does: then that memory must not be freed.
     fn shut_down(&mut self) -> bool {
-        for _ in 0..100 {
+        for _ in 0..CANCEL_WAITS {
             if !self.input_armed && !self.stop_armed && self.outstanding == 0 {
                 return true;
             }
-            let cancel = opcode::AsyncCancel2::new(types::CancelBuilder::any().all()).build();
-            // SAFETY: a cancellation refers to no memory of ours. When the queue is full, a
-            // later turn pushes it.
-            unsafe { self.push(cancel, Token::Cancel) };
-            let wait = types::Timespec::from(Duration::from_millis(10));
-            let args = types::SubmitArgs::new().timespec(&wait);
-            // Time-outs and interruptions show in what can be reaped.
-            let _ = self.uring.submitter().submit_with_args(1, &args);
-            let _ = self.reap(&mut |_, _| {});
+            self.cancel(types::CancelBuilder::any().all());
+            let _ = self.await_cancelled();
         }
         false
     }

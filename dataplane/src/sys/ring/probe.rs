@@ -36,6 +36,7 @@ pub fn probe() -> Result<(), EngineError> {
             Arc::<WorkerStats>::default(),
         )?
     };
+    ring.begin();
     writer.write_all(&[0]).map_err(failed("pipe"))?;
     ring.next_batch()
 }

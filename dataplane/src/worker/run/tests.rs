@@ -17,10 +17,11 @@ use std::time::Duration;
 /// What an engine was asked for, in order.
 type Log = Rc<RefCell<Vec<&'static str>>>;
 
-/// An engine with nothing to read, which stops at its first wait.
+/// An engine with nothing to read, which stops at its first wait; then batches are left.
 struct Idle {
     log: Log,
     stopped: bool,
+    left: usize,
 }
 
 struct Out(Log, SendPlan, Buffers);
@@ -81,6 +82,11 @@ impl Engine for Idle {
         unreachable!("the test makes it")
     }
 
+    fn begin(&mut self, _: Option<&mut Out>, _: Option<&mut In>) -> Result<(), EngineError> {
+        self.log.borrow_mut().push("begin");
+        Ok(())
+    }
+
     fn wait(&mut self, _: Option<&mut Out>, _: Option<&mut In>) -> Result<(), EngineError> {
         self.log.borrow_mut().push("wait");
         self.stopped = true;
@@ -90,10 +96,18 @@ impl Engine for Idle {
     fn stopped(&self) -> bool {
         self.stopped
     }
+
+    fn drain(&mut self, _: Option<&mut Out>, _: Option<&mut In>) -> Result<bool, EngineError> {
+        self.log.borrow_mut().push("drain");
+        let left = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        Ok(left)
+    }
 }
 
-/// What one turn of a worker asks its engine for.
-fn turn(is_out: bool, is_in: bool) -> Vec<&'static str> {
+/// What one turn of a worker asks its engine for, and then as many batches that are `left` at its
+/// stop.
+fn turn(is_out: bool, is_in: bool, left: usize) -> Vec<&'static str> {
     let log = Log::default();
     let buffers = || Buffers::new(1, 64).unwrap();
     let pods = Arc::new(PodMtus::new(1450));
@@ -122,6 +136,7 @@ fn turn(is_out: bool, is_in: bool) -> Vec<&'static str> {
     let engine = Idle {
         log: log.clone(),
         stopped: false,
+        left,
     };
     run(engine, outbound, inbound, common).unwrap();
     log.take()
@@ -129,12 +144,20 @@ fn turn(is_out: bool, is_in: bool) -> Vec<&'static str> {
 
 #[test]
 fn a_worker_of_both_ways_writes_what_it_received_before_it_reads() {
-    assert_eq!(turn(true, true), ["receive", "write", "read", "wait"]);
+    let turn = turn(true, true, 0);
+    assert_eq!(turn, ["begin", "receive", "write", "read", "wait", "drain"]);
 }
 
 /// Its engine may write with the same system call that it waits by.
 #[test]
 fn a_worker_of_one_way_leaves_the_end_of_its_batch_to_the_wait() {
-    assert_eq!(turn(false, true), ["receive", "wait"]);
-    assert_eq!(turn(true, false), ["read", "wait"]);
+    assert_eq!(turn(false, true, 0), ["begin", "receive", "wait", "drain"]);
+    assert_eq!(turn(true, false, 0), ["begin", "read", "wait", "drain"]);
+}
+
+#[test]
+fn a_worker_that_is_stopped_takes_what_was_read_and_ends_with_its_engine_empty() {
+    let turn = turn(true, false, 2);
+    let end = ["drain", "read", "drain", "read", "drain"];
+    assert_eq!(turn, [&["begin", "read", "wait"][..], &end[..]].concat());
 }

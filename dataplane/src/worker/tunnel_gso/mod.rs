@@ -126,7 +126,7 @@ pub struct TunnelGsoGate {
 impl TunnelGsoGate {
     /// Through `tap` for packets from `local`, with the ports of `senders`; open to nobody yet.
     pub(super) fn new(
-        tap: Tap,
+        tap: Arc<Tap>,
         local: Ipv4Addr,
         senders: &[Socket],
     ) -> Result<TunnelGsoGate, EngineError> {
@@ -143,7 +143,7 @@ impl TunnelGsoGate {
                 mac: tap.mac(),
                 local,
             },
-            tap: Arc::new(tap),
+            tap,
             ports: ports.map_err(failed("getsockname"))?,
         })
     }
@@ -225,12 +225,13 @@ pub(super) fn start(
     paths: PathProbe,
 ) -> io::Result<()> {
     let longest = FRAME_OVERHEAD + mtu;
-    threads.spawn(None, "weft-prober".to_owned(), publisher, move |_| {
+    threads.spawn(None, "weft-prober".to_owned(), publisher, move |common| {
         let source = (gate.origin.local, 0).into();
         let socket =
             udp::sender(source, false).map_err(|e| failed("probe socket")(io::Error::other(e)))?;
         let device = Device::of_index(underlay).ok();
-        let probing = Probing::new(device, socket).map_err(failed("getsockname"))?;
+        let probing = Probing::new(device, socket, common.stop.clone());
+        let probing = probing.map_err(failed("getsockname"))?;
         let mut prober = Prober::new(gate, wanted, probing, paths, longest);
         Ok(move |common: Common| {
             let reader = common.subscription.into_reader();

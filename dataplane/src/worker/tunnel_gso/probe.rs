@@ -3,11 +3,13 @@
 use super::TunnelGsoGate;
 use crate::offload::tunnel_gso::{self, Origin, Outer};
 use crate::sys::egress::{Device, EgressWatch};
+use crate::sys::event::StopEvent;
 use crate::wire::ecn::Ecn;
 use crate::wire::frame::FRAME_OVERHEAD;
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a probe may take to leave. It mostly has when the write to the TAP returns.
@@ -68,16 +70,23 @@ pub(super) struct Probing {
     socket: Socket,
     /// Source port of probes, which is nobody else's while the socket is open.
     port: u16,
+    /// Ends the wait for what leaves.
+    stop: Arc<StopEvent>,
 }
 
 impl Probing {
-    /// With the source port of `socket`, past `device`.
-    pub(super) fn new(device: Option<Device>, socket: Socket) -> io::Result<Probing> {
+    /// With the source port of `socket`, past `device`, until `stop` is raised.
+    pub(super) fn new(
+        device: Option<Device>,
+        socket: Socket,
+        stop: Arc<StopEvent>,
+    ) -> io::Result<Probing> {
         let port = socket.local_addr()?.as_socket().map_or(0, |a| a.port());
         Ok(Probing {
             device,
             socket,
             port,
+            stop,
         })
     }
 
@@ -105,7 +114,7 @@ impl Probing {
             gate.tap.write(&probe.packet(&gate.origin, self.port))?;
             probe.is_sent();
         }
-        await_seen(&watch, probes, |len| match len {
+        self.await_seen(&watch, probes, |len| match len {
             tunnel_gso::PROBE_IP_LEN => Outcome::Whole,
             _ => Outcome::Segmented,
         })
@@ -131,30 +140,31 @@ impl Probing {
             // The first error may be about an earlier one, of which an ICMP message told.
             probe.in_flight = send().or_else(|_| send()).is_ok();
         }
-        await_seen(watch, probes, |_| Outcome::Unknown)
+        self.await_seen(watch, probes, |_| Outcome::Unknown)
     }
-}
 
-/// Wait for the probes in flight. The length in bytes of the IP packet that is seen of one tells
-/// its outcome.
-fn await_seen(
-    watch: &EgressWatch,
-    probes: &mut [Probe],
-    outcome: fn(usize) -> Outcome,
-) -> io::Result<()> {
-    let deadline = Instant::now() + PROBE_TIME;
-    while probes.iter().any(|probe| probe.in_flight) {
-        let Some(seen) = watch.next(deadline)? else {
-            break;
-        };
-        let mut probes = probes.iter_mut();
-        // Of one that leaves in frames, the first tells.
-        if let Some(probe) = probes.find(|probe| probe.in_flight && *probe.to.ip() == seen.to) {
-            (probe.outcome, probe.in_flight) = (outcome(seen.len), false);
+    /// Wait for the probes in flight. The length in bytes of the IP packet that is seen of one tells
+    /// its outcome.
+    fn await_seen(
+        &self,
+        watch: &EgressWatch,
+        probes: &mut [Probe],
+        outcome: fn(usize) -> Outcome,
+    ) -> io::Result<()> {
+        let deadline = Instant::now() + PROBE_TIME;
+        while probes.iter().any(|probe| probe.in_flight) {
+            let Some(seen) = watch.next(deadline, &self.stop)? else {
+                break;
+            };
+            let mut probes = probes.iter_mut();
+            // Of one that leaves in frames, the first tells.
+            if let Some(probe) = probes.find(|probe| probe.in_flight && *probe.to.ip() == seen.to) {
+                (probe.outcome, probe.in_flight) = (outcome(seen.len), false);
+            }
         }
+        for probe in probes {
+            probe.in_flight = false;
+        }
+        Ok(())
     }
-    for probe in probes {
-        probe.in_flight = false;
-    }
-    Ok(())
 }
