@@ -113,6 +113,8 @@ fn run<E: Engine>(
     loop {
         let (encap, decap) = inputs(&mut outbound, &mut inbound);
         if !engine.drain(encap, decap)? {
+            // First: to give back rings and buffers takes as long again.
+            drop(common.at_work);
             return Ok(());
         }
         batch(&mut outbound, &mut inbound, reader.table(), stats)?;

@@ -6,8 +6,9 @@ use crate::stats::WorkerStats;
 use crate::sys::affinity;
 use crate::sys::engine::EngineError;
 use crate::sys::event::StopEvent;
+use std::convert::Infallible;
 use std::io;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -16,6 +17,8 @@ pub(super) struct Common {
     pub(super) stop: Arc<StopEvent>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) subscription: Subscription,
+    /// Goes when the thread will touch no packet any more.
+    pub(super) at_work: Sender<Infallible>,
 }
 
 /// Where threads that have what they need are parked until they may run.
@@ -53,6 +56,8 @@ pub(super) struct Threads {
     cores: Vec<Option<usize>>,
     started: SyncSender<Result<(), EngineError>>,
     starts: Receiver<Result<(), EngineError>>,
+    at_work: Sender<Infallible>,
+    ends: Receiver<Infallible>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -61,6 +66,7 @@ impl Threads {
     /// order in which they will start.
     pub(super) fn new(count: usize, cores: &[Option<usize>]) -> io::Result<Threads> {
         let (started, starts) = mpsc::sync_channel(count);
+        let (at_work, ends) = mpsc::channel();
         Ok(Threads {
             stats: Vec::with_capacity(count),
             stop: Arc::new(StopEvent::new()?),
@@ -69,6 +75,8 @@ impl Threads {
             cores: cores.iter().rev().copied().collect(),
             started,
             starts,
+            at_work,
+            ends,
             failure: Arc::default(),
         })
     }
@@ -95,6 +103,7 @@ impl Threads {
             stop: self.stop.clone(),
             stats: Arc::default(),
             subscription: publisher.subscribe(),
+            at_work: self.at_work.clone(),
         };
         self.stats.push(common.stats.clone());
         let (started, failure) = (self.started.clone(), self.failure.clone());
@@ -129,8 +138,9 @@ impl Threads {
 
     /// Wait until all threads have what they need.
     pub(super) fn await_starts(&mut self) -> Result<(), StartError> {
-        // Only the threads' own ends of the channel shall keep it open.
+        // Only the threads' own ends of the channels shall keep them open.
         self.started = mpsc::sync_channel(0).0;
+        self.at_work = mpsc::channel().0;
         for _ in &self.handles {
             self.starts.recv().map_err(|_| StartError::Died)??;
         }
@@ -140,6 +150,20 @@ impl Threads {
     /// Let all threads run.
     pub(super) fn go(&self) {
         self.gate.say(true);
+    }
+
+    /// Let no thread go on.
+    fn end(&self) {
+        self.gate.say(false);
+        self.stop.raise();
+    }
+
+    /// Stop all threads, and wait until they touch no packet any more. They still have to give
+    /// back what they made.
+    pub(super) fn halt(&self) {
+        self.end();
+        // Nothing is ever sent: it ends when the last of them lets go.
+        let _ = self.ends.recv();
     }
 
     /// Why a worker ended, if one did.
@@ -154,8 +178,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.gate.say(false);
-        self.stop.raise();
+        self.end();
         for handle in self.handles.drain(..) {
             // A worker that panicked has already said so on stderr.
             let _ = handle.join();
@@ -227,6 +250,7 @@ mod tests {
                 threads.go();
                 assert_eq!(tells.recv().unwrap(), "runs");
             }
+            threads.halt();
             drop(threads);
             assert!(tells.recv().is_err(), "it runs though it was stopped");
         }

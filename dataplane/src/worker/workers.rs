@@ -33,13 +33,19 @@ impl Workers {
     }
 
     /// What the workers work with: its descriptors can be handed to another process while they run,
-    /// and that process may begin once they are [stopped](Workers::stop).
+    /// and that process may begin once they are [halted](Workers::halt).
     pub fn holdings(&self) -> &Holdings {
         &self.holdings
     }
 
-    /// Stop the workers and wait for them: what they have read has left then. What they worked with
-    /// is given back, so that others can go on where they stopped.
+    /// Stop the workers, and wait until what they have read has left: others may go on where they
+    /// stopped. They still have to give back their memory, which [`Workers::stop`] waits for.
+    pub fn halt(&self) {
+        self.threads.halt();
+    }
+
+    /// Stop the workers and wait for them. What they worked with is given back, so that others can go
+    /// on with it.
     pub fn stop(self) -> Holdings {
         drop(self.threads);
         self.holdings

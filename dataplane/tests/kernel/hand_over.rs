@@ -1,11 +1,13 @@
 //! Workers that take each other's place on the same descriptors, as those of two processes do.
 
 use crate::commands::ip;
-use crate::traffic::udp_pair;
+use crate::packets::noise;
+use crate::traffic::{connect, udp_pair};
 use crate::tunnel::{Family, Node, Offload, Tunnel, Vtep, config, dataplane};
 use socket2::Socket;
 use std::fs::File;
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::{Description, EngineKind, Holdings, Workers};
-use weft_lab::{isolated, skips_test_without_namespaces, uninterrupted};
+use weft_lab::{isolated, skips_test_without_namespaces, uninterrupted, wait_until};
 
 /// An engine, and for how long its workers look for packets before they sleep.
 type Kind = (EngineKind, Duration);
@@ -65,9 +67,9 @@ fn successor(node: &Node, kind: Kind) -> Workers {
     parked(node, adopted, publisher, kind)
 }
 
-/// How long the workers of a node took to stop, and the others then to read a first packet.
+/// How long the workers of a node took to halt, and the others then to read a first packet.
 struct Gap {
-    stop: Duration,
+    halt: Duration,
     first: Duration,
 }
 
@@ -76,8 +78,8 @@ fn take_place(node: &mut Node, next: Workers) -> Gap {
     let (old, publisher) = node.weft.take().unwrap();
     assert_eq!(old.failure(), None);
     let start = Instant::now();
-    drop(old.stop());
-    let stop = start.elapsed();
+    old.halt();
+    let halt = start.elapsed();
     let start = Instant::now();
     next.go();
     while reads(&next) == 0 {
@@ -85,8 +87,9 @@ fn take_place(node: &mut Node, next: Workers) -> Gap {
         std::thread::sleep(PAUSE);
     }
     let first = start.elapsed();
+    drop(old.stop());
     node.weft = Some((next, publisher));
-    Gap { stop, first }
+    Gap { halt, first }
 }
 
 /// What workers have read from the TUN and the receive sockets.
@@ -185,14 +188,76 @@ fn hand_over_under_load(kinds: [Kind; 2]) {
     report(kinds, &mut gaps);
 }
 
+/// Write the same bytes again and again until `end` is raised.
+fn write(stream: &mut TcpStream, bytes: &[u8], end: &AtomicBool) {
+    while !end.load(Ordering::Relaxed) {
+        stream.write_all(bytes).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+/// Read these bytes again and again, to the end of the stream: how often they came.
+fn read(stream: &mut TcpStream, bytes: &[u8], seen: &AtomicU64) -> u64 {
+    let mut space = vec![0; bytes.len()];
+    loop {
+        let mut first = [0];
+        if uninterrupted(|| stream.read(&mut first)).unwrap() == 0 {
+            return seen.load(Ordering::Relaxed);
+        }
+        space[0] = first[0];
+        stream.read_exact(&mut space[1..]).unwrap();
+        assert!(space == bytes, "a stream was altered");
+        seen.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The same with connections that carry as much as they can.
+fn hand_over_under_bulk(kinds: [Kind; 2]) {
+    if skips_test_without_namespaces() {
+        return;
+    }
+    let mut tunnel = tunnel(kinds[1]);
+    let [a, b] = &mut tunnel.nodes;
+    let bytes = &noise(1 << 20)[..];
+    let pairs = [connect(Family::V4, a, b), connect(Family::V4, b, a)];
+    let (end, seen) = (AtomicBool::new(false), [const { AtomicU64::new(0) }; 2]);
+    let (end, seen) = (&end, &seen);
+    let mut gaps = Vec::new();
+    std::thread::scope(|scope| {
+        for ((mut client, mut server), seen) in pairs.into_iter().zip(seen) {
+            scope.spawn(move || write(&mut client, bytes, end));
+            scope.spawn(move || read(&mut server, bytes, seen));
+        }
+        let _running = End(end);
+        for kind in kinds.into_iter().cycle().take(HAND_OVERS / 5) {
+            let next = successor(a, kind);
+            let before = seen.each_ref().map(|seen| seen.load(Ordering::Relaxed));
+            let goes_on = || {
+                let now = seen.each_ref().map(|seen| seen.load(Ordering::Relaxed));
+                now[0] > before[0] && now[1] > before[1]
+            };
+            assert!(wait_until(PATIENCE, goes_on), "a stream has stopped");
+            gaps.push(take_place(a, next));
+        }
+    });
+    report(kinds, &mut gaps);
+}
+
 /// Tell how long the gaps were; no test depends on it.
 fn report(kinds: [Kind; 2], gaps: &mut [Gap]) {
     let mut times = |of: fn(&Gap) -> Duration| {
         gaps.sort_by_key(of);
         (of(&gaps[gaps.len() / 2]), of(&gaps[gaps.len() - 1]))
     };
-    let (stop, first) = (times(|gap| gap.stop), times(|gap| gap.first));
-    eprintln!("{kinds:?}: stop {stop:?}, first packet {first:?} (median, longest)");
+    let (halt, first) = (times(|gap| gap.halt), times(|gap| gap.first));
+    eprintln!("{kinds:?}: halt {halt:?}, first packet {first:?} (median, longest)");
+}
+
+#[test]
+fn connections_go_on_through_hand_overs() {
+    for kinds in [[RING, RING], [POLL, POLL], [SPINNING, RING]] {
+        hand_over_under_bulk(kinds);
+    }
 }
 
 #[test]

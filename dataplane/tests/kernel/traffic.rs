@@ -50,7 +50,8 @@ pub(crate) fn tcp(family: Family, from: &Node, to: &Node, streams: usize, len: u
     });
 }
 
-fn connect(family: Family, from: &Node, to: &Node) -> (TcpStream, TcpStream) {
+/// Both ends of a connection, that of `from` first.
+pub(crate) fn connect(family: Family, from: &Node, to: &Node) -> (TcpStream, TcpStream) {
     let bind = || TcpListener::bind((inner(family, to.number), 0)).unwrap();
     let listener = to.ns.enter(bind).unwrap();
     let address = listener.local_addr().unwrap();

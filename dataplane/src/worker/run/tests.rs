@@ -132,6 +132,7 @@ fn turn(is_out: bool, is_in: bool, left: usize) -> Vec<&'static str> {
         stop: Arc::new(StopEvent::new().unwrap()),
         stats: Arc::new(WorkerStats::default()),
         subscription: publisher.subscribe(),
+        at_work: std::sync::mpsc::channel().0,
     };
     let engine = Idle {
         log: log.clone(),
