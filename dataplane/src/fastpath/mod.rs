@@ -5,6 +5,7 @@
 //! What the programs do not take with certainty goes on to the workers as it is. This module
 //! loads them, gives them the table that the workers have, and reads what they count.
 
+mod config;
 pub(crate) mod counters;
 mod error;
 mod layout;
@@ -15,67 +16,26 @@ mod probe;
 mod table;
 mod trial;
 
-use crate::route::table::{Admission, Overlay};
+use crate::route::table::Overlay;
 use crate::stats::WorkerStats;
 use crate::sys::clock;
 use crate::sys::egress::Device;
-use crate::wire::frame::Wire;
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
+pub use config::{Config, Merger, Policy};
 use error::During;
 pub use error::FastPathError;
-use ipnet::Ipv4Net;
-use layout::{Settings, State};
+use layout::State;
 use links::{Attached, Place};
 pub use links::{FILTER_PRIORITY, Hook, filter_handle, remove_filters};
 pub use pins::Pins;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::net::IpAddr;
+use std::path::Path;
 pub use table::Entries;
 
 /// The programs, built by `dataplane/bpf/build.sh`.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/weft.bpf.o"));
-
-/// Where the fast path runs and how.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Name of the TUN device.
-    pub device: String,
-    /// Name of the underlay device.
-    pub underlay: String,
-    /// Underlay address to send from.
-    pub local: Ipv4Addr,
-    /// UDP port of all nodes.
-    pub port: u16,
-    /// How long the programs believe their table when no agent looks any more.
-    pub lifetime: Duration,
-    /// Where the BPF file system is mounted.
-    pub bpffs: PathBuf,
-    /// How programs are attached; `None`: by links where the kernel has them.
-    pub hook: Option<Hook>,
-}
-
-/// What may change while programs run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Take all that can be taken, whatever is cheaper.
-    pub all: bool,
-    /// Send TCP super-packets by the fast path, and not in trains by the workers.
-    pub super_packets: bool,
-    /// MTU of the underlay device in bytes.
-    pub mtu: u32,
-}
-
-/// The veth pair that merges segments on their way in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Merger {
-    /// Interface index of the end that packets are given to.
-    pub near: u32,
-    /// Name of the other end, which they come out of.
-    pub far: String,
-}
 
 /// The programs of one device. Dropped, those that are pinned go on, and others end.
 pub struct FastPath {
@@ -94,7 +54,7 @@ pub struct FastPath {
 impl FastPath {
     /// Load the programs for this overlay and try them. They are attached nowhere yet.
     pub fn load(config: Config, overlay: &Overlay) -> Result<FastPath, FastPathError> {
-        let settings = settings(&config, overlay)?;
+        let settings = config.settings(overlay)?;
         let mut programs = EbpfLoader::new()
             .override_global("settings", &settings, true)
             .load(OBJECT)
@@ -340,35 +300,6 @@ pub fn remove_left(
     let links = std::iter::once(device.to_owned()).chain(others);
     let filters = links.filter(|link| remove_filters(link, handle));
     Ok(filters.count() > 0 || pinned)
-}
-
-/// What the programs are to know of this node.
-fn settings(config: &Config, overlay: &Overlay) -> Result<Settings, FastPathError> {
-    let (network, network_mask) = masked(overlay.network_v4);
-    let (own, own_mask) = masked(overlay.own_v4);
-    Ok(Settings {
-        tunnel: index_of(&config.device)?,
-        underlay: index_of(&config.underlay)?,
-        vxlan: (overlay.wire == Wire::Vxlan).into(),
-        vni: overlay.vni.get(),
-        strict: (overlay.admission == Admission::Strict).into(),
-        local: config.local.octets(),
-        network,
-        network_mask,
-        own,
-        own_mask,
-        port: config.port.to_be_bytes(),
-        mac: overlay.local_mac.0,
-        lifetime: u64::try_from(config.lifetime.as_nanos()).unwrap_or(u64::MAX),
-    })
-}
-
-/// Address and mask; what is not there holds no address.
-fn masked(net: Option<Ipv4Net>) -> ([u8; 4], [u8; 4]) {
-    match net {
-        Some(net) => (net.network().octets(), net.netmask().octets()),
-        None => ([255; 4], [0; 4]),
-    }
 }
 
 fn index_of(device: &str) -> Result<u32, FastPathError> {

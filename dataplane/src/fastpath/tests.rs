@@ -7,10 +7,13 @@ mod tables;
 
 use super::probe::{self, MAC_HEADER, Outcome};
 use super::*;
-use crate::route::table::{CUT_OFF, NewPeer, Route, Table};
+use crate::route::table::{Admission, CUT_OFF, NewPeer, Route, Table};
 use crate::wire::ethernet::MacAddr;
+use crate::wire::frame::Wire;
 use crate::wire::vxlan::Vni;
 use aya::maps::{Array, MapData, ProgramArray};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// Peers 1 and 2 have 10.1.1.0/24 and 10.1.2.0/24; this is node 9, with 10.1.9.0/24. The frames of
 /// the fuzz corpus `admit` are for it.
