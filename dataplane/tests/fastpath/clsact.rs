@@ -1,7 +1,8 @@
 //! Programs as filters, which is how they are attached below Linux 6.6.
 
 use crate::nodes::{LIMIT, Node, flood, isolated, nodes, passes, programs};
-use weft_dataplane::fastpath::{self, FastPath, FastPathError, Hook};
+use crate::others::{NEXT, Other, UNDERLAY_IN, filter, skips_test};
+use weft_dataplane::fastpath::{self, FILTER_PRIORITY, FastPath, FastPathError, Hook};
 use weft_dataplane::wire::frame::Wire;
 use weft_lab::wait_until;
 
@@ -118,5 +119,34 @@ fn a_filter_that_somebody_deletes_is_noticed() {
         a.run("tc qdisc del dev eth0 clsact");
         assert!(!a.is_in_place(&programs), "the qdisc is gone");
         programs.leave();
+    });
+}
+
+/// The kernel keeps filters of one priority in one place, and deletes them as one where no handle is
+/// named.
+#[test]
+fn a_filter_of_our_priority_that_is_not_ours_stays() {
+    if skips_test() {
+        return;
+    }
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        let theirs = filter(FILTER_PRIORITY, 7.into());
+        let other = Other::attach_by(&b, UNDERLAY_IN, NEXT, theirs);
+        let _a = start(&a).unwrap();
+        let first = start(&b).unwrap();
+        assert!(passes(&a, &b));
+        let next = start(&b).unwrap();
+        first.leave();
+        assert!(b.is_in_place(&next));
+        assert!(passes(&a, &b));
+        b.remove(next);
+        let left = b.run("tc filter show dev eth0 ingress pref 30565");
+        assert_eq!(left.matches("handle 0x").count(), 1, "{left}");
+        assert!(!passes(&a, &b));
+        assert!(
+            wait_until(LIMIT, || other.seen() > 0),
+            "it sees what is left"
+        );
     });
 }

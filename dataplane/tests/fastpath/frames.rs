@@ -1,11 +1,10 @@
 //! Frames that the test makes itself.
 
 use crate::nodes::{Node, PORT, inner, isolated, mac, nodes, underlay};
-use crate::others::{Other, skips_test};
-use aya::programs::{LinkOrder, TcAttachType};
+use crate::others::{Other, Turn, UNDERLAY_OUT, skips_test};
 use std::net::UdpSocket;
 use std::time::Duration;
-use weft_dataplane::fastpath::Policy;
+use weft_dataplane::fastpath::{Hook, Policy};
 use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::wire::frame::Wire;
 
@@ -81,7 +80,7 @@ fn a_datagram_of_a_vlan_is_none_of_the_device_below() {
         let taken = programs.stats().get(Count::FastReceives);
         // The same with the tag of VLAN 5.
         let tag = "bpf_skb_vlan_push(skb, __builtin_bswap16(0x8100), 5); return -1;";
-        let tagged = Other::attach(&a, TcAttachType::Egress, tag, LinkOrder::default());
+        let tagged = Other::attach(&a, UNDERLAY_OUT, tag, Hook::Tcx, Turn::Before);
         plain.send_to(&datagram, (underlay(2), PORT)).unwrap();
         assert!(!arrives(&receiver, b"packet"));
         assert_eq!(tagged.seen(), 1);
