@@ -3,17 +3,11 @@
 #pragma once
 
 #include "choice.h"
+#include "sum.h"
 
 #define DECAP_FLAGS (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
 
 #define PACKET_HOST 0
-
-/* A datagram to this node's port, and what is in it. */
-struct datagram {
-	struct iphdr ip;
-	struct udphdr udp;
-	struct inner inner;
-};
 
 /*
  * Read the outer headers: whether it is a datagram for the overlay, and one that the kernel would
@@ -202,5 +196,8 @@ static __always_inline int in(struct __sk_buff *skb)
 			to_workers(skb, why);
 		way = WAY_HERE;
 	}
+	/* The kernel drops it, and counts it. */
+	if (!is_intact(skb, &d))
+		return leave(skb);
 	return decap(skb, state, &d, ecn, way);
 }

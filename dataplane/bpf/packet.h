@@ -57,6 +57,13 @@ struct inner {
 	__u32 icmp_type;
 };
 
+/* A datagram to this node's port, and what is in it. */
+struct datagram {
+	struct iphdr ip;
+	struct udphdr udp;
+	struct inner inner;
+};
+
 /* Where headers may begin at most: the verifier wants a bound. */
 #define LAST_OFFSET 127
 

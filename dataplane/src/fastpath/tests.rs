@@ -3,13 +3,16 @@
 mod choice;
 mod differential;
 mod states;
+mod sums;
 mod tables;
+mod trial;
 
 use super::probe::{self, MAC_HEADER, Outcome};
 use super::*;
 use crate::route::table::{Admission, CUT_OFF, NewPeer, Route, Table};
 use crate::wire::ethernet::MacAddr;
 use crate::wire::frame::Wire;
+use crate::wire::ipv4;
 use crate::wire::vxlan::Vni;
 use aya::maps::{Array, MapData, ProgramArray};
 use std::net::Ipv4Addr;
@@ -151,4 +154,13 @@ fn datagram(from: [u8; 4], wire: Wire, packet: &[u8]) -> Vec<u8> {
     }
     frame.extend(packet);
     udp((from, LOCAL), (40_000, PORT), &frame)
+}
+
+/// The datagram with its outer checksum.
+fn summed(mut datagram: Vec<u8>) -> Vec<u8> {
+    datagram[26..28].fill(0);
+    let ip = ipv4::Packet::new(&datagram[..]).unwrap();
+    let checksum = super::trial::outer_sum(&ip).finish_udp();
+    datagram[26..28].copy_from_slice(&checksum.to_be_bytes());
+    datagram
 }

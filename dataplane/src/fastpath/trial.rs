@@ -1,6 +1,7 @@
 //! The programs' first packets are our own: one that goes out must have the outer headers that a
 //! worker would give it, and taken in again it must be what it was, with the ECN field that
-//! RFC 6040 wants. A kernel that does any of it otherwise has no fast path.
+//! RFC 6040 wants, also with an outer checksum, as workers send it. A kernel that does any of it
+//! otherwise has no fast path.
 
 use super::layout::{Peer, ROLE_ROUTE, ROLE_SENDER, Settings, State};
 use super::probe::{self, MAC_HEADER, Outcome, REDIRECT};
@@ -10,7 +11,7 @@ use crate::sys::clock;
 use crate::wire::ecn::Ecn;
 use crate::wire::ethernet::ETHERTYPE_IPV4;
 use crate::wire::ip::protocol;
-use crate::wire::{ipv4, udp};
+use crate::wire::{checksum, ipv4, udp};
 use std::net::Ipv4Addr;
 
 /// Addresses that nobody has (RFC 5737), for a peer and for packets.
@@ -23,25 +24,43 @@ const FRAME_HEADER: usize = crate::wire::frame::FRAME_OVERHEAD;
 /// Bytes of the outer IP and UDP headers.
 const OUTER: usize = 28;
 
-/// Where the source MAC of the inner Ethernet header lies, from the MAC header on.
-const INNER_SOURCE: usize = MAC_HEADER + OUTER + 8 + 6;
+/// Where the source MAC of the inner Ethernet header lies, from the outer IP header on.
+const INNER_SOURCE: usize = OUTER + 8 + 6;
 
 /// Try the programs, and leave no trace of that in their state.
 pub(super) fn run(fast_path: &mut FastPath, settings: &Settings) -> Result<(), FastPathError> {
+    try_all(fast_path, settings)?;
+    fast_path.put(&[])?;
+    fast_path.state = State::default();
+    fast_path.write_state()?;
+    fast_path.forget_counts()
+}
+
+/// Have all packets go out and come in again in all ways.
+pub(super) fn try_all(fast_path: &mut FastPath, settings: &Settings) -> Result<(), FastPathError> {
     prepare(fast_path, settings)?;
     for kind in [protocol::TCP, protocol::UDP, protocol::ICMP] {
         for inside in Ecn::ALL {
             let packet = packet(kind, inside);
             let sent = send(fast_path, settings, &packet)?;
             for outside in Ecn::ALL {
-                receive(fast_path, settings, &packet, &sent, (outside, inside))?;
+                for summed in [false, true] {
+                    let arrival = Arrival { outside, summed };
+                    receive(fast_path, settings, &packet, &sent, arrival)?;
+                }
             }
         }
     }
-    fast_path.put(&[])?;
-    fast_path.state = State::default();
-    fast_path.write_state()?;
-    fast_path.forget_counts()
+    Ok(())
+}
+
+/// How a datagram comes in.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// Its outer ECN field.
+    outside: Ecn,
+    /// It has an outer checksum: programs send none, workers and tunnels of the kernel do.
+    summed: bool,
 }
 
 fn prepare(fast_path: &mut FastPath, settings: &Settings) -> Result<(), FastPathError> {
@@ -104,37 +123,57 @@ fn send(
     }
 }
 
-/// Decap what was sent as if the peer had sent it, with the congestion of `outside`.
+/// Decap what was sent as if the peer had sent it.
 fn receive(
     fast_path: &mut FastPath,
     settings: &Settings,
     packet: &[u8],
     sent: &[u8],
-    (outside, inside): (Ecn, Ecn),
+    arrival: Arrival,
 ) -> Result<(), FastPathError> {
-    let mut datagram = sent.to_vec();
-    let mut ip = ipv4::Packet::new(&mut datagram[..])
-        .map_err(|_| FastPathError::because("decap", "the datagram is malformed"))?;
-    ip.set_ecn(outside);
-    datagram[12..16].copy_from_slice(&PEER.octets());
-    datagram[16..20].copy_from_slice(&settings.local);
-    let mut bytes = framed(&datagram);
-    if settings.vxlan == 1 {
-        bytes[INNER_SOURCE] ^= 0xff;
-    }
+    let bytes = answer(settings, sent, arrival)
+        .ok_or_else(|| FastPathError::because("decap", "the datagram is malformed"))?;
     let outcome = probe::run(program(&mut fast_path.programs, IN)?, &bytes, None)?;
     let mut expected = packet.to_vec();
-    let right = match ecn::decap(outside, &mut expected) {
+    let right = match ecn::decap(arrival.outside, &mut expected) {
         Ok(()) => outcome.action == REDIRECT && outcome.bytes == framed(&expected),
         Err(_) => outcome.action != REDIRECT,
     };
     match right {
         true => Ok(()),
         false => {
-            let step = format!("decap, ECN {outside:?} outside and {inside:?} inside");
+            let Arrival { outside, summed } = arrival;
+            let checksum = if summed { "with" } else { "without" };
+            let step = format!("decap, ECN {outside:?} outside, {checksum} outer checksum");
             Err(refused(&step, &outcome))
         }
     }
+}
+
+/// What was sent, as the peer would send it to this node.
+fn answer(settings: &Settings, sent: &[u8], arrival: Arrival) -> Option<Vec<u8>> {
+    let mut datagram = sent.to_vec();
+    datagram[12..16].copy_from_slice(&PEER.octets());
+    datagram[16..20].copy_from_slice(&settings.local);
+    if settings.vxlan == 1 {
+        datagram[INNER_SOURCE] ^= 0xff;
+    }
+    let mut ip = ipv4::Packet::new(&mut datagram[..]).ok()?;
+    ip.set_ecn(arrival.outside);
+    ip.fill_checksum();
+    if arrival.summed {
+        let sum = outer_sum(&ip).finish_udp();
+        let mut udp = udp::Datagram::new(ip.payload_mut()).ok()?;
+        udp.set_checksum(sum);
+    }
+    Some(framed(&datagram))
+}
+
+/// The sum over the datagram in a packet: with its checksum in it, a valid one.
+pub(super) fn outer_sum<T: AsRef<[u8]>>(ip: &ipv4::Packet<T>) -> checksum::Sum {
+    let datagram = ip.payload();
+    let len = u32::try_from(datagram.len()).unwrap_or_default();
+    ip.pseudo_sum(len).add(checksum::sum(datagram))
 }
 
 fn header_len(settings: &Settings) -> usize {

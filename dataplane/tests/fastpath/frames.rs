@@ -2,11 +2,13 @@
 
 use crate::nodes::{Node, PORT, inner, isolated, mac, nodes, underlay};
 use crate::others::{Other, Turn, UNDERLAY_OUT, skips_test};
-use std::net::UdpSocket;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use weft_dataplane::fastpath::{Hook, Policy};
 use weft_dataplane::stats::{Count, DropReason};
 use weft_dataplane::wire::frame::Wire;
+use weft_dataplane::wire::{checksum, ipv4, udp};
 
 /// A frame from one node to another, with a UDP datagram to the port that [`Node::inside`] has.
 pub(crate) fn frame(from: &Node, to: &Node, text: &[u8]) -> Vec<u8> {
@@ -127,6 +129,74 @@ fn what_a_worker_sent_is_forwarded_to_a_device_without_offloads() {
             assert!(taken, "{wire:?}");
         });
     }
+}
+
+/// A whole packet of the underlay, its outer checksum right but for the bits of `wrong`.
+fn datagram(from: &Node, to: &Node, frame: &[u8], wrong: u16) -> Vec<u8> {
+    let len = 28 + frame.len() as u16;
+    let mut bytes = vec![0x45, 0, 0, 0, 0, 7, 0, 0, 64, 17, 0, 0];
+    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+    for node in [from, to] {
+        bytes.extend(underlay(node.number).octets());
+    }
+    for field in [40_000, PORT, len - 20, 0] {
+        bytes.extend(u16::to_be_bytes(field));
+    }
+    bytes.extend(frame);
+    let mut ip = ipv4::Packet::new(&mut bytes[..]).unwrap();
+    ip.fill_checksum();
+    let sum = ip.pseudo_sum((len - 20).into());
+    let sum = sum.add(checksum::sum(ip.payload())).finish_udp();
+    let mut udp = udp::Datagram::new(ip.payload_mut()).unwrap();
+    udp.set_checksum(sum ^ wrong);
+    bytes
+}
+
+/// Over a wire bits may flip, and of what carries no checksum inside the outer one alone tells.
+#[test]
+fn a_datagram_with_a_wrong_outer_checksum_is_left_to_the_kernel() {
+    for wire in [Wire::Vxlan, Wire::Ip] {
+        isolated(|bpffs| {
+            let [a, b] = nodes(bpffs, wire);
+            let programs = b.start(|_| {}).unwrap();
+            let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255)));
+            let raw = a.ns.enter(raw).unwrap().unwrap();
+            let to = SocketAddr::from((underlay(2), 0)).into();
+            let send = |text: &[u8], wrong| {
+                let packet = datagram(&a, &b, &frame(&a, &b, text), wrong);
+                raw.send_to(&packet, &to).unwrap()
+            };
+            let receiver = b.inside();
+            assert!(taken_without_workers(
+                || send(b"right", 0),
+                &receiver,
+                b"right"
+            ));
+            let taken = || programs.stats().get(Count::FastReceives);
+            let (before, errors) = (taken(), checksum_errors(&b));
+            for bit in 0..16 {
+                send(b"wrong", 1 << bit);
+            }
+            send(b"right", 0);
+            assert!(
+                arrives(&receiver, b"right"),
+                "{wire:?}: the last, and no other"
+            );
+            assert_eq!((taken(), checksum_errors(&b)), (before + 1, errors + 16));
+        });
+    }
+}
+
+/// Datagrams that a node's kernel has dropped since their checksum was wrong.
+fn checksum_errors(node: &Node) -> u64 {
+    let text = node.ns.proc_net("snmp").unwrap();
+    let mut udp = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let [names, values] = [(); 2].map(|()| udp.next().unwrap().split_whitespace());
+    let (_, count) = names
+        .zip(values)
+        .find(|(name, _)| *name == "InCsumErrors")
+        .unwrap();
+    count.parse().unwrap()
 }
 
 /// The kernel lets no program make a packet without segments much longer than 16,000 bytes.

@@ -97,5 +97,20 @@ fn the_programs_and_kernel_vxlan_exchange_all_traffic() {
         let [out, back] = carried(&cluster, 1);
         assert!(out > 1_000, "{regime}: {out}");
         assert!(back > 100 || regime != Regime::R1, "{regime}: {back}");
+        if regime == Regime::R1 {
+            assert_acknowledgments_are_taken(&cluster);
+        }
     }
+}
+
+/// The kernel's tunnel sums up around what a device is to sum up in them, and the programs see that.
+fn assert_acknowledgments_are_taken(cluster: &Cluster) {
+    let received = || ["receives", "fast_receives"].map(|name| cluster.counter(1, name));
+    // Super-packets come whole.
+    tcp(cluster.pod(2), cluster.pod(1), 1, 1 << 20);
+    let [all, fast] = received();
+    tcp(cluster.pod(1), cluster.pod(2), 4, 8 << 20);
+    let [all_then, fast_then] = received();
+    let (all, fast) = (all_then - all, fast_then - fast);
+    assert!(fast > all / 2, "{fast} of {all}");
 }

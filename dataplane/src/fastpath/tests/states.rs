@@ -92,8 +92,7 @@ fn workers_that_hang_or_are_gone_get_nothing_that_programs_can_take() {
         fast_path.state.all = 0;
         fast_path.beat().unwrap();
         // With an outer checksum it is a worker's, and in an ICMP error is what workers learn from.
-        let mut with_checksum = inward(Wire::Vxlan);
-        with_checksum[26] = 1;
+        let with_checksum = summed(inward(Wire::Vxlan));
         let error = ipv4(1, (OWN, OTHER), &[3, 4, 0, 0, 0, 0, 0, 0]);
         let wanted = |fast_path: &mut FastPath| {
             let of = |fast_path: &mut FastPath, name, packet: &[u8]| {
