@@ -270,14 +270,17 @@ impl FastPath {
         self.links.iter().all(Attached::is_in_place)
     }
 
-    /// Take the programs off their devices, and everything that is pinned away.
-    pub fn remove(self) -> Result<(), FastPathError> {
-        if self.pins.is_ok() {
-            Pins::remove(&self.config.bpffs, &self.config.device).during("removing pins")?;
-        }
+    /// Take the programs off their devices, and everything that is pinned away. What cannot be taken
+    /// away leaves everything to the workers from now on.
+    pub fn remove(mut self) -> Result<(), FastPathError> {
+        let _ = self.close();
+        let unpinned = match self.pins.is_ok() {
+            true => Pins::remove(&self.config.bpffs, &self.config.device).during("removing pins"),
+            false => Ok(false),
+        };
         // All of them, whatever becomes of one.
         let detached = self.links.into_iter().map(Attached::detach);
-        detached.fold(Ok(()), Result::and)
+        detached.fold(unpinned.map(drop), Result::and)
     }
 
     /// Leave the programs at work without this process, as far as they can be.

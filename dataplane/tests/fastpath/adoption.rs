@@ -2,6 +2,7 @@
 
 use crate::nodes::{LIMIT, Node, flood, isolated, join, nodes, passes, programs};
 use std::path::Path;
+use std::process::Command;
 use weft_dataplane::fastpath::{self, FastPath, Pins};
 use weft_dataplane::wire::frame::Wire;
 use weft_lab::wait_until;
@@ -152,5 +153,35 @@ fn a_link_that_somebody_detaches_is_noticed() {
             std::fs::remove_file(&path).unwrap();
             assert!(!a.is_in_place(&next), "{pin} is gone");
         }
+    });
+}
+
+/// Nobody would keep their table any more.
+#[test]
+fn programs_that_cannot_be_taken_away_take_nothing() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        let [first, _second] = start(&nodes);
+        assert!(passes(a, b) && passes(b, a));
+        let remount = |how: &str| {
+            let mut mount = Command::new("mount");
+            mount
+                .args(["-o", &format!("remount,bind,{how}")])
+                .arg(bpffs);
+            weft_lab::run(&mut mount).unwrap();
+        };
+        remount("ro");
+        let refused = a.ns.enter(|| first.remove()).unwrap().unwrap_err();
+        assert!(
+            refused.to_string().starts_with("removing pins: "),
+            "{refused}"
+        );
+        let attached = programs(a).map(|on| on.len());
+        assert_eq!(attached, [1, 1], "the kernel holds them by their pins");
+        assert!(!passes(a, b) && !passes(b, a));
+        remount("rw");
+        let _next = a.start(|_| {}).unwrap();
+        assert!(passes(a, b) && passes(b, a));
     });
 }

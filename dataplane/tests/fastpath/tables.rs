@@ -1,6 +1,7 @@
 //! The table of programs that run.
 
-use crate::nodes::{INNER_PORT, LIMIT, PORT, isolated, mac, nodes, overlay, underlay};
+use crate::nodes::{INNER_PORT, LIMIT, PORT, isolated, mac, nodes, overlay, passes, underlay};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,5 +99,32 @@ fn no_packet_goes_by_a_mixture_of_tables() {
                 "{subnets:?}"
             );
         });
+    });
+}
+
+/// Whoever may make no maps any more cannot tell of new peers; what is known of the others holds.
+#[test]
+fn a_table_that_the_kernel_refuses_leaves_the_one_before_in_force() {
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        let _b = b.start(|_| {}).unwrap();
+        let mut programs = a.start(|_| {}).unwrap();
+        assert!(passes(&a, &b));
+        // Of this thread alone.
+        let all = capabilities(None).unwrap();
+        let mut fewer = all;
+        fewer.effective -= CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+        set_capabilities(None, fewer).unwrap();
+        let refused = programs.publish(&table([3, 2]), |_| None);
+        set_capabilities(None, all).unwrap();
+        let text = refused.unwrap_err().to_string();
+        assert!(text.starts_with("making a table: "), "{text}");
+        assert!(
+            text.contains("CAP_BPF") && text.lines().count() == 1,
+            "{text}"
+        );
+        assert!(passes(&a, &b));
+        programs.publish(&table([2, 3]), |_| None).unwrap();
+        assert!(passes(&a, &b));
     });
 }

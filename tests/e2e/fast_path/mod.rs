@@ -5,6 +5,7 @@ mod away;
 mod counters;
 mod order;
 mod pairs;
+mod refused;
 mod surroundings;
 mod survival;
 mod switch;

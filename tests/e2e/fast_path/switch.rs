@@ -13,7 +13,7 @@ use weft_lab::{Regime, Vtep, VxlanSpec, skip, skips_test, wait_until};
 const RATE: u64 = 20_000;
 
 /// What `weft fast-path` prints for the agent of a node.
-fn fast_path(cluster: &Cluster, number: usize, action: &str) -> String {
+pub(super) fn fast_path(cluster: &Cluster, number: usize, action: &str) -> String {
     let mut command = Command::new(weft());
     command.args(["fast-path", action, "--socket-dir"]);
     command.arg(cluster.agents[&number].socket_dir());

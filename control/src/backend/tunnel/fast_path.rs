@@ -213,7 +213,7 @@ impl TunnelFastPath {
                     tokio::spawn(obstacles::tell_of_rules(tunnel.spec.port));
                 }
                 self.running = Some(running);
-                self.retry = None;
+                (self.retry, self.said) = (None, None);
             }
             Err(reason) => {
                 // Some of it may be in place.
