@@ -1,10 +1,11 @@
 //! Masquerading and forward rules, in both flavours.
 
 use crate::cluster::{CONFIG, Cluster, WORKERS, new_lab};
-use crate::errors::Errors;
+use crate::errors::{Errors, count};
 use crate::pods::exchange;
+use crate::traffic::{tcp, tcp_back, udp, udp_super};
 use crate::tunnel_gso::leaves_whole;
-use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use weft_lab::topology::ping;
 use weft_lab::{Namespace, Pod, Regime, skips_test, wait_until};
@@ -67,6 +68,90 @@ fn pods_keep_their_address_inside_and_get_the_nodes_outside() {
         let errors = Errors::of(&cluster);
         exchange(&cluster, 1, 2);
         errors.assert_none_since(&cluster);
+    }
+}
+
+/// A container of another network on a node: to pods it has the address of the node's tunnel.
+fn guest(cluster: &Cluster, number: usize) -> Pod {
+    let (node, ns) = (&cluster.lab.node(number).ns, Namespace::unnamed().unwrap());
+    let address = Ipv4Addr::new(172, 30, 0, 2);
+    for words in [
+        format!(
+            "link add guest mtu 1450 type veth peer name eth0 mtu 1450 netns {}",
+            ns.name()
+        ),
+        "addr add 172.30.0.1/24 dev guest".to_owned(),
+        "link set guest up".to_owned(),
+    ] {
+        node.ip(&words).unwrap();
+    }
+    for words in [
+        &format!("addr add {address}/24 dev eth0"),
+        "link set eth0 up",
+        "route add default via 172.30.0.1",
+    ] {
+        ns.ip(words).unwrap();
+    }
+    Pod { ns, address }
+}
+
+/// A node as what has its underlay address towards a pod, as programs that are bound to it.
+fn host(cluster: &Cluster, number: usize, to: &Pod) -> Pod {
+    let (ns, address) = (
+        cluster.lab.node(number).ns.clone(),
+        cluster.lab.node(number).underlay,
+    );
+    let route = format!("route add {}/32 dev flannel.1 src {address}", to.address);
+    ns.ip(&route).unwrap();
+    Pod { ns, address }
+}
+
+/// Everything that comes in super-packets, to a pod and back, from a source that is masqueraded.
+fn exchange_masqueraded(cluster: &Cluster, from: &Pod, to: &Pod) {
+    let tunnel = cluster.lab.node(1).subnet.unwrap().network();
+    assert_eq!(source_seen(from, &to.ns, to.address.into()), tunnel);
+    let sent = || ["tun_reads", "frames_sent"].map(|name| cluster.counter(1, name));
+    let [reads, frames] = sent();
+    tcp(from, to, 4, 4 << 20);
+    let [reads_then, frames_then] = sent();
+    let (reads, frames) = (reads_then - reads, frames_then - frames);
+    assert!(frames > 4 * (4 << 20) / 1_400, "{frames}");
+    assert!(
+        reads < frames / 2,
+        "{reads} packets of {frames} frames: they were cut"
+    );
+    tcp_back(from, to, 4, 4 << 20);
+    udp(from, to, &[0, 64, 1_400, 8_000], 20);
+    udp_super(from, to, 1_200, 40, 77);
+    udp_super(from, to, 1_422, 12, 0);
+}
+
+/// The kernel changes the source of a super-packet before a program or a worker has it.
+#[test]
+fn masqueraded_super_packets_arrive_whole() {
+    if skips_test() {
+        return;
+    }
+    for (way, regime) in ["on", "off"]
+        .into_iter()
+        .flat_map(|way| [(way, Regime::R1), (way, Regime::R3)])
+    {
+        let flags = ["-ip-masq", &format!("-fast-path={way}")];
+        let cluster = Cluster::of_weft_with(2, regime, &flags);
+        let (guest, to) = (guest(&cluster, 1), cluster.pod(2));
+        let errors = Errors::of(&cluster);
+        exchange_masqueraded(&cluster, &guest, to);
+        exchange_masqueraded(&cluster, &host(&cluster, 1, to), to);
+        errors.assert_none_since(&cluster);
+        for protocol in ["Tcp", "Udp"] {
+            assert_eq!(
+                count(&guest.ns, protocol, "InCsumErrors"),
+                0,
+                "{way}, {regime}"
+            );
+        }
+        let fast = cluster.counter(1, "fast_sends");
+        assert_eq!(fast > 1_000, way == "on", "{way}, {regime}: {fast}");
     }
 }
 

@@ -35,13 +35,23 @@ pub(crate) fn tcp(from: &Pod, to: &Pod, streams: u64, bytes: usize) {
 
 /// As [`tcp`], to another address that leads to the pod.
 pub(crate) fn tcp_over(from: &Pod, to: &Pod, address: Ipv4Addr, streams: u64, bytes: usize) {
-    let pairs: Vec<_> = (0..streams)
-        .map(|_| connect_over(from, to, address))
-        .collect();
+    let pairs = (0..streams).map(|_| connect_over(from, to, address));
+    transfer(pairs, bytes);
+}
+
+/// As [`tcp`], from the ends that have accepted: those in `to` send.
+pub(crate) fn tcp_back(from: &Pod, to: &Pod, streams: u64, bytes: usize) {
+    let pairs = (0..streams).map(|_| connect(from, to));
+    transfer(pairs.map(|(client, server)| (server, client)), bytes);
+}
+
+/// Send `bytes` from the first end of each pair to the second, and compare what arrives.
+fn transfer(pairs: impl Iterator<Item = (TcpStream, TcpStream)>, bytes: usize) {
+    let pairs: Vec<_> = pairs.collect();
     std::thread::scope(|scope| {
-        for (seed, (client, server)) in pairs.into_iter().enumerate() {
-            scope.spawn(move || send_stream(client, seed as u64, bytes));
-            scope.spawn(move || receive_stream(server, seed as u64, bytes));
+        for (seed, (sender, receiver)) in pairs.into_iter().enumerate() {
+            scope.spawn(move || send_stream(sender, seed as u64, bytes));
+            scope.spawn(move || receive_stream(receiver, seed as u64, bytes));
         }
     });
 }

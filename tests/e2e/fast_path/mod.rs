@@ -2,6 +2,7 @@
 //! gone.
 
 mod away;
+mod clsact;
 mod counters;
 mod order;
 mod pairs;

@@ -6,7 +6,7 @@ use crate::errors::count_in;
 use crate::numbered::{Numbered, Outcome};
 use crate::stream::Stream;
 use std::time::Duration;
-use weft_lab::{Namespace, Regime, skips_test};
+use weft_lab::{Namespace, Pod, Regime, skips_test};
 
 /// Rates below and above the one at which the workers take a flow, datagrams a second.
 const RATES: [u64; 4] = [5_000, 100_000, 20_000, 60_000];
@@ -36,8 +36,8 @@ fn ways(cluster: &Cluster) -> [u64; 2] {
 }
 
 /// Have a flow of UDP change its rate again and again.
-fn numbered(cluster: &Cluster) -> Outcome {
-    let numbered = Numbered::start(cluster.pod(1), cluster.pod(2), 0);
+fn numbered(from: &Pod, to: &Pod) -> Outcome {
+    let numbered = Numbered::start(from, to, 0);
     for pause in PAUSES {
         for rate in RATES {
             numbered.set_rate(rate);
@@ -77,12 +77,17 @@ fn a_flow_that_changes_its_way_keeps_its_order() {
         let cluster = Cluster::of_weft_with(2, regime, &flags);
         await_starts(&cluster, &[(1, 0), (2, 0)]);
         receive_on_one_core(&cluster);
-        let Outcome { sent, late, lost } = numbered(&cluster);
-        assert_eq!(late, 0, "{regime}: {sent} datagrams, {lost} of them lost");
+        assert_datagrams_in_order(&cluster, (1, 2), regime);
         let ways = ways(&cluster);
         assert!(ways.iter().all(|&count| count > 100), "{regime}: {ways:?}");
         assert_streams_in_order(&cluster, regime);
     }
+}
+
+fn assert_datagrams_in_order(cluster: &Cluster, (from, to): (usize, usize), regime: Regime) {
+    let Outcome { sent, late, lost } = numbered(cluster.pod(from), cluster.pod(to));
+    let what = format!("{regime}: {sent} datagrams of node {from}, {lost} of them lost");
+    assert_eq!(late, 0, "{what}");
 }
 
 fn assert_streams_in_order(cluster: &Cluster, regime: Regime) {
@@ -107,8 +112,26 @@ fn what_workers_have_sent_keeps_its_order_where_programs_take_it() {
         cluster.await_path(1, 2);
         await_starts(&cluster, &[(2, 0)]);
         receive_on_one_core(&cluster);
-        let Outcome { sent, late, lost } = numbered(&cluster);
-        assert_eq!(late, 0, "{regime}: {sent} datagrams, {lost} of them lost");
+        assert_datagrams_in_order(&cluster, (1, 2), regime);
+        assert_streams_in_order(&cluster, regime);
+    }
+}
+
+/// What a tunnel of the kernel sends has outer checksums, and comes whole and in segments by turns.
+#[test]
+fn flows_between_programs_and_kernel_vxlan_keep_their_order() {
+    if skips_test() {
+        return;
+    }
+    for regime in Regime::ALL {
+        let cluster = Cluster::weft_and_kernel_with(regime, &["-fast-path=auto"]);
+        await_starts(&cluster, &[(1, 0)]);
+        receive_on_one_core(&cluster);
+        for way in [(1, 2), (2, 1)] {
+            assert_datagrams_in_order(&cluster, way, regime);
+        }
+        let ways = ways(&cluster);
+        assert!(ways.iter().all(|&count| count > 100), "{regime}: {ways:?}");
         assert_streams_in_order(&cluster, regime);
     }
 }

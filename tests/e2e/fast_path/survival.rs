@@ -87,3 +87,12 @@ fn traffic_survives_them_also_where_workers_send_trains() {
     }
     survives(Regime::R2, &["-fast-path-trains=on"], &[&[1, 2]], HELD);
 }
+
+/// As below Linux 6.6: nothing holds a filter but its device.
+#[test]
+fn traffic_survives_them_also_where_programs_are_filters() {
+    if skips_test() {
+        return;
+    }
+    survives(Regime::R1, &["-fast-path-hook=clsact"], &[&[1, 2]], 0);
+}
