@@ -30,14 +30,14 @@ pub(crate) struct Args {
     /// Which loads, by name; all unless given
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = workload)]
     workloads: Option<Vec<Workload>>,
-    /// Offloads of the underlay: r1 (veth as it is), r2 (no tunnel offload), r3 (none)
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "r1,r2,r3", value_parser = regime)]
-    regimes: Vec<Regime>,
+    /// Offloads of the underlay: r1 (veth as it is), r2 (no tunnel offload), r3 (none); all unless given
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = regime)]
+    regimes: Option<Vec<Regime>>,
     /// MTU of the underlay in bytes, one or more
     #[arg(long, value_name = "BYTES", value_delimiter = ',', default_value = "1500", value_parser = mtu)]
     mtu: Vec<u32>,
-    /// One round of one second each in r1, and few loads unless --workloads names them
-    #[arg(long, conflicts_with_all = ["rounds", "seconds", "regimes"])]
+    /// One round of one second each, in r1 and with few loads unless --regimes and --workloads name others
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
     /// Folder for bench.json, report.html and the output of iperf3; made anew unless it is empty
     #[arg(long, value_name = "DIR")]
@@ -68,8 +68,13 @@ impl Args {
 
     /// Regimes in their order.
     pub(crate) fn regimes(&self) -> Vec<Regime> {
+        let list = match &self.regimes {
+            Some(list) => list.as_slice(),
+            None if self.quick => &[Regime::R1],
+            None => &Regime::ALL,
+        };
         let all = Regime::ALL.into_iter();
-        all.filter(|regime| self.regimes.contains(regime)).collect()
+        all.filter(|regime| list.contains(regime)).collect()
     }
 
     /// MTUs, ascending.
@@ -86,7 +91,6 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Refus
     let mut args: Args = words::parse("weft bench", words)?;
     if args.quick {
         (args.rounds, args.seconds) = (1, 1);
-        args.regimes = vec![Regime::R1];
     }
     Ok(args)
 }
@@ -183,8 +187,9 @@ mod tests {
             (args.regimes(), args.workloads()),
             (vec![Regime::R1], QUICK.to_vec())
         );
-        let args = read("--quick --workloads tcp16").unwrap();
+        let args = read("--quick --workloads tcp16 --regimes r3,r2").unwrap();
         assert_eq!(args.workloads(), [Workload::Tcp16]);
+        assert_eq!(args.regimes(), [Regime::R2, Regime::R3]);
     }
 
     #[test]
@@ -203,7 +208,6 @@ mod tests {
             ("--rounds -1", &["-1"]),
             ("--seconds 0", &["0", "--seconds"]),
             ("--quick --rounds 3", &["--rounds"]),
-            ("--quick --regimes r2", &["--regimes"]),
             (
                 "--contestant weft",
                 &["--contestant", "did you mean '--contestants'"],
