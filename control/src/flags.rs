@@ -9,6 +9,7 @@
 mod apply;
 mod error;
 mod etcd;
+mod flag;
 mod help;
 mod syntax;
 mod table;
@@ -19,7 +20,7 @@ use crate::backend::EngineKind;
 use crate::text::escaped;
 pub use error::FlagError;
 pub use etcd::{etcd_flags, etcd_options};
-pub use table::Flag;
+pub use flag::{By, Flag};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,25 +67,32 @@ fn read(
         return Ok(Command::Version);
     }
     let (from_env, mut warnings) = syntax::read_env(&given, env);
+    let given = given
+        .into_iter()
+        .map(|(flag, value)| (flag, value, By::Flag));
+    let from_env = from_env
+        .into_iter()
+        .map(|(flag, value)| (flag, value, By::Variable));
+    let settings: Vec<_> = given.chain(from_env).collect();
     let mut options = apply::defaults();
-    for (flag, value) in given.iter().chain(&from_env) {
-        apply::apply(&mut options, flag, value)?;
-        warnings.extend(table::no_effect(flag, value));
+    for (flag, value, by) in &settings {
+        apply::apply(&mut options, flag, value, *by)?;
+        warnings.extend(table::no_effect(flag, value, *by));
     }
     check_together(&options)?;
-    if options.subnets_file.is_some() {
-        let mut names = given.iter().chain(&from_env).map(|(flag, _)| flag.name);
-        if let Some(flag) = names.find(|name| name.starts_with(etcd::PREFIX)) {
-            let rule = "leases are either in a file or in etcd; leave one of them out";
-            return Err(FlagError(format!(
-                "flags -subnets-file and -{flag}: {rule}"
-            )));
-        }
+    let called = |is_it: fn(&str) -> bool| {
+        let found = settings.iter().find(|(flag, ..)| is_it(flag.name));
+        found.map(|(flag, _, by)| flag.called(*by))
+    };
+    let file = called(|name| name == "subnets-file").filter(|_| options.subnets_file.is_some());
+    if let (Some(file), Some(etcd)) = (file, called(|name| name.starts_with(etcd::PREFIX))) {
+        let rule = "leases are either in a file or in etcd; leave one of them out";
+        return Err(FlagError(format!("{file} and {etcd}: {rule}")));
     }
-    let shown = |(flag, value): &(&Flag, String)| {
+    let shown = |(flag, value, _): &(&Flag, String, By)| {
         format!("-{}={}", flag.name, flag.shown(value).escape_debug())
     };
-    let given = given.iter().chain(&from_env).map(shown).collect();
+    let given = settings.iter().map(shown).collect();
     Ok(Command::Run {
         options: Box::new(options),
         given,

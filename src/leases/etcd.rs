@@ -2,8 +2,9 @@
 
 use clap::builder::OsStr;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use weft_control::flags::{self, Flag};
+use weft_control::flags::{self, By, Flag};
 use weft_control::subnets::etcd::EtcdOptions;
 
 /// What is given or, without that, the agent's defaults. An empty value is none: flanneld's
@@ -32,7 +33,11 @@ impl FromArgMatches for Etcd {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Etcd, clap::Error> {
         let given = |name: &str| {
             let value = matches.get_one::<String>(name)?;
-            (!value.is_empty()).then(|| value.clone())
+            let by = match matches.value_source(name) {
+                Some(ValueSource::EnvVariable) => By::Variable,
+                _ => By::Flag,
+            };
+            (!value.is_empty()).then(|| (value.clone(), by))
         };
         let options = flags::etcd_options(given);
         options

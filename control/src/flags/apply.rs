@@ -2,7 +2,8 @@
 
 use super::error::FlagError;
 use super::etcd;
-use super::table::{Flag, Status, TABLE};
+use super::flag::{By, Flag, Status};
+use super::table::TABLE;
 use super::value::{parse_bool, parse_int, parse_switch};
 use crate::agent::AgentOptions;
 use crate::backend::{Admit, EngineKind, FastPathMode, Hook, TunnelGso};
@@ -35,15 +36,21 @@ pub(super) fn defaults() -> AgentOptions {
     options
 }
 
-/// Take in one flag.
-pub(super) fn apply(options: &mut AgentOptions, flag: &Flag, value: &str) -> Result<(), FlagError> {
-    let name = flag.name;
+/// Take in one setting.
+pub(super) fn apply(
+    options: &mut AgentOptions,
+    flag: &Flag,
+    value: &str,
+    by: By,
+) -> Result<(), FlagError> {
     match flag.status {
         Status::Works | Status::Secret => {
-            set(options, name, value).map_err(|rule| flag.refusal(value, &rule))
+            set(options, flag.name, value).map_err(|rule| flag.refusal(value, by, &rule))
         }
         Status::Later(instead) if !flag.is_default(value) => Err(FlagError(format!(
-            "flag -{name}={value} is not there yet: only -{name}={} is; {instead}",
+            "{}={value} is not there yet: only -{}={} is; {instead}",
+            flag.called(by),
+            flag.name,
             flag.default
         ))),
         Status::Later(_) | Status::NoEffect(_) => Ok(()),

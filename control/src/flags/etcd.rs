@@ -1,7 +1,8 @@
 //! The flags of etcd, which `weft leases` has in common with the agent.
 
 use super::error::FlagError;
-use super::table::{Flag, TABLE};
+use super::flag::{By, Flag};
+use super::table::TABLE;
 use crate::subnets::etcd::{EtcdOptions, Secret};
 use std::path::PathBuf;
 
@@ -17,11 +18,14 @@ pub fn etcd_flags() -> impl Iterator<Item = &'static Flag> {
 }
 
 /// The options of etcd, each as `given` by the name of its flag, or by default.
-pub fn etcd_options(given: impl Fn(&str) -> Option<String>) -> Result<EtcdOptions, FlagError> {
+pub fn etcd_options(
+    given: impl Fn(&str) -> Option<(String, By)>,
+) -> Result<EtcdOptions, FlagError> {
     let mut options = EtcdOptions::default();
     for flag in etcd_flags() {
-        let value = given(flag.name).unwrap_or_else(|| flag.default.to_owned());
-        set(&mut options, flag.name, &value).map_err(|rule| flag.refusal(&value, &rule))?;
+        let default = || (flag.default.to_owned(), By::Flag);
+        let (value, by) = given(flag.name).unwrap_or_else(default);
+        set(&mut options, flag.name, &value).map_err(|rule| flag.refusal(&value, by, &rule))?;
     }
     Ok(options)
 }

@@ -1,6 +1,7 @@
 //! The text of `-help`.
 
-use super::table::{Kind, Status, TABLE};
+use super::flag::{Kind, Status};
+use super::table::TABLE;
 use std::fmt::Write;
 
 /// What `-help` prints.

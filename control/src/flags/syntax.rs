@@ -1,7 +1,8 @@
 //! Go's command line syntax and flanneld's environment variables.
 
 use super::error::FlagError;
-use super::table::{self, Flag, Kind, TABLE};
+use super::flag::{Flag, Kind};
+use super::table::{self, TABLE};
 use super::value::parse_bool;
 use crate::text::shown;
 

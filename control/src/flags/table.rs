@@ -1,95 +1,7 @@
 //! Every flag: its name, type, default and what is to be said of it.
 
-use super::error::FlagError;
-use super::value::{parse_bool, parse_int, parse_switch};
+use super::flag::{By, Flag, Kind, Status};
 use crate::text;
-
-/// One flag.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Flag {
-    /// Its name, without dashes.
-    pub name: &'static str,
-    pub(super) kind: Kind,
-    /// The default as it would be written on the command line.
-    pub default: &'static str,
-    /// What it is for; empty of a flag that does nothing.
-    pub help: &'static str,
-    pub(super) status: Status,
-}
-
-/// The type of a flag's value, as Go's `flag` package has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Bool,
-    Int,
-    /// A `Bool` that can also be left to weft: `auto`, and `on` and `off` for both others.
-    Switch,
-    Text,
-    /// Text; each further value is added.
-    Repeated,
-}
-
-/// Whether a flag does something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
-    Works,
-    /// As `Works`, and the value must not be shown.
-    Secret,
-    /// flanneld has it and weft takes it, but it does nothing; the reason.
-    NoEffect(&'static str),
-    /// flanneld has it, weft does not yet; what to do instead. The default is accepted.
-    Later(&'static str),
-}
-
-impl Flag {
-    /// The environment variable that counts where the flag is not given.
-    pub fn variable(&self) -> String {
-        let name = self.name.to_ascii_uppercase().replace(['-', '.'], "_");
-        format!("FLANNELD_{name}")
-    }
-
-    /// Whether a value is one of the flag's type; if not, what it should be.
-    pub(super) fn check(&self, value: &str) -> Result<(), &'static str> {
-        let (fits, wanted) = match self.kind {
-            Bool => (parse_bool(value).is_some(), "true or false"),
-            Int => (parse_int(value).is_some(), "an integer"),
-            Switch => (parse_switch(value).is_some(), "auto, on or off"),
-            Text | Repeated => (true, ""),
-        };
-        if fits { Ok(()) } else { Err(wanted) }
-    }
-
-    /// Whether it is there to be used: neither without effect nor for later.
-    pub(super) fn does_something(&self) -> bool {
-        matches!(self.status, Status::Works | Status::Secret)
-    }
-
-    /// Whether a value means the same as the default.
-    pub(super) fn is_default(&self, value: &str) -> bool {
-        match self.kind {
-            Bool => parse_bool(value) == parse_bool(self.default),
-            Int => parse_int(value) == parse_int(self.default),
-            Switch => parse_switch(value) == parse_switch(self.default),
-            Text | Repeated => value == self.default,
-        }
-    }
-
-    /// That a value breaks a rule.
-    pub(super) fn refusal(&self, value: &str, rule: &str) -> FlagError {
-        let (name, value) = (self.name, self.shown(value));
-        FlagError(format!("invalid value {value:?} for flag -{name}: {rule}"))
-    }
-
-    /// A value as it may be shown to people.
-    pub(super) fn shown<'a>(&self, value: &'a str) -> &'a str {
-        // Credentials of the form scheme://user:password@host are refused, not repeated.
-        let credentials = self.name == "etcd-endpoints" && value.contains('@');
-        match self.status == Status::Secret || credentials {
-            true => "***",
-            false => value,
-        }
-    }
-}
 
 const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
     Flag {
@@ -406,10 +318,10 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// What to say of a flag whose value changes nothing though it is not the default.
-pub(super) fn no_effect(flag: &Flag, value: &str) -> Option<String> {
+pub(super) fn no_effect(flag: &Flag, value: &str, by: By) -> Option<String> {
     match flag.status {
         Status::NoEffect(why) if !flag.is_default(value) => {
-            Some(format!("flag -{} has no effect: {why}", flag.name))
+            Some(format!("{} has no effect: {why}", flag.called(by)))
         }
         _ => None,
     }

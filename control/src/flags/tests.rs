@@ -243,15 +243,24 @@ fn other_commands_have_the_agents_flags_of_etcd() {
     assert_eq!(names, values.map(|(name, _)| name));
     let given = |name: &str| {
         let found = values.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| value.to_string())
+        found.map(|(_, value)| (value.to_string(), By::Flag))
     };
     let args = values.map(|(name, value)| format!("-{name}={value}"));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     assert_eq!(etcd_options(given).unwrap(), options(&args).etcd);
-    let bad = |name: &str| (name == "etcd-endpoints").then(|| "http://u:hunter2@a".to_owned());
-    let complaint = etcd_options(bad).unwrap_err().to_string();
-    assert_eq!(complaint, error(&["-etcd-endpoints=http://u:hunter2@a"]));
-    assert!(!complaint.contains("hunter2"), "{complaint}");
+    let complaint = |by| {
+        let bad = || ("http://u:hunter2@a".to_owned(), by);
+        let outcome = etcd_options(|name| (name == "etcd-endpoints").then(bad));
+        outcome.unwrap_err().to_string()
+    };
+    let by_flag = complaint(By::Flag);
+    assert_eq!(by_flag, error(&["-etcd-endpoints=http://u:hunter2@a"]));
+    assert!(!by_flag.contains("hunter2"), "{by_flag}");
+    let by_variable = complaint(By::Variable);
+    assert!(
+        by_variable.contains("for FLANNELD_ETCD_ENDPOINTS: use "),
+        "{by_variable}"
+    );
 }
 
 #[test]
@@ -359,7 +368,7 @@ fn verbosity_is_any_number() {
 #[test]
 fn every_default_keeps_its_own_rules() {
     for flag in &table::TABLE {
-        if flag.kind != table::Kind::Repeated && !matches!(flag.name, "version" | "help") {
+        if flag.kind != flag::Kind::Repeated && !matches!(flag.name, "version" | "help") {
             let arg = format!("-{}={}", flag.name, flag.default);
             assert_eq!(options(&[&arg]), options(&[]), "{arg}");
         }

@@ -65,7 +65,7 @@ fn environment_counts_where_no_flag_is_given() {
 
 #[test]
 fn every_variable_gives_the_same_options_as_its_flag() {
-    use table::Kind::{Bool, Int, Repeated, Switch, Text};
+    use flag::Kind::{Bool, Int, Repeated, Switch, Text};
     for flag in &table::TABLE {
         // What to do is for the command line to say.
         if matches!(flag.name, "version" | "help" | "remove" | "remove-state") {
@@ -91,9 +91,11 @@ fn every_variable_gives_the_same_options_as_its_flag() {
         let variable = format!("FLANNELD_{variable}");
         let by_flag = run(&[&format!("-{}={value}", flag.name)]);
         let by_variable = parse([], |name| (name == variable).then(|| value.to_owned()));
-        assert_eq!(by_variable, by_flag);
+        let called = |outcome: &Result<Command, FlagError>| format!("{outcome:?}");
+        let by_variable = called(&by_variable).replace(&variable, &format!("flag -{}", flag.name));
+        assert_eq!(by_variable, called(&by_flag));
         match (flag.status, by_flag) {
-            (table::Status::Later(_), by_flag) => assert!(by_flag.is_err(), "{variable}"),
+            (flag::Status::Later(_), by_flag) => assert!(by_flag.is_err(), "{variable}"),
             (
                 status,
                 Ok(Command::Run {
@@ -103,13 +105,51 @@ fn every_variable_gives_the_same_options_as_its_flag() {
                 }),
             ) => {
                 assert_eq!(given.len(), 1, "{variable}");
-                let without_effect = matches!(status, table::Status::NoEffect(_));
+                let without_effect = matches!(status, flag::Status::NoEffect(_));
                 assert_eq!(*set == options(&[]), without_effect, "{variable}");
                 assert_eq!(warnings.len(), usize::from(without_effect), "{variable}");
             }
             (_, other) => panic!("{variable}: {other:?}"),
         }
     }
+}
+
+/// A value of the right type that breaks a rule is refused, as flanneld does with its margin.
+#[test]
+fn a_variable_that_breaks_a_rule_is_named() {
+    for (name, value, complaint) in [
+        (
+            "FLANNELD_ENGINE",
+            "dpdk",
+            r#"invalid value "dpdk" for FLANNELD_ENGINE: must be auto, ring or poll"#,
+        ),
+        (
+            "FLANNELD_SUBNET_LEASE_RENEW_MARGIN",
+            "0",
+            r#"invalid value "0" for FLANNELD_SUBNET_LEASE_RENEW_MARGIN: must be between 1 and 1439"#,
+        ),
+        (
+            "FLANNELD_ETCD_ENDPOINTS",
+            "http://root:hunter2@a",
+            r#"invalid value "***" for FLANNELD_ETCD_ENDPOINTS: use -etcd-username and -etcd-password instead of user:password@host"#,
+        ),
+        (
+            "FLANNELD_KUBE_SUBNET_MGR",
+            "true",
+            "FLANNELD_KUBE_SUBNET_MGR=true is not there yet: only -kube-subnet-mgr=false is; \
+             subnets come from etcd (-etcd-endpoints) or a file (-subnets-file)",
+        ),
+    ] {
+        let outcome = parse([], |key| (key == name).then(|| value.to_owned()));
+        assert_eq!(outcome.unwrap_err().to_string(), complaint);
+    }
+    let both = |key: &str| (key == "FLANNELD_ETCD_PREFIX").then(|| "/x".to_owned());
+    let outcome = parse(["-subnets-file=/peers.toml".to_owned()], both);
+    let complaint = outcome.unwrap_err().to_string();
+    assert!(
+        complaint.starts_with("flag -subnets-file and FLANNELD_ETCD_PREFIX: "),
+        "{complaint}"
+    );
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn flags_without_effect_are_accepted_with_a_warning() {
         [
             "flag -vmodule has no effect: -v sets the verbosity of the whole agent",
             "flag -net-config-path has no effect: it is for -kube-subnet-mgr",
-            "flag -log_backtrace_at has no effect: -v sets the verbosity of the whole agent",
+            "FLANNELD_LOG_BACKTRACE_AT has no effect: -v sets the verbosity of the whole agent",
         ]
     );
 }
@@ -108,6 +108,15 @@ fn flags_without_effect_are_accepted_with_a_warning() {
 #[test]
 fn version_and_help() {
     assert_eq!(run(&["-version"]), Ok(Command::Version));
+    // As in flanneld: what is no value of its type is found before, what breaks a rule is not looked
+    // for, and variables do not count.
+    assert_eq!(run(&["-engine=dpdk", "-version"]), Ok(Command::Version));
+    assert_eq!(
+        error(&["-healthz-port=x", "-version"]),
+        r#"invalid value "x" for flag -healthz-port: must be an integer"#
+    );
+    let bad = |name: &str| (name == "FLANNELD_ENGINE").then(|| "dpdk".to_owned());
+    assert_eq!(parse(["-version".to_owned()], bad), Ok(Command::Version));
     assert_eq!(options(&["-version=false"]), options(&[]));
     for arg in ["-h", "-help", "--help"] {
         let Ok(Command::Help(text)) = run(&[arg]) else {
