@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// How long that may take.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
-/// Pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause between two looks. Packets of live flows are lost meanwhile.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// Look again and again until what is found `is_free`, or `grace` is over; what was found last.
 pub(crate) async fn wait<T>(

@@ -11,6 +11,7 @@ mod bench;
 mod capture;
 mod cluster;
 mod cni;
+mod crash;
 mod demo;
 mod docker;
 mod dual_stack;

@@ -29,11 +29,14 @@ pub(crate) struct Received {
     pub(crate) count: u64,
     /// How many of them came after one with a higher number.
     pub(crate) late: u64,
+    /// The longest time between two of them.
+    pub(crate) gap: Duration,
 }
 
 /// Receive until `done` and nothing comes any more. `so_far` learns of each.
 pub(crate) fn receive(socket: &UdpSocket, done: &AtomicBool, so_far: &AtomicU64) -> Received {
     let (mut received, mut highest) = (Received::default(), 0);
+    let mut last = None;
     let mut bytes = [0; 2048];
     loop {
         match uninterrupted(|| socket.recv(&mut bytes)) {
@@ -41,6 +44,9 @@ pub(crate) fn receive(socket: &UdpSocket, done: &AtomicBool, so_far: &AtomicU64)
                 let number = u64::from_be_bytes(*bytes.first_chunk().unwrap());
                 received.count += 1;
                 received.late += u64::from(number < highest);
+                let now = Instant::now();
+                let gap = last.replace(now).map_or(Duration::ZERO, |last| now - last);
+                received.gap = received.gap.max(gap);
                 highest = highest.max(number);
                 so_far.store(received.count, Ordering::Relaxed);
             }
@@ -115,15 +121,21 @@ impl Numbered {
 
     /// Stop and sum up.
     pub(crate) fn finish(self) -> Outcome {
+        self.finish_timed().0
+    }
+
+    /// The same, and the longest time in which none arrived.
+    pub(crate) fn finish_timed(self) -> (Outcome, Duration) {
         self.stop.store(true, Ordering::SeqCst);
         let sent = self.sender.join().unwrap();
         self.done.store(true, Ordering::SeqCst);
-        let Received { count, late } = self.receiver.join().unwrap();
-        Outcome {
+        let Received { count, late, gap } = self.receiver.join().unwrap();
+        let outcome = Outcome {
             sent,
             late,
             lost: sent.saturating_sub(count),
-        }
+        };
+        (outcome, gap)
     }
 }
 

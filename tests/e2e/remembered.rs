@@ -70,10 +70,15 @@ fn is_routed(cluster: &Cluster, to: Ipv4Addr) -> bool {
     cluster.counter(1, "drop_no_peer") == before
 }
 
-/// Kill the agents of nodes 1 and 2, which know each other.
-fn crash(cluster: &mut Cluster) {
+/// Wait until nodes 1 and 2 have written that they know each other.
+pub(crate) fn await_remembered_each_other(cluster: &Cluster) {
     await_remembered(cluster, 1, &key_of(cluster, 2));
     await_remembered(cluster, 2, &key_of(cluster, 1));
+}
+
+/// Kill the agents of nodes 1 and 2, which know each other.
+fn crash(cluster: &mut Cluster) {
+    await_remembered_each_other(cluster);
     for number in [1, 2] {
         cluster.agents.get_mut(&number).unwrap().kill().unwrap();
     }

@@ -244,7 +244,7 @@ fn a_flow_keeps_its_order_when_a_queue_overflows() {
         let to = receiver(&cluster);
         let done = AtomicBool::new(false);
         let so_far = AtomicU64::new(0);
-        let Received { count, late } = std::thread::scope(|scope| {
+        let Received { count, late, .. } = std::thread::scope(|scope| {
             let counted = scope.spawn(|| receive(&to, &done, &so_far));
             scope.spawn(|| flood(&cluster, &to, &done));
             let lost = || cluster.counter(1, "drop_queue_full");

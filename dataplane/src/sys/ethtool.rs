@@ -1,4 +1,4 @@
-//! Offloads of a device that `ethtool` can switch.
+//! What `ethtool` can tell and switch of a device: its carrier and its offloads.
 #![allow(unsafe_code)]
 
 use super::ifreq::ifreq;
@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
+const ETHTOOL_GLINK: u32 = 0x0a;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_STXCSUM: u32 = 0x17;
 
@@ -19,6 +20,14 @@ const ETH_SS_FEATURES: u32 = 4;
 
 /// A name has 32 bytes (`ETH_GSTRING_LEN`).
 const NAME_WORDS: usize = 8;
+
+/// Whether the device is up and has a carrier at this moment.
+///
+/// `IFF_RUNNING` says the same up to a second later: the kernel tells of carriers that are lost
+/// once a second at most (`linkwatch_schedule_work` in net/core/link_watch.c).
+pub fn has_carrier(device: &str) -> io::Result<bool> {
+    Ok(run(device, ETHTOOL_GLINK, 0)? != 0)
+}
 
 /// Let the kernel leave checksums to the reader of the TUN `device` if somebody has turned that
 /// off; whether somebody had.
@@ -117,6 +126,13 @@ mod tests {
         assert!(!features.tunnel_gso);
         assert!(is_active("lo", b"tx-scatter-gather").unwrap());
         assert!(!is_active("lo", b"no such feature").unwrap());
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_has_no_carrier_to_tell_of() {
+        let error = has_carrier("none.1").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+        assert!(has_carrier("lo").is_ok());
     }
 
     #[test]

@@ -5,10 +5,11 @@
 #![allow(unsafe_code)]
 
 use super::adopt::{AdoptError, Attachment, Kind, close_on_exec};
+use super::ethtool;
 use super::ifreq::ifreq;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -246,20 +247,7 @@ fn other(name: &str, step: &'static str) -> OpenError {
 /// Whether the link exists, is up and has a carrier. A TUN has one only while some process
 /// holds a queue, and then a further multi-queue attach would silently steal its flows.
 fn is_running(name: &str) -> bool {
-    let mut request = ifreq(name);
-    // SAFETY: no pointers are passed to socket(2).
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return false;
-    }
-    // SAFETY: `fd` was just opened and belongs to nobody else.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: SIOCGIFFLAGS reads the name and writes the flags of this ifreq.
-    let found = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFFLAGS, &mut request) } == 0;
-    // SAFETY: SIOCGIFFLAGS filled the flags member; when it failed the union is still the
-    // zero it was made with.
-    let flags = unsafe { request.ifr_ifru.ifru_flags };
-    found && i32::from(flags) & libc::IFF_RUNNING != 0
+    ethtool::has_carrier(name).unwrap_or(false)
 }
 
 fn open_control(name: &str) -> Result<File, OpenError> {

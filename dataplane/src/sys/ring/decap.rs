@@ -1,7 +1,7 @@
 //! From the receive socket to the TUN.
 
+use super::Ring;
 use super::provided::{BufferLayout, GROUP};
-use super::{FIRST_OUTPUT_FILE, Ring};
 use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::WorkerStats;
 use crate::sys::buffers::Buffers;
@@ -38,9 +38,10 @@ pub struct DecapRing {
     /// Template of the multishot receive; the kernel copied it, parsing needs its lengths.
     template: Box<libc::msghdr>,
     stats: Arc<WorkerStats>,
-    // In use by the ring; kept so that they close after it.
+    /// What is written to.
+    queue: Arc<TunQueue>,
+    // In use by the ring; kept so that it closes after it.
     _socket: Arc<Socket>,
-    _queue: Arc<TunQueue>,
 }
 
 impl DecapRing {
@@ -52,9 +53,6 @@ impl DecapRing {
             coalescer,
             stats,
         } = parts;
-        // The socket is not among them: the ring of a process that is killed lets go of registered
-        // files some 30 to 50 ms after its end, and the port would be taken until then.
-        let files = [stop.as_fd().as_raw_fd(), queue.as_fd().as_raw_fd()];
         // SAFETY: msghdr is plain old data for which all-zero bytes are valid.
         let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         template.msg_namelen = NAME_SPACE as libc::socklen_t;
@@ -69,15 +67,15 @@ impl DecapRing {
         let receive = opcode::RecvMsgMulti::new(input, &raw const *template, GROUP).build();
         // SAFETY: a multishot receive on the socket, which `Self` keeps open, and our group; the template is boxed,
         // never changed and outlives the ring, and the kernel copies it when it is armed.
-        let ring = unsafe { Ring::new(&files, receive, "the UDP socket", layout, stats.clone())? };
+        let ring = unsafe { Ring::new(stop, receive, "the UDP socket", layout, stats.clone())? };
         Ok(DecapRing {
             ring,
             coalescer,
             iovecs: vec![EMPTY_IOVEC; IOVECS].into_boxed_slice(),
             template,
             stats,
+            queue,
             _socket: socket,
-            _queue: queue,
         })
     }
 
@@ -135,7 +133,7 @@ impl DecapRing {
             used += pieces.len();
             let arena = self.coalescer.arena();
             outgoing::gather(iovecs, pieces, arena, self.ring.outputs_from());
-            let entry = prepare(iovecs);
+            let entry = prepare(&self.queue, iovecs);
             // SAFETY: the iovecs, the arena and the buffers belong to `self`, do not move, and are not
             // touched before `settle` has seen the completion; `Drop` waits for it as well.
             unsafe { self.ring.push_output(entry, index) };
@@ -187,8 +185,8 @@ impl Drop for DecapRing {
     }
 }
 
-fn prepare(iovecs: &[libc::iovec]) -> squeue::Entry {
-    let tun = types::Fixed(FIRST_OUTPUT_FILE);
+fn prepare(queue: &TunQueue, iovecs: &[libc::iovec]) -> squeue::Entry {
+    let tun = types::Fd(queue.as_fd().as_raw_fd());
     match iovecs {
         // Offset -1: the current position, as for any file that has none.
         [only] => opcode::Write::new(tun, only.iov_base.cast(), only.iov_len as u32)

@@ -28,7 +28,6 @@ impl Input for Ring {
 impl Encap<Ring> {
     /// Everything the way out needs, made in the worker's own thread.
     pub(super) fn open(parts: EncapParts, stop: &StopEvent) -> Result<Encap<Ring>, EngineError> {
-        let files = [stop.as_fd().as_raw_fd()];
         let layout = BufferLayout {
             count: BUFFERS,
             headroom: HEADROOM - VNET_HDR_LEN,
@@ -42,7 +41,7 @@ impl Encap<Ring> {
         let stats = parts.stats.clone();
         // SAFETY: a multishot read on the queue, which `Encap` keeps open, and our group; it
         // points to no memory.
-        let ring = unsafe { Ring::new(&files, read, "the TUN device", layout, stats)? };
+        let ring = unsafe { Ring::new(stop, read, "the TUN device", layout, stats)? };
         Ok(Encap::new(ring, parts))
     }
 

@@ -25,20 +25,21 @@ pub use probe::probe;
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::engine::{EngineError, INPUT_REST, failed, input_passes};
+use crate::sys::event::StopEvent;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use provided::{BufferLayout, GROUP, Provided};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 use token::Token;
 
-/// Index of the stop event among the registered files.
+/// Index of the stop event among the registered files, of which it is the only one: the ring of a
+/// process that is killed lets go of them last of all, and until then the device or the port that
+/// such a file stands for would be taken.
 const STOP_FILE: types::Fixed = types::Fixed(0);
-/// Index of the first descriptor that is written.
-const FIRST_OUTPUT_FILE: u32 = 1;
 
 /// Submission queue entries. Longer plans are submitted in parts.
 const ENTRIES: u32 = 256;
@@ -76,15 +77,14 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring owned by the calling thread, over `files` as laid out by the `*_FILE` indexes,
-    /// with `count` buffers of `size` bytes behind `headroom` for `input`. It reads nothing before
-    /// [`Ring::begin`].
+    /// A ring owned by the calling thread, which ends with `stop`, with `count` buffers of `size`
+    /// bytes behind `headroom` for `input`. It reads nothing before [`Ring::begin`].
     ///
     /// # Safety
     /// `input` must be a multishot request on an open descriptor and the buffer group
     /// [`provided::GROUP`]; memory it points to must stay valid as long as the ring.
     unsafe fn new(
-        files: &[RawFd],
+        stop: &StopEvent,
         input: squeue::Entry,
         input_name: &'static str,
         layout: BufferLayout,
@@ -93,7 +93,7 @@ impl Ring {
         let uring = setup().map_err(EngineError::RingRefused)?;
         uring
             .submitter()
-            .register_files(files)
+            .register_files(&[stop.as_fd().as_raw_fd()])
             .map_err(failed("io_uring: register files"))?;
         let provided = Provided::new(&uring, layout)?;
         let count = usize::from(layout.count);
@@ -361,8 +361,6 @@ impl Drop for Ring {
         if self.shut_down() {
             // The kernel forgets the entries before they are freed; closing would do as much.
             let _ = self.uring.submitter().unregister_buf_ring(GROUP);
-            // The kernel closes a ring in the background, and would keep the device until then.
-            let _ = self.uring.submitter().unregister_files();
             // SAFETY: dropped once, here, and the kernel has let go of it. If it has not,
             // leaking beats handing it memory that is used again.
             unsafe { ManuallyDrop::drop(&mut self.provided) };

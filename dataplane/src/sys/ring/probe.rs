@@ -7,7 +7,7 @@ use crate::sys::engine::{EngineError, failed};
 use crate::sys::event::StopEvent;
 use io_uring::{opcode, types};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// Read one byte from a pipe the way that packets are read from the TUN: ring flags,
@@ -15,7 +15,6 @@ use std::sync::Arc;
 pub fn probe() -> Result<(), EngineError> {
     let stop = StopEvent::new().map_err(failed("eventfd"))?;
     let (reader, mut writer) = std::io::pipe().map_err(failed("pipe"))?;
-    let files = [stop.as_fd().as_raw_fd()];
     let layout = BufferLayout {
         count: 1,
         headroom: 0,
@@ -27,15 +26,8 @@ pub fn probe() -> Result<(), EngineError> {
         .build();
     // SAFETY: a multishot read on the pipe, which is closed after the ring, and our group; it
     // points to no memory.
-    let mut ring = unsafe {
-        Ring::new(
-            &files,
-            read,
-            "a pipe",
-            layout,
-            Arc::<WorkerStats>::default(),
-        )?
-    };
+    let mut ring =
+        unsafe { Ring::new(&stop, read, "a pipe", layout, Arc::<WorkerStats>::default())? };
     ring.begin();
     writer.write_all(&[0]).map_err(failed("pipe"))?;
     ring.next_batch()
