@@ -45,6 +45,7 @@ pub use remove::{RemoveError, remove};
 use signals::Signals;
 use std::future::Future;
 use std::net::IpAddr;
+use std::panic::{self, AssertUnwindSafe};
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
@@ -76,12 +77,12 @@ async fn own_address(addrs: Vec<IpAddr>) -> Option<LocalAddress> {
     })
 }
 
-/// Run `main` to its end, and wait for nothing else: a thread that reads a file or resolves a
-/// name may hang for ever with its file system or name server.
+/// Run `main` to its end, or to a panic, and wait for nothing else: a thread that reads a file or
+/// resolves a name may hang for ever with its file system or name server.
 fn block_on_alone<T>(runtime: Runtime, main: impl Future<Output = T>) -> T {
-    let outcome = runtime.block_on(main);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(main)));
     runtime.shutdown_background();
-    outcome
+    outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {

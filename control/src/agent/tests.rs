@@ -23,26 +23,41 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-#[test]
-fn a_read_that_hangs_does_not_hold_up_the_end() {
+/// Run `main` beside a thread that hangs; how it ends.
+fn beside_one_that_hangs<T: Send + 'static>(
+    main: impl AsyncFnOnce() -> T + Send + 'static,
+) -> std::thread::Result<T> {
     let (release, hangs) = std::sync::mpsc::channel::<()>();
     let (sender, ended) = std::sync::mpsc::channel();
     let agent = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let (begun, reads) = tokio::sync::oneshot::channel();
-        let outcome = block_on_alone(runtime.unwrap(), async {
+        let main = async {
             tokio::task::spawn_blocking(move || {
                 begun.send(()).unwrap();
                 let _ = hangs.recv();
             });
-            reads.await
-        });
-        sender.send(outcome).unwrap();
+            reads.await.unwrap();
+            main().await
+        };
+        let run = AssertUnwindSafe(|| block_on_alone(runtime.unwrap(), main));
+        sender.send(panic::catch_unwind(run)).unwrap();
     });
     let outcome = ended.recv_timeout(Duration::from_secs(30));
     drop(release);
     agent.join().unwrap();
-    assert_eq!(outcome, Ok(Ok(())), "it ends while the file still hangs");
+    outcome.expect("it ends while the other still hangs")
+}
+
+#[test]
+fn a_read_that_hangs_does_not_hold_up_the_end() {
+    assert_eq!(beside_one_that_hangs(async || 7).unwrap(), 7);
+}
+
+#[test]
+fn a_read_that_hangs_does_not_hold_up_the_end_by_a_panic() {
+    let outcome = beside_one_that_hangs(async || panic!("a reason"));
+    assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"a reason"));
 }
 
 /// Gives out one subnet and remembers what it was asked.

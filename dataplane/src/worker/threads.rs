@@ -6,8 +6,10 @@ use crate::stats::WorkerStats;
 use crate::sys::affinity;
 use crate::sys::engine::EngineError;
 use crate::sys::event::StopEvent;
+use std::any::Any;
 use std::convert::Infallible;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -128,10 +130,15 @@ impl Threads {
             if !gate.pass() {
                 return;
             }
-            if let Err(error) = run(common) {
-                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                failure.get_or_insert(format!("{name}: {error}"));
-            }
+            // Its buffers and subscription go with it, and nobody uses them after a panic.
+            let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(common)));
+            let reason = match outcome {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(payload) => format!("panicked: {}", said(payload.as_ref())),
+            };
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(format!("{name}: {reason}"));
         })?);
         Ok(())
     }
@@ -180,10 +187,17 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.end();
         for handle in self.handles.drain(..) {
-            // A worker that panicked has already said so on stderr.
+            // Why one has ended is known: see `spawn`.
             let _ = handle.join();
         }
     }
+}
+
+/// What was said in a panic.
+fn said(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("no reason given")
 }
 
 #[cfg(test)]
@@ -213,6 +227,36 @@ mod tests {
         let mut all: Vec<_> = tells.iter().take(workers + 1).collect();
         all.sort_by_key(|(index, _)| *index);
         all.into_iter().map(|(_, cpus)| cpus).collect()
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_a_failure_with_its_reason_and_the_others_end() {
+        let publisher = Publisher::new(Table::build(Overlay::default(), &[]).unwrap());
+        let mut threads = Threads::new(2, &[]).unwrap();
+        let stays = |_: &Common| {
+            Ok(|common: Common| {
+                while !common.stop.wait(std::time::Duration::MAX) {}
+                Ok(())
+            })
+        };
+        let packet = 7;
+        let panics = move |_: &Common| Ok(move |_: Common| panic!("packet {packet} is impossible"));
+        threads
+            .spawn(None, "stays".into(), &publisher, stays)
+            .unwrap();
+        threads
+            .spawn(None, "panics".into(), &publisher, panics)
+            .unwrap();
+        threads.await_starts().unwrap();
+        assert_eq!(threads.failure(), None);
+        threads.go();
+        while !threads.handles[1].is_finished() {
+            std::thread::yield_now();
+        }
+        let reason = "panics: panicked: packet 7 is impossible";
+        assert_eq!(threads.failure().as_deref(), Some(reason));
+        // It is not waited for, nor does it keep the others from their end.
+        drop(threads);
     }
 
     #[test]
