@@ -5,6 +5,7 @@
 //! in the background, and the list of the other nodes replaces what was known of them. Where the
 //! store says something else about this node, the memory is given up and the node starts anew.
 
+mod clock;
 mod knowledge;
 mod memory;
 mod shelf;
@@ -13,8 +14,8 @@ use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
 use crate::subnets::{LeaseEvent, SubnetError, SubnetManager};
 use crate::text::span;
+use clock::Clock;
 use knowledge::{Knowledge, Unconfirmed};
-use memory::seconds_now;
 use shelf::Shelf;
 pub use shelf::file;
 use std::convert::Infallible;
@@ -36,6 +37,9 @@ const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Pause after a write that failed.
 const WRITE_RETRY: Duration = Duration::from_secs(10);
+
+/// Pause between two looks whether somebody has set the host's clock.
+const CLOCK_LOOK: Duration = Duration::from_secs(10);
 
 /// How long a disk may hold up the end of the node.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
@@ -90,8 +94,8 @@ impl<M: SubnetManager> Remembered<M> {
     /// The config that is remembered, if all else can be used as well.
     fn remembered_config(&self) -> Option<(String, u64)> {
         let mut state = self.state();
-        let memory = state.memory.as_ref()?;
-        if let Some(reason) = memory.refusal(seconds_now(), self.use_ended) {
+        let memory = state.memory.as_mut()?;
+        if let Some(reason) = memory.refusal_now(self.use_ended) {
             self.shelf.refuse(&reason);
             state.memory = None;
             return None;
@@ -102,8 +106,8 @@ impl<M: SubnetManager> Remembered<M> {
     /// The lease that is remembered, if this node can go on with it.
     fn remembered_lease(&self, config: &NetworkConfig, attrs: &LeaseAttrs) -> Option<Lease> {
         let mut state = self.state();
-        let memory = state.memory.take()?;
-        let refusal = memory.refusal(seconds_now(), self.use_ended);
+        let mut memory = state.memory.take()?;
+        let refusal = memory.refusal_now(self.use_ended);
         if let Some(reason) = refusal.or_else(|| memory.mismatch(config, attrs)) {
             self.shelf.refuse(&reason);
             return None;
@@ -151,7 +155,12 @@ impl<M: SubnetManager> Remembered<M> {
 
     /// Write what is known, if it is not in the file; whether that was done.
     async fn write(&self) -> Option<bool> {
-        let (number, memory) = self.state().due()?;
+        let due = {
+            let mut state = self.state();
+            state.follow_clock(Clock::read());
+            state.due()
+        };
+        let (number, memory) = due?;
         let shelf = self.shelf.clone();
         let done = spawn_blocking(move || shelf.write(number, memory)).await;
         let done = done.unwrap_or(false);
@@ -161,10 +170,10 @@ impl<M: SubnetManager> Remembered<M> {
         Some(done)
     }
 
-    /// Write whenever something has changed, with pauses.
+    /// Write whenever something has changed, or somebody has set the clock, with pauses.
     async fn write_when_due(&self) -> Infallible {
         loop {
-            self.changed.notified().await;
+            let _ = timeout(CLOCK_LOOK, self.changed.notified()).await;
             match self.write().await {
                 None => {}
                 Some(true) => sleep(WRITE_PAUSE).await,
@@ -194,7 +203,7 @@ impl<M: SubnetManager> Remembered<M> {
                 end = &mut keep => return end,
                 Ok(()) = ends.changed() => {
                     let expires = *ends.borrow_and_update();
-                    if self.state().ends(expires.map(memory::seconds_at)) {
+                    if self.state().ends(expires.map(clock::seconds_at)) {
                         self.changed.notify_one();
                     }
                 }
@@ -313,8 +322,8 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
 /// What is wrong with the content of a state file.
 #[cfg(feature = "fuzzing")]
 pub fn check(content: &[u8]) -> Result<(), String> {
-    let memory = memory::Memory::parse(content, "/coreos.com/network/")?;
-    match memory.refusal(seconds_now(), true) {
+    let mut memory = memory::Memory::parse(content, "/coreos.com/network/")?;
+    match memory.refusal_now(true) {
         Some(reason) => Err(reason),
         None => {
             memory.own.lease();
@@ -326,7 +335,9 @@ pub fn check(content: &[u8]) -> Result<(), String> {
 
 /// How long ago something was, for people.
 fn age(seconds: u64) -> String {
-    span(Duration::from_secs(seconds_now().saturating_sub(seconds)))
+    span(Duration::from_secs(
+        Clock::read().now.saturating_sub(seconds),
+    ))
 }
 
 #[cfg(test)]

@@ -38,9 +38,13 @@ impl SuspendClock {
     }
 }
 
+/// Since the machine was booted, suspends and all.
+pub(crate) fn since_boot() -> Duration {
+    duration(clock_gettime(ClockId::Boottime))
+}
+
 fn ahead() -> Duration {
-    let monotonic = duration(clock_gettime(ClockId::Monotonic));
-    duration(clock_gettime(ClockId::Boottime)).saturating_sub(monotonic)
+    since_boot().saturating_sub(duration(clock_gettime(ClockId::Monotonic)))
 }
 
 /// Neither clock is ever negative.

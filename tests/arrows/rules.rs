@@ -128,6 +128,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::host",
             "weft_control::lease",
             "weft_control::subnets",
+            "weft_control::suspend",
             "weft_control::text",
         ],
     ),

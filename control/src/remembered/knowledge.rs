@@ -1,6 +1,7 @@
 //! What a node goes by: what the store says and, until it does, what was remembered.
 
 use super::LATER;
+use super::clock::Clock;
 use super::memory::{self, Memory, Own, Peers};
 use crate::lease::Lease;
 use crate::subnets::LeaseEvent;
@@ -15,6 +16,8 @@ pub(super) struct Knowledge {
     pub(super) config: String,
     /// By the store or, as `unconfirmed` says, by what was remembered.
     own: Option<Own>,
+    /// By which the times of this are.
+    clock: Clock,
     peers: Option<Peers>,
     pub(super) unconfirmed: Unconfirmed,
     /// What the first list of the store has put right.
@@ -50,7 +53,7 @@ impl Knowledge {
             peers: true,
             written: memory.written,
         };
-        self.own = Some(memory.own);
+        self.set_own(memory.own);
         self.peers = Some(memory.peers);
         lease
     }
@@ -63,16 +66,33 @@ impl Knowledge {
 
     /// The store has given a lease; the other nodes are not known.
     pub(super) fn granted(&mut self, lease: &Lease) {
-        self.own = Some(Own::of(lease));
+        self.set_own(Own::of(lease));
         (self.peers, self.unconfirmed) = (None, Unconfirmed::default());
         self.changes += 1;
     }
 
     /// The store has given the lease that was remembered.
     pub(super) fn confirmed(&mut self, lease: &Lease) {
-        self.own = Some(Own::of(lease));
+        self.set_own(Own::of(lease));
         self.unconfirmed.lease = false;
         self.tell_if_confirmed();
+        self.changes += 1;
+    }
+
+    fn set_own(&mut self, own: Own) {
+        (self.own, self.clock) = (Some(own), Clock::read());
+    }
+
+    /// Have all times by the host's clock as it goes `now`, if somebody has set that since.
+    pub(super) fn follow_clock(&mut self, now: Clock) {
+        let set = now.set_since(self.clock);
+        let Some(own) = self.own.as_mut().filter(|_| set != 0) else {
+            return;
+        };
+        own.follow_clock(set);
+        let written = &mut self.unconfirmed.written;
+        *written = written.saturating_add_signed(set);
+        self.clock = now;
         self.changes += 1;
     }
 
@@ -105,6 +125,7 @@ impl Knowledge {
 
     /// Take in when the own lease ends by now; whether that is news.
     pub(super) fn ends(&mut self, ends: Option<u64>) -> bool {
+        self.follow_clock(Clock::read());
         let Some(own) = &mut self.own else {
             return false;
         };
@@ -127,6 +148,7 @@ impl Knowledge {
         }
         let memory = Memory {
             written: 0,
+            since_boot: None,
             config: self.config.clone(),
             own: self.own.clone()?,
             peers: self.peers.clone()?,

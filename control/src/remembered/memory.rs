@@ -1,5 +1,6 @@
 //! What is remembered, as text, and whether it may be used.
 
+use super::clock::{Clock, SinceBoot, instant_at, seconds_at};
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, SubnetKey, choose};
 use crate::subnets::LeaseEvent;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How far the end of a lease may be away: the life of one in etcd, and an hour for clocks that
 /// are put right meanwhile.
@@ -25,6 +26,8 @@ pub(super) type Peers = Arc<BTreeMap<SubnetKey, Arc<LeaseAttrs>>>;
 pub(super) struct Memory {
     /// When that was, in seconds since 1970.
     pub(super) written: u64,
+    /// The same by a clock that nobody sets.
+    pub(super) since_boot: Option<SinceBoot>,
     /// The network config as it was stored.
     pub(super) config: String,
     pub(super) own: Own,
@@ -45,6 +48,7 @@ pub(super) struct Own {
 #[derive(Serialize, Deserialize)]
 struct Content {
     written: u64,
+    since_boot: Option<SinceBoot>,
     /// Path of the network in etcd.
     prefix: String,
     config: String,
@@ -75,6 +79,7 @@ impl Memory {
         let (key, attrs) = lease(&content.lease, &content.attrs)?;
         Ok(Memory {
             written: content.written,
+            since_boot: content.since_boot,
             config: content.config,
             own: Own {
                 key,
@@ -91,6 +96,7 @@ impl Memory {
         let peers = self.peers.iter();
         let content = Content {
             written: self.written,
+            since_boot: self.since_boot.clone(),
             prefix: prefix.to_owned(),
             config: self.config.clone(),
             lease: self.own.key.to_string(),
@@ -105,8 +111,31 @@ impl Memory {
         serde_json::to_vec(&content).unwrap_or_default()
     }
 
+    /// Say that it is written at this moment.
+    pub(super) fn stamp(&mut self, now: Clock) {
+        self.written = now.now;
+        self.since_boot = SinceBoot::at(now);
+    }
+
+    /// Have its times by the host's clock as it goes `now`, if somebody has set that since.
+    fn follow_clock(&mut self, now: Clock) {
+        let Some(since_boot) = &self.since_boot else {
+            return;
+        };
+        let set = since_boot.set_since(self.written, now);
+        self.written = self.written.saturating_add_signed(set);
+        self.own.follow_clock(set);
+    }
+
+    /// Why this must not be used at present, if so.
+    pub(super) fn refusal_now(&mut self, use_ended: bool) -> Option<String> {
+        let now = Clock::read();
+        self.follow_clock(now);
+        self.refusal(now.now, use_ended)
+    }
+
     /// Why this must not be used at the time `now`, in seconds since 1970, if so.
-    pub(super) fn refusal(&self, now: u64, use_ended: bool) -> Option<String> {
+    fn refusal(&self, now: u64, use_ended: bool) -> Option<String> {
         if self.written > now + CLOCK_SLACK {
             let ahead = span(Duration::from_secs(self.written - now));
             return Some(format!(
@@ -175,6 +204,11 @@ impl Own {
         }
     }
 
+    /// The time of day was set by so many seconds.
+    pub(super) fn follow_clock(&mut self, set: i64) {
+        self.ends = self.ends.map(|ends| ends.saturating_add_signed(set));
+    }
+
     pub(super) fn lease(&self) -> Lease {
         Lease {
             subnet: self.key.v4,
@@ -197,26 +231,6 @@ fn lease(key: &str, attrs: &RawValue) -> Result<(SubnetKey, LeaseAttrs), String>
 
 fn raw(attrs: &LeaseAttrs) -> Box<RawValue> {
     RawValue::from_string(attrs.to_json()).unwrap_or_else(|_| RawValue::NULL.to_owned())
-}
-
-/// By the clock of the host, in seconds since 1970.
-pub(super) fn seconds_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
-}
-
-/// When an instant is, or was, by the clock of the host.
-pub(super) fn seconds_at(at: Instant) -> u64 {
-    let left = at.saturating_duration_since(Instant::now()).as_secs();
-    let past = Instant::now().saturating_duration_since(at).as_secs();
-    (seconds_now() + left).saturating_sub(past)
-}
-
-/// The instant of a time by the clock of the host; what is over is now.
-fn instant_at(seconds: u64) -> Instant {
-    let left = Duration::from_secs(seconds.saturating_sub(seconds_now()));
-    let now = Instant::now();
-    now.checked_add(left).unwrap_or(now)
 }
 
 #[cfg(test)]

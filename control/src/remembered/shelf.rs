@@ -1,6 +1,7 @@
 //! Where the memory is kept: one file, written and removed on threads that may wait for a disk.
 
-use super::memory::{Memory, seconds_now};
+use super::clock::Clock;
+use super::memory::Memory;
 use crate::host::state_file;
 use std::fs;
 use std::io;
@@ -62,8 +63,8 @@ impl Shelf {
             let Some(content) = content else {
                 return Ok(None);
             };
-            let memory = Memory::parse(&content, &self.prefix)?;
-            match memory.refusal(seconds_now(), use_ended) {
+            let mut memory = Memory::parse(&content, &self.prefix)?;
+            match memory.refusal_now(use_ended) {
                 Some(reason) => Err(reason),
                 None => Ok(Some(memory)),
             }
@@ -87,7 +88,7 @@ impl Shelf {
         if number <= last.number {
             return true;
         }
-        memory.written = seconds_now();
+        memory.stamp(Clock::read());
         let path = self.path.display();
         match state_file::write(&self.path, &memory.render(&self.prefix)) {
             Ok(()) => {

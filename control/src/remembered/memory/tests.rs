@@ -22,6 +22,7 @@ fn memory() -> Memory {
     let peers = [2, 3].map(|last| (key(last), Arc::new(attrs(last))));
     Memory {
         written: NOW - HOUR,
+        since_boot: None,
         config: CONFIG.to_owned(),
         own: Own {
             key: key(1),
@@ -159,17 +160,48 @@ fn it_is_for_the_same_node_in_the_same_network_only() {
 }
 
 #[test]
-fn the_end_of_a_lease_is_the_same_moment_on_both_clocks() {
-    let (now, seconds) = (Instant::now(), seconds_now());
-    for hours in [0, 1, 24] {
-        let at = now + Duration::from_secs(hours * HOUR);
-        let told = seconds_at(at);
-        assert!(told.abs_diff(seconds + hours * HOUR) <= 2, "{hours}");
-        let again = instant_at(told);
-        let apart = again.max(at) - again.min(at);
-        assert!(apart < Duration::from_secs(3), "{apart:?}");
+fn times_of_the_same_boot_are_right_although_the_clock_was_set() {
+    let now = Clock::read();
+    // Three hours ago by a clock that goes; then somebody set it, ahead or back.
+    for set in [10 * HOUR as i64, -10 * HOUR as i64, 0] {
+        let written = Clock {
+            now: (now.now - 3 * HOUR).saturating_add_signed(-set),
+            up: now.up.saturating_sub(3 * HOUR),
+        };
+        let Some(since_boot) = SinceBoot::at(written) else {
+            return eprintln!("skipped: boots have no names here");
+        };
+        // A machine that was booted less than three hours ago.
+        let age = now.up - written.up;
+        let mut found = memory();
+        found.since_boot = Some(since_boot);
+        found.written = written.now;
+        found.own.ends = Some(written.now + 21 * HOUR);
+        found.follow_clock(now);
+        let is_close = |told: u64, expected: u64| told.abs_diff(expected) <= 3;
+        assert!(is_close(now.now - found.written, age), "{set}");
+        let left = found.own.ends.unwrap() - now.now;
+        assert!(is_close(left, 21 * HOUR - age), "{set}: {left}");
+        assert_eq!(found.refusal(now.now, false), None);
     }
-    assert!(instant_at(seconds - HOUR) <= Instant::now(), "over is now");
+}
+
+#[test]
+fn times_of_an_earlier_boot_are_those_of_the_clock() {
+    let now = Clock::read();
+    let text = String::from_utf8(memory().render(PREFIX)).unwrap();
+    for since_boot in [r#"{"id":"another","up":5}"#, "null"] {
+        let text = text.replace("null,\"prefix\"", &format!("{since_boot},\"prefix\""));
+        let mut found = Memory::parse(text.as_bytes(), PREFIX).unwrap();
+        assert_eq!(found.since_boot.is_some(), since_boot != "null");
+        found.follow_clock(now);
+        assert_eq!(found.written, memory().written);
+        assert_eq!(found.own, memory().own);
+    }
+    // Nor did the first versions of the file have it.
+    let without = text.replace(r#""since_boot":null,"#, "");
+    assert_ne!(without, text);
+    assert_eq!(Memory::parse(without.as_bytes(), PREFIX), Ok(memory()));
 }
 
 proptest! {
