@@ -230,6 +230,8 @@ pub(crate) fn timing() -> Timing {
         keep_alive: Duration::from_secs(2),
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(200),
+        // Who is gone from a list is gone.
+        absence: Duration::ZERO,
     }
 }
 

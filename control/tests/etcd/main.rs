@@ -3,6 +3,7 @@
 // Helpers of tests are not seen as tests by clippy.toml's allow-unwrap-in-tests.
 #![allow(clippy::unwrap_used)]
 
+mod absence;
 mod acquire;
 mod changes;
 mod clones;

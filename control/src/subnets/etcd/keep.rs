@@ -4,6 +4,7 @@
 use super::client::{Failure, Retry};
 use super::lease_plan::rival;
 use super::store::{Entry, RESERVATION, Store};
+use super::timing::until;
 use crate::family::Family;
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
 use crate::suspend::SuspendClock;
@@ -85,13 +86,6 @@ async fn renew_when_due(
                 keeper.failed(Instant::now(), rand::random());
             }
         }
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How long things may take.
 
 use crate::lease::Backoff;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Intervals; the defaults are flannel's where it has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Timing {
     pub backoff_min: Duration,
     /// Longest pause before trying again; it doubles up to here.
     pub backoff_max: Duration,
+    /// How long nodes are sent to that a list does not name any more: longer than a node that
+    /// lives takes to see that its lease is gone and to write it again, even if it has to notice first
+    /// that its server is gone.
+    pub absence: Duration,
 }
 
 impl Default for Timing {
@@ -30,6 +34,7 @@ impl Default for Timing {
             keep_alive: Duration::from_secs(10),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
+            absence: Duration::from_secs(30),
         }
     }
 }
@@ -38,5 +43,13 @@ impl Timing {
     /// The pauses while something cannot be done without.
     pub(super) fn backoff(&self) -> Backoff {
         Backoff::new(self.backoff_min, self.backoff_max)
+    }
+}
+
+/// Wait for a moment; for ever if there is none.
+pub(super) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
