@@ -1,80 +1,20 @@
-//! Nodes whose etcd is a cluster of three members with TLS and users.
+//! Members of an etcd with TLS and users come and go.
 
-use crate::cluster::{CONFIG, NEWS, new_lab, weft};
+use crate::members::Members;
 use crate::probe::Probe;
 use std::time::Duration;
-use weft_lab::etcd::Location;
-use weft_lab::etcd::cluster::{Demands, TlsCluster, USER};
-use weft_lab::topology::ping;
-use weft_lab::{Agent, AgentOptions, Lab, Pod, Regime, skips_test, wait_until};
+use weft_lab::etcd::cluster::USER;
+use weft_lab::skips_test;
 
 /// How long each member is away.
 const ABSENCE: Duration = Duration::from_secs(4);
-
-struct Nodes {
-    // Dropped first to last: agents before their etcd, the lab at the end.
-    agents: Vec<Agent>,
-    etcd: TlsCluster,
-    lab: Lab,
-}
-
-impl Nodes {
-    /// Three nodes, each with a member of etcd; no agent yet.
-    fn new() -> Nodes {
-        let lab = new_lab(3, Regime::R1);
-        let locations = lab.nodes().iter().map(Location::on).collect();
-        let mut etcd = TlsCluster::start(&lab.memory_dir().unwrap(), locations, Demands::default());
-        etcd.enable_auth();
-        etcd.put("config", CONFIG);
-        Nodes {
-            agents: Vec::new(),
-            etcd,
-            lab,
-        }
-    }
-
-    /// Start weft on the next node and put a pod into the subnet it gets.
-    fn join(&mut self) {
-        let number = self.agents.len() + 1;
-        let mut options = AgentOptions::new(weft(), &self.etcd.endpoints().join(","));
-        options.flags = vec![
-            format!("-etcd-cafile={}", self.etcd.pki.ca().display()),
-            format!("-etcd-username={}", USER.0),
-            format!("-etcd-password={}", USER.1),
-        ];
-        let mut agent = Agent::start(&self.lab, number, options).unwrap();
-        let env = agent.wait_ready().unwrap();
-        self.lab.attach_pod(number, env.subnet, env.mtu).unwrap();
-        self.agents.push(agent);
-    }
-
-    fn pod(&self, number: usize) -> &Pod {
-        self.lab.node(number).pod().unwrap()
-    }
-
-    /// Wait until the pods of two nodes reach each other.
-    fn await_paths(&self, a: usize, b: usize) {
-        for (from, to) in [(a, b), (b, a)] {
-            let mut last = Ok(());
-            let reached = wait_until(NEWS, || {
-                last = ping(&self.pod(from).ns, self.pod(to).address, 1, 56, false);
-                last.is_ok()
-            });
-            assert!(reached, "node {from} does not reach node {to}: {last:?}");
-        }
-    }
-
-    fn log(&self, number: usize) -> String {
-        std::fs::read_to_string(self.agents[number - 1].log_file()).unwrap()
-    }
-}
 
 #[test]
 fn s85_etcd_outage_members_with_tls_and_users_come_and_go_and_traffic_does_not_notice() {
     if skips_test() {
         return;
     }
-    let mut nodes = Nodes::new();
+    let mut nodes = Members::new();
     nodes.join();
     nodes.join();
     nodes.await_paths(1, 2);

@@ -2,6 +2,8 @@
 //!
 //! For tests alone: what fails here ends the test with a panic.
 
+mod faults;
+
 use super::pki::{Pair, Pki};
 use super::{Location, Member, member};
 use crate::{Process, Result, run};
@@ -113,7 +115,8 @@ impl TlsCluster {
         }
     }
 
-    fn kill(&mut self, i: usize) {
+    /// Kill a member and wait for nothing; its data stays.
+    pub fn kill(&mut self, i: usize) {
         if let Some(mut process) = self.members[i].process.take() {
             process.kill().expect("a member that can be killed");
         }
@@ -172,14 +175,10 @@ impl TlsCluster {
 
     /// Run etcdctl as the operator; what it prints.
     pub fn ctl(&self, words: &[&str]) -> String {
-        match self.try_ctl(words) {
+        match self.try_ctl_at(&self.endpoints(), words) {
             Ok(text) => text,
             Err(complaint) => panic!("etcdctl {words:?}: {complaint}"),
         }
-    }
-
-    fn try_ctl(&self, words: &[&str]) -> Result<String> {
-        self.try_ctl_at(&self.endpoints(), words)
     }
 
     fn try_ctl_at(&self, endpoints: &[String], words: &[&str]) -> Result<String> {
@@ -198,13 +197,7 @@ impl TlsCluster {
 
     /// Start a member without waiting for it.
     pub fn launch(&mut self, i: usize) {
-        let locations = self
-            .members
-            .iter()
-            .map(|member| &member.location)
-            .enumerate();
-        let peers = locations.map(|(i, location)| format!("m{i}={}", peer_url(location)));
-        let peers = peers.collect::<Vec<_>>().join(",");
+        let peers = self.peers();
         let server = &self.members[i];
         let (client, peer) = (client_url(&server.location), peer_url(&server.location));
         let mut command = server.location.command("etcd");
@@ -219,9 +212,18 @@ impl TlsCluster {
         };
         member.configure(&mut command);
         self.secure(&mut command, &server.pair);
+        let metrics = format!("http://{}", server.location.metrics());
+        command.args(["--listen-metrics-urls", &metrics]);
         let log = self.dir.join(format!("log{i}"));
         let process = Process::spawn(command, &log);
         self.members[i].process = Some(process.expect("etcd: apt-get install etcd-server"));
+    }
+
+    /// All members as they are told of each other.
+    fn peers(&self) -> String {
+        let members = self.members.iter().enumerate();
+        let peers = members.map(|(i, member)| format!("m{i}={}", peer_url(&member.location)));
+        peers.collect::<Vec<_>>().join(",")
     }
 
     fn secure(&self, command: &mut Command, pair: &Pair) {
@@ -242,7 +244,7 @@ impl TlsCluster {
     }
 
     /// Wait until each member that runs answers, and so has a leader.
-    fn await_health(&self) {
+    pub fn await_health(&self) {
         let deadline = Instant::now() + START_LIMIT;
         let running = self.running().map(|member| client_url(&member.location));
         let running: Vec<String> = running.collect();

@@ -12,6 +12,9 @@ const USUAL: (u16, u16) = (2379, 2380);
 /// ones, which this machine may have a server on for all its addresses.
 const ON_LOOPBACK: (u16, u16) = (23_790, 23_800);
 
+/// From the port for clients to that for counters.
+const METRICS: u16 = 2;
+
 /// Where a server of etcd runs, and how a program is started there.
 #[derive(Clone, Debug)]
 pub struct Location {
@@ -59,6 +62,11 @@ impl Location {
     /// Where it listens for other members.
     pub fn peer(&self) -> SocketAddr {
         (self.address, self.peer_port).into()
+    }
+
+    /// Where it tells what it has counted, if it is to do so elsewhere than to clients.
+    pub fn metrics(&self) -> SocketAddr {
+        (self.address, self.client_port + METRICS).into()
     }
 
     /// The command for a program at this location.
