@@ -78,6 +78,7 @@ mod tests {
             mtu: underlay,
             local: PerFamily::default(),
             public: PerFamily::default(),
+            by_default_route: false,
         };
         let overhead = VxlanOptions::overhead(family == Family::V6);
         of_device(&underlay, family, configured, overhead).map_err(|error| error.to_string())

@@ -7,7 +7,7 @@ use super::host::Host;
 use super::tunnel::{FastPathMode, FastPathReport, Tunnel, remove_fast_paths};
 use super::twins::Twins;
 use super::underlay::UnderlayCheck;
-use super::{leftovers, peers};
+use super::{leftovers, peers, underlay};
 use crate::config::NetworkConfig;
 use crate::family::Family;
 use crate::lease::{Lease, Previous};
@@ -123,6 +123,7 @@ impl Backend {
     /// Look whether all devices and workers are alive; put right what can be. An error is
     /// one that does not pass by itself.
     pub async fn check_health(&mut self) -> Result<(), BackendError> {
+        underlay::follow(&mut self.host).await;
         for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
             tunnel.check_health(&self.host).await?;
         }
@@ -132,7 +133,7 @@ impl Backend {
     /// Restore addresses, routes and MAC files that others have changed, and look what has become
     /// of the underlay.
     pub async fn reconcile(&mut self) {
-        self.underlay.look(&self.host).await;
+        self.underlay.look(&mut self.host).await;
         for carrier in &mut self.carriers {
             if let Some(tunnel) = &mut carrier.tunnel {
                 tunnel.keep_mac();

@@ -168,9 +168,10 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Look whether device and workers are alive. A device that somebody removed is made anew
-    /// and one that was set down is brought up, with address, route and the same MAC. What
-    /// fails is tried again at the next look; an error is one that does not pass by itself.
+    /// Look whether device and workers are alive. A device that somebody removed is made anew,
+    /// one that was renamed gets its name back, and one that was set down is brought up, with address,
+    /// route and the same MAC. What fails is tried again at the next look; an error is one that does
+    /// not pass by itself.
     pub(super) async fn check_health(&mut self, host: &Host) -> Result<(), TunnelError> {
         self.publisher.reclaim();
         let outcome = self.look_after(host).await;
@@ -184,7 +185,10 @@ impl Tunnel {
         }
         // Before the look-up: the workers of a device that is removed fail, too.
         let failed = self.workers.as_ref().and_then(TunnelWorkers::failed);
-        let link = host.netlink.link(self.device()).await?;
+        let mut link = host.netlink.link(self.device()).await?;
+        if link.is_none() && failed.is_none() {
+            link = device::restore_name(host, self.index, self.device()).await?;
+        }
         match (link, failed) {
             (Some(link), None) if link.index == self.index => {
                 if !link.up {

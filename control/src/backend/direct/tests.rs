@@ -33,6 +33,7 @@ async fn host(netlink: Netlink) -> Host {
                 v6: None,
             },
             public: PerFamily::default(),
+            by_default_route: false,
         },
         mark: None,
     }

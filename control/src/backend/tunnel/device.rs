@@ -4,9 +4,10 @@ use super::error::TunnelError;
 use super::spec::{DeviceNetworks, TunnelSpec};
 use crate::backend::host::Host;
 use crate::backend::leftovers;
-use crate::host::link;
+use crate::host::link::{self, Existing};
 use crate::host::netlink::Link;
 use crate::host::route::{self, default_metric};
+use tracing::warn;
 
 /// Give the device its MTU, address and route; its interface index.
 pub(super) async fn configure(
@@ -28,6 +29,29 @@ pub(super) async fn configure(
     link::ensure_address(netlink, &device, addr, &known).await?;
     route::ensure(netlink, &device, network, metric, addr).await?;
     Ok(device.index)
+}
+
+/// The device of this index, with this name again; none if it is gone or not ours.
+pub(super) async fn restore_name(
+    host: &Host,
+    index: u32,
+    name: &str,
+) -> Result<Option<Link>, TunnelError> {
+    let netlink = &host.netlink;
+    let found = netlink.link_at(index).await?;
+    let Some(renamed) = found.filter(|link| link::existing(link) == Ok(Existing::Tun)) else {
+        return Ok(None);
+    };
+    warn!(
+        "{name} was renamed to {}: calling it {name} again",
+        renamed.name
+    );
+    if netlink.rename(&renamed, name).await.is_err() {
+        // Before Linux 6.2 one that is up keeps its name.
+        netlink.set_link_down(&renamed).await?;
+        netlink.rename(&renamed, name).await?;
+    }
+    Ok(netlink.link(name).await?)
 }
 
 /// Mark the device of this name as this agent's.

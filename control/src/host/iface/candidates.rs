@@ -89,6 +89,7 @@ impl Candidates<'_> {
             mtu: link.mtu,
             local,
             public: PerFamily::new(public),
+            by_default_route: false,
         })
     }
 }

@@ -48,7 +48,11 @@ impl Candidates<'_> {
             (Some([link, ..]), _) | (_, Some([link, ..])) => link,
             _ => return Err(self.no_default_route(Family::V4)),
         };
-        self.underlay(link, &[]).map_err(IfaceError::Unfit)
+        let underlay = self.underlay(link, &[]).map_err(IfaceError::Unfit)?;
+        Ok(Underlay {
+            by_default_route: true,
+            ..underlay
+        })
     }
 
     /// The interfaces of the default routes of a family, the most preferred first; not empty.

@@ -19,6 +19,8 @@ pub struct Underlay {
     /// What other nodes send to: `-public-ip` and `-public-ipv6`, else the local ones; of the
     /// families that are wanted.
     pub public: PerFamily<Option<IpAddr>>,
+    /// Chosen because the default route leads through it.
+    pub by_default_route: bool,
 }
 
 impl fmt::Display for Underlay {

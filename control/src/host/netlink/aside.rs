@@ -5,11 +5,11 @@ use super::error::{NetlinkError, collect, failed};
 use super::types::{Address, Link};
 use super::vxlan::Port;
 use crate::wire::Vni;
+use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::neighbour::{NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
 };
-use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The kernel puts the lowest free number in the place of `%d`.
@@ -45,9 +45,7 @@ impl Netlink {
         };
         let link = link.clone();
         let aside = Aside { link, lost };
-        let down = LinkUnspec::new_with_index(aside.link.index).down().build();
-        let down = self.handle.link().change(down).execute().await;
-        down.map_err(|e| failed(format!("set {} down", aside.link.name), e))?;
+        self.set_link_down(&aside.link).await?;
         match self.rename(&aside.link, NAME).await {
             Ok(()) => Ok(aside),
             Err(error) => {
@@ -81,12 +79,6 @@ impl Netlink {
     pub async fn put_back(&self, aside: &Aside) -> Result<(), NetlinkError> {
         self.rename(&aside.link, &aside.link.name).await?;
         self.revive(aside).await
-    }
-
-    async fn rename(&self, link: &Link, name: &str) -> Result<(), NetlinkError> {
-        let message = LinkUnspec::new_with_index(link.index).name(name).build();
-        let result = self.handle.link().change(message).execute().await;
-        result.map_err(|e| failed(format!("rename {} to {name}", link.name), e))
     }
 
     async fn lost_with(&self, link: &Link) -> Result<Lost, NetlinkError> {

@@ -70,6 +70,20 @@ impl Netlink {
         result.map_err(|e| failed(format!("bring {} up", link.name), e))
     }
 
+    /// Set a link down.
+    pub async fn set_link_down(&self, link: &Link) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index).down().build();
+        let result = self.handle.link().change(message).execute().await;
+        result.map_err(|e| failed(format!("set {} down", link.name), e))
+    }
+
+    /// Give a link another name. Before Linux 6.2 it must be down.
+    pub async fn rename(&self, link: &Link, name: &str) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index).name(name).build();
+        let result = self.handle.link().change(message).execute().await;
+        result.map_err(|e| failed(format!("rename {} to {name}", link.name), e))
+    }
+
     /// Delete a link; one that is gone already counts as deleted.
     pub async fn delete_link(&self, link: &Link) -> Result<(), NetlinkError> {
         let result = self.handle.link().del(link.index).execute().await;
