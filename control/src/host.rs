@@ -6,6 +6,7 @@
 
 pub mod blackhole;
 pub mod bridge;
+pub mod events;
 pub mod firewall;
 pub mod flanneld;
 pub mod forwarding;

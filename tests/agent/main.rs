@@ -7,6 +7,7 @@
 mod fast_path;
 mod identity;
 mod node;
+mod noticed;
 mod process;
 mod release;
 mod removed;

@@ -27,6 +27,7 @@ mod leftovers;
 mod life_cycle;
 mod members;
 mod mtu;
+mod noticed;
 mod numbered;
 mod pod_mtu;
 mod pods;

@@ -9,6 +9,7 @@ use crate::backend::Backend;
 use crate::config::NetworkConfig;
 use crate::family::Family;
 use crate::host::blackhole;
+use crate::host::events::{Change, HostEvents};
 use crate::host::subnet_env::{KeptEnv, SubnetEnv};
 use crate::http::Readiness;
 use crate::lease::{Lease, Previous};
@@ -17,12 +18,12 @@ use crate::socket::{Answer, Call, Calls, Verb};
 use crate::subnets::SubnetManager;
 use crate::text::span;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Lease events that may wait for the agent, and the most that go into one table build.
 const EVENT_QUEUE: usize = 1024;
@@ -118,6 +119,7 @@ impl Node {
         let mut rules = pin!(firewall.keep(options.firewall.resync, sender));
         let periods = [HEALTH_EVERY, RECONCILE_EVERY, options.firewall.resync];
         let [mut health, mut reconcile, mut resync] = periods.map(ticks);
+        let mut changes = HostEvents::of_network();
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
         readiness.remember(manager.remembered());
@@ -147,6 +149,10 @@ impl Node {
                     self.backend.apply(&mut batch).await?;
                     self.report(&mut ready, readiness);
                 }
+                changed = changes.next() => {
+                    self.look(&changed).await?;
+                    self.report(&mut ready, readiness);
+                }
                 _ = health.tick() => {
                     self.backend.check_health().await?;
                     readiness.remember(manager.remembered());
@@ -162,6 +168,21 @@ impl Node {
                 _ = resync.tick() => self.resync().await,
             }
         }
+    }
+
+    /// Put right at once what the looks from time to time would.
+    async fn look(&mut self, changed: &BTreeSet<Change>) -> Result<(), AgentError> {
+        let names: Vec<String> = changed.iter().map(Change::to_string).collect();
+        debug!(
+            "looking at once, as there are changes: {}",
+            names.join(", ")
+        );
+        self.backend.check_health().await?;
+        if changed.iter().any(|change| *change != Change::Queueing) {
+            self.backend.reconcile().await;
+            self.resync().await;
+        }
+        Ok(())
     }
 
     /// Log what of the kernel is in use, the counters, and how old what the node goes by is.

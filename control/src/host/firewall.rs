@@ -27,6 +27,7 @@ mod spec;
 mod table;
 mod tables;
 
+use super::events::HostEvents;
 pub use error::FirewallError;
 #[cfg(feature = "fuzzing")]
 pub use listing::read_listing;
@@ -106,15 +107,32 @@ impl Firewall {
         self.others.is_none() && self.tables.iter().all(RuleTable::is_installed)
     }
 
-    /// [`Firewall::check`] each `period`, for ever. Can be dropped at any await.
+    /// [`Firewall::check`] each `period`, and at once when the kernel tells of a change to our chains,
+    /// for ever. Can be dropped at any await.
     pub async fn keep(mut self, period: Duration) -> Infallible {
+        let mut events = self.events();
         loop {
             let pause = match self.is_complete() {
                 true => period,
                 false => period.min(RETRY_PERIOD),
             };
-            tokio::time::sleep(pause.max(MIN_PERIOD)).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause.max(MIN_PERIOD)) => {}
+                _ = events.next() => {}
+            }
             self.check().await;
+        }
+    }
+
+    /// Changes to our chains and those that lead to them. Of those of iptables-legacy the kernel tells
+    /// nobody, but its programs lock a file.
+    fn events(&self) -> HostEvents {
+        let names = self.tables.iter().flat_map(RuleTable::names_in_nftables);
+        let names: Vec<&str> = names.collect();
+        match (names.is_empty(), self.tables.is_empty()) {
+            (false, _) => HostEvents::of_nftables(names),
+            (true, false) => HostEvents::of_lock(&iptables::lock()),
+            (true, true) => HostEvents::none(),
         }
     }
 }

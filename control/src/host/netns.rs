@@ -1,7 +1,8 @@
 //! Tests that change links run on a thread of their own in a network namespace of their own.
 
 use super::netlink::{Link, Netlink};
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// Run `test` in a fresh network namespace.
 pub(crate) fn run<F>(test: F)
@@ -20,6 +21,22 @@ where
 /// Run `ip` in the namespace of the calling thread; its standard output.
 pub(crate) fn ip(args: &[&str]) -> String {
     weft_lab::run(Command::new("ip").args(args)).unwrap()
+}
+
+/// Have `ip` do what each line says, all at once.
+pub(crate) fn batch(lines: &str) {
+    let mut ip = Command::new("ip");
+    let mut ip = ip
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    ip.stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    assert!(ip.wait().unwrap().success());
 }
 
 /// A link called `name` that has a carrier once it is up.

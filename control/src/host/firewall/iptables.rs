@@ -16,6 +16,7 @@ use super::rules;
 use super::rules::{Rule, Verdict, Within};
 use ipnet::IpNet;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 pub(super) use version::{Version, other_variants};
 
 /// The chains that weft and flanneld use, in whatever table they are, and the kernel's before
@@ -28,6 +29,14 @@ pub(super) const CHAINS: [(&str, &str); 3] = [
 
 /// Those that are weft's alone.
 pub(super) const WEFTS_CHAINS: &[(&str, &str)] = CHAINS.split_at(2).1;
+
+/// The file that the programs of the legacy variant lock (`XT_LOCK_NAME`).
+const LOCK: &str = "/run/xtables.lock";
+
+/// As [`LOCK`], unless the environment names another, as it does to the programs.
+pub(super) fn lock() -> PathBuf {
+    std::env::var_os("XTABLES_LOCKFILE").map_or_else(|| LOCK.into(), PathBuf::from)
+}
 
 /// One table of one address family.
 #[derive(Clone, Debug)]

@@ -170,6 +170,21 @@ impl RuleTable {
         }
     }
 
+    /// The chains or the table that messages of nftables name when it is changed; none if it is not of
+    /// nftables.
+    pub(super) fn names_in_nftables(&self) -> Vec<&str> {
+        match &self.tool {
+            Tool::Nftables(table) => vec![table.name],
+            Tool::Iptables(table) if table.by_chain => {
+                let jumps = self.chains.iter().filter_map(|chain| chain.jump.as_ref());
+                let from = jumps.map(|jump| jump.from);
+                from.chain(self.chains.iter().map(|chain| chain.name))
+                    .collect()
+            }
+            Tool::Iptables(_) => Vec::new(),
+        }
+    }
+
     /// Its tool and name, for the log.
     pub(super) fn name(&self) -> String {
         match &self.tool {

@@ -239,3 +239,28 @@ fn rules_in_another_spelling_do_not_pile_up() {
         assert!(logged.contains("is not as it was written"), "{logged}");
     });
 }
+
+/// With no look in between that comes without notice.
+#[test]
+fn damage_is_repaired_when_it_is_done() {
+    for_both(async |programs| {
+        let v4 = &programs.iptables.v4;
+        let firewall = install(&programs, Flavour::Iptables, &spec()).await;
+        let whole = || sh(&format!("{v4}-save -t nat | grep FLANNEL"));
+        let before = whole();
+        let flushes = async {
+            for _ in 0..3 {
+                sh(&format!("{v4} -w -t nat -F"));
+                let begin = std::time::Instant::now();
+                while sh(&format!("{v4}-save -t nat | grep FLANNEL || true")) != before {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                eprintln!("{v4} -t nat -F: repaired after {:?}", begin.elapsed());
+            }
+        };
+        tokio::select! {
+            never = firewall.keep(10 * LIMIT) => match never {},
+            done = tokio::time::timeout(LIMIT, flushes) => done.unwrap(),
+        }
+    });
+}
