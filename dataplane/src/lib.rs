@@ -18,6 +18,7 @@
 //!   is segmented by the network device, or last of all by the kernel (`SKB_GSO_UDP_TUNNEL`).
 //!   *Tunnel* alone means the overlay's device and its workers.
 //! - **batch**: what a worker handles between two waits.
+//! - **share**: the peers whose frames wait in one receive queue of a worker, by their addresses.
 //! - **fast path**: eBPF programs that carry packets between the TUN device and the underlay inside
 //!   the kernel, beside the workers.
 //! - **way**: what carries a packet: the fast path, the fast path by the merging pair, or a worker.

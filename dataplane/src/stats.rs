@@ -67,6 +67,11 @@ counted! {
         EcnDrop => "ecn_drop",
         /// Receive: the datagram did not fit its buffer.
         Truncated => "truncated",
+        /// Receive: no room in the queue of the sender's share of the peers, or a wrong outer
+        /// checksum.
+        ReceiveQueueFull => "receive_queue_full",
+        /// The kernel found no room in the queue of the TUN, or no worker to read it.
+        TunQueueFull => "tun_queue_full",
         /// The kernel refused a send for good.
         SendFailed => "send_failed",
         /// Send: no room in the queue of the device on the way to the peer, or in the socket.

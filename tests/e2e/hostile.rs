@@ -289,6 +289,6 @@ fn flood(scene: &Scene) {
     probe.finish();
     let after = scene.drops();
     let grown = |name: &str| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
-    assert_eq!(grown("drop_unknown_sender"), 20_000);
+    assert_eq!(grown("drop_bad_vxlan"), 20_000);
     assert_eq!(grown("drop_wrong_vni"), 20_000);
 }

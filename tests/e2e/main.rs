@@ -29,6 +29,7 @@ mod members;
 mod mtu;
 mod noticed;
 mod numbered;
+mod overload;
 mod pod_mtu;
 mod pods;
 mod preflight;

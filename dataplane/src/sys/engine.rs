@@ -110,8 +110,8 @@ pub struct EncapParts {
 
 /// What the way in is made of.
 pub struct DecapParts {
-    /// The socket that receives.
-    pub socket: Arc<Socket>,
+    /// The sockets that receive, which take turns.
+    pub sockets: Vec<Arc<Socket>>,
     /// The TUN queue that packets are written to.
     pub queue: Arc<TunQueue>,
     /// Bounds what one batch may hold.

@@ -21,6 +21,7 @@ mod incoming;
 mod outgoing;
 pub mod path;
 pub mod poll;
+pub mod port;
 pub mod redirect;
 pub mod refusals;
 pub mod ring;

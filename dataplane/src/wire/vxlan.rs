@@ -69,9 +69,9 @@ impl<T: AsRef<[u8]>> Header<T> {
     /// first word.
     #[inline]
     pub fn is_valid(&self, gbp: bool) -> bool {
-        let fixed = if gbp { FIXED & !GBP_USED } else { FIXED };
+        let (fixed, expected) = fixed(gbp);
         let bytes: [u8; HEADER_LEN] = take(self.bytes.as_ref(), 0);
-        u64::from_be_bytes(bytes) & fixed == u64::from(FLAG_VNI) << 56
+        u64::from_be_bytes(bytes) & fixed == expected
     }
 
     /// The VXLAN network identifier.
@@ -93,6 +93,14 @@ impl<'a> Header<&'a [u8]> {
     pub fn into_payload(self) -> &'a [u8] {
         between(self.bytes, HEADER_LEN, usize::MAX)
     }
+}
+
+/// The bits of a header, as a number, that are the same in all that are valid, and what they are; see
+/// [`Header::is_valid`].
+#[inline]
+pub const fn fixed(gbp: bool) -> (u64, u64) {
+    let fixed = if gbp { FIXED & !GBP_USED } else { FIXED };
+    (fixed, (FLAG_VNI as u64) << 56)
 }
 
 /// Write a header.

@@ -9,6 +9,7 @@ use crate::offload::coalesce::{Coalescer, Limits};
 use crate::offload::plan::SendPlan;
 use crate::offload::vnet_hdr::Layout;
 use crate::sys::engine::EngineError;
+use crate::sys::port::Frames;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ pub struct Config {
     pub local: IpAddr,
     /// UDP port to receive on.
     pub port: u16,
+    /// The form of the frames that are received.
+    pub frames: Frames,
     /// MTU of the TUN in bytes.
     pub mtu: usize,
     /// MTU that pods are given, in bytes; smaller ones are learned for each.

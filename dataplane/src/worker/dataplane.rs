@@ -9,6 +9,7 @@ use super::path_limits::PathLimits;
 use super::run::{self, Lane};
 use super::threads::Threads;
 use super::tunnel_gso::{self, TunnelGso, TunnelGsoGate};
+use super::unseen::Unseen;
 use super::workers::Workers;
 use crate::caps::{Cap, Capability, Caps, Grant, as_wanted};
 use crate::mtu::paths::PathMtus;
@@ -23,9 +24,9 @@ use crate::sys::path::PathProbe;
 use crate::sys::poll::PollEngine;
 use crate::sys::ring::{self, RingEngine};
 use crate::sys::tap::Tap;
+use crate::sys::trains;
 use crate::sys::tun::{Tun, TunQueue};
 use crate::sys::udp::SocketError;
-use crate::sys::{trains, udp};
 use socket2::Socket;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -123,15 +124,16 @@ impl Dataplane {
     ) -> Result<Workers, StartError> {
         self.fits(&holdings.describe(), &config)?;
         self.note_offloads(&holdings.tun);
+        // One that was adopted may be set otherwise.
+        let port = &holdings.port;
+        port.set(config.frames, self.gro())?;
         let shared = Shared::open(config, &holdings, self.clock)?;
         let taken = self.seats.take();
         let count = holdings.tun.queue_count() * WORKERS_PER_QUEUE + 1;
         let mut threads = Threads::new(count, &taken.cores)?;
-        let lanes = holdings.tun.queues().iter().zip(&holdings.receivers);
-        for (index, (queue, receiver)) in lanes.enumerate() {
-            // One that was adopted may be set otherwise.
-            udp::receive_trains(receiver, self.gro());
-            let lane = self.lane(&shared, index, (queue.clone(), receiver.clone()))?;
+        let lanes = holdings.tun.queues().iter().zip(port.workers());
+        for (index, (queue, receivers)) in lanes.enumerate() {
+            let lane = self.lane(&shared, index, (queue.clone(), receivers))?;
             match self.engine {
                 EngineKind::Auto | EngineKind::Ring => {
                     run::start::<RingEngine>(&mut threads, publisher, lane)?;
@@ -153,6 +155,7 @@ impl Dataplane {
         Ok(Workers {
             threads,
             taken,
+            unseen: Unseen::new(&holdings, config.frames.wire),
             holdings,
             tunnel_gso: shared.tunnel_gso,
             losses: shared.losses,
@@ -185,7 +188,7 @@ impl Dataplane {
         &self,
         shared: &Shared,
         index: usize,
-        (queue, receiver): (Arc<TunQueue>, Arc<Socket>),
+        (queue, receivers): (Arc<TunQueue>, Vec<Arc<Socket>>),
     ) -> Result<Lane, StartError> {
         let config = shared.config;
         Ok(Lane {
@@ -193,7 +196,7 @@ impl Dataplane {
             queue,
             senders: shared.senders.clone(),
             tunnel_gso: shared.tunnel_gso.clone(),
-            receiver,
+            receivers,
             probe: shared.probe()?,
             losses: shared.losses.clone(),
             limits: PathLimits::new(shared.paths.clone(), config.outer_df)

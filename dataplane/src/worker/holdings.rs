@@ -9,6 +9,7 @@
 use super::config::Config;
 use crate::caps::Capability;
 use crate::sys::adopt::AdoptError;
+use crate::sys::port::Port;
 use crate::sys::tap::Tap;
 use crate::sys::tun::{MAX_QUEUES, Offloads, Tun};
 use crate::sys::udp::{self, SocketError};
@@ -27,7 +28,7 @@ const MAX_SENDERS: usize = u8::MAX as usize;
 pub struct Description {
     /// Name of the TUN device.
     pub device: String,
-    /// Its queues, and as many sockets that receive; 1 to [`MAX_QUEUES`].
+    /// Its queues, each with sockets that receive; 1 to [`MAX_QUEUES`].
     pub queues: usize,
     /// The offloads that were asked for.
     pub wanted: Offloads,
@@ -51,7 +52,7 @@ impl Description {
     /// How many descriptors belong to it.
     pub fn descriptors(&self) -> usize {
         let with_tap = usize::from(self.tap.is_some());
-        let sockets = self.queues.saturating_add(self.senders);
+        let sockets = Port::sockets(self.queues).saturating_add(self.senders);
         self.queues.saturating_add(with_tap).saturating_add(sockets)
     }
 
@@ -97,15 +98,15 @@ impl Description {
 pub struct Holdings {
     pub(super) tun: Tun,
     pub(super) tap: Option<Arc<Tap>>,
-    /// One for each queue.
-    pub(super) receivers: Vec<Arc<Socket>>,
+    /// With sockets for each queue.
+    pub(super) port: Arc<Port>,
     /// One pool for all workers: the outer source port, by which the peer picks its worker,
     /// must depend on the inner flow alone. With a pool each, a flow that moves to another
     /// queue here moves to another worker there, whose writes move it again here, for ever.
     pub(super) senders: Arc<[Socket]>,
     local: IpAddr,
     underlay: u32,
-    port: u16,
+    port_number: u16,
     outer_df: bool,
 }
 
@@ -125,17 +126,17 @@ impl Holdings {
             underlay,
             ..
         } = *config;
-        let receivers = udp::receivers(local, port, tun.queue_count(), gro)?;
+        let receivers = Port::open(local, port, tun.queue_count(), config.frames, gro)?;
         let source = udp::source(local, underlay);
         let senders = udp::senders(source, config.pool().sockets(), outer_df)?;
         Ok(Holdings {
             tun,
             tap: tap.map(Arc::new),
-            receivers: receivers.into_iter().map(Arc::new).collect(),
+            port: Arc::new(receivers),
             senders: senders.into(),
             local,
             underlay,
-            port,
+            port_number: port,
             outer_df,
         })
     }
@@ -157,21 +158,16 @@ impl Holdings {
             Some(name) => rest.next().map(|fd| Tap::adopt(name, fd)).transpose()?,
             None => None,
         };
-        let receivers = rest.by_ref().take(told.queues).enumerate();
-        let receivers = receivers.map(|(index, fd)| {
-            let adopted = udp::adopt_receiver(fd, told.local, told.port);
-            let refuse = |why| AdoptError::new(format!("receive socket {index}"), why);
-            adopted.map(Arc::new).map_err(refuse)
-        });
-        let receivers = receivers.collect::<Result<_, _>>()?;
+        let receivers = rest.by_ref().take(Port::sockets(told.queues));
+        let port = Port::adopt(told.local, told.port, receivers)?;
         Ok(Holdings {
             tun,
             tap: tap.map(Arc::new),
-            receivers,
+            port: Arc::new(port),
             senders: adopt_senders(told, rest)?.into(),
             local: told.local,
             underlay: told.underlay,
-            port: told.port,
+            port_number: told.port,
             outer_df: told.outer_df,
         })
     }
@@ -187,7 +183,7 @@ impl Holdings {
             senders: self.senders.len(),
             local: self.local,
             underlay: self.underlay,
-            port: self.port,
+            port: self.port_number,
             outer_df: self.outer_df,
         }
     }
@@ -197,7 +193,7 @@ impl Holdings {
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let queues = self.tun.queues().iter().map(AsFd::as_fd);
         let tap = self.tap.iter().map(AsFd::as_fd);
-        let receivers = self.receivers.iter().map(AsFd::as_fd);
+        let receivers = self.port.descriptors();
         let senders = self.senders.iter().map(AsFd::as_fd);
         queues.chain(tap).chain(receivers).chain(senders).collect()
     }
@@ -252,6 +248,9 @@ fn adopt_senders(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::port::Frames;
+    use crate::wire::frame::Wire;
+    use crate::wire::vxlan::Vni;
     use crate::worker::tunnel_gso::TunnelGso;
 
     const NONE: Offloads = Offloads {
@@ -263,6 +262,11 @@ mod tests {
         Config {
             local: [10, 0, 0, 1].into(),
             port: 8_472,
+            frames: Frames {
+                wire: Wire::Vxlan,
+                vni: Vni::default(),
+                gbp: false,
+            },
             mtu: 1_450,
             pod_mtu: 1_450,
             tx_sockets: 8,
@@ -292,9 +296,10 @@ mod tests {
     fn descriptors_of_each_kind_are_counted() {
         let mut told = told();
         told.senders = 8;
-        assert_eq!(told.descriptors(), 12);
+        let receivers = Port::sockets(2);
+        assert_eq!(told.descriptors(), 10 + receivers);
         told.tap = Some("weft.1".to_owned());
-        assert_eq!(told.descriptors(), 13);
+        assert_eq!(told.descriptors(), 11 + receivers);
     }
 
     #[test]

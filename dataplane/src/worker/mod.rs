@@ -20,6 +20,7 @@ mod reply;
 mod run;
 mod threads;
 pub mod tunnel_gso;
+mod unseen;
 mod workers;
 
 pub use config::{Config, EngineKind, Options};

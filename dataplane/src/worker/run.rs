@@ -32,7 +32,7 @@ pub(super) struct Lane {
     pub(super) senders: Arc<[Socket]>,
     /// Tunnel GSO, shared by all lanes.
     pub(super) tunnel_gso: Option<Arc<TunnelGsoGate>>,
-    pub(super) receiver: Arc<Socket>,
+    pub(super) receivers: Vec<Arc<Socket>>,
     pub(super) probe: PathProbe,
     /// Shared by all lanes.
     pub(super) losses: Arc<PeerLosses>,
@@ -179,7 +179,7 @@ struct EncapSetup {
 
 /// The same of the way in.
 struct DecapSetup {
-    socket: Arc<Socket>,
+    sockets: Vec<Arc<Socket>>,
     queue: Arc<TunQueue>,
     inside: Inside,
     caps: Arc<Caps>,
@@ -189,7 +189,7 @@ struct DecapSetup {
 impl Lane {
     fn split(self) -> (EncapSetup, DecapSetup) {
         let inbound = DecapSetup {
-            socket: self.receiver,
+            sockets: self.receivers,
             queue: self.queue.clone(),
             inside: Inside {
                 mtu: self.config.mtu,
@@ -256,7 +256,7 @@ impl DecapSetup {
         common: &Common,
     ) -> Result<DecapSide<E::Decap>, EngineError> {
         let parts = DecapParts {
-            socket: self.socket,
+            sockets: self.sockets,
             queue: self.queue,
             coalescer: self.config.coalescer(&self.caps)?,
             stats: common.stats.clone(),

@@ -4,6 +4,7 @@ use super::cores::Taken;
 use super::holdings::Holdings;
 use super::threads::Threads;
 use super::tunnel_gso::{PeerState, RedirectState, TunnelGsoGate, TunnelGsoState};
+use super::unseen::Unseen;
 use crate::mtu::paths::PathMtus;
 use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
@@ -19,6 +20,7 @@ pub struct Workers {
     /// After the threads: their cores are free when they have ended.
     pub(super) taken: Taken,
     pub(super) holdings: Holdings,
+    pub(super) unseen: Unseen,
     pub(super) tunnel_gso: Option<Arc<TunnelGsoGate>>,
     pub(super) losses: Arc<PeerLosses>,
     pub(super) paths: Arc<PathMtus>,
@@ -81,6 +83,12 @@ impl Workers {
     /// The counters of every worker.
     pub fn stats(&self) -> impl Iterator<Item = &WorkerStats> + Clone {
         self.threads.stats.iter().map(|stats| &**stats)
+    }
+
+    /// What the kernel has dropped in the queues before the workers, as counters of another worker. To
+    /// be asked once an hour at least, as the kernel's own counters are short.
+    pub fn unseen(&self) -> WorkerStats {
+        self.unseen.as_stats()
     }
 
     /// Size in bytes of the send buffers, if they are so small that a peer behind a full queue

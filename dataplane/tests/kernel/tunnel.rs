@@ -8,6 +8,7 @@ use std::time::Duration;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
+use weft_dataplane::sys::port::Frames;
 use weft_dataplane::sys::tun::{Offloads, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
@@ -276,6 +277,11 @@ pub(crate) fn config(family: Family, number: u8, wire: Wire) -> Config {
     Config {
         local: underlay(family, number),
         port: PORT,
+        frames: Frames {
+            wire,
+            vni: Vni::new(VNI).unwrap(),
+            gbp: false,
+        },
         mtu,
         pod_mtu: mtu,
         tx_sockets: 8,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
+use weft_dataplane::sys::port::Frames;
 use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
 use weft_dataplane::wire::ethernet::MacAddr;
@@ -140,6 +141,11 @@ fn config(own: u8, setup: Setup) -> Config {
     Config {
         local: underlay(own).into(),
         port: PORT,
+        frames: Frames {
+            wire: setup.wire,
+            vni: Vni::new(1).unwrap(),
+            gbp: false,
+        },
         mtu: MTU,
         pod_mtu: MTU,
         tx_sockets: 8,

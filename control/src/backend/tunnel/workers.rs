@@ -15,6 +15,7 @@ use weft_dataplane::caps::{Cap, Grant};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{self, Count, WorkerStats};
+use weft_dataplane::sys::port::Frames;
 use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
 use weft_dataplane::worker;
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
@@ -38,6 +39,11 @@ fn config(options: &WorkerOptions, host: &Host, spec: &TunnelSpec) -> worker::Co
     worker::Config {
         local: spec.local,
         port: spec.port,
+        frames: Frames {
+            wire: spec.wire,
+            vni: spec.vni,
+            gbp: spec.gbp,
+        },
         mtu: spec.mtu as usize,
         pod_mtu: spec.pod_mtu as usize,
         tx_sockets: options.tx_sockets.map_or(TX_SOCKETS, saturating_u8),
@@ -257,7 +263,8 @@ impl TunnelWorkers {
     ///
     /// `fast_path` is what the fast path has counted, of packets that the workers did not see.
     pub(super) fn counters(&self, device: &str, fast_path: &WorkerStats) -> String {
-        let all = self.workers.stats().chain(std::iter::once(fast_path));
+        let unseen = self.workers.unseen();
+        let all = self.workers.stats().chain([fast_path, &unseen]);
         let sums = stats::summary(all);
         let mut line = format!("counters: device={device}");
         for (name, sum) in sums {
@@ -306,6 +313,8 @@ impl TunnelWorkers {
 
     /// Log what the workers have found out about the kernel since that was last logged.
     pub(super) fn report_falls(&self) {
+        // For the counters of the kernel not to begin anew unnoticed.
+        self.workers.unseen();
         self.dataplane.report_falls();
     }
 

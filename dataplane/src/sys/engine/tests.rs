@@ -162,6 +162,8 @@ of_both_engines! {
     the_stop_event_is_seen_without_a_wait,
     datagrams_arrive_with_their_source_and_are_written,
     a_batch_that_is_full_loses_nothing,
+    a_sender_that_floods_keeps_no_other_waiting,
+    however_many_flood_each_has_its_turn,
 }
 
 fn packets_are_read_with_headroom_and_sent_as_planned<E: Engine>() {
@@ -290,12 +292,22 @@ impl<E: Engine> Inbound<E> {
         let to = free.local_addr().unwrap();
         drop(free);
         let gro = Capability::default();
-        let mut receivers = udp::receivers(LOOPBACK, to.port(), 1, Some(&gro)).unwrap();
-        let socket = Arc::new(receivers.remove(0));
+        let receivers = udp::receivers(LOOPBACK, to.port(), 1, Some(&gro)).unwrap();
+        let sockets = receivers.into_iter().map(Arc::new).collect();
+        Inbound::over(sockets, (tun, queue), to)
+    }
+
+    /// From these sockets, which receive at `to`.
+    fn over(
+        sockets: Vec<Arc<Socket>>,
+        (tun, queue): (UnixDatagram, Arc<TunQueue>),
+        to: SocketAddr,
+    ) -> Inbound<E> {
+        let socket = sockets[0].clone();
         let mut engine = E::open(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
         let stats = Arc::new(WorkerStats::default());
         let parts = DecapParts {
-            socket: socket.clone(),
+            sockets,
             queue,
             coalescer: Coalescer::new(16, Layout::Legacy, Limits::new(1450)).unwrap(),
             stats: stats.clone(),
@@ -377,4 +389,47 @@ fn a_batch_that_is_full_loses_nothing<E: Engine>() {
         let bytes = inbound.io.parts().1.bytes(datagram.buffer);
         assert_eq!(bytes[datagram.offset], i as u8);
     }
+}
+
+/// One socket for each sender; all but the last flood. How many of theirs are taken before the first
+/// of the last, which sends last.
+fn taken_before_the_last<E: Engine>(senders: usize) -> usize {
+    // So many that no batch has room for all of one sender.
+    const FLOOD: u16 = 2_000;
+    let sockets: Vec<Arc<Socket>> = (0..senders)
+        .map(|_| Arc::new(UdpSocket::bind((LOOPBACK, 0)).unwrap().into()))
+        .collect();
+    let address = |socket: &Arc<Socket>| socket.local_addr().unwrap().as_socket().unwrap();
+    let addresses: Vec<SocketAddr> = sockets.iter().map(address).collect();
+    sockets.iter().for_each(|socket| {
+        socket.set_recv_buffer_size(8 << 20).unwrap();
+    });
+    let mut inbound = Inbound::<E>::over(sockets, tun_pair(), addresses[0]);
+    let sender = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+    let (last, flooded) = addresses.split_last().unwrap();
+    for to in flooded {
+        for _ in 0..FLOOD {
+            sender.send_to(&[0], to).unwrap();
+        }
+    }
+    // The flood is in hand before the other begins.
+    inbound.next();
+    sender.send_to(&[1; 2], last).unwrap();
+    let before = (1..).find(|_| inbound.next().0.len == 2).unwrap();
+    // Nothing of the rest is lost by that.
+    let received = flooded.len() * usize::from(FLOOD).min(100);
+    (before..received).for_each(|_| assert_eq!(inbound.next().0.len, 1));
+    before
+}
+
+fn a_sender_that_floods_keeps_no_other_waiting<E: Engine>() {
+    let before = taken_before_the_last::<E>(2);
+    assert!(before <= 2 * usize::from(DECAP_BUFFERS), "after {before}");
+}
+
+fn however_many_flood_each_has_its_turn<E: Engine>() {
+    let senders = crate::sys::port::SHARES;
+    let before = taken_before_the_last::<E>(senders);
+    let round = senders * usize::from(DECAP_BUFFERS);
+    assert!(before <= 2 * round, "after {before}");
 }

@@ -24,6 +24,15 @@ const FEW: u16 = 4;
 /// Average length in bytes above which datagrams count as long.
 const LONG: usize = 8 << 10;
 
+/// Datagrams asked for in one call while several sockets have some: none is to wait long for the others.
+const TURN: u16 = 32;
+
+/// A socket, and whether there may be something to read.
+struct Share {
+    socket: Arc<Socket>,
+    ready: bool,
+}
+
 /// What the kernel writes beside the payload.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -34,7 +43,9 @@ struct Envelope {
 
 /// The engine of the direction from the underlay.
 pub struct DecapPoll {
-    socket: Arc<Socket>,
+    shares: Vec<Share>,
+    /// The one that is read before all others the next time.
+    turn: usize,
     queue: Arc<TunQueue>,
     coalescer: Coalescer,
     buffers: Buffers,
@@ -44,7 +55,6 @@ pub struct DecapPoll {
     next: u16,
     /// Datagrams to ask for in the next call.
     ask: u16,
-    drained: bool,
     /// Bytes that this batch may still receive.
     left: usize,
     headers: Box<[libc::mmsghdr]>,
@@ -57,12 +67,18 @@ impl DecapPoll {
     /// Everything the way in needs. `waiter` will hear when there is something to take.
     pub(super) fn open(parts: DecapParts, waiter: &Waiter) -> Result<DecapPoll, EngineError> {
         let DecapParts {
-            socket,
+            sockets,
             queue,
             coalescer,
             stats,
         } = parts;
-        waiter.add(socket.as_fd())?;
+        for (share, socket) in sockets.iter().enumerate() {
+            waiter.add_share(socket.as_fd(), share)?;
+        }
+        let shares = sockets.into_iter().map(|socket| Share {
+            socket,
+            ready: true,
+        });
         let count = usize::from(DECAP_BUFFERS);
         let header = libc::mmsghdr {
             msg_hdr: outgoing::empty_header(),
@@ -73,14 +89,14 @@ impl DecapPoll {
             control: [0; RECEIVE_SPACE],
         };
         Ok(DecapPoll {
-            socket,
+            shares: shares.collect(),
+            turn: 0,
             queue,
             coalescer,
             buffers: Buffers::new(DECAP_BUFFERS, MAX_PACKET).map_err(failed("buffers"))?,
             filled: 0,
             next: 0,
             ask: FEW,
-            drained: false,
             left: DECAP_BATCH_BYTES,
             headers: vec![header; count].into_boxed_slice(),
             envelopes: vec![envelope; count].into_boxed_slice(),
@@ -90,27 +106,49 @@ impl DecapPoll {
     }
 
     /// End the batch: write what has been coalesced and use the buffers anew. Tells whether
-    /// the socket was empty when it was last read and all that it gave has been taken.
+    /// all sockets were empty when they were last read and all that they gave has been taken.
     pub(super) fn end_batch(&mut self) -> Result<bool, EngineError> {
         self.flush()?;
         for id in 0..self.filled {
             self.buffers.give(id);
         }
         self.stats.add(Count::Batches, u64::from(self.filled > 0));
-        let drained = std::mem::take(&mut self.drained);
         debug_assert_eq!(self.next, self.filled, "datagrams would be lost");
         self.filled = 0;
         self.next = 0;
         self.left = DECAP_BATCH_BYTES;
-        Ok(drained)
+        Ok(!self.shares.iter().any(|share| share.ready))
     }
 
-    /// Receive into the buffers behind the filled ones.
-    fn receive(&mut self) -> Result<(), EngineError> {
-        let count = self.ask.min(DECAP_BUFFERS - self.filled);
-        if count == 0 || self.left == 0 {
-            return Ok(());
+    /// There may be something to read from socket number `share`.
+    pub(super) fn note_ready(&mut self, share: usize) {
+        if let Some(share) = self.shares.get_mut(share) {
+            share.ready = true;
         }
+    }
+
+    /// The number of the socket whose turn it is, and how many datagrams it may give; none if all are
+    /// empty or the batch is full.
+    fn next_turn(&mut self) -> Option<(usize, u16)> {
+        let room = DECAP_BUFFERS - self.filled;
+        if room == 0 || self.left == 0 {
+            return None;
+        }
+        let count = self.shares.len();
+        let turns = (self.turn..count).chain(0..self.turn);
+        let mut ready = turns.filter(|&share| self.shares[share].ready);
+        let share = ready.next()?;
+        let most = match ready.next() {
+            Some(_) => TURN,
+            None => DECAP_BUFFERS,
+        };
+        self.turn = (share + 1) % count;
+        Some((share, self.ask.min(room).min(most)))
+    }
+
+    /// Receive up to `count` datagrams from socket number `share` into the buffers behind the filled
+    /// ones. Whether it is worth asking again in this batch.
+    fn receive(&mut self, share: usize, count: u16) -> Result<bool, EngineError> {
         let range = usize::from(self.filled)..usize::from(self.filled + count);
         for index in range.clone() {
             let start = self.buffers.address(index as u16, 0, MAX_PACKET);
@@ -134,7 +172,7 @@ impl DecapPoll {
         // length, all owned by `self`; the buffers are not lent out.
         let received = unsafe {
             libc::recvmmsg(
-                self.socket.as_raw_fd(),
+                self.shares[share].socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 headers.len() as u32,
                 libc::MSG_DONTWAIT,
@@ -142,31 +180,33 @@ impl DecapPoll {
             )
         };
         match u16::try_from(received) {
-            Ok(received) => self.note_received(received, count),
-            Err(_) => self.nothing_received(io::Error::last_os_error())?,
+            Ok(received) => {
+                self.shares[share].ready = received == count;
+                self.note_received(received);
+                Ok(true)
+            }
+            Err(_) => self.nothing_received(share, io::Error::last_os_error()),
         }
-        Ok(())
     }
 
-    fn note_received(&mut self, received: u16, asked: u16) {
+    fn note_received(&mut self, received: u16) {
         let mut bytes = 0;
         for id in self.filled..self.filled + received {
             self.buffers.take(id);
             bytes += self.headers[usize::from(id)].msg_len as usize;
         }
         self.filled += received;
-        self.drained = received < asked;
         self.left = self.left.saturating_sub(bytes);
         let long = bytes > LONG * usize::from(received);
         self.ask = if long { FEW } else { DECAP_BUFFERS };
     }
 
-    fn nothing_received(&mut self, error: io::Error) -> Result<(), EngineError> {
+    fn nothing_received(&mut self, share: usize, error: io::Error) -> Result<bool, EngineError> {
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.drained = true;
-            return Ok(());
+            self.shares[share].ready = false;
+            return Ok(true);
         }
-        super::after_failed_input("the UDP socket", error, &self.stats)
+        super::after_failed_input("the UDP socket", error, &self.stats).map(|()| false)
     }
 
     fn datagram(&self, buffer: u16) -> Received {
@@ -191,11 +231,13 @@ impl DecapIo for DecapPoll {
     }
 
     fn take(&mut self) -> Result<Option<Received>, EngineError> {
-        if self.next == self.filled && !self.drained {
-            self.receive()?;
-        }
-        if self.next == self.filled {
-            return Ok(None);
+        while self.next == self.filled {
+            let Some((share, count)) = self.next_turn() else {
+                return Ok(None);
+            };
+            if !self.receive(share, count)? {
+                return Ok(None);
+            }
         }
         self.next += 1;
         Ok(Some(self.datagram(self.next - 1)))

@@ -55,22 +55,33 @@ impl Engine for PollEngine {
         encap.map_or(Ok(()), |encap| encap.begin())
     }
 
-    /// Only when all inputs are empty does the thread wait, so batches of two ways alternate.
+    /// Only when all inputs are empty does the thread wait, so batches of two ways alternate. Sockets
+    /// that were empty are looked at all the same, while others never are.
     fn wait(
         &mut self,
         encap: Option<&mut Encap<TunReader>>,
-        decap: Option<&mut DecapPoll>,
+        mut decap: Option<&mut DecapPoll>,
     ) -> Result<(), EngineError> {
         let mut drained = true;
-        if let Some(decap) = decap {
+        if let Some(decap) = &mut decap {
             drained &= decap.end_batch()?;
         }
         if let Some(encap) = encap {
             drained &= encap.end_batch()?;
         }
-        match drained {
-            true => self.waiter.wait(),
-            false => Ok(()),
+        match (drained, decap) {
+            (true, None) => self.waiter.wait(),
+            (false, None) => Ok(()),
+            (drained, Some(decap)) => {
+                match drained {
+                    true => self.waiter.wait()?,
+                    false => self.waiter.glance()?,
+                }
+                self.waiter
+                    .ready()
+                    .for_each(|share| decap.note_ready(share));
+                Ok(())
+            }
         }
     }
 

@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 
 const STOP: Token = Token(0);
 const INPUT: Token = Token(1);
+/// The first of the inputs that are told apart.
+const SHARES: usize = 2;
+
+/// Events of one wait; what is left comes with the next.
+const EVENTS: usize = 16;
 
 /// Waits until one of its inputs has something to read, or the stop event is raised.
 ///
@@ -29,7 +34,7 @@ impl Waiter {
         let poll = Poll::new().map_err(failed("epoll"))?;
         let waiter = Waiter {
             poll,
-            events: Events::with_capacity(8),
+            events: Events::with_capacity(EVENTS),
             spin,
             stop: stop.clone(),
         };
@@ -40,6 +45,17 @@ impl Waiter {
     /// Wait for this input, too.
     pub(super) fn add(&self, input: BorrowedFd<'_>) -> Result<(), EngineError> {
         self.register(input, INPUT)
+    }
+
+    /// Wait for input number `share`, too, which [`Waiter::ready`] will name.
+    pub(super) fn add_share(&self, input: BorrowedFd<'_>, share: usize) -> Result<(), EngineError> {
+        self.register(input, Token(SHARES + share))
+    }
+
+    /// The numbers of the inputs that the last wait ended with.
+    pub(super) fn ready(&self) -> impl Iterator<Item = usize> {
+        let tokens = self.events.iter().map(|event| event.token().0);
+        tokens.filter_map(|token| token.checked_sub(SHARES))
     }
 
     fn register(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), EngineError> {
@@ -65,6 +81,11 @@ impl Waiter {
             }
         }
         self.look(None).map(drop)
+    }
+
+    /// See which inputs have something to read, without waiting for any.
+    pub(super) fn glance(&mut self) -> Result<(), EngineError> {
+        self.look(Some(Duration::ZERO)).map(drop)
     }
 
     /// Wait for events, at most `limit`; whether there were any.

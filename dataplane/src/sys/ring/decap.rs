@@ -35,20 +35,20 @@ pub struct DecapRing {
     ring: Ring,
     coalescer: Coalescer,
     iovecs: Box<[libc::iovec]>,
-    /// Template of the multishot receive; the kernel copied it, parsing needs its lengths.
+    /// Template of the multishot receives; the kernel copied it, parsing needs its lengths.
     template: Box<libc::msghdr>,
     stats: Arc<WorkerStats>,
     /// What is written to.
     queue: Arc<TunQueue>,
-    // In use by the ring; kept so that it closes after it.
-    _socket: Arc<Socket>,
+    // In use by the ring; kept so that they close after it.
+    _sockets: Vec<Arc<Socket>>,
 }
 
 impl DecapRing {
     /// Everything the way in needs, made in the worker's own thread.
     pub(super) fn open(parts: DecapParts, stop: &StopEvent) -> Result<DecapRing, EngineError> {
         let DecapParts {
-            socket,
+            sockets,
             queue,
             coalescer,
             stats,
@@ -63,11 +63,14 @@ impl DecapRing {
             size: PAYLOAD + MAX_PACKET,
             batch_bytes: DECAP_BATCH_BYTES,
         };
-        let input = types::Fd(socket.as_raw_fd());
-        let receive = opcode::RecvMsgMulti::new(input, &raw const *template, GROUP).build();
-        // SAFETY: a multishot receive on the socket, which `Self` keeps open, and our group; the template is boxed,
-        // never changed and outlives the ring, and the kernel copies it when it is armed.
-        let ring = unsafe { Ring::new(stop, receive, "the UDP socket", layout, stats.clone())? };
+        let receive = |socket: &Arc<Socket>| {
+            let input = types::Fd(socket.as_raw_fd());
+            opcode::RecvMsgMulti::new(input, &raw const *template, GROUP).build()
+        };
+        let inputs = sockets.iter().map(receive);
+        // SAFETY: multishot receives on the sockets, which `Self` keeps open, and our group; the template is boxed,
+        // never changed and outlives the ring, and the kernel copies it when one is armed.
+        let ring = unsafe { Ring::new(stop, inputs, "the UDP socket", layout, stats.clone())? };
         Ok(DecapRing {
             ring,
             coalescer,
@@ -75,7 +78,7 @@ impl DecapRing {
             template,
             stats,
             queue,
-            _socket: socket,
+            _sockets: sockets,
         })
     }
 

@@ -41,7 +41,7 @@ impl Encap<Ring> {
         let stats = parts.stats.clone();
         // SAFETY: a multishot read on the queue, which `Encap` keeps open, and our group; it
         // points to no memory.
-        let ring = unsafe { Ring::new(stop, read, "the TUN device", layout, stats)? };
+        let ring = unsafe { Ring::new(stop, [read], "the TUN device", layout, stats)? };
         Ok(Encap::new(ring, parts))
     }
 

@@ -4,7 +4,7 @@
 //! [`Encap`](super::encap::Encap) or [`decap::DecapRing`] no request refers to filled buffers, headers or plans, so
 //! safe code may read and patch them. Inside, the plan is handed to the kernel and the
 //! method returns only when the kernel is done with all of it. What stays in the kernel
-//! between calls are the multishot request with the buffers it owns, and the poll on the
+//! between calls are the multishot requests with the buffers they own, and the poll on the
 //! stop event; before the ring begins, and after it was drained, there is nothing.
 //!
 //! Writes to a TUN complete while they are submitted, so this costs no waiting: one
@@ -50,16 +50,25 @@ const COMPLETIONS: u32 = 1024;
 const CANCEL_WAIT: Duration = Duration::from_millis(10);
 const CANCEL_WAITS: usize = 100;
 
-/// What both ways share: a ring, its input with the buffers that it fills, and the
+/// A multishot request.
+struct Multishot {
+    /// For arming it again.
+    entry: squeue::Entry,
+    armed: bool,
+}
+
+/// What both ways share: a ring, its inputs with the buffers that they fill, and the
 /// count of outputs in the kernel.
 pub struct Ring {
     uring: IoUring,
     /// Freed only once the kernel has let go of the buffers.
     provided: ManuallyDrop<Provided>,
-    /// The multishot request, for arming it again.
-    input: squeue::Entry,
+    inputs: Vec<Multishot>,
     input_name: &'static str,
-    input_armed: bool,
+    /// How many of them are not armed.
+    disarmed: usize,
+    /// The one that is armed before all others the next time.
+    first: usize,
     stop_armed: bool,
     stopped: bool,
     /// The input failed, and may not the next time.
@@ -78,14 +87,14 @@ pub struct Ring {
 
 impl Ring {
     /// A ring owned by the calling thread, which ends with `stop`, with `count` buffers of `size`
-    /// bytes behind `headroom` for `input`. It reads nothing before [`Ring::begin`].
+    /// bytes behind `headroom` for all `inputs`. It reads nothing before [`Ring::begin`].
     ///
     /// # Safety
-    /// `input` must be a multishot request on an open descriptor and the buffer group
+    /// Each of `inputs` must be a multishot request on an open descriptor and the buffer group
     /// [`provided::GROUP`]; memory it points to must stay valid as long as the ring.
     unsafe fn new(
         stop: &StopEvent,
-        input: squeue::Entry,
+        inputs: impl IntoIterator<Item = squeue::Entry>,
         input_name: &'static str,
         layout: BufferLayout,
         stats: Arc<WorkerStats>,
@@ -97,12 +106,18 @@ impl Ring {
             .map_err(failed("io_uring: register files"))?;
         let provided = Provided::new(&uring, layout)?;
         let count = usize::from(layout.count);
+        let unarmed = |entry| Multishot {
+            entry,
+            armed: false,
+        };
+        let inputs: Vec<Multishot> = inputs.into_iter().map(unarmed).collect();
         Ok(Ring {
             uring,
             provided: ManuallyDrop::new(provided),
-            input,
+            disarmed: inputs.len(),
+            inputs,
             input_name,
-            input_armed: false,
+            first: 0,
             stop_armed: false,
             stopped: false,
             rests: false,
@@ -151,11 +166,11 @@ impl Ring {
         self.ready.is_empty() && !self.stopped
     }
 
-    /// Outputs that can still be pushed before [`Ring::settle`]. One entry stays free for
-    /// arming the input.
+    /// Outputs that can still be pushed before [`Ring::settle`]. Entries stay free for arming the
+    /// inputs.
     fn room(&mut self) -> usize {
         let queue = self.uring.submission();
-        (queue.capacity() - queue.len()).saturating_sub(1)
+        (queue.capacity() - queue.len()).saturating_sub(self.inputs.len())
     }
 
     /// Push one output; [`Ring::room`] must have been checked.
@@ -174,7 +189,7 @@ impl Ring {
     /// the bytes it moved or a negated errno.
     ///
     /// With `last`, the end of a batch, the same system call also waits for input if there is
-    /// none. It must not when the input has to be armed again first: nothing would come.
+    /// none. It must not when an input has to be armed again first: nothing would come from it.
     ///
     /// After an error the ring is shut down, so that nothing is in the kernel then either.
     fn settle(&mut self, last: bool, done: impl FnMut(u32, i32)) -> Result<(), EngineError> {
@@ -186,7 +201,7 @@ impl Ring {
     }
 
     fn complete(&mut self, last: bool, mut done: impl FnMut(u32, i32)) -> Result<(), EngineError> {
-        let mut extra = usize::from(last && self.is_idle() && self.input_armed);
+        let mut extra = usize::from(last && self.is_idle() && self.disarmed == 0);
         while self.outstanding > 0 {
             self.enter(self.outstanding + extra)?;
             self.reap(&mut done)?;
@@ -210,9 +225,9 @@ impl Ring {
             if std::mem::take(&mut self.rests) {
                 std::thread::sleep(INPUT_REST);
             }
-            if !self.input_armed {
+            if self.disarmed > 0 {
+                self.stats.add(Count::Rearms, self.disarmed as u64);
                 self.arm();
-                self.stats.add(Count::Rearms, 1);
             }
             if !self.is_idle() {
                 return Ok(());
@@ -222,17 +237,19 @@ impl Ring {
         }
     }
 
-    /// End the input, and begin a batch of what it has filled already: whether there is any. No output
-    /// may be in the kernel.
+    /// End the inputs, and begin a batch of what they have filled already: whether there is any. No
+    /// output may be in the kernel.
     fn drain(&mut self) -> Result<bool, EngineError> {
         debug_assert_eq!(self.outstanding, 0);
         self.left = self.budget;
-        if self.input_armed {
-            let input = types::CancelBuilder::user_data(Token::Input.encode());
-            self.cancel(input);
+        for index in 0..self.inputs.len() {
+            if self.inputs[index].armed {
+                let input = Token::Input(index as u32).encode();
+                self.cancel(types::CancelBuilder::user_data(input));
+            }
         }
         for _ in 0..CANCEL_WAITS {
-            if !self.input_armed {
+            if self.disarmed == self.inputs.len() {
                 return Ok(!self.ready.is_empty());
             }
             self.await_cancelled()?;
@@ -240,11 +257,22 @@ impl Ring {
         Err(failed("io_uring: cancel")(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Arm the inputs that are not, another one first each time: those that flood may leave no
+    /// buffers for the ones behind them.
     fn arm(&mut self) {
-        let entry = self.input.clone();
-        // SAFETY: the maker vouches for the request; the provided buffers are freed only after
-        // it has ended (see `Drop`).
-        self.input_armed = unsafe { self.push(entry, Token::Input) };
+        let count = self.inputs.len();
+        self.first = (self.first + 1) % count.max(1);
+        for index in (self.first..count).chain(0..self.first) {
+            if self.inputs[index].armed {
+                continue;
+            }
+            let entry = self.inputs[index].entry.clone();
+            // SAFETY: the maker vouches for the request; the provided buffers are freed only after
+            // it has ended (see `Drop`).
+            let armed = unsafe { self.push(entry, Token::Input(index as u32)) };
+            self.inputs[index].armed = armed;
+            self.disarmed -= usize::from(armed);
+        }
     }
 
     /// Queue a request; `false` when the queue is full.
@@ -278,7 +306,9 @@ impl Ring {
                 return Ok(());
             };
             match Token::decode(entry.user_data()) {
-                Some(Token::Input) => self.note_input(entry.result(), entry.flags())?,
+                Some(Token::Input(index)) => {
+                    self.note_input(index, entry.result(), entry.flags())?;
+                }
                 Some(Token::Output(index)) => {
                     self.outstanding -= 1;
                     done(index, entry.result());
@@ -292,9 +322,11 @@ impl Ring {
         }
     }
 
-    fn note_input(&mut self, result: i32, flags: u32) -> Result<(), EngineError> {
-        if !cqueue::more(flags) {
-            self.input_armed = false;
+    fn note_input(&mut self, index: u32, result: i32, flags: u32) -> Result<(), EngineError> {
+        if !cqueue::more(flags)
+            && let Some(input) = self.inputs.get_mut(index as usize)
+        {
+            self.disarmed += usize::from(std::mem::take(&mut input.armed));
         }
         if result >= 0
             && let Some(buffer) = cqueue::buffer_select(flags)
@@ -342,11 +374,16 @@ impl Ring {
         self.reap(&mut |_, _| {})
     }
 
+    /// Whether the kernel has no request of ours.
+    fn is_quiet(&self) -> bool {
+        self.disarmed == self.inputs.len() && !self.stop_armed && self.outstanding == 0
+    }
+
     /// Cancel everything and wait, for about a second at most, until the kernel refers to no
     /// memory of ours. `false` if it still does: then that memory must not be freed.
     fn shut_down(&mut self) -> bool {
         for _ in 0..CANCEL_WAITS {
-            if !self.input_armed && !self.stop_armed && self.outstanding == 0 {
+            if self.is_quiet() {
                 return true;
             }
             self.cancel(types::CancelBuilder::any().all());

@@ -26,8 +26,15 @@ pub fn probe() -> Result<(), EngineError> {
         .build();
     // SAFETY: a multishot read on the pipe, which is closed after the ring, and our group; it
     // points to no memory.
-    let mut ring =
-        unsafe { Ring::new(&stop, read, "a pipe", layout, Arc::<WorkerStats>::default())? };
+    let mut ring = unsafe {
+        Ring::new(
+            &stop,
+            [read],
+            "a pipe",
+            layout,
+            Arc::<WorkerStats>::default(),
+        )?
+    };
     ring.begin();
     writer.write_all(&[0]).map_err(failed("pipe"))?;
     ring.next_batch()

@@ -3,8 +3,8 @@
 /// What a completion belongs to, as carried in its user data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
-    /// The multishot read or receive.
-    Input,
+    /// The multishot read or receive of this index.
+    Input(u32),
     /// The poll on the stop event.
     Stop,
     /// A cancellation.
@@ -16,19 +16,19 @@ pub(super) enum Token {
 impl Token {
     pub(super) fn encode(self) -> u64 {
         match self {
-            Token::Input => 0,
             Token::Stop => 1,
             Token::Cancel => 2,
             Token::Output(index) => (1 << 32) | u64::from(index),
+            Token::Input(index) => (2 << 32) | u64::from(index),
         }
     }
 
     pub(super) fn decode(data: u64) -> Option<Token> {
         match data {
-            0 => Some(Token::Input),
             1 => Some(Token::Stop),
             2 => Some(Token::Cancel),
             _ if data >> 32 == 1 => Some(Token::Output(data as u32)),
+            _ if data >> 32 == 2 => Some(Token::Input(data as u32)),
             _ => None,
         }
     }
@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn tokens_survive_user_data() {
         let tokens = [
-            Token::Input,
+            Token::Input(0),
+            Token::Input(7),
             Token::Stop,
             Token::Cancel,
             Token::Output(0),
