@@ -10,7 +10,8 @@ PREFIX ?= /usr/local
 
 # Put the command where shells find it, and everything where flannel's unit files and images
 # have it: /opt/bin and /opt/cni/bin. The unit starts nothing until it is enabled; one that is
-# there already, perhaps edited, stays.
+# there already, perhaps edited, stays. A service that runs goes on with the new command: it is put
+# in place in one step, and systemd keeps queues and sockets through a restart.
 BIN := $(DESTDIR)$(PREFIX)/bin
 OPT := $(DESTDIR)/opt
 UNIT := $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
@@ -20,7 +21,8 @@ install: build
 	for file in $(addprefix $(OPT)/,bin/flanneld bin/install-conf bin/mk-docker-opts.sh cni/bin/flannel); do \
 	    if [ -f $$file ] && [ ! -L $$file ] && [ ! -e $$file.old ]; then mv -v $$file $$file.old; fi; \
 	done
-	install -D -m 755 target/release/weft $(BIN)/weft
+	install -D -m 755 target/release/weft $(BIN)/.weft.new
+	mv -f $(BIN)/.weft.new $(BIN)/weft
 	install -D -m 755 deploy/mk-docker-opts.sh $(BIN)/mk-docker-opts.sh
 	install -D -m 755 target/release/flannel $(OPT)/cni/bin/flannel
 	install -d $(OPT)/bin
@@ -32,6 +34,9 @@ install: build
 	    install -D -m 644 deploy/systemd/weft.service $(UNIT); \
 	elif ! cmp -s deploy/systemd/weft.service $(UNIT); then \
 	    echo "$(UNIT) stays as it is; deploy/systemd/weft.service differs"; \
+	fi
+	if [ -z "$(DESTDIR)" ] && systemctl is-active --quiet weft.service 2>/dev/null; then \
+	    systemctl daemon-reload && systemctl restart weft.service; \
 	fi
 
 # Install what is missing: Debian packages, the Rust toolchain.

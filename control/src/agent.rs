@@ -11,46 +11,59 @@
 //! What etcd said to the node's last run stands in for config, lease and list until it says them.
 //! The firewall rules are then written beside what follows them, up to `subnet.env`.
 //!
+//! Where an agent of the same name runs already, all of that but what only one can have is made
+//! ready beside it, and then it hands over: see [`hand_over`](crate::hand_over).
+//!
 //! At the end the workers stop; what is in the kernel, `subnet.env`, the MAC and the lease
 //! stay, so that the next start finds the same subnet and peers keep their entries.
 
 mod error;
 mod grant;
 mod granted;
+mod hand_on;
 mod name;
 mod node;
 mod options;
+mod post;
+mod preparing;
 mod registration;
 mod remove;
 mod rules;
 mod signals;
+mod take_over;
 
+use crate::backend::take_passed;
+use crate::hand_over::store;
 use crate::host::netlink::Netlink;
 use crate::host::{iface, open_files};
-use crate::http::{HealthServer, Readiness};
 use crate::lease::LeaseEnd;
 use crate::notify::{self, State};
 use crate::remembered::Remembered;
-use crate::socket::{Calls, LocalSocket};
 use crate::subnets::SubnetManager;
 use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::{FixedSubnets, LocalAddress};
 pub use error::AgentError;
 use granted::Granted;
 use name::AgentName;
-use node::Node;
+use node::{Node, Served};
 pub use options::AgentOptions;
-use registration::Registration;
+use post::Post;
 pub use remove::{RemoveError, remove};
 use signals::Signals;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe};
 use tokio::runtime::Runtime;
-use tracing::{info, warn};
+use tracing::info;
 
 /// Run the agent until SIGINT or SIGTERM.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
+    // Before anything is opened.
+    let names = store::passed(std::process::id(), |name| std::env::var(name).ok());
+    let mut passed = take_passed(names);
+    passed.retain(|name, _| store::is_ours(name));
     open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,11 +71,11 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     block_on_alone(runtime, async {
         if let Some(file) = &options.subnets_file {
             let manager = FixedSubnets::new(file.clone(), own_address)?;
-            return agent(options, &manager).await;
+            return agent(options, &manager, passed).await;
         }
         let etcd = EtcdSubnets::new(&options.etcd, Timing::default())?;
         let manager = Remembered::new(etcd, &options.remembered());
-        agent(options, &manager).await
+        agent(options, &manager, passed).await
     })
 }
 
@@ -85,17 +98,16 @@ fn block_on_alone<T>(runtime: Runtime, main: impl Future<Output = T>) -> T {
     outcome.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
-async fn agent(options: &AgentOptions, manager: &impl SubnetManager) -> Result<(), AgentError> {
+async fn agent(
+    options: &AgentOptions,
+    manager: &impl SubnetManager,
+    passed: BTreeMap<String, OwnedFd>,
+) -> Result<(), AgentError> {
     let mut signals = Signals::install()?;
-    let readiness = Readiness::default();
-    let health = match options.healthz.address() {
-        Some(address) => Some(HealthServer::start(&address, readiness.clone()).await?),
-        None => None,
-    };
-    let result = run_node(options, manager, &mut signals, &readiness).await;
-    if let Some(health) = health {
-        health.stop().await;
-    }
+    let mut post = Post::vacant(AgentName::of(options).to_string(), passed);
+    // On the heap: its type is that of all that an agent does.
+    let result = Box::pin(run_node(options, manager, &mut signals, &mut post)).await;
+    post.leave().await;
     result
 }
 
@@ -103,38 +115,65 @@ async fn run_node(
     options: &AgentOptions,
     manager: &impl SubnetManager,
     signals: &mut Signals,
-    readiness: &Readiness,
+    post: &mut Post,
 ) -> Result<(), AgentError> {
-    let begin = async {
-        let name = AgentName::of(options).to_string();
-        let registration = Registration::wait(name.clone()).await;
-        // After the agent that had the name before has ended, and its socket with it.
-        (registration, local_socket(options, &name))
-    };
-    let Some((mut registration, (_socket, mut calls))) = unless_stopped(signals, begin).await
-    else {
-        return Ok(());
+    let begin = Box::pin(begin(options, manager, post));
+    let mut taken_over = match unless_stopped(signals, begin).await {
+        Some(begun) => begun?,
+        None => return Ok(()),
     };
     loop {
-        let begin = Granted::wait(options, manager);
-        let Some(granted) = unless_stopped(signals, begin).await else {
-            return Ok(());
+        let mut node = match taken_over.take() {
+            Some(node) => node,
+            None => match unless_stopped(signals, Granted::wait(options, manager, post)).await {
+                Some(granted) => started(options, manager, granted?).await?,
+                None => return Ok(()),
+            },
         };
-        let mut node = started(options, manager, granted?).await?;
-        let requests = (&mut *signals, &mut calls);
-        let result = node.serve(options, manager, requests, readiness, &mut registration);
-        let result = result.await;
+        let result = node.serve(options, manager, signals, post).await;
         if is_outdated(&result) {
-            readiness.set(false);
+            post.readiness.set(false);
+            post.discard();
             node.stop().await;
             info!("starting anew with what etcd says");
             continue;
         }
+        if matches!(result, Ok(Served::HandedOver)) {
+            node.leave();
+            return Ok(());
+        }
         notify::notify(State::Stopping);
+        if result.is_ok() && post.is_kept() {
+            // What packets do not wait for comes first.
+            post.keep(&node.backend);
+            manager.close().await;
+            post.release().await;
+            node.rest();
+            return Ok(());
+        }
+        post.discard();
         node.stop().await;
         manager.close().await;
-        return result;
+        return result.map(drop);
     }
+}
+
+/// Have what only one agent can have, and with it the node of the agent that had it, if one runs
+/// that hands over.
+async fn begin(
+    options: &AgentOptions,
+    manager: &impl SubnetManager,
+    post: &mut Post,
+) -> Result<Option<Node>, AgentError> {
+    let taken_over = take_over::take_over(options, manager, post).await?;
+    match taken_over {
+        Some(_) => post.forget_left(),
+        None => {
+            post.serve_health(options).await?;
+            post.wait(options).await;
+        }
+    }
+    Ok(taken_over)
 }
 
 /// What `begin` comes to; `None` if a signal to stop is there first.
@@ -151,7 +190,7 @@ async fn unless_stopped<T>(signals: &mut Signals, begin: impl Future<Output = T>
 }
 
 /// Whether a node ended only because what it went by from memory is no longer so.
-fn is_outdated(result: &Result<(), AgentError>) -> bool {
+fn is_outdated(result: &Result<Served, AgentError>) -> bool {
     let Err(AgentError::LeaseOver { end, .. }) = result else {
         return false;
     };
@@ -172,20 +211,6 @@ async fn started(
         grant::give_back(manager, &lease, &previous).await;
     }
     node
-}
-
-/// The socket on which root asks, if there can be one.
-fn local_socket(options: &AgentOptions, name: &str) -> (Option<LocalSocket>, Calls) {
-    let Some(dir) = &options.socket_dir else {
-        return (None, Calls::default());
-    };
-    match LocalSocket::start(dir, name) {
-        Ok((socket, calls)) => (Some(socket), calls),
-        Err(error) => {
-            warn!("no local socket, so that weft fast-path cannot reach this agent: {error}");
-            (None, Calls::default())
-        }
-    }
 }
 
 #[cfg(test)]

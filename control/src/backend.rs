@@ -13,6 +13,14 @@
 //! Backend::reconcile     each ten seconds: addresses and routes that others changed
 //! Backend::stop          stops the workers; what is in the kernel stays
 //! ```
+//!
+//! Between two processes, the second of which has the `Inheritance`:
+//!
+//! ```text
+//! Backend::offer         the first: what it works with
+//! Backend::pause         the first: stops, and keeps it, to resume() or to leave()
+//! Backend::go            the second: carries packets
+//! ```
 
 mod carrier;
 mod collision;
@@ -40,5 +48,5 @@ pub use running::Backend;
 pub(crate) use tunnel::remove_fast_paths;
 pub use tunnel::{
     Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, FastPathReport, Hook,
-    TunnelError, TunnelGso, WorkerOptions,
+    Inheritance, TunnelError, TunnelGso, WorkerOptions, take_passed,
 };

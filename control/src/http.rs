@@ -117,6 +117,8 @@ impl Readiness {
 pub struct HealthServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
+    /// Closed when the port is free.
+    port: oneshot::Receiver<Infallible>,
     server: JoinHandle<()>,
 }
 
@@ -135,11 +137,13 @@ impl HealthServer {
         let listener = listen(first).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(serve(listener, ready, stopped));
+        let (held, port) = oneshot::channel();
+        let server = tokio::spawn(serve((listener, held), ready, stopped));
         info!("serving /healthz and /readyz on {address}");
         Ok(HealthServer {
             address,
             stop,
+            port,
             server,
         })
     }
@@ -147,6 +151,12 @@ impl HealthServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Give the port up at once. Requests that have begun are still answered.
+    pub async fn release(self) {
+        let _ = self.stop.send(());
+        let _ = self.port.await;
     }
 
     /// Take no more requests, and give those that have begun 3 seconds.
@@ -186,7 +196,11 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Receiver<()>) {
+async fn serve(
+    (listener, held): (TcpListener, oneshot::Sender<Infallible>),
+    ready: Readiness,
+    mut stop: oneshot::Receiver<()>,
+) {
     let graceful = GracefulShutdown::new();
     let most = connections(open_files::limit());
     let mut open = Connections::new(most);
@@ -211,6 +225,7 @@ async fn serve(listener: TcpListener, ready: Readiness, mut stop: oneshot::Recei
         }
     }
     drop(listener);
+    drop(held);
     let _ = timeout(STOP_TIME, graceful.shutdown()).await;
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 mod connections;
 pub mod family;
 pub mod flags;
+pub mod hand_over;
 pub mod host;
 pub mod http;
 mod json;

@@ -12,10 +12,11 @@ mod shelf;
 
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
-use crate::subnets::{LeaseEvent, SubnetError, SubnetManager};
+use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
 use crate::text::span;
 use clock::Clock;
 use knowledge::{Knowledge, Unconfirmed};
+use memory::Memory;
 use shelf::Shelf;
 pub use shelf::file;
 use std::convert::Infallible;
@@ -94,8 +95,9 @@ impl<M: SubnetManager> Remembered<M> {
     /// The config that is remembered, if all else can be used as well.
     fn remembered_config(&self) -> Option<(String, u64)> {
         let mut state = self.state();
+        let use_ended = self.use_ended || state.inherited;
         let memory = state.memory.as_mut()?;
-        if let Some(reason) = memory.refusal_now(self.use_ended) {
+        if let Some(reason) = memory.refusal_now(use_ended) {
             self.shelf.refuse(&reason);
             state.memory = None;
             return None;
@@ -103,21 +105,26 @@ impl<M: SubnetManager> Remembered<M> {
         Some((memory.config.clone(), memory.written))
     }
 
-    /// The lease that is remembered, if this node can go on with it.
-    fn remembered_lease(&self, config: &NetworkConfig, attrs: &LeaseAttrs) -> Option<Lease> {
+    /// The lease that is remembered, if there is one; the reason if this node cannot go on with it.
+    fn remembered_lease(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        inherited: bool,
+    ) -> Option<Result<Lease, String>> {
         let mut state = self.state();
         let mut memory = state.memory.take()?;
-        let refusal = memory.refusal_now(self.use_ended);
+        // A node that runs goes on with a lease that has ended, and so does who takes over from it.
+        let refusal = memory.refusal_now(self.use_ended || inherited);
         if let Some(reason) = refusal.or_else(|| memory.mismatch(config, attrs)) {
-            self.shelf.refuse(&reason);
-            return None;
+            return Some(Err(reason));
         }
         let (key, age) = (memory.own.key, age(memory.written));
         info!(
             "using the lease {key} as it was {age} ago, with {} other nodes, until etcd says more",
             memory.peers.len()
         );
-        Some(state.go_by(memory))
+        Some(Ok(state.go_by(memory)))
     }
 
     /// Have the store say that a remembered lease is this node's; waits for it. The error says
@@ -215,8 +222,10 @@ impl<M: SubnetManager> Remembered<M> {
 impl<M: SubnetManager> SubnetManager for Remembered<M> {
     async fn network_config(&self) -> Result<String, SubnetError> {
         let asked = self.inner.network_config();
+        let inherited = self.state().inherited;
         let text = match self.remembered_config() {
             None => asked.await?,
+            Some((config, _)) if inherited => config,
             Some((config, written)) => match timeout(PATIENCE, asked).await {
                 Ok(answer) => answer?,
                 Err(_) => {
@@ -239,8 +248,12 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
         attrs: &LeaseAttrs,
         previous: &Previous,
     ) -> Result<Lease, SubnetError> {
-        if let Some(lease) = self.remembered_lease(config, attrs) {
-            return Ok(lease);
+        let inherited = std::mem::take(&mut self.state().inherited);
+        match self.remembered_lease(config, attrs, inherited) {
+            Some(Ok(lease)) => return Ok(lease),
+            Some(Err(reason)) if inherited => return Err(SubnetError::Inherited(reason)),
+            Some(Err(reason)) => self.shelf.refuse(&reason),
+            None => {}
         }
         let lease = self.inner.acquire(config, attrs, previous).await?;
         self.state().granted(&lease);
@@ -265,6 +278,27 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
         if !self.state().unconfirmed.lease {
             self.inner.release(lease).await;
         }
+    }
+
+    fn knowledge(&self) -> Option<subnets::KnowledgeText> {
+        let memory = self.state().handed_over()?;
+        let shelf = self.shelf.clone();
+        Some(Box::new(move || memory.render(shelf.prefix())))
+    }
+
+    fn inherit(&self, knowledge: &[u8]) -> Result<(), String> {
+        let memory = Memory::parse(knowledge, self.shelf.prefix())?;
+        let mut state = self.state();
+        (state.memory, state.inherited) = (Some(memory), true);
+        Ok(())
+    }
+
+    async fn leave_disk(&self, leave: bool) {
+        let shelf = self.shelf.clone();
+        let left = spawn_blocking(move || shelf.leave(leave));
+        // A disk that hangs writes nothing for others either.
+        let _ = timeout(DISK_PATIENCE, left).await;
+        self.changed.notify_one();
     }
 
     async fn keep(&self, lease: Lease, margin: Duration) -> LeaseEnd {
@@ -322,7 +356,7 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
 /// What is wrong with the content of a state file.
 #[cfg(feature = "fuzzing")]
 pub fn check(content: &[u8]) -> Result<(), String> {
-    let mut memory = memory::Memory::parse(content, "/coreos.com/network/")?;
+    let mut memory = Memory::parse(content, "/coreos.com/network/")?;
     match memory.refusal_now(true) {
         Some(reason) => Err(reason),
         None => {

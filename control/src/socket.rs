@@ -1,7 +1,8 @@
 //! The agent's local socket: what root may ask of an agent that runs, and have it do.
 //!
 //! A connection is one request and one answer, a line of JSON each. Requests are handed to the
-//! agent's own loop, which answers between two of its other tasks.
+//! agent's own loop, which answers between two of its other tasks. Only who is to take over goes on
+//! talking: see [`hand_over`](crate::hand_over).
 //!
 //! ```text
 //! {"version":1,"verb":"fast-path","mode":"off"}
@@ -13,7 +14,7 @@ mod place;
 mod protocol;
 mod server;
 
-pub use client::{AskError, ask, find};
+pub use client::{AskError, ask, begin, find};
 pub use place::remove_stale;
 pub use protocol::{Answer, Reply, Verb};
-pub use server::{Call, Calls, LocalSocket, SocketError};
+pub use server::{AnswerTo, Call, Calls, LocalSocket, SocketError};

@@ -74,10 +74,16 @@ pub enum SubnetError {
         /// The other's lease.
         key: SubnetKey,
     },
+    /// What another process has handed over is not of this node.
+    #[error("what it knew is of no use here: {0}")]
+    Inherited(String),
     /// Other nodes were faster each time.
     #[error("lost {0} races for a subnet to other nodes; start again")]
     LostRaces(usize),
 }
+
+/// What is known of a network, once it is called as a text that [`SubnetManager::inherit`] reads.
+pub type KnowledgeText = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
 /// A store of leases. All futures may be dropped at any time.
 pub trait SubnetManager: Send + Sync {
@@ -109,6 +115,23 @@ pub trait SubnetManager: Send + Sync {
     /// Renew the lease `margin` before each end, and take it again if it is lost and still
     /// free, until it is no longer this node's.
     fn keep(&self, lease: Lease, margin: Duration) -> impl Future<Output = LeaseEnd> + Send;
+
+    /// What is known of the network, for the process that takes over; `None` if that one can find
+    /// it out as quickly. To be written out on a thread that may take its time.
+    fn knowledge(&self) -> Option<KnowledgeText> {
+        None
+    }
+
+    /// Go by what a process that is taken over from knew, in place of what was remembered, and
+    /// without asking the store. The error is one line.
+    fn inherit(&self, _knowledge: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Leave what is on this host's disk to another process, or have it again.
+    fn leave_disk(&self, _leave: bool) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// When the own lease ends, each time that [`SubnetManager::keep`] hears of it; `None` of a
     /// reservation. Closed if it never does.

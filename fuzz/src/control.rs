@@ -5,6 +5,7 @@ use std::fmt::Display;
 use weft_control::config::{NetworkConfig, NetworkRange, VxlanOptions};
 use weft_control::family::{Family, PerFamily};
 use weft_control::flags;
+use weft_control::hand_over::{Claim, Message, VERSION};
 use weft_control::host::firewall;
 use weft_control::host::state_file;
 use weft_control::host::subnet_env::{self, SubnetEnv};
@@ -129,6 +130,27 @@ pub fn state_file(data: &[u8]) {
     }
     if let Err(reason) = remembered::check(data) {
         one_line(&reason);
+    }
+}
+
+/// Read `data` as what two agents say to each other, the second of which takes over.
+pub fn hand_over(data: &[u8]) {
+    match Message::read(data) {
+        Ok(message) => {
+            let again = Message::read(message.line().as_bytes());
+            assert_eq!(again, Ok(message), "what is said can be read");
+        }
+        Err(reason) => one_line(&reason),
+    }
+    let own = Claim {
+        hand_over: VERSION,
+        weft: String::new(),
+        agent: "/coreos.com/network /run/flannel/subnet.env".to_owned(),
+        state_dir: "/var/lib/weft".to_owned(),
+    };
+    let claim: Result<Claim, _> = serde_json::from_slice(data);
+    if let Some(refusal) = claim.ok().and_then(|claim| claim.refusal(&own)) {
+        one_line(&refusal);
     }
 }
 

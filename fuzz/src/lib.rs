@@ -18,6 +18,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("firewall_listing", control::firewall_listing),
     ("flags", control::flags),
     ("fragment", dataplane::fragment),
+    ("hand_over", control::hand_over),
     ("lease_key", control::lease_key),
     ("lease_value", control::lease_value),
     ("netconf", cni::netconf),

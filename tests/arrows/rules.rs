@@ -142,11 +142,17 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::text",
         ],
     ),
+    // What two agents say to each other, and the descriptors that go with it.
+    (
+        "weft_control::hand_over",
+        &["weft_control::notify", "weft_control::text"],
+    ),
     (
         "weft_control::backend",
         &[
             "weft_control::config",
             "weft_control::family",
+            "weft_control::hand_over",
             "weft_control::host",
             "weft_control::lease",
             "weft_control::release",
@@ -158,7 +164,11 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     // What is asked for and answered is the backend's.
     (
         "weft_control::socket",
-        &["weft_control::backend", "weft_control::connections"],
+        &[
+            "weft_control::backend",
+            "weft_control::connections",
+            "weft_control::hand_over",
+        ],
     ),
     (
         "weft_control::agent",
@@ -166,6 +176,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::backend",
             "weft_control::config",
             "weft_control::family",
+            "weft_control::hand_over",
             "weft_control::host",
             "weft_control::http",
             "weft_control::lease",

@@ -21,6 +21,7 @@ mod fast_path;
 mod firewall;
 mod fixed;
 mod frames;
+mod hand_over;
 mod hostile;
 mod interop;
 mod leftovers;

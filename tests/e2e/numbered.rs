@@ -78,6 +78,12 @@ pub(crate) struct Outcome {
 impl Numbered {
     /// Start one of `rate` datagrams a second, or fewer if the machine is busy.
     pub(crate) fn start(from: &Pod, to: &Pod, rate: u64) -> Numbered {
+        Numbered::within(from, to, rate, u64::MAX)
+    }
+
+    /// The same with at most `window` datagrams on their way, so that a machine that is busy with
+    /// something else loses none by that.
+    pub(crate) fn within(from: &Pod, to: &Pod, rate: u64, window: u64) -> Numbered {
         let open = |pod: &Pod| {
             let socket = pod.ns.enter(|| UdpSocket::bind((pod.address, 0)));
             socket.unwrap().unwrap()
@@ -91,8 +97,10 @@ impl Numbered {
         let so_far = Arc::new(AtomicU64::new(0));
         Numbered {
             sender: std::thread::spawn({
-                let (rate, stop) = (rate.clone(), stop.clone());
-                move || send(&sender, &rate, &stop)
+                let (rate, stop, arrived) = (rate.clone(), stop.clone(), so_far.clone());
+                let most = move || arrived.load(Ordering::Relaxed).saturating_add(window);
+                let is_due = move |next| next < most();
+                move || send(&sender, &rate, &stop, is_due)
             }),
             receiver: std::thread::spawn({
                 let (done, so_far) = (done.clone(), so_far.clone());
@@ -139,8 +147,13 @@ impl Numbered {
     }
 }
 
-/// Send at the rate in force until `stop`; how many went.
-fn send(socket: &UdpSocket, rate: &AtomicU64, stop: &AtomicBool) -> u64 {
+/// Send at the rate in force until `stop`, each as soon as its number is due; how many went.
+fn send(
+    socket: &UdpSocket,
+    rate: &AtomicU64,
+    stop: &AtomicBool,
+    is_due: impl Fn(u64) -> bool,
+) -> u64 {
     let mut bytes = [0; LEN];
     let mut next = 0u64;
     let mut last = Instant::now();
@@ -148,7 +161,7 @@ fn send(socket: &UdpSocket, rate: &AtomicU64, stop: &AtomicBool) -> u64 {
         let elapsed = last.elapsed();
         let rate = rate.load(Ordering::SeqCst);
         let due = (elapsed.as_secs_f64() * rate as f64) as u64;
-        if due == 0 {
+        if due == 0 || !is_due(next) {
             // Short of what is slept in the end, by the timers' slack.
             std::thread::sleep(Duration::from_micros(50));
             continue;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// For longer than this no packet stays with workers that the programs are told of (`PAUSE` in
@@ -99,6 +100,34 @@ impl Agent {
         }
         self.before = identity(&self.subnet_file());
         self.said_before = self.said().len();
+        self.process = Some(self.beside(&[])?);
+        Ok(())
+    }
+
+    /// Start a process beside the one that runs, which takes over from it, and wait until that has
+    /// ended; how it ended. Its log is the same.
+    pub fn upgrade(&mut self) -> Result<std::process::ExitStatus> {
+        let running = self.process.take();
+        let mut running = running.ok_or_else(|| Error::new("the agent is stopped"))?;
+        self.start_again()?;
+        running.wait(READY_LIMIT)
+    }
+
+    /// As [`Agent::upgrade`], with these further flags instead of those it had.
+    pub fn upgrade_with(&mut self, flags: Vec<String>) -> Result<std::process::ExitStatus> {
+        self.options.flags = flags;
+        self.upgrade()
+    }
+
+    /// Start a process with the flags of this agent and these, whatever runs.
+    pub fn beside(&self, flags: &[&str]) -> Result<Process> {
+        let mut command = self.command();
+        command.args(flags);
+        self.ns.spawn(command, &self.log_file())
+    }
+
+    /// What starts the agent.
+    pub fn command(&self) -> Command {
         let options = &self.options;
         let mut command = self.ns.command(&options.binary);
         command.arg("agent");
@@ -120,8 +149,7 @@ impl Agent {
         }
         command.args(&options.flags);
         command.env("NO_COLOR", "1");
-        self.process = Some(self.ns.spawn(command, &self.log_file())?);
-        Ok(())
+        command
     }
 
     /// Stop the agent, if it runs, and start it with these further flags instead of those

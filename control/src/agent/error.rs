@@ -1,6 +1,7 @@
 //! Why the agent ends by itself.
 
 use crate::backend::BackendError;
+use crate::hand_over::ChannelError;
 use crate::host::firewall::FirewallError;
 use crate::host::iface::IfaceError;
 use crate::host::netlink::NetlinkError;
@@ -33,6 +34,14 @@ pub enum AgentError {
     /// Packets cannot be carried.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// The agent that runs went on before it heard that this one does.
+    #[error("{name} goes on, and this one ends: {reason}")]
+    NotHandedOver {
+        /// The other.
+        name: String,
+        /// Why it was not told.
+        reason: ChannelError,
+    },
     /// The subnet manager no longer reports leases.
     #[error("the watch on the other nodes' leases ended by itself; start again")]
     WatchEnded,

@@ -4,9 +4,10 @@ use super::error::AgentError;
 use super::name::AgentName;
 use super::node::Node;
 use super::options::AgentOptions;
+use super::post::Post;
 use super::rules::Rules;
 use super::{grant, rules};
-use crate::backend::{Host, Prepared};
+use crate::backend::{Host, Inheritance, Prepared};
 use crate::config::{NetworkConfig, NetworkRange};
 use crate::host::firewall::Firewall;
 use crate::host::netlink::Netlink;
@@ -14,6 +15,8 @@ use crate::host::subnet_env::{self, SubnetEnv};
 use crate::host::{bridge, forwarding, iface};
 use crate::lease::{Lease, Previous};
 use crate::subnets::{self, SubnetError, SubnetManager};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
 use tracing::{info, warn};
 
 /// A node that has a lease, and whose backend has only to be started.
@@ -23,33 +26,62 @@ pub(super) struct Granted {
     pub(super) previous: Previous,
     pub(super) lease: Lease,
     firewall: Rules,
+    /// Workers are to be parked.
+    inherits: bool,
+    /// What the programs of the process before find its workers by.
+    holds: Vec<OwnedFd>,
 }
 
 impl Granted {
-    /// Wait for a lease; anew if the network config changes meanwhile.
+    /// Wait for a lease; anew if the network config changes meanwhile, or what the service manager
+    /// kept does not fit.
     pub(super) async fn wait(
         options: &AgentOptions,
         manager: &impl SubnetManager,
+        post: &mut Post,
     ) -> Result<Granted, AgentError> {
         loop {
-            match Granted::once(options, manager).await {
+            let (inheritance, holds) = post.inherit().unzip();
+            match Granted::once(options, manager, inheritance).await {
                 Err(AgentError::Subnet(error @ SubnetError::ConfigChanged)) => {
+                    post.discard();
                     info!("{error}: starting with the new one");
                 }
-                outcome => return outcome,
+                Err(AgentError::Backend(error)) if holds.is_some() && error.is_inherited() => {
+                    post.disinherit(&error.to_string());
+                }
+                outcome => {
+                    return outcome.map(|granted| Granted {
+                        holds: holds.unwrap_or_default(),
+                        ..granted
+                    });
+                }
             }
         }
+    }
+
+    /// The same with the devices and sockets of another process, which it shares until that has
+    /// stopped, and by what that knew.
+    pub(super) async fn inherit(
+        options: &AgentOptions,
+        manager: &impl SubnetManager,
+        inheritance: Inheritance,
+    ) -> Result<Granted, AgentError> {
+        Granted::once(options, manager, Some(inheritance)).await
     }
 
     async fn once(
         options: &AgentOptions,
         manager: &impl SubnetManager,
+        inheritance: Option<Inheritance>,
     ) -> Result<Granted, AgentError> {
+        let inherits = inheritance.is_some();
         let config = subnets::wait_for_config(manager).await;
         // All that can fail by itself comes before the lease: a node that cannot run takes none.
         let host = host(options, &config).await?;
         rules::check(&options.firewall, &config).await?;
-        let mut prepared = Prepared::new(host, &options.backend, &config).await?;
+        let prepared = Prepared::new(host, &options.backend, &config, inheritance);
+        let mut prepared = prepared.await?;
         let previous = subnet_env::read_previous(&options.subnet_file);
         let lease = grant::take(manager, &config, &mut prepared, &previous).await?;
         subnet_env::remove_stale(&options.subnet_file, &lease);
@@ -66,6 +98,8 @@ impl Granted {
             previous,
             lease,
             firewall,
+            inherits,
+            holds: Vec::new(),
         })
     }
 
@@ -77,6 +111,8 @@ impl Granted {
             previous,
             lease,
             firewall,
+            inherits,
+            holds,
         } = self;
         let backend = prepared.start(&config, &lease, &previous).await?;
         let env = SubnetEnv {
@@ -84,7 +120,10 @@ impl Granted {
             mtu: backend.mtu(),
             ip_masq: options.firewall.ip_masq,
         };
-        Ok(Node::new(options, &config, &previous, (lease, backend, firewall), env).await)
+        let node = Node::new(options, &config, &previous, (lease, backend, firewall), env);
+        let mut node = node.await;
+        node.parked = inherits.then(|| (Instant::now(), holds));
+        Ok(node)
     }
 }
 

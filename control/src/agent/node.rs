@@ -2,7 +2,8 @@
 
 use super::error::AgentError;
 use super::options::AgentOptions;
-use super::registration::Registration;
+use super::post::Post;
+use super::preparing::Preparing;
 use super::rules::Rules;
 use super::signals::{Request, Signals};
 use crate::backend::Backend;
@@ -14,13 +15,14 @@ use crate::host::subnet_env::{KeptEnv, SubnetEnv};
 use crate::http::Readiness;
 use crate::lease::{Lease, Previous};
 use crate::notify::{self, State};
-use crate::socket::{Answer, Call, Calls, Verb};
+use crate::socket::{Answer, AnswerTo, Call, Verb};
 use crate::subnets::SubnetManager;
 use crate::text::span;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
@@ -34,6 +36,18 @@ const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// Pause between two looks whether addresses and routes are as they should be; flannel's.
 const RECONCILE_EVERY: Duration = Duration::from_secs(10);
 
+/// How a node ended that could have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// A signal asked for it.
+    Stopped,
+    /// Another process carries its packets.
+    HandedOver,
+}
+
+/// How long workers wait for the peers to be known.
+const PARKED: Duration = Duration::from_secs(2);
+
 /// A node that has a lease and carries packets.
 pub(super) struct Node {
     pub(super) lease: Lease,
@@ -43,6 +57,9 @@ pub(super) struct Node {
     pub(super) blackholes: BTreeMap<IpNet, Option<String>>,
     /// What container runtimes learn the subnet from.
     pub(super) env: KeptEnv,
+    /// Since when workers wait for their turn, and what the programs of the process before find its
+    /// workers by.
+    pub(super) parked: Option<(Instant, Vec<OwnedFd>)>,
 }
 
 impl Node {
@@ -63,6 +80,7 @@ impl Node {
             backend,
             firewall,
             env: KeptEnv::new(options.subnet_file.clone(), env),
+            parked: None,
         };
         node.clear_blackholes(config, previous).await;
         node.resync().await;
@@ -105,10 +123,11 @@ impl Node {
         &mut self,
         options: &AgentOptions,
         manager: &impl SubnetManager,
-        (signals, calls): (&mut Signals, &mut Calls),
-        readiness: &Readiness,
-        registration: &mut Registration,
-    ) -> Result<(), AgentError> {
+        signals: &mut Signals,
+        post: &mut Post,
+    ) -> Result<Served, AgentError> {
+        let readiness = &post.readiness.clone();
+        let mut preparing = Preparing::default();
         let (sender, mut events) = mpsc::channel(EVENT_QUEUE);
         let own = self.lease.clone();
         let mut watch = pin!(manager.watch(&own, sender));
@@ -129,10 +148,21 @@ impl Node {
                     Request::Counters => self.tell(manager),
                     Request::Stop(name) => {
                         info!("{name}: stopping");
-                        return Ok(());
+                        return Ok(Served::Stopped);
                     }
                 },
-                call = calls.next() => self.answer(call).await,
+                call = post.call() => match call {
+                    Call::Question(verb, asker) => self.answer(verb, asker).await,
+                    Call::Successor(claim, stream) => {
+                        let visitor = (claim, stream);
+                        self.offer(visitor, options, manager, &mut preparing).await;
+                    }
+                },
+                successor = preparing.ready() => {
+                    if self.hand_on(successor, options, manager, post).await {
+                        return Ok(Served::HandedOver);
+                    }
+                }
                 end = &mut keep => {
                     let subnets = self.lease.to_string();
                     return Err(AgentError::LeaseOver { end, subnets });
@@ -147,6 +177,9 @@ impl Node {
                 // None come from a watch that has ended, which its own arm tells.
                 1.. = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
+                    if self.unpark().await {
+                        post.keep(&self.backend);
+                    }
                     self.report(&mut ready, readiness);
                 }
                 changed = changes.next() => {
@@ -154,7 +187,11 @@ impl Node {
                     self.report(&mut ready, readiness);
                 }
                 _ = health.tick() => {
+                    self.unpark().await;
                     self.backend.check_health().await?;
+                    if self.parked.is_none() {
+                        post.keep(&self.backend);
+                    }
                     readiness.remember(manager.remembered());
                 }
                 _ = reconcile.tick() => {
@@ -162,7 +199,7 @@ impl Node {
                     if guarded {
                         self.env.ensure();
                     }
-                    registration.retry();
+                    post.retry();
                     self.report(&mut ready, readiness);
                 }
                 _ = resync.tick() => self.resync().await,
@@ -195,11 +232,30 @@ impl Node {
     }
 
     /// Do what root asks for over the local socket.
-    async fn answer(&mut self, call: Call) {
-        let answer = match call.verb {
+    async fn answer(&mut self, verb: Verb, asker: AnswerTo) {
+        let answer = match verb {
             Verb::FastPath { mode } => Answer::FastPath(self.backend.fast_path(mode).await),
+            // It comes with its connection.
+            Verb::HandOver(_) => return,
         };
-        call.answer(answer);
+        asker.answer(answer);
+    }
+
+    /// Have workers begin that wait for their turn, once the peers are known, or it takes too long:
+    /// what waits with them grows old. Whether they have.
+    async fn unpark(&mut self) -> bool {
+        let is_time = |(since, _): &mut (Instant, _)| since.elapsed() >= PARKED;
+        let listed = self.backend.is_listed();
+        let Some((_, holds)) = self.parked.take_if(|parked| listed || is_time(parked)) else {
+            return false;
+        };
+        self.backend.go();
+        let ways = self.backend.ways();
+        info!("{ways}: going on with what the service manager kept of the last run");
+        self.backend.start_fast_paths().await;
+        // Not before: until then programs find the workers by them.
+        drop(holds);
+        true
     }
 
     /// Tell who wants to know whether the node can be used. It is `ready` from when the peers
@@ -212,11 +268,30 @@ impl Node {
             info!("ready: {} on {ways}, peers: {peers}", self.lease);
             notify::notify(State::Ready);
         }
-        readiness.set(*ready && self.env.is_right() && self.backend.has_underlay());
+        readiness.set(*ready && self.is_usable());
+    }
+
+    /// Whether, as long as the peers are in force, nothing is in the way of pods.
+    pub(super) fn is_usable(&self) -> bool {
+        self.env.is_right() && self.backend.has_underlay()
     }
 
     pub(super) async fn stop(self) {
         self.backend.stop().await;
+    }
+
+    /// Stop the workers, and leave what they work with, and packets that come, to the next process.
+    pub(super) fn rest(mut self) {
+        self.backend.make_room();
+        self.backend.pause();
+        let ways = self.backend.ways();
+        info!("stopped; the service manager keeps {ways} with its sockets for the next start");
+        self.backend.leave();
+    }
+
+    /// Leave everything to the process that has taken over.
+    pub(super) fn leave(self) {
+        self.backend.leave();
     }
 }
 

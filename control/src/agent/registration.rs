@@ -16,10 +16,7 @@ impl Registration {
     /// process may hold it without any right, so that is no reason not to start; a second agent
     /// fails by what it has in common with the first, its port or its device.
     pub(super) async fn wait(name: String) -> Registration {
-        let mut registration = Registration {
-            name,
-            presence: None,
-        };
+        let mut registration = Registration::vacant(name);
         if !release::wait(release::GRACE, async || registration.claim(), |had| *had).await {
             let name = &registration.name;
             warn!(
@@ -27,6 +24,26 @@ impl Registration {
             );
         }
         registration
+    }
+
+    /// A name that is not to be had yet.
+    pub(super) fn vacant(name: String) -> Registration {
+        Registration {
+            name,
+            presence: None,
+        }
+    }
+
+    /// Give the name up.
+    pub(super) fn release(&mut self) {
+        self.presence = None;
+    }
+
+    /// Have the name that a process has just given up, at the latest when it is looked for again.
+    pub(super) fn take(&mut self) {
+        if !self.claim() {
+            debug!("the name {} is not free yet", self.name);
+        }
     }
 
     /// Have the name if it is free by now.

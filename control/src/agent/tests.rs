@@ -183,8 +183,14 @@ impl Node {
         options: &AgentOptions,
         manager: &impl SubnetManager,
     ) -> Result<Node, AgentError> {
-        Granted::wait(options, manager).await?.start(options).await
+        let granted = Granted::wait(options, manager, &mut vacant(options)).await?;
+        granted.start(options).await
     }
+}
+
+/// The post of an agent to which nothing was passed.
+fn vacant(options: &AgentOptions) -> Post {
+    Post::vacant(AgentName::of(options).to_string(), BTreeMap::new())
 }
 
 async fn start_error(options: &AgentOptions, leases: &Leases) -> String {

@@ -46,10 +46,23 @@ pub enum BackendError {
         "flannel0 and the next {} names for the device are taken by others; remove one: ip link del NAME", .0 - 1
     )]
     NoDevice(usize),
+    /// What another process has handed over is not what the network config asks for.
+    #[error("what was handed over is of no use here: {0}")]
+    Inherited(String),
     /// The kernel refuses a change.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
     /// A tunnel.
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
+}
+
+impl BackendError {
+    /// Whether it is about what another process has handed over, and could do without.
+    pub fn is_inherited(&self) -> bool {
+        matches!(
+            self,
+            BackendError::Inherited(_) | BackendError::Tunnel(TunnelError::Inherited(_))
+        )
+    }
 }

@@ -4,11 +4,12 @@ use super::carrier::{Carrier, Carriers};
 use super::error::BackendError;
 use super::host::Host;
 use super::running::Backend;
-use super::tunnel::{BackendOptions, PreparedTunnel};
+use super::tunnel::{BackendOptions, Inheritance, PreparedTunnel};
 use super::{collision, host_gw, udp, vxlan};
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, Previous};
 use std::path::PathBuf;
+use tracing::warn;
 
 /// A backend that needs only a lease.
 pub struct Prepared {
@@ -19,22 +20,30 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Prepare the backend that the network config names.
+    /// Prepare the backend that the network config names, with the devices and sockets of
+    /// `inheritance` if there is one: then workers will be parked until they may
+    /// [go](Backend::go).
     pub async fn new(
         host: Host,
         options: &BackendOptions,
         config: &NetworkConfig,
+        inheritance: Option<Inheritance>,
     ) -> Result<Prepared, BackendError> {
+        let options = &with_queues(options, inheritance.as_ref());
+        let mut inheritance = inheritance;
         if matches!(config.backend.kind.as_str(), "vxlan" | "udp") {
             collision::check(&host, config).await?;
         }
         let carriers = match config.backend.kind.as_str() {
-            "vxlan" => vxlan::prepare(&host, options, config).await?,
-            "udp" => udp::prepare(&host, options, config).await?,
+            "vxlan" => vxlan::prepare(&host, options, config, &mut inheritance).await?,
+            "udp" => udp::prepare(&host, options, config, &mut inheritance).await?,
             "host-gw" => host_gw::prepare(&host, config),
             "alloc" => alloc(&host),
             _ => return Err(config.unknown_backend().into()),
         };
+        if let Some(rest) = inheritance {
+            rest.finish().map_err(BackendError::Inherited)?;
+        }
         Ok(Prepared {
             host,
             carriers,
@@ -79,6 +88,20 @@ impl Prepared {
         backend.clear(config, previous, &self.bpffs).await;
         Ok(backend)
     }
+}
+
+/// Devices that are inherited have their queues already.
+fn with_queues(options: &BackendOptions, inheritance: Option<&Inheritance>) -> BackendOptions {
+    let mut options = options.clone();
+    if let Some(queues) = inheritance.and_then(Inheritance::queues) {
+        if let Some(wanted) = options.workers.queues.filter(|wanted| *wanted != queues) {
+            warn!(
+                "the device has {queues} queues from the run before, not {wanted} as -queues says: that takes a stop and a start"
+            );
+        }
+        options.workers.queues = Some(queues);
+    }
+    options
 }
 
 /// A subnet and nothing else: somebody else sees to the packets.

@@ -10,9 +10,11 @@ use super::underlay::UnderlayCheck;
 use super::{leftovers, peers, underlay};
 use crate::config::NetworkConfig;
 use crate::family::Family;
+use crate::hand_over::TunnelOffer;
 use crate::lease::{Lease, Previous};
 use crate::subnets::LeaseEvent;
 use ipnet::IpNet;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use tracing::{debug, info, warn};
 
@@ -71,6 +73,10 @@ impl Backend {
         self.carriers.iter().filter_map(|c| c.tunnel.as_ref())
     }
 
+    fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut Tunnel> {
+        self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut())
+    }
+
     /// The kernel and the settings.
     pub fn host(&self) -> &Host {
         &self.host
@@ -79,6 +85,11 @@ impl Backend {
     /// The largest packet that pods may send, in bytes: it fits the carriers of all families.
     pub fn mtu(&self) -> u32 {
         self.mtu
+    }
+
+    /// Whether all peers are known.
+    pub fn is_listed(&self) -> bool {
+        self.listed
     }
 
     /// Whether all peers are known and programmed. One that cannot be does not count.
@@ -177,6 +188,61 @@ impl Backend {
             reports.push(tunnel.fast_path());
         }
         reports
+    }
+
+    /// What a successor is given: each tunnel, with its descriptors. The error is one line.
+    pub fn offer(&self) -> Result<Vec<(TunnelOffer, Vec<BorrowedFd<'_>>)>, String> {
+        self.tunnels()
+            .map(|tunnel| {
+                let device = tunnel.device();
+                let anew = || format!("{device} is being made anew; try again");
+                tunnel.offer().ok_or_else(anew)
+            })
+            .collect()
+    }
+
+    /// What the programs of each device find the workers by, with the device's name.
+    pub fn holds(&self) -> Vec<(String, OwnedFd)> {
+        let hold = |tunnel: &Tunnel| Some((tunnel.device().to_owned(), tunnel.hold()?));
+        self.tunnels().filter_map(hold).collect()
+    }
+
+    /// How often what a successor is given has changed.
+    pub fn changes(&self) -> u64 {
+        self.tunnels().map(Tunnel::changes).sum()
+    }
+
+    /// Have room for datagrams that come while nobody reads them.
+    pub fn make_room(&mut self) {
+        self.tunnels_mut().for_each(Tunnel::make_room);
+    }
+
+    /// Stop the workers, which have sent then what they had read, and keep what they work with.
+    pub fn pause(&mut self) {
+        self.tunnels_mut().for_each(Tunnel::pause);
+    }
+
+    /// Go on where the workers have stopped.
+    pub fn resume(&mut self) {
+        self.tunnels_mut().for_each(Tunnel::resume);
+    }
+
+    /// Let workers begin that were parked since they share what they work with.
+    pub fn go(&mut self) {
+        self.tunnels_mut().for_each(Tunnel::go);
+    }
+
+    /// Have fast paths in the place of those of the process that was before.
+    pub async fn start_fast_paths(&mut self) {
+        for tunnel in self.carriers.iter_mut().filter_map(|c| c.tunnel.as_mut()) {
+            tunnel.start_fast_path(&self.host).await;
+        }
+    }
+
+    /// Leave everything as it is to the process that carries the packets.
+    pub fn leave(self) {
+        let tunnels = self.carriers.into_iter().filter_map(|c| c.tunnel);
+        tunnels.for_each(Tunnel::leave);
     }
 
     /// Stop the workers. Devices, addresses and routes stay.

@@ -4,10 +4,13 @@ mod device;
 mod error;
 mod fast_path;
 mod gso_log;
+mod hand_over;
 mod health;
+mod inheritance;
 mod losses;
 mod options;
 mod overlay;
+mod passed;
 pub(super) mod port;
 mod prepare;
 mod spec;
@@ -25,11 +28,13 @@ use fast_path::TunnelFastPath;
 pub(crate) use fast_path::leftovers::remove as remove_fast_paths;
 use gso_log::TunnelGsoLog;
 use health::Health;
+pub use inheritance::Inheritance;
 use losses::LossReporter;
 pub use options::{
     Admit, BackendOptions, Cpus, EngineKind, FastPathMode, FastPathOptions, FastPathReport, Hook,
     TunnelGso, WorkerOptions,
 };
+pub use passed::take_passed;
 pub(super) use prepare::PreparedTunnel;
 pub(super) use spec::{DeviceNetworks, TunnelSpec, Wire};
 use std::net::{IpAddr, SocketAddr};
@@ -40,10 +45,9 @@ use tracing::{debug, info, warn};
 use weft_dataplane::fastpath::Entries;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{self, EXITS, NewPeer, Overlay, Table};
-use weft_dataplane::sys::tun::Tun;
 use weft_dataplane::sys::{ethtool, redirect};
 pub(super) use workers::SharedDataplane;
-use workers::TunnelWorkers;
+use workers::{OpenDevice, TunnelWorkers};
 
 /// A running tunnel.
 pub(super) struct Tunnel {
@@ -56,8 +60,16 @@ pub(super) struct Tunnel {
     publisher: Publisher,
     /// Shared by all tunnels.
     dataplane: Arc<SharedDataplane>,
-    /// Missing only while the device is made anew.
+    /// Missing only while the device is made anew, or others carry its packets.
     workers: Option<TunnelWorkers>,
+    /// Those that have stopped for others.
+    halted: Option<TunnelWorkers>,
+    /// When workers last began.
+    began: Instant,
+    /// Receive buffers may have more room than usual.
+    roomy: bool,
+    /// How often the device was made.
+    made: u64,
     health: Health,
     losses: LossReporter,
     /// It has been said that somebody turned off checksum offload.
@@ -71,7 +83,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     async fn start(
         (dataplane, fast_path): (Arc<SharedDataplane>, &FastPathOptions),
-        tun: Tun,
+        device: OpenDevice,
         host: &Host,
         spec: TunnelSpec,
         mac: VtepMac,
@@ -80,8 +92,12 @@ impl Tunnel {
     ) -> Result<Tunnel, TunnelError> {
         let index = device::configure(host, &spec, &networks).await?;
         let publisher = Publisher::new(Table::build(overlay.clone(), &[])?);
-        let workers = dataplane.start(tun, host, &spec, &publisher).await?;
-        let fast_path = TunnelFastPath::new(fast_path);
+        let inherited = matches!(device, OpenDevice::Inherited(_));
+        let workers = dataplane.start(device, host, &spec, &publisher).await?;
+        if !inherited {
+            workers.go();
+        }
+        let fast_path = TunnelFastPath::new(fast_path, inherited);
         info!("{}", workers.capabilities(&spec.device, fast_path.name()));
         Ok(Tunnel {
             fast_path,
@@ -94,6 +110,10 @@ impl Tunnel {
             publisher,
             dataplane,
             workers: Some(workers),
+            halted: None,
+            began: Instant::now(),
+            roomy: inherited,
+            made: 1,
             health: Health::default(),
             losses: LossReporter::default(),
             offload_restored: false,
@@ -195,6 +215,7 @@ impl Tunnel {
                     warn!("{} was set down: bringing it up again", link.name);
                     device::configure(host, &self.spec, &self.networks).await?;
                 }
+                self.look_after_room();
                 self.look_after_offloads();
                 self.look_after_tap(host).await?;
                 let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
@@ -274,8 +295,12 @@ impl Tunnel {
         port::await_free(*local, *port).await?;
         let tun = self.dataplane.open_device(device).await?;
         self.index = device::configure(host, &self.spec, &self.networks).await?;
-        let workers = self.dataplane.start(tun, host, &self.spec, &self.publisher);
-        self.workers = Some(workers.await?);
+        let (device, publisher) = (OpenDevice::New(tun), &self.publisher);
+        let workers = self.dataplane.start(device, host, &self.spec, publisher);
+        let workers = workers.await?;
+        workers.go();
+        self.workers = Some(workers);
+        self.made += 1;
         // Counts begin anew.
         self.losses = LossReporter::default();
         Ok(())

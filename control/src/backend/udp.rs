@@ -8,7 +8,9 @@ use super::host::Host;
 use super::mtu;
 use super::peers::PeerKind;
 use super::tunnel::port;
-use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Wire};
+use super::tunnel::{
+    BackendOptions, Inheritance, PreparedTunnel, SharedDataplane, TunnelSpec, Wire,
+};
 use crate::config::{NetworkConfig, UdpOptions};
 use crate::family::Family;
 use crate::host::link::{self, Existing};
@@ -39,6 +41,7 @@ pub(super) async fn prepare(
     host: &Host,
     options: &BackendOptions,
     config: &NetworkConfig,
+    inheritance: &mut Option<Inheritance>,
 ) -> Result<Carriers, BackendError> {
     let udp = UdpOptions::parse(config)?;
     let (family, local) = (Family::V4, local_address(host, Family::V4)?);
@@ -48,10 +51,17 @@ pub(super) async fn prepare(
         family,
     })?;
     let mtu = mtu::of_device(&host.underlay, family, None, UdpOptions::OVERHEAD)?;
-    // Once the port is free, so is the device of an agent that had both.
-    port::await_free(local, udp.port).await?;
+    let inherited = inheritance.as_ref().and_then(Inheritance::device);
+    let device = match inherited.map(str::to_owned) {
+        Some(device) => device,
+        None => {
+            // Once the port is free, so is the device of an agent that had both.
+            port::await_free(local, udp.port).await?;
+            device(host).await?
+        }
+    };
     let spec = TunnelSpec {
-        device: device(host).await?,
+        device,
         wire: Wire::Ip,
         vni: Vni::default(),
         gbp: false,
@@ -62,13 +72,14 @@ pub(super) async fn prepare(
         pod_mtu: mtu,
     };
     let dataplane = SharedDataplane::new(host, &options.workers, 1)?;
+    let shared = (dataplane, inheritance.as_mut());
     let carrier = PreparedCarrier {
         peers: PeerKind {
             family,
             backend: BACKEND,
             has_mac: false,
         },
-        tunnel: Some(PreparedTunnel::new(spec, host, options, dataplane).await?),
+        tunnel: Some(PreparedTunnel::new(spec, host, options, shared).await?),
         direct: RoutedPeers::None,
     };
     Ok(Carriers {

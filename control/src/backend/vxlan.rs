@@ -7,7 +7,9 @@ use super::error::BackendError;
 use super::host::Host;
 use super::mtu;
 use super::peers::PeerKind;
-use super::tunnel::{BackendOptions, PreparedTunnel, SharedDataplane, TunnelSpec, Wire};
+use super::tunnel::{
+    BackendOptions, Inheritance, PreparedTunnel, SharedDataplane, TunnelSpec, Wire,
+};
 use crate::config::{ConfigError, NetworkConfig, VxlanOptions};
 use crate::family::Family;
 use crate::lease::LeaseAttrs;
@@ -24,6 +26,7 @@ pub(super) async fn prepare(
     host: &Host,
     options: &BackendOptions,
     config: &NetworkConfig,
+    inheritance: &mut Option<Inheritance>,
 ) -> Result<Carriers, BackendError> {
     let vxlan = VxlanOptions::parse(&config.backend)?;
     let mut carriers = Vec::new();
@@ -37,7 +40,8 @@ pub(super) async fn prepare(
     let dataplane = SharedDataplane::new(host, &options.workers, specs.len())?;
     for (family, spec) in specs {
         let spec = TunnelSpec { pod_mtu, ..spec };
-        let tunnel = PreparedTunnel::new(spec, host, options, dataplane.clone()).await?;
+        let shared = (dataplane.clone(), inheritance.as_mut());
+        let tunnel = PreparedTunnel::new(spec, host, options, shared).await?;
         carriers.push(PreparedCarrier {
             peers: PeerKind {
                 family,

@@ -12,6 +12,8 @@ use tracing::info;
 pub(super) struct Knowledge {
     /// What the file held at the start, as long as it may be of use.
     pub(super) memory: Option<Memory>,
+    /// It is not from the file, but from a process that was taken over from.
+    pub(super) inherited: bool,
     /// The network config as it was given last.
     pub(super) config: String,
     /// By the store or, as `unconfirmed` says, by what was remembered.
@@ -142,18 +144,35 @@ impl Knowledge {
 
     /// What is to be written, and its number; nothing before the store has said all of it.
     pub(super) fn due(&self) -> Option<(u64, Memory)> {
-        let Unconfirmed { lease, peers, .. } = self.unconfirmed;
-        if lease || peers || self.kept == self.changes {
-            return None;
+        let is_due = !self.is_unconfirmed() && self.kept != self.changes;
+        let memory = self.all().filter(|_| is_due)?;
+        Some((self.changes, memory))
+    }
+
+    /// All that is known, as old as it is.
+    pub(super) fn handed_over(&self) -> Option<Memory> {
+        let mut memory = self.all()?;
+        match self.is_unconfirmed() {
+            true => memory.written = self.unconfirmed.written,
+            false => memory.stamp(Clock::read()),
         }
-        let memory = Memory {
+        Some(memory)
+    }
+
+    /// Without the time.
+    fn all(&self) -> Option<Memory> {
+        Some(Memory {
             written: 0,
             since_boot: None,
             config: self.config.clone(),
             own: self.own.clone()?,
             peers: self.peers.clone()?,
-        };
-        Some((self.changes, memory))
+        })
+    }
+
+    fn is_unconfirmed(&self) -> bool {
+        let Unconfirmed { lease, peers, .. } = self.unconfirmed;
+        lease || peers
     }
 
     /// Forget everything but the config; the number of that.

@@ -45,6 +45,8 @@ struct Last {
     number: u64,
     /// Why it could not be written.
     problem: Option<String>,
+    /// It is another process's.
+    left: bool,
 }
 
 impl Shelf {
@@ -54,6 +56,11 @@ impl Shelf {
             prefix,
             last: Mutex::default(),
         }
+    }
+
+    /// Path of the network in the store.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// What is there and may be used. Why something else is not is one warning.
@@ -85,6 +92,9 @@ impl Shelf {
     /// done. Each reason why not is logged once.
     pub(super) fn write(&self, number: u64, mut memory: Memory) -> bool {
         let mut last = self.last();
+        if last.left {
+            return false;
+        }
         if number <= last.number {
             return true;
         }
@@ -109,6 +119,11 @@ impl Shelf {
                 false
             }
         }
+    }
+
+    /// Write nothing from here on, or again; waits for a write that is under way.
+    pub(super) fn leave(&self, leave: bool) {
+        self.last().left = leave;
     }
 
     /// Take the file away: what it says is over.

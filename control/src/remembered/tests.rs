@@ -2,6 +2,7 @@
 
 mod end;
 mod fake;
+mod inherited;
 mod start;
 mod times;
 mod writing;

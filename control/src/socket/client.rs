@@ -52,6 +52,29 @@ pub fn find(dir: &Path, request: &Verb) -> Result<Vec<(PathBuf, Reply)>, AskErro
     Ok(found)
 }
 
+/// Ask the agent called `agent` whose socket is in `dir` for something that a conversation follows
+/// on; `None` if there is none.
+pub fn begin(dir: &Path, agent: &str, request: &Verb) -> Result<Option<UnixStream>, AskError> {
+    let path = place::path(dir, agent);
+    let begun = UnixStream::connect(&path).and_then(|mut stream| {
+        stream.set_write_timeout(Some(TIME))?;
+        stream.write_all(request.line().as_bytes())?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    });
+    match begun {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if is_nobody(&error) => Ok(None),
+        Err(error) => Err(failed(&path, &error)),
+    }
+}
+
+/// Whether nobody listens: there is no socket, or that of an agent that has ended.
+fn is_nobody(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    kinds.contains(&error.kind())
+}
+
 /// Ask the agent whose socket is at `path`; what it says, if that is no error.
 pub fn ask(path: &Path, request: &Verb) -> Result<Reply, AskError> {
     let reply = UnixStream::connect(path).and_then(|stream| exchange(stream, request));

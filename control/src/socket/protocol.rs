@@ -1,6 +1,7 @@
 //! What is said over the socket.
 
 use crate::backend::{FastPathMode, FastPathReport};
+use crate::hand_over::Claim;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,6 +21,9 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<FastPathMode>,
     },
+    /// Hand everything over to the process that asks. What is said from there on is no longer of
+    /// this protocol: see [`hand_over`](crate::hand_over).
+    HandOver(Claim),
 }
 
 /// What is answered.

@@ -3,6 +3,7 @@
 use super::place;
 use super::protocol::{Answer, LINE_MAX, Reply, Verb};
 use crate::connections::Connections;
+use crate::hand_over::Claim;
 use std::fs::{self, Permissions};
 use std::future::Future;
 use std::io;
@@ -25,6 +26,9 @@ const CLIENT_TIME: Duration = Duration::from_secs(5);
 /// How long the agent's loop may take to answer: as long as its slowest task.
 const AGENT_TIME: Duration = Duration::from_secs(10);
 
+/// What is answered when too many wait.
+const BUSY: &str = "the agent is busy with other requests; try again";
+
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
@@ -33,19 +37,24 @@ pub struct SocketError {
     source: io::Error,
 }
 
-/// A request to the agent.
+/// What comes to the agent.
 #[derive(Debug)]
-pub struct Call {
-    /// What is asked for.
-    pub verb: Verb,
-    answer: oneshot::Sender<Answer>,
+pub enum Call {
+    /// A request, and whom to answer.
+    Question(Verb, AnswerTo),
+    /// A process that is to take over, and the connection to it.
+    Successor(Claim, UnixStream),
 }
 
-impl Call {
+/// Who waits for an answer.
+#[derive(Debug)]
+pub struct AnswerTo(oneshot::Sender<Answer>);
+
+impl AnswerTo {
     /// Tell the client.
     pub fn answer(self, answer: Answer) {
         // It may have gone.
-        let _ = self.answer.send(answer);
+        let _ = self.0.send(answer);
     }
 }
 
@@ -130,22 +139,34 @@ async fn connection(stream: UnixStream, agent: String, calls: mpsc::Sender<Call>
     let is_root = |uid| uid == 0 || uid == own;
     let allowed = stream.peer_cred().is_ok_and(|peer| is_root(peer.uid()));
     let mut stream = BufReader::new(stream);
-    let answer = match allowed {
-        true => answer(&mut stream, &calls).await,
-        false => Answer::Error("only root may ask".to_owned()),
+    let asked = match allowed {
+        true => request(&mut stream).await,
+        false => Err("only root may ask".to_owned()),
+    };
+    let answer = match asked {
+        // It says no more before it is answered, so that nothing is left in the buffer.
+        Ok(Verb::HandOver(claim)) => match calls.try_reserve() {
+            Ok(place) => return place.send(Call::Successor(claim, stream.into_inner())),
+            Err(_) => Answer::Error(BUSY.to_owned()),
+        },
+        Ok(verb) => answer(verb, &calls).await,
+        Err(reason) => Answer::Error(reason),
     };
     let line = Reply { agent, answer }.line();
     // A client that breaks off is its own concern.
     let _ = timeout(CLIENT_TIME, stream.get_mut().write_all(line.as_bytes())).await;
 }
 
-async fn answer(stream: &mut BufReader<UnixStream>, calls: &mpsc::Sender<Call>) -> Answer {
+async fn request(stream: &mut BufReader<UnixStream>) -> Result<Verb, String> {
+    Verb::read(&line(stream).await?)
+}
+
+async fn answer(verb: Verb, calls: &mpsc::Sender<Call>) -> Answer {
     let answered = async {
-        let verb = Verb::read(&line(stream).await?)?;
         let (answer, answered) = oneshot::channel();
         calls
-            .try_send(Call { verb, answer })
-            .map_err(|_| "the agent is busy with other requests; try again".to_owned())?;
+            .try_send(Call::Question(verb, AnswerTo(answer)))
+            .map_err(|_| BUSY.to_owned())?;
         let answered = within(AGENT_TIME, answered).await;
         answered.ok_or("the agent is ending, or has not come so far yet: it waits for its network config, for a lease, or is busy; try again")?
             .map_err(|_| "the agent is ending".to_owned())

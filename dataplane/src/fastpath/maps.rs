@@ -9,6 +9,7 @@ use aya::maps::{
     Array, ArrayOfMaps, DevMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray,
 };
 use aya::util::nr_cpus;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// `BPF_F_NO_PREALLOC`, without which there is no trie.
@@ -23,6 +24,15 @@ impl FastPath {
         let map = self.programs.map_mut("workers").ok_or_else(missing)?;
         let mut map = ProgramArray::try_from(map).during("the map of workers")?;
         map.set(0, &workers, 0).during("the map of workers")
+    }
+
+    /// By this the programs find the workers for as long as any process has it, whatever becomes
+    /// of this one.
+    pub fn hold(&self) -> Option<OwnedFd> {
+        match self.programs.map("workers") {
+            Some(Map::ProgramArray(map)) => map.fd().as_fd().try_clone_to_owned().ok(),
+            _ => None,
+        }
     }
 
     /// Have the programs see whether there is a TUN device.

@@ -102,6 +102,12 @@ impl FastPath {
         self.pins.as_ref().is_ok_and(is_pinned) || links::has_filter(device)
     }
 
+    /// Leave flows that begin to the workers, until [`FastPath::follow_workers`] is called.
+    pub fn wait_for_workers(&mut self) -> Result<(), FastPathError> {
+        self.state.opened = u64::MAX;
+        self.write_state()
+    }
+
     /// Overtake nothing that workers have up to now, who have carried packets before.
     pub fn follow_workers(&mut self) -> Result<(), FastPathError> {
         self.state.opened = clock::coarse_ns();

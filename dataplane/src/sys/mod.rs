@@ -19,6 +19,7 @@ pub mod event;
 mod ifreq;
 mod incoming;
 mod outgoing;
+pub mod passed;
 pub mod path;
 pub mod poll;
 pub mod port;

@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use thiserror::Error;
 
 /// Bytes of buffer asked for a socket that receives: about 10 ms at 6 Gbit/s.
-const RECEIVE_BUFFER: usize = 8 << 20;
+pub const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Bytes of buffer asked for a socket that sends: more than the queue of any device holds.
 ///

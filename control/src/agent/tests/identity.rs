@@ -186,8 +186,8 @@ fn a_start_that_fails_gives_back_the_lease_that_it_made() {
         let mut leases = Shared::of("10.5.72.0/24");
         leases.useless = true;
         let mut signals = Signals::install().unwrap();
-        let readiness = Readiness::default();
-        let error = run_node(&options, &leases, &mut signals, &readiness).await;
+        let mut post = vacant(&options);
+        let error = run_node(&options, &leases, &mut signals, &mut post).await;
         assert!(error.unwrap_err().to_string().contains("no IPv4 subnet"));
         assert_eq!(leases.released.lock().unwrap().len(), 1);
     });

@@ -1,6 +1,7 @@
 //! When a node says that it can be used.
 
 use super::*;
+use crate::http::Readiness;
 
 /// A peer of the node on the link of eth0.
 fn peer(leases: &Leases) -> Lease {

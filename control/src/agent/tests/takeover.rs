@@ -248,8 +248,8 @@ async fn stop_in_the_middle(netlink: Netlink) {
         while looking.link("flannel-old0").await.unwrap().is_none() {}
         kill_process(getpid(), Signal::TERM).unwrap();
     });
-    let (leases, readiness) = (Leases::of("10.5.72.0/24"), Readiness::default());
-    run_node(&options, &leases, &mut signals, &readiness)
+    let (leases, mut post) = (Leases::of("10.5.72.0/24"), vacant(&options));
+    run_node(&options, &leases, &mut signals, &mut post)
         .await
         .unwrap();
     told.await.unwrap();

@@ -47,6 +47,9 @@ pub enum TunnelError {
         /// The port, if somebody has it, too.
         port: Option<u16>,
     },
+    /// What another process has handed over cannot be used.
+    #[error("what was handed over is of no use here: {0}")]
+    Inherited(String),
     /// The device cannot be had.
     #[error(transparent)]
     Device(#[from] OpenError),

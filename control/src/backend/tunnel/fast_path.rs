@@ -18,6 +18,7 @@ use crate::backend::host::Host;
 pub use options::{FastPathMode, FastPathOptions};
 pub use report::FastPathReport;
 use running::Running;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 use weft_dataplane::fastpath::{Entries, FastPath};
@@ -49,6 +50,9 @@ pub(super) struct TunnelFastPath {
     closed: Option<Running>,
     /// Workers carry packets, or have done so.
     late: bool,
+    /// Nothing is to be started yet: the programs of the process that was before are in their
+    /// places, and find its workers.
+    held: bool,
     /// What programs have counted that run no longer.
     past: WorkerStats,
     /// When to try again.
@@ -61,22 +65,28 @@ pub(super) struct TunnelFastPath {
     rules_told: bool,
     /// Pins and pair of an earlier run are gone, though nothing runs.
     cleared: bool,
+    /// How often programs were started.
+    starts: u64,
 }
 
 impl TunnelFastPath {
-    pub(super) fn new(options: &FastPathOptions) -> TunnelFastPath {
+    /// That of a tunnel that goes on where that of another process stops, or of a new one.
+    pub(super) fn new(options: &FastPathOptions, inherited: bool) -> TunnelFastPath {
         TunnelFastPath {
             options: options.clone(),
             entries: None,
             running: None,
             closed: None,
-            late: false,
+            // Those of the process before have had flows that its workers had not.
+            late: inherited,
+            held: inherited,
             past: WorkerStats::default(),
             retry: None,
             restarted: None,
             said: None,
             rules_told: false,
             cleared: false,
+            starts: 0,
         }
     }
 
@@ -95,7 +105,14 @@ impl TunnelFastPath {
 
     /// Whether it may be started, as far as earlier refusals go.
     fn is_due(&self) -> bool {
-        self.retry.is_none_or(|at| Instant::now() >= at)
+        !self.held && self.retry.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Start what was held back, once workers carry the packets.
+    pub(super) async fn start_held(&mut self, host: &Host, tunnel: TunnelFacts<'_>) {
+        if std::mem::take(&mut self.held) {
+            self.start(host, tunnel).await;
+        }
     }
 
     /// Tell the programs that the agent is there, and of what has changed; start them if it is
@@ -153,7 +170,8 @@ impl TunnelFastPath {
         }
     }
 
-    fn take_away_closed(&mut self) {
+    /// Take away what was switched off.
+    pub(super) fn take_away_closed(&mut self) {
         if let Some(closed) = self.closed.take() {
             self.retire(closed);
         }
@@ -214,6 +232,7 @@ impl TunnelFastPath {
                 }
                 self.running = Some(running);
                 (self.retry, self.said) = (None, None);
+                self.starts += 1;
             }
             Err(reason) => {
                 // Some of it may be in place.
@@ -267,6 +286,16 @@ impl TunnelFastPath {
             stats.absorb(&programs.programs.stats());
         }
         stats
+    }
+
+    /// How often programs were started.
+    pub(super) fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// What the programs find the workers by.
+    pub(super) fn hold(&self) -> Option<OwnedFd> {
+        self.running.as_ref()?.programs.hold()
     }
 
     /// Let the programs go on without the agent, where they can.

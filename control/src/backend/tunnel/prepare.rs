@@ -2,11 +2,12 @@
 
 use super::error::TunnelError;
 use super::fast_path::FastPathOptions;
+use super::inheritance::Inheritance;
 use super::options::{Admit, BackendOptions};
 use super::overlay::overlay;
 use super::spec::{DeviceNetworks, TunnelSpec};
 use super::takeover::{self, Takeover};
-use super::workers::SharedDataplane;
+use super::workers::{self, SharedDataplane};
 use super::{Tunnel, device, port};
 use crate::backend::host::Host;
 use crate::backend::leftovers;
@@ -17,9 +18,9 @@ use crate::host::mac_store::{self, VtepMac};
 use crate::host::netlink::Link;
 use crate::lease::{Lease, VxlanData};
 use crate::wire::MacAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use weft_dataplane::sys::tun::{self, Tun};
+use weft_dataplane::sys::tun;
 use weft_dataplane::wire::frame::Wire;
 
 /// A tunnel that needs only a lease.
@@ -34,46 +35,32 @@ pub(crate) struct PreparedTunnel {
 }
 
 enum Device {
-    Ours(Tun),
+    Ours(workers::OpenDevice),
     /// flanneld's, which carries traffic up to the last moment.
     Kernel(Link),
 }
 
 impl PreparedTunnel {
     /// See to device, port and MAC. A kernel VXLAN device of this name gives its MAC, by which
-    /// peers know the node, and stays until the tunnel starts.
+    /// peers know the node, and stays until the tunnel starts. Where there is an `inheritance`,
+    /// device and port are in it.
     pub(crate) async fn new(
         spec: TunnelSpec,
         host: &Host,
         options: &BackendOptions,
-        dataplane: Arc<SharedDataplane>,
+        (dataplane, inheritance): (Arc<SharedDataplane>, Option<&mut Inheritance>),
     ) -> Result<PreparedTunnel, TunnelError> {
         let state_dir = &options.state_dir;
         port::check_local(spec.local, host)?;
-        let found = host.netlink.link(&spec.device).await?;
-        let existing = found.as_ref().map(link::existing).transpose()?;
-        let (mac, device) = match (existing, found) {
-            (Some(Existing::KernelVxlan(mac)), Some(kernel)) => {
-                tun::check(&spec.device)?;
-                takeover::check(host, &kernel, &spec).await?;
-                let mac = mac_store::adopt(state_dir, &spec.device, mac);
-                (mac, Device::Kernel(kernel))
+        let (mac, device) = match inheritance {
+            Some(inheritance) => {
+                let holdings = inheritance.take(&spec).map_err(TunnelError::Inherited)?;
+                let fits = dataplane.check(&holdings, host, &spec);
+                fits.map_err(|error| TunnelError::Inherited(error.to_string()))?;
+                let device = workers::OpenDevice::Inherited(Box::new(holdings));
+                (own_mac(&spec, state_dir), Device::Ours(device))
             }
-            _ => {
-                if spec.wire == Wire::Vxlan {
-                    takeover::clear(host, &spec).await;
-                    check_vni(host, &spec).await?;
-                }
-                port::await_free(spec.local, spec.port).await?;
-                let tun = dataplane.open_device(&spec.device).await?;
-                // At once: if the config changes before the lease, nobody uses the device.
-                device::claim(host, &spec.device).await?;
-                let mac = match spec.wire {
-                    Wire::Vxlan => mac_store::load_or_create(state_dir, &spec.device),
-                    Wire::Ip => VtepMac::none(),
-                };
-                (mac, Device::Ours(tun))
-            }
+            None => find(&spec, host, state_dir, &dataplane).await?,
         };
         Ok(PreparedTunnel {
             spec,
@@ -140,21 +127,22 @@ impl PreparedTunnel {
         let mac = stated.map_or(self.mac.mac, |data| data.vtep_mac);
         let overlay = overlay(&spec, mac, config, lease, self.admit);
         let (takeover, opened) = match self.device {
-            Device::Ours(tun) => (None, Ok(tun)),
+            Device::Ours(device) => (None, Ok(device)),
             Device::Kernel(kernel) => {
                 let kernel = as_it_is_now(host, &kernel).await?;
                 let takeover = Takeover::begin(host, &kernel, &spec).await?;
                 let opened = async {
                     port::await_free(spec.local, spec.port).await?;
-                    self.dataplane.open_device(&spec.device).await
+                    let tun = self.dataplane.open_device(&spec.device).await?;
+                    Ok(workers::OpenDevice::New(tun))
                 };
                 (Some(takeover), opened.await)
             }
         };
         let started = match opened {
-            Ok(tun) => {
+            Ok(device) => {
                 let shared = (self.dataplane, &self.fast_path);
-                Tunnel::start(shared, tun, host, spec, self.mac, overlay, networks).await
+                Tunnel::start(shared, device, host, spec, self.mac, overlay, networks).await
             }
             Err(error) => Err(error),
         };
@@ -167,6 +155,42 @@ impl PreparedTunnel {
                 Err(error)
             }
         }
+    }
+}
+
+/// Device, port and MAC for a tunnel that begins from nothing, or where an earlier run or flanneld
+/// ended.
+async fn find(
+    spec: &TunnelSpec,
+    host: &Host,
+    state_dir: &Path,
+    dataplane: &SharedDataplane,
+) -> Result<(VtepMac, Device), TunnelError> {
+    let found = host.netlink.link(&spec.device).await?;
+    let existing = found.as_ref().map(link::existing).transpose()?;
+    if let (Some(Existing::KernelVxlan(mac)), Some(kernel)) = (existing, found) {
+        tun::check(&spec.device)?;
+        takeover::check(host, &kernel, spec).await?;
+        let mac = mac_store::adopt(state_dir, &spec.device, mac);
+        return Ok((mac, Device::Kernel(kernel)));
+    }
+    if spec.wire == Wire::Vxlan {
+        takeover::clear(host, spec).await;
+        check_vni(host, spec).await?;
+    }
+    port::await_free(spec.local, spec.port).await?;
+    let tun = dataplane.open_device(&spec.device).await?;
+    // At once: if the config changes before the lease, nobody uses the device.
+    device::claim(host, &spec.device).await?;
+    let device = Device::Ours(workers::OpenDevice::New(tun));
+    Ok((own_mac(spec, state_dir), device))
+}
+
+/// The MAC that is kept, or a new one.
+fn own_mac(spec: &TunnelSpec, state_dir: &Path) -> VtepMac {
+    match spec.wire {
+        Wire::Vxlan => mac_store::load_or_create(state_dir, &spec.device),
+        Wire::Ip => VtepMac::none(),
     }
 }
 

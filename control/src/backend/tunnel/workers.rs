@@ -7,6 +7,7 @@ use super::tap;
 use crate::backend::host::Host;
 use crate::host::kernel;
 use crate::release;
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -15,14 +16,21 @@ use weft_dataplane::caps::{Cap, Grant};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{self, Count, WorkerStats};
+use weft_dataplane::sys::adopt::AdoptError;
 use weft_dataplane::sys::port::Frames;
+use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
-use weft_dataplane::worker;
+use weft_dataplane::sys::udp::RECEIVE_BUFFER;
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
+use weft_dataplane::worker::{self, Holdings};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
 const TX_SOCKETS: u8 = 8;
+
+/// Bytes of a receive buffer while nobody reads: what 50,000 small datagrams a second come to in two
+/// and a half seconds.
+const ROOM: usize = 64 << 20;
 
 /// Peers named in the line of counters.
 const LOSSES_NAMED: usize = 32;
@@ -121,10 +129,22 @@ impl SharedDataplane {
         Ok(open_tun(name, self.common.queues(), self.offloads).await?)
     }
 
-    /// Start the workers on `tun`; they take their tables from `publisher`.
+    /// See whether workers for `spec` can go on with `holdings`.
+    pub(super) fn check(
+        &self,
+        holdings: &Holdings,
+        host: &Host,
+        spec: &TunnelSpec,
+    ) -> Result<(), AdoptError> {
+        let config = config(&self.options, host, spec);
+        self.common.fits(&holdings.describe(), &config)
+    }
+
+    /// Prepare the workers for a device; they take their tables from `publisher`, and begin when
+    /// they may [go](TunnelWorkers::go).
     pub(super) async fn start(
         self: &Arc<SharedDataplane>,
-        tun: Tun,
+        device: OpenDevice,
         host: &Host,
         spec: &TunnelSpec,
         publisher: &Publisher,
@@ -134,29 +154,45 @@ impl SharedDataplane {
         if let Some(underlay) = host.netlink.link(&host.underlay.name).await? {
             config.underlay = underlay.index;
         }
-        let tap = match self.tap_name(spec) {
-            Some(name) => Some(tap::make(&host.netlink, &name).await),
-            None => None,
+        let holdings = match device {
+            OpenDevice::New(tun) => {
+                let tap = self.make_tap(host, spec).await;
+                self.common.open(tun, tap, &config)?
+            }
+            OpenDevice::Inherited(holdings) => *holdings,
         };
-        if let Some(Err(refusal)) = &tap {
-            info!("super-packets are cut before they leave: {refusal}");
-        }
-        let tap_refused = matches!(tap, Some(Err(_)));
-        let tap = tap.and_then(Result::ok);
-        let holdings = self.common.open(tun, tap, &config)?;
-        let workers = self.common.start(holdings, config, publisher)?;
-        workers.go();
-        if let Some(bytes) = workers.short_send_buffer() {
+        let workers = self.parked(holdings, config, spec, publisher)?;
+        if let Some(bytes) = workers.workers.short_send_buffer() {
             warn!(
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
             );
         }
         self.report_falls();
+        Ok(workers)
+    }
+
+    fn parked(
+        self: &Arc<SharedDataplane>,
+        holdings: Holdings,
+        config: worker::Config,
+        spec: &TunnelSpec,
+        publisher: &Publisher,
+    ) -> Result<TunnelWorkers, TunnelError> {
+        let tap_refused = self.tap_name(spec).is_some() && holdings.describe().tap.is_none();
         Ok(TunnelWorkers {
-            workers,
+            workers: self.common.start(holdings, config, publisher)?,
             dataplane: self.clone(),
+            config,
             tap_refused,
         })
+    }
+
+    async fn make_tap(&self, host: &Host, spec: &TunnelSpec) -> Option<Tap> {
+        let made = tap::make(&host.netlink, &self.tap_name(spec)?).await;
+        if let Err(refusal) = &made {
+            info!("super-packets are cut before they leave: {refusal}");
+        }
+        made.ok()
     }
 
     /// Log what the kernel refuses that it was not known to.
@@ -201,10 +237,19 @@ fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
     })
 }
 
-/// The running workers of a tunnel.
+/// What workers are to be started on.
+pub(super) enum OpenDevice {
+    /// One that nothing is known of yet.
+    New(Tun),
+    /// One with sockets, which others had or have.
+    Inherited(Box<Holdings>),
+}
+
+/// The workers of a tunnel.
 pub(super) struct TunnelWorkers {
     workers: worker::Workers,
     dataplane: Arc<SharedDataplane>,
+    config: worker::Config,
     /// Tunnel GSO was wanted, and there is no TAP for it.
     tap_refused: bool,
 }
@@ -316,6 +361,47 @@ impl TunnelWorkers {
         // For the counters of the kernel not to begin anew unnoticed.
         self.workers.unseen();
         self.dataplane.report_falls();
+    }
+
+    /// Have room for datagrams that come while nobody reads them, or as much as ever.
+    pub(super) fn make_room(&self, more: bool) {
+        let bytes = if more { ROOM } else { RECEIVE_BUFFER };
+        let holdings = self.workers.holdings();
+        let told = holdings.describe();
+        let all = holdings.descriptors().into_iter();
+        let others = told.queues + usize::from(told.tap.is_some());
+        let count = told.descriptors() - others - told.senders;
+        for receiver in all.skip(others).take(count) {
+            // A smaller one holds what it holds.
+            let _ = set_socket_recv_buffer_size_force(receiver, bytes);
+        }
+    }
+
+    /// Let the workers carry packets.
+    pub(super) fn go(&self) {
+        self.workers.go();
+    }
+
+    /// What they work with.
+    pub(super) fn holdings(&self) -> &Holdings {
+        self.workers.holdings()
+    }
+
+    /// Stop the workers and wait until what they have read has left.
+    pub(super) fn halt(&self) {
+        self.workers.halt();
+    }
+
+    /// Carry packets again after a halt, or for the first time.
+    pub(super) fn resume(
+        self,
+        spec: &TunnelSpec,
+        publisher: &Publisher,
+    ) -> Result<TunnelWorkers, TunnelError> {
+        let (dataplane, config) = (self.dataplane, self.config);
+        let workers = dataplane.parked(self.workers.stop(), config, spec, publisher)?;
+        workers.go();
+        Ok(workers)
     }
 
     /// Stop the workers and wait for them. The device stays, with its address and route.

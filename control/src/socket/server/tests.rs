@@ -23,9 +23,10 @@ async fn said(path: &Path, request: Vec<u8>) -> String {
 /// Answer all requests with what they ask for.
 async fn answering(mut calls: Calls) {
     loop {
-        let call = calls.next().await;
-        let said = format!("{:?}", call.verb);
-        call.answer(Answer::Error(said));
+        match calls.next().await {
+            Call::Question(verb, asker) => asker.answer(Answer::Error(format!("{verb:?}"))),
+            Call::Successor(claim, _) => panic!("{claim:?}"),
+        }
     }
 }
 

@@ -67,10 +67,10 @@ impl Running {
         // Workers have the first packets of all, unless an earlier agent's programs have.
         let follows = late || !running.programs.takes_over();
         if follows {
-            running.programs.follow_workers().map_err(told)?;
+            running.programs.wait_for_workers().map_err(told)?;
         }
         running.programs.attach().map_err(told)?;
-        // Until then workers have had more.
+        // Until now workers have had more, and on a busy machine for long.
         if follows {
             running.programs.follow_workers().map_err(told)?;
         }

@@ -1,0 +1,176 @@
+//! What only the agent that runs can have: the port of `/healthz`, its name on this host, its local
+//! socket, and what the service manager keeps of it. One that takes over has them from the one before.
+
+use super::options::AgentOptions;
+use super::registration::Registration;
+use crate::backend::{Backend, Inheritance};
+use crate::hand_over::store::{self, DescriptorStore, Left};
+use crate::http::{HealthError, HealthServer, Readiness};
+use crate::notify;
+use crate::socket::{Call, Calls, LocalSocket};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use tracing::warn;
+
+/// What an agent has of that by now.
+pub(super) struct Post {
+    pub(super) name: String,
+    pub(super) readiness: Readiness,
+    health: Option<HealthServer>,
+    registration: Registration,
+    socket: Option<LocalSocket>,
+    calls: Calls,
+    /// What the service manager keeps for the next process, and of which state of the backend.
+    store: DescriptorStore,
+    kept: Option<u64>,
+    /// What it kept of the process before.
+    left: Option<Left>,
+}
+
+impl Post {
+    /// Nothing of it yet but what the service manager has `passed`, for the agent called `name`.
+    pub(super) fn vacant(name: String, passed: BTreeMap<String, OwnedFd>) -> Post {
+        let mut store = DescriptorStore::of(&passed);
+        let left = match passed.is_empty() {
+            true => None,
+            false => store::tunnels(passed)
+                .inspect_err(|reason| {
+                    warn!("what the service manager kept is of no use: {reason}");
+                    store.clear();
+                })
+                .ok(),
+        };
+        Post {
+            store,
+            kept: None,
+            left,
+            registration: Registration::vacant(name.clone()),
+            name,
+            readiness: Readiness::default(),
+            health: None,
+            socket: None,
+            calls: Calls::default(),
+        }
+    }
+
+    /// What the process before has left with the service manager: once, and with what its programs
+    /// find its workers by.
+    pub(super) fn inherit(&mut self) -> Option<(Inheritance, Vec<OwnedFd>)> {
+        let Left {
+            tunnels,
+            descriptors,
+            holds,
+        } = self.left.take()?;
+        match Inheritance::of(tunnels, descriptors.into_iter()) {
+            Ok(inheritance) => Some((inheritance, holds)),
+            Err(reason) => {
+                self.disinherit(&reason);
+                None
+            }
+        }
+    }
+
+    /// Have no use for what the process before has left: another one had it.
+    pub(super) fn forget_left(&mut self) {
+        self.left = None;
+    }
+
+    /// Give up what the process before has left.
+    pub(super) fn disinherit(&mut self, reason: &str) {
+        warn!("what the service manager kept is of no use: {reason}");
+        self.discard();
+    }
+
+    /// Have the service manager keep what a `backend` that carries packets works with, if that is
+    /// not what it keeps.
+    pub(super) fn keep(&mut self, backend: &Backend) {
+        let changes = Some(backend.changes());
+        if notify::stores() == 0 || self.kept == changes {
+            return;
+        }
+        match backend.offer() {
+            Ok(tunnels) if tunnels.is_empty() => {}
+            Ok(tunnels) => {
+                if let Err(reason) = self.store.keep(&tunnels, &backend.holds()) {
+                    warn!("the service manager keeps nothing for the next start: {reason}");
+                }
+                self.kept = changes;
+            }
+            // At the next look it has been.
+            Err(_) => self.discard(),
+        }
+    }
+
+    /// Whether the service manager has what the next process needs.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.store.is_empty()
+    }
+
+    /// Have the service manager keep nothing.
+    pub(super) fn discard(&mut self) {
+        self.store.clear();
+        self.kept = None;
+    }
+
+    /// Answer on `/healthz`.
+    pub(super) async fn serve_health(&mut self, options: &AgentOptions) -> Result<(), HealthError> {
+        if let Some(address) = options.healthz.address() {
+            let health = HealthServer::start(&address, self.readiness.clone());
+            self.health = Some(health.await?);
+        }
+        Ok(())
+    }
+
+    /// Wait for the name, and listen.
+    pub(super) async fn wait(&mut self, options: &AgentOptions) {
+        self.registration = Registration::wait(self.name.clone()).await;
+        // After the agent that had the name before has ended, and its socket with it.
+        self.listen(options);
+    }
+
+    /// Give all of it up at once.
+    pub(super) async fn release(&mut self) {
+        (self.socket, self.calls) = (None, Calls::default());
+        self.registration.release();
+        if let Some(health) = self.health.take() {
+            health.release().await;
+        }
+    }
+
+    /// Have all of it, which another process has just given up.
+    pub(super) async fn take(&mut self, options: &AgentOptions) -> Result<(), HealthError> {
+        self.registration.take();
+        self.listen(options);
+        self.serve_health(options).await
+    }
+
+    fn listen(&mut self, options: &AgentOptions) {
+        let Some(dir) = &options.socket_dir else {
+            return;
+        };
+        match LocalSocket::start(dir, &self.name) {
+            Ok((socket, calls)) => (self.socket, self.calls) = (Some(socket), calls),
+            Err(error) => {
+                warn!("no local socket, so that weft fast-path cannot reach this agent: {error}");
+            }
+        }
+    }
+
+    /// Wait for what somebody asks for over the socket; for ever, if there is none.
+    pub(super) async fn call(&mut self) -> Call {
+        self.calls.next().await
+    }
+
+    /// Have the name if it is free by now.
+    pub(super) fn retry(&mut self) {
+        self.registration.retry();
+    }
+
+    /// Give all of it up, and see requests to their end.
+    pub(super) async fn leave(self) {
+        drop((self.socket, self.registration));
+        if let Some(health) = self.health {
+            health.stop().await;
+        }
+    }
+}
