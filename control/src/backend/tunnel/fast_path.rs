@@ -29,6 +29,9 @@ use weft_dataplane::stats::WorkerStats;
 /// Pause before what was refused is tried again, and between two starts at once.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// For longer no packet is on its way through what was switched off.
+const DRAINED: Duration = Duration::from_millis(500);
+
 /// What the fast path must know of its tunnel.
 #[derive(Clone, Copy)]
 pub(super) struct TunnelFacts<'a> {
@@ -46,8 +49,8 @@ pub(super) struct TunnelFastPath {
     /// What the programs are to know of peers, once all are known.
     entries: Option<Entries>,
     running: Option<Running>,
-    /// What was switched off and is to be taken away.
-    closed: Option<Running>,
+    /// What was switched off and is to be taken away, and since when it is so.
+    closed: Option<(Running, Instant)>,
     /// Workers carry packets, or have done so.
     late: bool,
     /// Nothing is to be started yet: the programs of the process that was before are in their
@@ -118,6 +121,11 @@ impl TunnelFastPath {
     /// Tell the programs that the agent is there, and of what has changed; start them if it is
     /// time to.
     pub(super) async fn look(&mut self, host: &Host, tunnel: TunnelFacts<'_>) {
+        let closed = self.closed.as_ref();
+        let drains = closed.is_some_and(|(_, since)| since.elapsed() < DRAINED);
+        if drains && self.options.mode == FastPathMode::Off {
+            return;
+        }
         self.take_away_closed();
         let Some(running) = &mut self.running else {
             if self.is_due() {
@@ -164,7 +172,7 @@ impl TunnelFastPath {
         } else if let Some(mut running) = self.running.take() {
             match running.programs.close() {
                 // Packets may be on their way through the merging pair.
-                Ok(()) => self.closed = Some(running),
+                Ok(()) => self.closed = Some((running, Instant::now())),
                 Err(_) => self.retire(running),
             }
         }
@@ -172,7 +180,7 @@ impl TunnelFastPath {
 
     /// Take away what was switched off.
     pub(super) fn take_away_closed(&mut self) {
-        if let Some(closed) = self.closed.take() {
+        if let Some((closed, _)) = self.closed.take() {
             self.retire(closed);
         }
     }
@@ -282,7 +290,8 @@ impl TunnelFastPath {
     pub(super) fn stats(&self) -> WorkerStats {
         let stats = WorkerStats::default();
         stats.absorb(&self.past);
-        for programs in self.running.iter().chain(&self.closed) {
+        let closed = self.closed.iter().map(|(closed, _)| closed);
+        for programs in self.running.iter().chain(closed) {
             stats.absorb(&programs.programs.stats());
         }
         stats
