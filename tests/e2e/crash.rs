@@ -22,8 +22,9 @@ fn restart(cluster: &mut Cluster, rest: Duration) -> Duration {
     let pass = || datagrams.iter().for_each(|each| each.await_more(RATE / 10));
     pass();
     let agent = cluster.agents.get_mut(&1).unwrap();
-    agent.kill().unwrap();
     let killed = Instant::now();
+    agent.kill().unwrap();
+    let dead = killed.elapsed();
     std::thread::sleep(rest);
     let nobody = killed.elapsed();
     agent.start_again().unwrap();
@@ -32,7 +33,7 @@ fn restart(cluster: &mut Cluster, rest: Duration) -> Duration {
     let [(out, out_gap), (back, back_gap)] = datagrams.map(Numbered::finish_timed);
     let gap = out_gap.max(back_gap).saturating_sub(nobody);
     eprintln!(
-        "started {rest:?} after a kill: lost {} of {} and {} of {}, silent for {gap:?}",
+        "dead after {dead:?}, started {rest:?} later: lost {} of {} and {} of {}, silent for {gap:?}",
         out.lost, out.sent, back.lost, back.sent
     );
     gap
