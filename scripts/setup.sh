@@ -9,7 +9,7 @@ packages=(
     iproute2 iputils-ping ethtool procps nftables iptables
     etcd-server etcd-client iperf3 tshark tcpdump valgrind
     containernetworking-plugins docker.io busybox-static
-    clang-14 llvm-14 libbpf-dev
+    clang-14 llvm-14 libbpf-dev prometheus
 )
 
 fail() {
@@ -56,6 +56,7 @@ services_of() {
     case "$1" in
     etcd-server) echo etcd ;;
     docker.io) echo docker docker.socket containerd ;;
+    prometheus) echo prometheus ;;
     esac
 }
 

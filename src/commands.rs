@@ -19,6 +19,8 @@ pub(crate) enum Command {
     MkDockerOpts,
     /// Put a configuration file in place.
     InstallConf,
+    /// Ask a running agent what it is doing.
+    Status,
     /// Ask a running agent of its fast path.
     FastPath,
     /// Look at leases in etcd, reserve and release them.
@@ -60,6 +62,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "leases",
         "list, show, reserve, release and watch the leases in etcd",
         Command::Leases,
+    ),
+    (
+        "status",
+        "tell what this node is doing: lease, peers, store, ways, drops",
+        Command::Status,
     ),
     (
         "fast-path",
@@ -192,8 +199,8 @@ mod tests {
         );
         let error = selected("weft", &["verison"]).unwrap_err();
         assert!(error.contains("\"version\""), "{error}");
-        let error = selected("weft", &["status"]).unwrap_err();
-        assert_eq!(error, "unknown command \"status\"; weft help lists all");
+        let error = selected("weft", &["reboot"]).unwrap_err();
+        assert_eq!(error, "unknown command \"reboot\"; weft help lists all");
         assert!(selected("weft", &[]).is_err());
     }
 

@@ -1,9 +1,9 @@
 //! `weft fast-path`: how the fast path of a running agent is, and another mode for it.
 
+use crate::agents::{self, ENDS, Meant};
 use crate::words::{self, Refusal, print};
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use weft_control::backend::FastPathMode;
 use weft_control::socket::{self, Answer, Reply, Verb};
@@ -12,25 +12,13 @@ use weft_control::text::line;
 /// Ask a running agent how its fast path is, or switch it; the agent's flag counts again when it
 /// starts again
 #[derive(Clone, Debug, Parser)]
-#[command(name = "weft fast-path", disable_version_flag = true, after_help = AFTER)]
+#[command(name = "weft fast-path", disable_version_flag = true, after_help = ENDS)]
 struct Args {
     #[arg(default_value = "show")]
     action: Switch,
-    /// The agent that is meant, where several run: a part of its name
-    #[arg(long, value_name = "TEXT")]
-    agent: Option<String>,
-    /// The agent's -socket-dir
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/run/weft",
-        env = "FLANNELD_SOCKET_DIR"
-    )]
-    socket_dir: PathBuf,
+    #[command(flatten)]
+    meant: Meant,
 }
-
-const AFTER: &str = "\
-Ends with 0, with 1 if no agent answers or more than one could be meant, and with 2 if the command line is wrong.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Switch {
@@ -74,30 +62,12 @@ pub(crate) fn run(words: &[OsString]) -> ExitCode {
     }
 }
 
-/// The names of agents that have answered.
-fn names(found: &[(PathBuf, Reply)]) -> String {
-    let names: Vec<&str> = found.iter().map(|(_, r)| r.agent.as_str()).collect();
-    names.join("; ")
-}
-
 fn act(args: &Args) -> Result<String, String> {
-    let dir = &args.socket_dir;
-    let show = Verb::FastPath { mode: None };
-    let mut found = socket::find(dir, &show).map_err(|error| error.to_string())?;
-    let meant = |name: &str| args.agent.as_ref().is_none_or(|part| name.contains(part));
-    let all = names(&found);
-    found.retain(|(_, reply)| meant(&reply.agent));
-    let names = names(&found);
+    let found = args.meant.ask(&Verb::FastPath { mode: None })?;
     let (path, shown) = match (&found[..], args.action.mode()) {
-        ([], _) if all.is_empty() => return Err(format!("no agent answers in {}", dir.display())),
-        ([], _) => return Err(format!("--agent names none of those that answer: {all}")),
-        (several @ [_, _, ..], None) => return told(several.iter().map(|(_, reply)| reply), true),
-        ([_, _, ..], Some(_)) => {
-            return Err(format!(
-                "several agents run, choose one by --agent: {names}"
-            ));
-        }
         ([(path, reply)], _) => (path, reply),
+        (several, None) => return told(several.iter().map(|(_, reply)| reply), true),
+        (several, Some(_)) => return Err(agents::ambiguous(several)),
     };
     let Some(mode) = args.action.mode() else {
         return told([shown], false);
@@ -116,8 +86,6 @@ fn told<'a>(replies: impl IntoIterator<Item = &'a Reply>, named: bool) -> Result
             false => String::new(),
         };
         match answer {
-            Answer::Error(reason) if !named => return Err(reason.clone()),
-            Answer::Error(reason) => text += &format!("{prefix}{}\n", line(reason)),
             Answer::FastPath(tunnels) if tunnels.is_empty() => {
                 text += &format!("{prefix}no tunnel: the kernel carries all packets by itself\n");
             }
@@ -126,6 +94,8 @@ fn told<'a>(replies: impl IntoIterator<Item = &'a Reply>, named: bool) -> Result
                     text += &format!("{prefix}{}\n", line(&tunnel.to_string()));
                 }
             }
+            other if !named => return Err(agents::refusal(other)),
+            other => text += &format!("{prefix}{}\n", agents::refusal(other)),
         }
     }
     Ok(text)

@@ -1,6 +1,7 @@
 //! The `weft` command: one thin file per subcommand.
 
 mod agent;
+mod agents;
 mod bench;
 mod commands;
 mod demo;
@@ -10,6 +11,7 @@ mod leases;
 mod log;
 mod mk_docker_opts;
 mod progress;
+mod status;
 mod version;
 mod words;
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Ok((Command::MkDockerOpts, args)) => mk_docker_opts::run(args),
         Ok((Command::InstallConf, args)) => install_conf::run(args),
         Ok((Command::Leases, args)) => leases::run(args),
+        Ok((Command::Status, args)) => status::run(args),
         Ok((Command::FastPath, args)) => fast_path::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),

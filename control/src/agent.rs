@@ -28,6 +28,7 @@ mod post;
 mod preparing;
 mod registration;
 mod remove;
+mod report;
 mod rules;
 mod signals;
 mod take_over;

@@ -1,16 +1,24 @@
-//! `/healthz` and `/readyz`, for whoever watches the agent.
+//! `/healthz`, `/readyz` and `/metrics`, for whoever watches the agent.
 //!
-//! Requests are answered on the agent's own thread: an agent that hangs does not answer.
+//! Requests are answered on the agent's own thread: an agent that hangs does not answer. What
+//! `/metrics` says is the node's to say, and asked for there.
+
+mod questions;
 
 use crate::connections::Connections;
 use crate::host::open_files;
+use crate::metrics::{self, Exposition};
 use crate::text::span;
 use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+pub use questions::Question;
+use questions::{PATIENCE, Questions};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::convert::Infallible;
 use std::io;
@@ -69,17 +77,32 @@ pub struct HealthError {
     source: io::Error,
 }
 
-/// Whether the node can be used: `subnet.env` is written, the peers are known, and the underlay
-/// has the address that packets leave from.
+/// What the server knows of the node. Whether it can be used: `subnet.env` is written, the peers
+/// are known, and the underlay has the address that packets leave from. And the way to ask it for
+/// all else.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Known>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
+    /// When the agent began.
+    since: SystemTime,
     ready: AtomicBool,
     /// When what the node goes by was written down, in seconds since 1970; 0: it goes by what
     /// the store says.
     remembered: AtomicU64,
+    questions: Questions,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known {
+            since: SystemTime::now(),
+            ready: AtomicBool::default(),
+            remembered: AtomicU64::default(),
+            questions: Questions::default(),
+        }
+    }
 }
 
 impl Readiness {
@@ -95,6 +118,16 @@ impl Readiness {
             since.as_secs().max(1)
         });
         self.0.remembered.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Wait until somebody wants to know what the node is doing.
+    pub(crate) async fn asked(&self) -> Question {
+        self.0.questions.next().await
+    }
+
+    /// When the agent began.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.0.since
     }
 
     pub(crate) fn get(&self) -> bool {
@@ -139,7 +172,7 @@ impl HealthServer {
         let (stop, stopped) = oneshot::channel();
         let (held, port) = oneshot::channel();
         let server = tokio::spawn(serve((listener, held), ready, stopped));
-        info!("serving /healthz and /readyz on {address}");
+        info!("serving /healthz, /readyz and /metrics on {address}");
         Ok(HealthServer {
             address,
             stop,
@@ -240,8 +273,8 @@ fn connection(
     ready: Readiness,
 ) -> impl hyper_util::server::graceful::GracefulConnection {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.uri().path(), &ready);
-        async { Ok::<_, Infallible>(response) }
+        let (asked, ready) = (request.into_parts().0, ready.clone());
+        async move { Ok::<_, Infallible>(answer(&asked, &ready).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -251,7 +284,24 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-fn answer(path: &str, ready: &Readiness) -> Response<String> {
+async fn answer(asked: &Parts, ready: &Readiness) -> Response<String> {
+    match (asked.uri.path(), &asked.method) {
+        ("/metrics", &Method::GET | &Method::HEAD) => metrics(asked, ready).await,
+        ("/metrics", _) => {
+            let mut refusal = plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "405 only GET and HEAD are answered\n",
+            );
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            refusal.headers_mut().insert(ALLOW, allowed);
+            refusal
+        }
+        (path, _) => health(path, ready),
+    }
+}
+
+/// flanneld's answers, whatever the method.
+fn health(path: &str, ready: &Readiness) -> Response<String> {
     let (status, body) = match (path, ready.get()) {
         ("/healthz", _) => (StatusCode::OK, "flanneld is running"),
         ("/readyz", true) => (StatusCode::OK, "flanneld is ready"),
@@ -263,7 +313,28 @@ fn answer(path: &str, ready: &Readiness) -> Response<String> {
         let age = span(age);
         body += &format!(", by what it knew {age} ago: etcd has not answered yet");
     }
-    let mut response = Response::new(body);
+    plain(status, body)
+}
+
+async fn metrics(asked: &Parts, ready: &Readiness) -> Response<String> {
+    let status = match ready.0.questions.ask(PATIENCE).await {
+        Ok(status) => status,
+        Err(reason) => return plain(StatusCode::SERVICE_UNAVAILABLE, format!("503 {reason}\n")),
+    };
+    let accept = asked.headers.get_all(ACCEPT).iter();
+    let mut accept = accept.filter_map(|value| value.to_str().ok());
+    let format = match accept.any(|value| Exposition::wanted(value) == Exposition::OpenMetrics) {
+        true => Exposition::OpenMetrics,
+        false => Exposition::Text,
+    };
+    let mut response = Response::new(metrics::encode(Arc::new(status), format));
+    let kind = HeaderValue::from_static(format.content_type());
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn plain(status: StatusCode, body: impl Into<String>) -> Response<String> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response
 }

@@ -12,6 +12,7 @@ mod shelf;
 
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
+use crate::status::StoreHealth;
 use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
 use crate::text::span;
 use clock::Clock;
@@ -23,8 +24,8 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Notify, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -346,6 +347,14 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
             written,
         } = self.state().unconfirmed;
         (lease || peers).then(|| UNIX_EPOCH + Duration::from_secs(written))
+    }
+
+    fn health(&self) -> Option<StoreHealth> {
+        self.inner.health()
+    }
+
+    fn ends(&self) -> watch::Receiver<Option<Instant>> {
+        self.inner.ends()
     }
 
     async fn close(&self) {

@@ -5,6 +5,8 @@
 //! talking: see [`hand_over`](crate::hand_over).
 //!
 //! ```text
+//! {"version":1,"verb":"status"}
+//! {"version":1,"agent":"/coreos.com/network /run/flannel/subnet.env","status":{...}}
 //! {"version":1,"verb":"fast-path","mode":"off"}
 //! {"version":1,"agent":"/coreos.com/network /run/flannel/subnet.env","fast-path":[...]}
 //! ```

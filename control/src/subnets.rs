@@ -5,6 +5,7 @@ pub mod fixed;
 
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
+use crate::status::StoreHealth;
 use crate::wire::MacAddr;
 use std::future::Future;
 use std::net::IpAddr;
@@ -150,6 +151,11 @@ pub trait SubnetManager: Send + Sync {
 
     /// When what the node goes by was written down, as long as the store has not confirmed it.
     fn remembered(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// How the store has answered so far; `None` if nobody is asked.
+    fn health(&self) -> Option<StoreHealth> {
         None
     }
 

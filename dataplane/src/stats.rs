@@ -10,10 +10,12 @@ use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counted {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident {
+        $($(#[doc = $doc:literal])+ $variant:ident => $text:literal,)+
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $doc])+ $variant,)+ }
 
         impl $name {
             /// All of them, in the order of their discriminants.
@@ -22,6 +24,12 @@ macro_rules! counted {
             /// The name used in logs and metrics.
             pub fn name(self) -> &'static str {
                 match self { $($name::$variant => $text,)+ }
+            }
+
+            /// What it counts, as its documentation says it, in one line.
+            pub fn help(self) -> &'static str {
+                let text = match self { $($name::$variant => concat!($($doc),+),)+ };
+                text.trim_start()
             }
         }
     };
@@ -250,6 +258,19 @@ mod tests {
         }
         for (i, &count) in Count::ALL.iter().enumerate() {
             assert_eq!(count as usize, i);
+        }
+    }
+
+    #[test]
+    fn help_is_the_documentation_in_one_line() {
+        let wanted = "TUN read: what goes to its peer comes back into a tunnel of this node, or it is a packet that has come back.";
+        assert_eq!(DropReason::Recursion.help(), wanted);
+        let counts = Count::ALL.iter().map(|count| count.help());
+        let reasons = DropReason::ALL.iter().map(|reason| reason.help());
+        for help in counts.chain(reasons) {
+            let odd = ['\n', '\\', '"'];
+            assert!(help.ends_with('.') && !help.contains(odd), "{help}");
+            assert!(!help.contains("  "), "{help}");
         }
     }
 

@@ -12,6 +12,7 @@ mod process;
 mod release;
 mod removed;
 mod start;
+mod status;
 mod unit;
 mod unwritable;
 

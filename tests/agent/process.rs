@@ -45,7 +45,7 @@ fn s85_healthz_and_readyz_follow_the_node() {
         agent.expect("etcd unreachable");
         expect("/healthz", 200, "flanneld is running");
         expect("/readyz", 503, "flanneld is not ready yet");
-        assert_eq!(get("/metrics").map(|answer| answer.0), Some(404));
+        assert_eq!(get("/nothing").map(|answer| answer.0), Some(404));
         let _etcd = node.etcd();
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
         agent.expect("ready: ");
@@ -181,7 +181,9 @@ fn s85_a_healthz_host_is_an_address_or_a_name() {
     on_node(|node| {
         let mut agent = node.agent_with("log", &["-healthz-port=8471", "-healthz-ip=localhost"]);
         wait_for_healthz();
-        agent.expect(&format!("serving /healthz and /readyz on {HEALTHZ}"));
+        agent.expect(&format!(
+            "serving /healthz, /readyz and /metrics on {HEALTHZ}"
+        ));
         assert_eq!(agent.stop().0, Some(0));
         let flags = ["-healthz-port=8471", "-healthz-ip=nowhere.invalid"];
         let mut agent = node.agent_with("unknown.log", &flags);

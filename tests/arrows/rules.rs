@@ -78,6 +78,9 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("weft_control::family", &[]),
     ("weft_control::release", &[]),
     ("weft_control::notify", &[]),
+    // What a node is doing, as data; and as Prometheus has it.
+    ("weft_control::status", &["weft_control::text"]),
+    ("weft_control::metrics", &["weft_control::status"]),
     ("weft_control::json", &["weft_control::text"]),
     (
         "weft_control::config",
@@ -115,6 +118,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::family",
             "weft_control::json",
             "weft_control::lease",
+            "weft_control::status",
             "weft_control::suspend",
             "weft_control::text",
             "weft_control::wire",
@@ -127,6 +131,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::config",
             "weft_control::host",
             "weft_control::lease",
+            "weft_control::status",
             "weft_control::subnets",
             "weft_control::suspend",
             "weft_control::text",
@@ -139,6 +144,8 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
         &[
             "weft_control::connections",
             "weft_control::host",
+            "weft_control::metrics",
+            "weft_control::status",
             "weft_control::text",
         ],
     ),
@@ -156,6 +163,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::host",
             "weft_control::lease",
             "weft_control::release",
+            "weft_control::status",
             "weft_control::subnets",
             "weft_control::text",
             "weft_control::wire",
@@ -168,6 +176,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::backend",
             "weft_control::connections",
             "weft_control::hand_over",
+            "weft_control::status",
         ],
     ),
     (
@@ -184,6 +193,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::release",
             "weft_control::remembered",
             "weft_control::socket",
+            "weft_control::status",
             "weft_control::subnets",
             "weft_control::text",
             "weft_control::wire",
@@ -244,6 +254,11 @@ pub(crate) const BORDERS: &[Border] = &[
         from: "weft_control::backend::tunnel",
         to: "weft_dataplane",
         why: "the one part of control that speaks to the dataplane",
+    },
+    Border {
+        from: "weft_control::metrics",
+        to: "weft_dataplane::stats",
+        why: "names of counters, and what they mean",
     },
 ];
 

@@ -12,5 +12,6 @@ mod glossary;
 mod links;
 mod log;
 mod markdown;
+mod metrics;
 mod readme;
 mod rust;

@@ -27,6 +27,7 @@ mod interop;
 mod leftovers;
 mod life_cycle;
 mod members;
+mod metrics;
 mod mtu;
 mod noticed;
 mod numbered;

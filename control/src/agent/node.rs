@@ -4,6 +4,7 @@ use super::error::AgentError;
 use super::options::AgentOptions;
 use super::post::Post;
 use super::preparing::Preparing;
+use super::report::Reporter;
 use super::rules::Rules;
 use super::signals::{Request, Signals};
 use crate::backend::Backend;
@@ -141,6 +142,7 @@ impl Node {
         let mut changes = HostEvents::of_network();
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
+        let mut reporter = Reporter::new(options.metrics_peers, own.expires, manager);
         readiness.remember(manager.remembered());
         loop {
             tokio::select! {
@@ -152,6 +154,11 @@ impl Node {
                     }
                 },
                 call = post.call() => match call {
+                    Call::Question(Verb::Status, asker) => {
+                        let own = (&self.lease, &self.backend);
+                        let status = reporter.status(own, manager, readiness);
+                        asker.answer(Answer::Status(Box::new(status)));
+                    }
                     Call::Question(verb, asker) => self.answer(verb, asker).await,
                     Call::Successor(claim, stream) => {
                         let visitor = (claim, stream);
@@ -162,6 +169,10 @@ impl Node {
                     if self.hand_on(successor, options, manager, post).await {
                         return Ok(Served::HandedOver);
                     }
+                }
+                question = readiness.asked() => {
+                    let own = (&self.lease, &self.backend);
+                    question.answer(reporter.status(own, manager, readiness));
                 }
                 end = &mut keep => {
                     let subnets = self.lease.to_string();
@@ -235,8 +246,8 @@ impl Node {
     async fn answer(&mut self, verb: Verb, asker: AnswerTo) {
         let answer = match verb {
             Verb::FastPath { mode } => Answer::FastPath(self.backend.fast_path(mode).await),
-            // It comes with its connection.
-            Verb::HandOver(_) => return,
+            // Status is told above, and a successor comes with its connection.
+            Verb::Status | Verb::HandOver(_) => return,
         };
         asker.answer(answer);
     }

@@ -31,8 +31,10 @@ pub struct AgentOptions {
     pub blackhole_route: bool,
     /// The file that container runtimes read the subnet from.
     pub subnet_file: PathBuf,
-    /// Where `/healthz` and `/readyz` are answered.
+    /// Where `/healthz`, `/readyz` and `/metrics` are answered.
     pub healthz: HealthzOptions,
+    /// How many of the peers that lose frames are named to who asks what the node is doing.
+    pub metrics_peers: usize,
     /// Where the agent's local socket is made; none: it has none.
     pub socket_dir: Option<PathBuf>,
     /// Log verbosity: 0 is info, from 1 debug.

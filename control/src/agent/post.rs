@@ -151,7 +151,9 @@ impl Post {
         match LocalSocket::start(dir, &self.name) {
             Ok((socket, calls)) => (self.socket, self.calls) = (Some(socket), calls),
             Err(error) => {
-                warn!("no local socket, so that weft fast-path cannot reach this agent: {error}");
+                warn!(
+                    "no local socket, so that weft status and weft fast-path cannot reach this agent: {error}"
+                );
             }
         }
     }

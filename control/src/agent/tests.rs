@@ -6,6 +6,7 @@ mod identity;
 mod life;
 mod readiness;
 mod start;
+mod status;
 mod takeover;
 
 use super::*;

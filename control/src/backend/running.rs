@@ -12,6 +12,7 @@ use crate::config::NetworkConfig;
 use crate::family::Family;
 use crate::hand_over::TunnelOffer;
 use crate::lease::{Lease, Previous};
+use crate::status::{TunnelStatus, UnderlayStatus};
 use crate::subnets::LeaseEvent;
 use ipnet::IpNet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -176,6 +177,21 @@ impl Backend {
             info!("counters: no tunnel, the kernel carries the packets");
         }
         self.tunnels().for_each(Tunnel::report);
+    }
+
+    /// Where packets to other nodes leave.
+    pub fn underlay(&self) -> UnderlayStatus {
+        let underlay = &self.host.underlay;
+        UnderlayStatus {
+            name: underlay.name.clone(),
+            addresses: underlay.local.present().collect(),
+            there: self.has_underlay(),
+        }
+    }
+
+    /// What each tunnel is doing; of the peers that lost frames so many are named.
+    pub fn tunnel_status(&self, named: usize) -> Vec<TunnelStatus> {
+        self.tunnels().map(|tunnel| tunnel.status(named)).collect()
     }
 
     /// Tell how the fast path of each tunnel is, and first have all in `mode` if there is one.

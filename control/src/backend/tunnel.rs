@@ -14,6 +14,7 @@ mod passed;
 pub(super) mod port;
 mod prepare;
 mod spec;
+mod status;
 mod takeover;
 mod tap;
 mod workers;
@@ -37,6 +38,7 @@ pub use options::{
 pub use passed::take_passed;
 pub(super) use prepare::PreparedTunnel;
 pub(super) use spec::{DeviceNetworks, TunnelSpec, Wire};
+use status::Published;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +60,9 @@ pub(super) struct Tunnel {
     /// Interface index of the device.
     index: u32,
     publisher: Publisher,
+    published: Published,
+    /// Times that the device was made anew.
+    remakes: u64,
     /// Shared by all tunnels.
     dataplane: Arc<SharedDataplane>,
     /// Missing only while the device is made anew, or others carry its packets.
@@ -108,6 +113,8 @@ impl Tunnel {
             networks,
             index,
             publisher,
+            published: Published::default(),
+            remakes: 0,
             dataplane,
             workers: Some(workers),
             halted: None,
@@ -170,6 +177,7 @@ impl Tunnel {
                 },
             }
         };
+        let begun = Instant::now();
         let routes: Vec<table::Route> = peers.map(route).collect();
         let table = Table::build(self.overlay.clone(), &routes)?;
         // One device's queue may be full and the other's not.
@@ -181,6 +189,7 @@ impl Tunnel {
         let entries = all.then(|| Entries::of(&table));
         // First of all: to load programs takes hundreds of milliseconds.
         self.publisher.publish(table);
+        self.published.note(routes.len(), begun);
         if let Some(entries) = entries {
             let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
             self.fast_path.publish(host, tunnel, entries).await;
@@ -301,6 +310,7 @@ impl Tunnel {
         workers.go();
         self.workers = Some(workers);
         self.made += 1;
+        self.remakes += 1;
         // Counts begin anew.
         self.losses = LossReporter::default();
         Ok(())

@@ -23,6 +23,9 @@ const SPIN_US_MAX: i64 = 1000;
 /// The dataplane numbers a worker's sockets with one byte.
 const TX_SOCKETS_MAX: i64 = 255;
 
+/// Peers that lost frames are told apart up to this number.
+const METRICS_PEERS_MAX: i64 = 256;
+
 /// A week: a node that nobody looks after for longer is not one of a cluster any more.
 const LIFETIME_MAX: i64 = 7 * 24 * 60;
 
@@ -76,6 +79,9 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "ip-blackhole-route" => options.blackhole_route = on,
         "healthz-ip" => options.healthz.host = host(value)?,
         "healthz-port" => options.healthz.port = within(value, 0, u16::MAX.into())? as u16,
+        "metrics-peers" => {
+            options.metrics_peers = within(value, 0, METRICS_PEERS_MAX)? as usize;
+        }
         "subnets-file" => options.subnets_file = subnets_file(value)?,
         "socket-dir" => options.socket_dir = optional_path(value),
         "subnet-file" => options.subnet_file = subnet_file(value)?,

@@ -32,7 +32,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 55] = [
+pub(super) static TABLE: [Flag; 56] = [
     works(
         "etcd-endpoints",
         Text,
@@ -135,13 +135,13 @@ pub(super) static TABLE: [Flag; 55] = [
         "healthz-ip",
         Text,
         "0.0.0.0",
-        "address, or name of a host, that /healthz and /readyz are served on; 0.0.0.0 or ::, all of both families",
+        "address, or name of a host, that /healthz, /readyz and /metrics are served on; 0.0.0.0 or ::, all of both families",
     ),
     works(
         "healthz-port",
         Int,
         "0",
-        "port that /healthz and /readyz are served on; 0: they are not",
+        "port that /healthz, /readyz and /metrics are served on; 0: they are not",
     ),
     works(
         "iptables-resync",
@@ -187,7 +187,13 @@ pub(super) static TABLE: [Flag; 55] = [
         "socket-dir",
         Text,
         "/run/weft",
-        "directory of the agent's local socket, over which weft fast-path reaches it; empty: it has none",
+        "directory of the agent's local socket, over which weft status and weft fast-path reach it; empty: it has none",
+    ),
+    works(
+        "metrics-peers",
+        Int,
+        "32",
+        "how many of the peers that lose frames /metrics and weft status name, 0 to 256",
     ),
     works(
         "queues",

@@ -75,6 +75,7 @@ fn defaults_are_flannelds() {
             subnets_file: None,
             subnet_file: "/run/flannel/subnet.env".into(),
             socket_dir: Some("/run/weft".into()),
+            metrics_peers: 32,
             renew_margin: Duration::from_secs(3600),
             use_ended_lease: false,
             verbosity: 0,
@@ -132,6 +133,7 @@ fn all_settings_are_read() {
         "-subnet-lease-renew-margin=0x10",
         "-state-dir=/tmp/state",
         "-socket-dir=",
+        "-metrics-peers=0",
         "-queues=2",
         "-engine=ring",
         "-admit=loose",
@@ -169,6 +171,7 @@ fn all_settings_are_read() {
     assert_eq!(options.subnets_file, Some("/tmp/peers.toml".into()));
     assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
     assert_eq!(options.socket_dir, None);
+    assert_eq!(options.metrics_peers, 0);
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
     let backend = BackendOptions {
         state_dir: "/tmp/state".into(),
@@ -337,6 +340,8 @@ fn values_that_break_a_rule_are_named() {
         ),
         ("-iptables-resync=0", "must be at least 1"),
         ("-healthz-port=65536", "must be between 0 and 65535"),
+        ("-metrics-peers=257", "must be between 0 and 256"),
+        ("-metrics-peers=-1", "must be between 0 and 256"),
         (
             "-healthz-ip=127.0.0.1:80",
             "must be an IP address or the name of a host",

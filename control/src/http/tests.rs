@@ -1,6 +1,7 @@
 //! Answers, and who does not hold up others.
 
 use super::*;
+use crate::status::NodeStatus;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +48,7 @@ async fn paths_have_flannelds_answers() {
     ready.set(true);
     ready.remember(None);
     expect("/readyz", "200 OK", "flanneld is ready").await;
-    for path in ["/", "/metrics", "/healthz/"] {
+    for path in ["/", "/metric", "/metrics/", "/healthz/"] {
         expect(path, "404 Not Found", "404 page not found\n").await;
     }
     health.stop().await;
@@ -167,4 +168,112 @@ async fn a_stop_waits_for_an_open_request_but_not_for_ever() {
     health.stop().await;
     let time = begun.elapsed();
     assert!(time >= STOP_TIME && time < STOP_TIME * 3, "{time:?}");
+}
+
+/// Everything that the server says to these lines.
+async fn exchange(address: SocketAddr, lines: &[&str]) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{}\r\n\r\n", lines.join("\r\n"));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.to_lowercase(), body.to_owned())
+}
+
+/// A node that answers each question.
+fn node(ready: Readiness) -> JoinHandle<()> {
+    let status = NodeStatus {
+        version: "0.1.0".to_owned(),
+        peers: 7,
+        ..NodeStatus::default()
+    };
+    tokio::spawn(async move {
+        loop {
+            ready.asked().await.answer(status.clone());
+        }
+    })
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_form_that_is_asked_for() {
+    let (health, ready) = start("127.0.0.1:0").await;
+    let node = node(ready);
+    let prometheus = "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    for (request, accept, kind, end) in [
+        (
+            "GET /metrics",
+            "Accept: */*",
+            "text/plain; version=0.0.4",
+            false,
+        ),
+        (
+            "GET /metrics?name=x",
+            "X: y",
+            "text/plain; version=0.0.4",
+            false,
+        ),
+        (
+            "GET /metrics",
+            prometheus,
+            "application/openmetrics-text; version=1.0.0",
+            true,
+        ),
+    ] {
+        let line = format!("{request} HTTP/1.1");
+        let (head, body) = exchange(health.address(), &[&line, "Host: weft", accept]).await;
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        assert!(head.contains(&format!("content-type: {kind}")), "{head}");
+        assert!(body.contains("\nweft_peers 7\n"), "{body}");
+        assert_eq!(body.ends_with("\n# EOF\n"), end, "{accept}");
+    }
+    let head_only = ["HEAD /metrics HTTP/1.1", "Host: weft"];
+    let (head, body) = exchange(health.address(), &head_only).await;
+    assert!(
+        head.starts_with("http/1.1 200 ") && body.is_empty(),
+        "{head}"
+    );
+    node.abort();
+    health.stop().await;
+}
+
+#[tokio::test]
+async fn other_methods_are_told_the_right_ones() {
+    let (health, _ready) = start("127.0.0.1:0").await;
+    for method in ["POST", "DELETE", "BREW"] {
+        let line = format!("{method} /metrics HTTP/1.1");
+        let lines = [line.as_str(), "Host: weft", "Content-Length: 0"];
+        let (head, body) = exchange(health.address(), &lines).await;
+        assert!(head.starts_with("http/1.1 405 "), "{head}");
+        assert!(head.contains("allow: get, head"), "{head}");
+        assert_eq!(body.lines().count(), 1, "{body}");
+    }
+    health.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_ends_meanwhile_is_one_line() {
+    let (health, ready) = start("127.0.0.1:0").await;
+    let ended = tokio::spawn(async move { drop(ready.asked().await) });
+    let (status, body) = get(health.address(), "/metrics").await;
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(body, "503 the agent is ending\n");
+    ended.await.unwrap();
+    health.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_keep_nobody_from_the_metrics() {
+    open_files::raise_limit();
+    let (health, ready) = start("127.0.0.1:0").await;
+    let node = node(ready);
+    let mut idle = Vec::new();
+    for _ in 0..1000 {
+        idle.push(TcpStream::connect(health.address()).await.unwrap());
+    }
+    let (status, body) = get(health.address(), "/metrics").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(body.contains("\nweft_peers 7\n"), "{body}");
+    node.abort();
+    health.stop().await;
 }

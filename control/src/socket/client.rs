@@ -84,7 +84,7 @@ pub fn ask(path: &Path, request: &Verb) -> Result<Reply, AskError> {
             path: path.to_owned(),
             reason: reason.clone(),
         }),
-        Answer::FastPath(_) => Ok(reply),
+        Answer::FastPath(_) | Answer::Status(_) => Ok(reply),
     }
 }
 

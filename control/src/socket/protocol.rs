@@ -2,6 +2,7 @@
 
 use crate::backend::{FastPathMode, FastPathReport};
 use crate::hand_over::Claim;
+use crate::status::NodeStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,20 +25,24 @@ pub enum Verb {
     /// Hand everything over to the process that asks. What is said from there on is no longer of
     /// this protocol: see [`hand_over`](crate::hand_over).
     HandOver(Claim),
+    /// Tell what the node is doing.
+    Status,
 }
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// How the fast path of each tunnel is now.
     FastPath(Vec<FastPathReport>),
+    /// What the node is doing.
+    Status(Box<NodeStatus>),
     /// Why nothing was done. One line.
     Error(String),
 }
 
 /// An answer, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     /// The agent's name: its network and its `subnet.env`.
     pub agent: String,
@@ -114,6 +119,13 @@ mod tests {
             assert_eq!(request.line(), format!("{text}\n"));
             assert_eq!(Verb::read(text.as_bytes()), Ok(request));
         }
+        let status = r#"{"verb":"status","version":1}"#;
+        assert_eq!(Verb::read(status.as_bytes()), Ok(Verb::Status));
+        let reply = Reply {
+            agent: "/net /run/subnet.env".to_owned(),
+            answer: Answer::Status(Box::default()),
+        };
+        assert_eq!(Reply::read(reply.line().as_bytes()), Ok(reply));
         let reply = Reply {
             agent: "/net /run/subnet.env".to_owned(),
             answer: Answer::Error("no".to_owned()),

@@ -17,6 +17,7 @@ mod watch;
 use super::{LeaseEvent, SubnetError, SubnetManager};
 use crate::config::NetworkConfig;
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
+use crate::status::StoreHealth;
 use client::insist;
 pub use options::{EtcdOptions, Secret};
 use std::time::{Duration, Instant};
@@ -76,6 +77,10 @@ impl SubnetManager for EtcdSubnets {
 
     fn ends(&self) -> Receiver<Option<Instant>> {
         self.ends.subscribe()
+    }
+
+    fn health(&self) -> Option<StoreHealth> {
+        Some(self.store.health())
     }
 
     async fn watch(&self, own: &Lease, events: mpsc::Sender<LeaseEvent>) {

@@ -48,6 +48,15 @@ impl Junk {
     }
 }
 
+/// What waits for a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveQueue {
+    /// Bytes that wait to be received, with what the kernel adds to each datagram.
+    pub waiting: u64,
+    /// Bytes that may wait.
+    pub room: u64,
+}
+
 /// Sockets that receive on one port.
 pub struct Port {
     /// [`SHARES`] for each worker, those of the first worker first.
@@ -151,6 +160,19 @@ impl Port {
         self.all().map(AsFd::as_fd)
     }
 
+    /// How full the sockets of each worker are, taken together.
+    pub fn queues(&self) -> impl Iterator<Item = ReceiveQueue> {
+        let queue = |sockets: &[Arc<Socket>]| {
+            let mut queue = ReceiveQueue::default();
+            for numbers in sockets.iter().map(|socket| meminfo(socket)) {
+                queue.waiting += u64::from(numbers[libc::SK_MEMINFO_RMEM_ALLOC as usize]);
+                queue.room += u64::from(numbers[libc::SK_MEMINFO_RCVBUF as usize]);
+            }
+            queue
+        };
+        self.shares.chunks(SHARES).map(queue)
+    }
+
     /// What each socket, in the order of [`Port::descriptors`], has dropped since it was opened, modulo
     /// 2^32, and the reason: datagrams that no worker could see, and trains as one each.
     pub fn dropped(&self, wire: Wire) -> impl Iterator<Item = (DropReason, u32)> {
@@ -186,6 +208,11 @@ const MEMINFO_VARS: usize = 9;
 /// Datagrams that the kernel has dropped instead of queueing them at `socket`, or since their checksum
 /// was wrong, modulo 2^32; 0 if it does not say.
 fn dropped(socket: &Socket) -> u32 {
+    meminfo(socket)[libc::SK_MEMINFO_DROPS as usize]
+}
+
+/// What the kernel says of the queues of `socket`, by `SK_MEMINFO_*`; zeros if it does not.
+fn meminfo(socket: &Socket) -> [u32; MEMINFO_VARS] {
     let mut numbers = [0u32; MEMINFO_VARS];
     let mut len = size_of_val(&numbers) as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes to `numbers`.
@@ -195,8 +222,8 @@ fn dropped(socket: &Socket) -> u32 {
         libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut len)
     };
     match result {
-        0 => numbers[libc::SK_MEMINFO_DROPS as usize],
-        _ => 0,
+        0 => numbers,
+        _ => [0; MEMINFO_VARS],
     }
 }
 

@@ -10,6 +10,7 @@ use crate::stats::WorkerStats;
 use crate::stats::losses::PeerLosses;
 use crate::sys::affinity::CpuList;
 use crate::sys::clock::Clock;
+use crate::sys::port::ReceiveQueue;
 use crate::sys::udp;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -89,6 +90,11 @@ impl Workers {
     /// be asked once an hour at least, as the kernel's own counters are short.
     pub fn unseen(&self) -> WorkerStats {
         self.unseen.as_stats()
+    }
+
+    /// How full the sockets of each worker are.
+    pub fn receive_queues(&self) -> impl Iterator<Item = ReceiveQueue> {
+        self.holdings.port.queues()
     }
 
     /// Size in bytes of the send buffers, if they are so small that a peer behind a full queue

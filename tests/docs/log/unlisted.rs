@@ -17,7 +17,7 @@ pub(crate) const UNLISTED: &[&str] = &[
     // What has been set up or taken away.
     "{subnet} has a blackhole route",
     "removed the route {}",
-    "serving /healthz and /readyz on {address}",
+    "serving /healthz, /readyz and /metrics on {address}",
     "counters: no tunnel, the kernel carries the packets",
     // Warnings with their remedy.
     "/{path} is missing: without the kernel module br_netfilter (modprobe br_netfilter) the firewall does not see what pods on one bridge send to each other",

@@ -1,5 +1,7 @@
 //! The packet workers: how they are started and stopped, and what they have counted.
 
+mod status;
+
 use super::error::TunnelError;
 use super::options::WorkerOptions;
 use super::spec::TunnelSpec;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod progress;
+mod pulse;
 pub(crate) mod refusal;
 mod retry;
 mod server;

@@ -12,6 +12,7 @@ use super::client::{Connection, Failure};
 use super::options::EtcdOptions;
 use super::timing::Timing;
 use crate::lease::{LeaseAttrs, SubnetKey};
+use crate::status::StoreHealth;
 use crate::subnets::SubnetError;
 use crate::text::shown;
 pub(super) use entry::Entry;
@@ -64,6 +65,11 @@ impl Store {
     /// Why no server could be reached when one was last asked.
     pub(crate) fn outage(&self) -> String {
         self.connection.outage()
+    }
+
+    /// How the servers have answered so far.
+    pub(crate) fn health(&self) -> StoreHealth {
+        self.connection.health()
     }
 
     /// What the etcd keys of all leases begin with.

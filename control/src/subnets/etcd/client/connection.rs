@@ -1,9 +1,11 @@
 //! Requests to whichever etcd server answers, and what is said when none does.
 
 use super::progress::{self, unless_silent};
+use super::pulse::Pulse;
 use super::refusal::{self, Asker};
 use super::server::Server;
 use super::tls::Tls;
+use crate::status::StoreHealth;
 use crate::subnets::SubnetError;
 use crate::subnets::etcd::options::EtcdOptions;
 use crate::subnets::etcd::timing::Timing;
@@ -12,6 +14,7 @@ use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
@@ -51,6 +54,7 @@ struct InUse {
     outage: Option<Outage>,
     /// Whether it has been said that no user is needed.
     said_no_user: bool,
+    pulse: Pulse,
 }
 
 /// A time without etcd.
@@ -123,6 +127,7 @@ impl Connection {
                 links: 0,
                 outage: None,
                 said_no_user: false,
+                pulse: Pulse::default(),
             }),
         };
         for server in &connection.servers {
@@ -149,15 +154,15 @@ impl Connection {
         let mut authenticated = false;
         // Each server once, and once more those whose connection or token turns out stale.
         for _ in 0..=self.servers.len() + 1 {
-            let mut used = self.pick();
+            let (mut used, begun) = (self.pick(), Instant::now());
             let outcome = self.attempt(&mut used, &request).await;
             let (reason, go_on) = match outcome {
                 Outcome::Done(value) => {
-                    self.reached();
+                    self.reached(begun);
                     return Ok(value);
                 }
                 Outcome::Refused(error) => {
-                    self.reached();
+                    self.reached(begun);
                     let again = refusal::is_about_identity(&error);
                     if again {
                         self.leave(&used, false);
@@ -302,8 +307,11 @@ impl Connection {
         }
     }
 
-    fn reached(&self) {
-        if self.state().outage.take().is_some() {
+    /// A request that had begun then was answered.
+    fn reached(&self, begun: Instant) {
+        let mut state = self.state();
+        state.pulse.answered(begun, Instant::now());
+        if state.outage.take().is_some() {
             info!("etcd reachable again");
         }
     }
@@ -311,6 +319,7 @@ impl Connection {
     /// Log why etcd cannot be reached, once for each reason.
     fn unreached(&self, reasons: String) {
         let mut state = self.state();
+        state.pulse.failed();
         let outage = state.outage.get_or_insert_default();
         let text = reasons.replace(|c: char| c.is_ascii_digit(), "");
         let new = outage.logged.len() < OUTAGE_LINES_MAX && outage.logged.insert(text);
@@ -327,6 +336,12 @@ impl Connection {
         let state = self.state();
         let outage = state.outage.as_ref();
         outage.map_or_else(String::new, |outage| outage.reasons.clone())
+    }
+
+    /// How the servers have answered so far.
+    pub(crate) fn health(&self) -> StoreHealth {
+        let state = self.state();
+        state.pulse.health(state.outage.is_some(), Instant::now())
     }
 
     fn state(&self) -> MutexGuard<'_, InUse> {
