@@ -259,6 +259,8 @@ fn damage_is_repaired_when_it_is_done() {
             }
         };
         tokio::select! {
+            // It listens before anything is flushed.
+            biased;
             never = firewall.keep(10 * LIMIT) => match never {},
             done = tokio::time::timeout(LIMIT, flushes) => done.unwrap(),
         }
