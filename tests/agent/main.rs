@@ -113,7 +113,9 @@ fn a_second_agent_is_one_line_and_a_left_over_device_is_taken_over() {
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
         let mut first = node.agent("first.log");
         first.expect("ready: ");
-        let mut second = node.agent("second.log");
+        // With the same one it would be an upgrade.
+        let elsewhere = format!("-state-dir={}", node.path("elsewhere").display());
+        let mut second = node.agent_with("second.log", &[&elsewhere]);
         assert_eq!(second.wait().code(), Some(1));
         let line = second.expect("ERROR");
         assert!(line.contains("8472"), "{line}");
