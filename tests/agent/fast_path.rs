@@ -2,20 +2,11 @@
 
 use super::node::*;
 use rustix::process::Signal;
-use std::process::{Command, Output};
+use std::process::Command;
 use weft_lab::netns::isolate_mounts;
 
 fn fast_path(node: &Node, words: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(WEFT);
-    command.arg("fast-path").args(words);
-    command.arg("--socket-dir").arg(node.path("run"));
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    let said = [stdout, stderr].concat();
-    (status.code(), String::from_utf8(said).unwrap())
+    node.ask("fast-path", words)
 }
 
 fn expect(node: &Node, words: &[&str], code: i32, text: &str) {

@@ -126,6 +126,16 @@ impl Node {
         Process::spawn(self.command(flags), self.path(log))
     }
 
+    /// What a command that asks this node's agents ends with and says.
+    pub(crate) fn ask(&self, command: &str, words: &[&str]) -> (Option<i32>, String) {
+        let mut asking = Command::new(WEFT);
+        asking.arg(command).args(words);
+        asking.arg("--socket-dir").arg(self.path("run"));
+        let output = asking.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let mut command = self.command_without_iface();
         command.arg("-iface=eth0").args(flags);

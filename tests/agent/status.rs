@@ -2,19 +2,9 @@
 
 use super::node::*;
 use serde_json::Value;
-use std::process::{Command, Output};
 
 fn status(node: &Node, words: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(WEFT);
-    command.arg("status").args(words);
-    command.arg("--socket-dir").arg(node.path("run"));
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    let said = [stdout, stderr].concat();
-    (status.code(), String::from_utf8(said).unwrap())
+    node.ask("status", words)
 }
 
 /// The one line that it ends with.

@@ -73,8 +73,6 @@ pub(super) struct Tunnel {
     began: Instant,
     /// Receive buffers may have more room than usual.
     roomy: bool,
-    /// How often the device was made.
-    made: u64,
     health: Health,
     losses: LossReporter,
     /// It has been said that somebody turned off checksum offload.
@@ -120,7 +118,6 @@ impl Tunnel {
             halted: None,
             began: Instant::now(),
             roomy: inherited,
-            made: 1,
             health: Health::default(),
             losses: LossReporter::default(),
             offload_restored: false,
@@ -309,7 +306,6 @@ impl Tunnel {
         let workers = workers.await?;
         workers.go();
         self.workers = Some(workers);
-        self.made += 1;
         self.remakes += 1;
         // Counts begin anew.
         self.losses = LossReporter::default();

@@ -21,7 +21,7 @@ impl Tunnel {
 
     /// How often what a successor is given has changed.
     pub(in crate::backend) fn changes(&self) -> u64 {
-        self.made + self.fast_path.starts()
+        self.remakes + self.fast_path.starts()
     }
 
     /// What programs find the workers by, if there are programs.
