@@ -14,7 +14,7 @@ use crate::host::blackhole;
 use crate::host::events::{Change, HostEvents};
 use crate::host::subnet_env::{KeptEnv, SubnetEnv};
 use crate::http::Readiness;
-use crate::lease::{Lease, Previous};
+use crate::lease::{Lease, LeaseEnd, Previous};
 use crate::notify::{self, State};
 use crate::socket::{Answer, AnswerTo, Call, Verb};
 use crate::subnets::SubnetManager;
@@ -155,8 +155,7 @@ impl Node {
                 },
                 call = post.call() => match call {
                     Call::Question(Verb::Status, asker) => {
-                        let own = (&self.lease, &self.backend);
-                        let status = reporter.status(own, manager, readiness);
+                        let status = reporter.status(self.known(), manager, readiness);
                         asker.answer(Answer::Status(Box::new(status)));
                     }
                     Call::Question(verb, asker) => self.answer(verb, asker).await,
@@ -171,13 +170,9 @@ impl Node {
                     }
                 }
                 question = readiness.asked() => {
-                    let own = (&self.lease, &self.backend);
-                    question.answer(reporter.status(own, manager, readiness));
+                    question.answer(reporter.status(self.known(), manager, readiness));
                 }
-                end = &mut keep => {
-                    let subnets = self.lease.to_string();
-                    return Err(AgentError::LeaseOver { end, subnets });
-                }
+                end = &mut keep => return Err(self.lease_over(end)),
                 () = &mut watch => return Err(AgentError::WatchEnded),
                 never = &mut rules => match never {},
                 Ok(()) = &mut written, if !guarded => {
@@ -198,11 +193,7 @@ impl Node {
                     self.report(&mut ready, readiness);
                 }
                 _ = health.tick() => {
-                    self.unpark().await;
-                    self.backend.check_health().await?;
-                    if self.parked.is_none() {
-                        post.keep(&self.backend);
-                    }
+                    self.look_after_workers(post).await?;
                     readiness.remember(manager.remembered());
                 }
                 _ = reconcile.tick() => {
@@ -216,6 +207,26 @@ impl Node {
                 _ = resync.tick() => self.resync().await,
             }
         }
+    }
+
+    /// Lease and backend, as who asks is told of them.
+    fn known(&self) -> (&Lease, &Backend) {
+        (&self.lease, &self.backend)
+    }
+
+    fn lease_over(&self, end: LeaseEnd) -> AgentError {
+        let subnets = self.lease.to_string();
+        AgentError::LeaseOver { end, subnets }
+    }
+
+    /// See whether devices and workers are alive, and workers are what is kept for the next run.
+    async fn look_after_workers(&mut self, post: &mut Post) -> Result<(), AgentError> {
+        self.unpark().await;
+        self.backend.check_health().await?;
+        if self.parked.is_none() {
+            post.keep(&self.backend);
+        }
+        Ok(())
     }
 
     /// Put right at once what the looks from time to time would.

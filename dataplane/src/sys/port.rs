@@ -160,6 +160,13 @@ impl Port {
         self.all().map(AsFd::as_fd)
     }
 
+    /// Have room for datagrams that come while nobody reads them, or as much as ever.
+    pub fn make_room(&self, more: bool) {
+        self.shares
+            .iter()
+            .for_each(|socket| udp::make_room(socket, more));
+    }
+
     /// How full the sockets of each worker are, taken together.
     pub fn queues(&self) -> impl Iterator<Item = ReceiveQueue> {
         let queue = |sockets: &[Arc<Socket>]| {

@@ -4,7 +4,7 @@ use super::holdings::Holdings;
 use crate::stats::{DropReason, WorkerStats};
 use crate::sys::port::Port;
 use crate::wire::frame::Wire;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the kernel tells what devices have dropped: those of this thread's network namespace.
 const DEVICES: &str = "/proc/thread-self/net/dev";
@@ -42,12 +42,17 @@ impl Unseen {
         }
     }
 
-    /// The drops so far, as counters of a worker.
-    pub(super) fn as_stats(&self) -> WorkerStats {
+    /// See what the sockets have dropped since the last look.
+    pub(super) fn note(&self) -> MutexGuard<'_, Drops> {
         let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
         drops.note(self.port.dropped(self.wire));
+        drops
+    }
+
+    /// The drops so far, as counters of a worker.
+    pub(super) fn as_stats(&self) -> WorkerStats {
         let stats = WorkerStats::default();
-        stats.absorb(&drops.sums);
+        stats.absorb(&self.note().sums);
         let packets = dropped(&self.device).unwrap_or(self.before);
         // One that was made anew has counted from 0.
         let grown = packets.checked_sub(self.before).unwrap_or(packets);
@@ -57,7 +62,7 @@ impl Unseen {
 }
 
 /// What the sockets have dropped.
-struct Drops {
+pub(super) struct Drops {
     /// What each said when it was last asked; it begins anew after 2^32.
     seen: Vec<u32>,
     sums: WorkerStats,

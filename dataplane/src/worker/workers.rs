@@ -86,8 +86,18 @@ impl Workers {
         self.threads.stats.iter().map(|stats| &**stats)
     }
 
-    /// What the kernel has dropped in the queues before the workers, as counters of another worker. To
-    /// be asked once an hour at least, as the kernel's own counters are short.
+    /// Have room for datagrams that come while nobody reads them, or as much as ever.
+    pub fn make_room(&self, more: bool) {
+        self.holdings.port.make_room(more);
+    }
+
+    /// Look at the counters of what the kernel drops before the workers: at least once an hour, as they
+    /// are short.
+    pub fn note_unseen(&self) {
+        drop(self.unseen.note());
+    }
+
+    /// What the kernel has dropped in the queues before the workers, as counters of another worker.
     pub fn unseen(&self) -> WorkerStats {
         self.unseen.as_stats()
     }

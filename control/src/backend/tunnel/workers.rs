@@ -1,5 +1,6 @@
 //! The packet workers: how they are started and stopped, and what they have counted.
 
+mod lines;
 mod status;
 
 use super::error::TunnelError;
@@ -9,33 +10,22 @@ use super::tap;
 use crate::backend::host::Host;
 use crate::host::kernel;
 use crate::release;
-use rustix::net::sockopt::set_socket_recv_buffer_size_force;
-use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use tracing::{info, warn};
 use weft_dataplane::caps::{Cap, Grant};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::publish::Publisher;
-use weft_dataplane::stats::{self, Count, WorkerStats};
 use weft_dataplane::sys::adopt::AdoptError;
 use weft_dataplane::sys::port::Frames;
 use weft_dataplane::sys::tap::Tap;
 use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
-use weft_dataplane::sys::udp::RECEIVE_BUFFER;
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
 use weft_dataplane::worker::{self, Holdings};
 
 /// Send sockets. Each has a source port of its own, which is what spreads flows
 /// over the links and receive queues between two nodes.
 const TX_SOCKETS: u8 = 8;
-
-/// Bytes of a receive buffer while nobody reads: what 50,000 small datagrams a second come to in two
-/// and a half seconds.
-const ROOM: usize = 64 << 20;
-
-/// Peers named in the line of counters.
-const LOSSES_NAMED: usize = 32;
 
 /// Create the TUN `name` with `queues` queues, or attach to the one left by an earlier run.
 async fn open_tun(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
@@ -204,39 +194,13 @@ impl SharedDataplane {
             let grant = self.common.grant(cap);
             if grant.is_fallen()
                 && grant != *before
-                && let Some(line) = fall(cap, grant)
+                && let Some(line) = lines::fall(cap, grant)
             {
                 warn!("{line}");
             }
             *before = grant;
         }
     }
-}
-
-/// What it means that a capability is not granted, or not as a whole.
-fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
-    Some(match (cap, grant) {
-        // Logged with the reason, where it is refused.
-        (Cap::IoUring, _) => return None,
-        (Cap::Tso, _) => {
-            "the kernel lets the TUN device have no TCP super-packets: pods send single packets (tso=refused)"
-        }
-        (Cap::Uso, _) => {
-            "the kernel lets the TUN device have no UDP super-packets, which needs Linux 6.2: pods send single packets (uso=refused)"
-        }
-        (Cap::UdpGso, Grant::Limited) => {
-            "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good"
-        }
-        (Cap::UdpGso, _) => {
-            "the kernel takes no UDP trains, which needs Linux 4.18: sending single datagrams (udp_gso=refused)"
-        }
-        (Cap::UdpGro, _) => {
-            "the kernel merges no received datagrams into trains, which needs Linux 5.0: receiving them one by one (udp_gro=refused)"
-        }
-        (Cap::MergedWrites, _) => {
-            "the kernel refuses a super-packet on the TUN device: writing single packets, or shorter ones, for a while"
-        }
-    })
 }
 
 /// What workers are to be started on.
@@ -257,11 +221,6 @@ pub(super) struct TunnelWorkers {
 }
 
 impl TunnelWorkers {
-    /// A counter, summed over all workers.
-    pub(super) fn count(&self, count: Count) -> u64 {
-        self.workers.stats().map(|stats| stats.get(count)).sum()
-    }
-
     /// What is known of tunnel GSO as a whole.
     pub(super) fn tunnel_gso(&self) -> TunnelGsoState {
         match self.tap_refused {
@@ -305,78 +264,16 @@ impl TunnelWorkers {
         self.workers.losses().by_peer()
     }
 
-    /// All non-zero counters and drop reasons of `device` on one line, the peers that lost
-    /// most frames on the way out, and the capabilities that the kernel does not grant in full.
-    ///
-    /// `fast_path` is what the fast path has counted, of packets that the workers did not see.
-    pub(super) fn counters(&self, device: &str, fast_path: &WorkerStats) -> String {
-        let unseen = self.workers.unseen();
-        let all = self.workers.stats().chain([fast_path, &unseen]);
-        let sums = stats::summary(all);
-        let mut line = format!("counters: device={device}");
-        for (name, sum) in sums {
-            line.push_str(&format!(" {name}={sum}"));
-        }
-        let mut losses = self.losses();
-        losses.sort_by_key(|&(peer, frames)| (Reverse(frames), peer));
-        for (peer, frames) in losses.iter().take(LOSSES_NAMED) {
-            line.push_str(&format!(" lost_to[{peer}]={frames}"));
-        }
-        match self.workers.losses().of_others() {
-            0 => {}
-            frames => line.push_str(&format!(" lost_to[others]={frames}")),
-        }
-        let fallen = |cap: &Cap| self.dataplane.common.grant(*cap).is_fallen();
-        for cap in Cap::ALL.into_iter().filter(fallen) {
-            line.push_str(&format!(" fallen[{}]=1", cap.name()));
-        }
-        line
-    }
-
-    /// What of this kernel is in use for `device`, on one line.
-    pub(super) fn capabilities(&self, device: &str, fast_path: &str) -> String {
-        let peers = |wanted| {
-            let peers = self.tunnel_gso_peers();
-            peers.filter(|&(_, state)| state == wanted).count()
-        };
-        let common = &self.dataplane.common;
-        let grant = |cap| common.grant(cap).name();
-        let cpus = self.workers.cpus();
-        format!(
-            "capabilities: device={device} engine={} cpus={} tso={} uso={} udp_gso={} udp_gro={} merged_writes={} tunnel_gso={} tunnel_gso_open={} tunnel_gso_blocked={} fast_path={fast_path} downgrades={}",
-            common.engine().name(),
-            cpus.map_or("none".to_owned(), |cpus| cpus.to_string()),
-            grant(Cap::Tso),
-            grant(Cap::Uso),
-            grant(Cap::UdpGso),
-            grant(Cap::UdpGro),
-            grant(Cap::MergedWrites),
-            self.tunnel_gso().name(),
-            peers(PeerState::Open),
-            peers(PeerState::Blocked),
-            self.count(Count::Downgrades),
-        )
-    }
-
     /// Log what the workers have found out about the kernel since that was last logged.
     pub(super) fn report_falls(&self) {
         // For the counters of the kernel not to begin anew unnoticed.
-        self.workers.unseen();
+        self.workers.note_unseen();
         self.dataplane.report_falls();
     }
 
     /// Have room for datagrams that come while nobody reads them, or as much as ever.
     pub(super) fn make_room(&self, more: bool) {
-        let bytes = if more { ROOM } else { RECEIVE_BUFFER };
-        let holdings = self.workers.holdings();
-        let told = holdings.describe();
-        let all = holdings.descriptors().into_iter();
-        let others = told.queues + usize::from(told.tap.is_some());
-        let count = told.descriptors() - others - told.senders;
-        for receiver in all.skip(others).take(count) {
-            // A smaller one holds what it holds.
-            let _ = set_socket_recv_buffer_size_force(receiver, bytes);
-        }
+        self.workers.make_room(more);
     }
 
     /// Let the workers carry packets.
@@ -437,20 +334,5 @@ mod tests {
             let (opened, ()) = tokio::join!(open_tun("flannel.7", 1, NONE), release);
             opened.unwrap();
         });
-    }
-
-    #[test]
-    fn every_fall_has_a_line_of_its_own_but_that_of_the_engine_which_has_a_reason() {
-        let fallen = [Grant::Limited, Grant::Refused];
-        for cap in Cap::ALL.into_iter().filter(|&cap| cap != Cap::IoUring) {
-            for grant in fallen {
-                let line = fall(cap, grant).unwrap();
-                assert!(
-                    line.starts_with("the kernel ") && !line.contains('\n'),
-                    "{line}"
-                );
-            }
-        }
-        assert_eq!(fallen.map(|grant| fall(Cap::IoUring, grant)), [None; 2]);
     }
 }
