@@ -103,17 +103,20 @@ pub enum Cap {
     UdpGro,
     /// The TUN takes super-packets.
     MergedWrites,
+    /// A program chooses the TUN's queue for each packet, by its pod.
+    Steering,
 }
 
 impl Cap {
     /// All of them, in the order in which they are told of.
-    pub const ALL: [Cap; 6] = [
+    pub const ALL: [Cap; 7] = [
         Cap::IoUring,
         Cap::Tso,
         Cap::Uso,
         Cap::UdpGso,
         Cap::UdpGro,
         Cap::MergedWrites,
+        Cap::Steering,
     ];
 
     /// The name used in logs and metrics.
@@ -125,6 +128,7 @@ impl Cap {
             Cap::UdpGso => "udp_gso",
             Cap::UdpGro => "udp_gro",
             Cap::MergedWrites => "merged_writes",
+            Cap::Steering => "steering",
         }
     }
 }
@@ -144,6 +148,8 @@ pub struct Caps {
     pub udp_gro: Capability,
     /// See [`Cap::MergedWrites`]. They are always wanted.
     pub merges: Arc<MergeRefusals>,
+    /// See [`Cap::Steering`].
+    pub steering: Capability,
 }
 
 impl Caps {
@@ -157,6 +163,7 @@ impl Caps {
             Cap::UdpGro => self.udp_gro.grant(),
             Cap::MergedWrites if self.merges.any() => Grant::Limited,
             Cap::MergedWrites => Grant::On,
+            Cap::Steering => self.steering.grant(),
         }
     }
 }
@@ -192,15 +199,21 @@ mod tests {
         let caps = Caps::default();
         let all = |now| Cap::ALL.map(|cap| caps.grant(cap, now));
         use Grant::{Limited, Off, On, Refused};
-        assert_eq!(all(0), [Off, Off, Off, Off, Off, On]);
-        for capability in [&caps.io_uring, &caps.tso, &caps.uso, &caps.udp_gro] {
+        assert_eq!(all(0), [Off, Off, Off, Off, Off, On, Off]);
+        for capability in [
+            &caps.io_uring,
+            &caps.tso,
+            &caps.uso,
+            &caps.udp_gro,
+            &caps.steering,
+        ] {
             capability.ask(|| Ok::<_, ()>(())).unwrap();
         }
         caps.trains.ask(Some(128));
-        assert_eq!(all(0), [On; 6]);
+        assert_eq!(all(0), [On; 7]);
         caps.uso.refuse();
         caps.trains.note([10, 0, 0, 1].into(), 0);
-        assert_eq!(all(0), [On, On, Refused, Limited, On, On]);
+        assert_eq!(all(0), [On, On, Refused, Limited, On, On, On]);
         assert!(Limited.is_fallen() && Refused.is_fallen());
         assert!(!On.is_fallen() && !Off.is_fallen());
     }

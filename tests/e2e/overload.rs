@@ -5,11 +5,12 @@ use crate::frames::{Frame, mac};
 use crate::numbered::{Numbered, Outcome};
 use crate::traffic::silent_socket;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::process::Signal;
 use std::io::{IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use weft_lab::{Lab, LabOptions, Namespace, skips_test, wait_until};
+use weft_lab::{Lab, LabOptions, Namespace, Pod, skips_test, wait_until};
 
 /// Datagrams a second of the stream that others flood beside, and how many it is judged by.
 const RATE: u64 = 2_000;
@@ -24,6 +25,9 @@ const BATCH: usize = 32;
 
 /// Threads that flood.
 const FLOODERS: usize = 4;
+
+/// Datagrams of a pod that wait in its queue while another's is full.
+const ROOM: u8 = 200;
 
 /// Where agents answer `/healthz`, within which time, and how often it is asked.
 const HEALTH: u16 = 8_471;
@@ -196,6 +200,48 @@ fn a_pod_that_floods_has_its_losses_counted() {
         });
         let lost = cluster.counter(1, "drop_tun_queue_full");
         assert_eq!(lost, dropped_by_device(&cluster.lab.node(1).ns), "{engine}");
+    }
+}
+
+#[test]
+fn a_pod_that_floods_leaves_another_pod_of_its_node_room() {
+    if skips_test() {
+        return;
+    }
+    for engine in ENGINES {
+        let cluster = cluster(&[engine, WORKERS]);
+        let (_, silent) = silent_socket(cluster.pod(2));
+        let flood = Flood {
+            from: &cluster.pod(1).ns,
+            to: silent,
+            bytes: vec![0; 64],
+        };
+        let open = |pod: &Pod| {
+            let socket = pod.ns.enter(|| UdpSocket::bind((pod.address, 0)));
+            socket.unwrap().unwrap()
+        };
+        let [from, to] = [&cluster.lab.node(1).pods[1], cluster.pod(3)].map(open);
+        to.set_read_timeout(Some(NEWS)).unwrap();
+        let to_address = to.local_addr().unwrap();
+        // While nobody reads, what is full stays full.
+        let agent = &cluster.agents[&1];
+        agent.signal(Signal::STOP).unwrap();
+        let ns = &cluster.lab.node(1).ns;
+        flood.while_it_lasts(|| {
+            let lost = || dropped_by_device(ns) > 0;
+            assert!(wait_until(NEWS, lost), "{engine}: nothing is lost");
+        });
+        let before = dropped_by_device(ns);
+        for number in 0..ROOM {
+            from.send_to(&[number], to_address).unwrap();
+        }
+        assert_eq!(dropped_by_device(ns), before, "{engine}: there is no room");
+        agent.signal(Signal::CONT).unwrap();
+        for number in 0..ROOM {
+            let mut byte = [0];
+            to.recv(&mut byte).unwrap();
+            assert_eq!(byte, [number], "{engine}");
+        }
     }
 }
 

@@ -113,7 +113,7 @@ async fn remove_idle(
 mod tests {
     use super::*;
     use crate::host::netns;
-    use weft_dataplane::sys::tun::{Offloads, Tun};
+    use weft_dataplane::sys::tun::{Offloads, Queues, Tun};
 
     const OURS: &str = "weft /coreos.com/network /run/flannel/subnet.env";
     const OTHERS: &str = "weft /other/network /run/other/subnet.env";
@@ -158,7 +158,7 @@ mod tests {
                 uso: false,
             };
             // Held and down, as between its creation and its address.
-            let tun = Tun::open("flannel.7", 1, offloads).unwrap();
+            let tun = Tun::open("flannel.7", Queues::single(1), offloads).unwrap();
             let link = netlink.link("flannel.7").await.unwrap().unwrap();
             claim(&netlink, &link, OURS).await;
             let held = remove_idle(&netlink, OURS, &[]).await.unwrap();

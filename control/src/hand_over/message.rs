@@ -84,8 +84,11 @@ pub struct TunnelOffer {
     pub outer_df: bool,
     /// How many descriptors there are.
     pub descriptors: u16,
-    /// Queues of the device.
+    /// Groups of queues of the device, each for one worker.
     pub queues: u16,
+    /// Queues of each; agents that do not say so have one.
+    #[serde(default = "one")]
+    pub shares: u16,
     /// Sockets that send.
     pub senders: u8,
     /// Name of the TAP.
@@ -94,6 +97,10 @@ pub struct TunnelOffer {
     pub wanted: Super,
     /// What the kernel accepted of them.
     pub granted: Super,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// Which super-packets the device gives.
@@ -239,7 +246,8 @@ mod tests {
                 underlay: 7,
                 outer_df: false,
                 descriptors: 2321,
-                queues: 256,
+                queues: 32,
+                shares: 8,
                 senders: 16,
                 tap,
                 wanted: all,

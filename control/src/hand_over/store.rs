@@ -204,6 +204,7 @@ mod tests {
             outer_df: false,
             descriptors: 4,
             queues: 1,
+            shares: 8,
             senders: 2,
             tap: None,
             wanted: none,

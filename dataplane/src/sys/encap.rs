@@ -2,7 +2,7 @@
 //! planned of them leaves by a [`Sender`].
 
 use super::buffers::Buffers;
-use super::engine::{EncapIo, EncapParts, EngineError, TunPacket};
+use super::engine::{EncapIo, EncapParts, EngineError, TunPacket, failed};
 use super::sender::Sender;
 use super::tun::{TunQueue, VNET_HDR_LEN};
 use crate::offload::plan::SendPlan;
@@ -20,27 +20,29 @@ pub trait Input {
 
 /// The encap side of an engine that reads by `I`.
 pub struct Encap<I> {
-    // First: it goes before the queue that it reads is closed.
+    // First: it goes before the queues that it reads are closed.
     pub(super) input: I,
     plan: SendPlan,
     sender: Sender,
-    queue: Arc<TunQueue>,
+    queues: Vec<Arc<TunQueue>>,
 }
 
 impl<I> Encap<I> {
-    /// Over an input that reads the queue of `parts`.
+    /// Over an input that reads the queues of `parts`.
     pub(super) fn new(input: I, parts: EncapParts) -> Encap<I> {
         Encap {
             input,
             plan: parts.plan,
             sender: parts.sender,
-            queue: parts.queue,
+            queues: parts.queues,
         }
     }
 
-    /// The queue that packets are read from.
-    pub(super) fn queue(&self) -> &TunQueue {
-        &self.queue
+    /// Let reads of all queues return at once when there is nothing to read, or wait.
+    pub(super) fn set_nonblocking(&self, on: bool) -> Result<(), EngineError> {
+        let mut queues = self.queues.iter();
+        let set = queues.try_for_each(|queue| queue.set_nonblocking(on));
+        set.map_err(failed("O_NONBLOCK"))
     }
 }
 
@@ -63,6 +65,7 @@ impl<I: Input> EncapIo for Encap<I> {
     }
 
     fn reply(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.queue.write(packet)
+        let queue = self.queues.first().ok_or(io::ErrorKind::NotFound)?;
+        queue.write(packet)
     }
 }

@@ -98,8 +98,8 @@ pub trait DecapIo {
 
 /// What the way out is made of.
 pub struct EncapParts {
-    /// The TUN queue that packets are read from.
-    pub queue: Arc<TunQueue>,
+    /// The TUN queues that packets are read from, which take turns.
+    pub queues: Vec<Arc<TunQueue>>,
     /// What sends their frames.
     pub sender: Sender,
     /// Bounds what one batch may hold.

@@ -27,6 +27,7 @@ pub mod redirect;
 pub mod refusals;
 pub mod ring;
 pub mod sender;
+pub mod shares;
 pub mod statfs;
 pub mod tap;
 pub mod tc;

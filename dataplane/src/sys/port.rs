@@ -11,6 +11,7 @@ mod program;
 pub use program::Frames;
 
 use super::adopt::AdoptError;
+use super::shares::SHARES;
 use super::udp::{self, SocketError};
 use crate::caps::Capability;
 use crate::stats::DropReason;
@@ -21,10 +22,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-
-/// Sockets of each worker, a power of two. So many buffers bound the memory that floods can take, and
-/// one peer in so many shares its queue with one that floods.
-pub const SHARES: usize = 8;
 
 /// What no worker would take, each with a socket of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,12 @@
 //! `IFF_VNET_HDR`, `TUNSETOFFLOAD` and persistence (see docs/decisions).
 #![allow(unsafe_code)]
 
+mod steering;
+
 use super::adopt::{AdoptError, Attachment, Kind, close_on_exec};
 use super::ethtool;
 use super::ifreq::ifreq;
+use super::shares::SHARES;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -136,10 +139,38 @@ impl AsFd for TunQueue {
     }
 }
 
+/// How many queues a device has, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// Groups of queues, each for one worker; 1 to [`MAX_QUEUES`].
+    pub lanes: usize,
+    /// Queues of each.
+    pub shares: usize,
+}
+
+impl Queues {
+    /// A queue for each lane.
+    pub fn single(lanes: usize) -> Queues {
+        Queues { lanes, shares: 1 }
+    }
+
+    /// [`SHARES`] for each lane, or as many as the kernel allows.
+    pub fn shared(lanes: usize) -> Queues {
+        let shares = (MAX_QUEUES / lanes.max(1)).clamp(1, SHARES);
+        Queues { lanes, shares }
+    }
+
+    /// How many in all.
+    pub fn count(self) -> usize {
+        self.lanes.saturating_mul(self.shares)
+    }
+}
+
 /// The device and all its queues. A clone has the same ones.
 #[derive(Clone)]
 pub struct Tun {
     name: String,
+    counts: Queues,
     wanted: Offloads,
     offloads: Offloads,
     queues: Vec<Arc<TunQueue>>,
@@ -147,39 +178,42 @@ pub struct Tun {
 
 impl Tun {
     /// Create the device `name`, or attach to the one that an earlier process left, with
-    /// `queues` queues. It stays when this process ends, with its address and routes.
+    /// these queues. It stays when this process ends, with its address and routes.
     ///
     /// A kernel that refuses USO gives a device without it: see [`Tun::offloads`]. A process that
     /// was killed lets go of its queues only when the kernel has wound up its io_uring, some time
     /// after the process is gone: until then the device is [held](OpenError::Held).
-    pub fn open(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
+    pub fn open(name: &str, queues: Queues, offloads: Offloads) -> Result<Tun, OpenError> {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ {
             return Err(OpenError::BadName(name.to_owned()));
         }
-        if !(1..=MAX_QUEUES).contains(&queues) {
-            return Err(OpenError::BadQueues(queues));
+        let count = queues.count();
+        if !(1..=MAX_QUEUES).contains(&count) {
+            return Err(OpenError::BadQueues(count));
         }
         if is_running(name) {
             return Err(OpenError::Held(name.to_owned()));
         }
-        let queues = (0..queues)
+        let opened = (0..count)
             .map(|_| open_queue(name).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let granted = configure(name, &queues[0], offloads)?;
+        let granted = configure(name, &opened[0], offloads)?;
         Ok(Tun {
             name: name.to_owned(),
+            counts: queues,
             wanted: offloads,
             offloads: granted,
-            queues,
+            queues: opened,
         })
     }
 
     /// The device `name`, which another process opened with the offloads that it `wanted` and was
-    /// `granted`, by its `queues` in their order.
+    /// `granted`, by as many `queues` as `counts` says, in their order.
     ///
     /// Refused is what is no queue of that device, with its place in the order.
     pub fn adopt(
         name: &str,
+        counts: Queues,
         (wanted, granted): (Offloads, Offloads),
         queues: impl Iterator<Item = OwnedFd>,
     ) -> Result<Tun, AdoptError> {
@@ -194,6 +228,7 @@ impl Tun {
         };
         Ok(Tun {
             name: name.to_owned(),
+            counts,
             wanted,
             offloads: granted,
             queues: queues.enumerate().map(adopt).collect::<Result<_, _>>()?,
@@ -215,12 +250,31 @@ impl Tun {
         self.offloads
     }
 
-    /// Number of queues.
-    pub fn queue_count(&self) -> usize {
-        self.queues.len()
+    /// Have a program choose the queue of each packet that leaves: the lane by its flow, the share of
+    /// that by its source, so that a pod that floods fills one queue of each lane.
+    ///
+    /// Without one the kernel chooses by the flow alone, and a pod with many flows fills all.
+    ///
+    /// # Errors
+    /// What the kernel says of BPF or of `TUNSETSTEERINGEBPF` (Linux 4.16).
+    pub fn steer(&self) -> io::Result<()> {
+        match (self.counts.shares, self.queues.first()) {
+            (2.., Some(queue)) => steering::attach(queue.0.as_fd(), self.counts),
+            _ => Ok(()),
+        }
     }
 
-    /// The queues, in order.
+    /// How many queues there are, and for whom.
+    pub fn counts(&self) -> Queues {
+        self.counts
+    }
+
+    /// The queues of each lane, in order.
+    pub fn lanes(&self) -> impl Iterator<Item = &[Arc<TunQueue>]> {
+        self.queues.chunks(self.counts.shares.max(1))
+    }
+
+    /// All queues, in order.
     pub fn queues(&self) -> &[Arc<TunQueue>] {
         &self.queues
     }
@@ -320,19 +374,38 @@ mod tests {
 
     #[test]
     fn names_and_queue_counts_are_checked_before_the_kernel_is_asked() {
-        assert!(matches!(Tun::open("", 1, ALL), Err(OpenError::BadName(_))));
+        let one = Queues::single(1);
+        let open = |name| Tun::open(name, one, ALL);
+        assert!(matches!(open(""), Err(OpenError::BadName(_))));
         assert!(matches!(
-            Tun::open("flannel.12345678", 1, ALL),
+            open("flannel.12345678"),
             Err(OpenError::BadName(_))
         ));
         assert!(matches!(
-            Tun::open("t", 0, ALL),
+            Tun::open("t", Queues::single(0), ALL),
             Err(OpenError::BadQueues(0))
         ));
         assert!(matches!(
-            Tun::open("t", 257, ALL),
+            Tun::open("t", Queues::single(257), ALL),
             Err(OpenError::BadQueues(257))
         ));
+    }
+
+    #[test]
+    fn lanes_share_what_queues_the_kernel_allows() {
+        let counts = [1, 2, 32, 33, 64, 128, 129, 256].map(Queues::shared);
+        let counts = counts.map(|queues| (queues.shares, queues.count()));
+        let expected = [
+            (8, 8),
+            (8, 16),
+            (8, 256),
+            (7, 231),
+            (4, 256),
+            (2, 256),
+            (1, 129),
+            (1, 256),
+        ];
+        assert_eq!(counts, expected);
     }
 
     #[test]

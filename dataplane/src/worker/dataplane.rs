@@ -25,7 +25,7 @@ use crate::sys::poll::PollEngine;
 use crate::sys::ring::{self, RingEngine};
 use crate::sys::tap::Tap;
 use crate::sys::trains;
-use crate::sys::tun::{Tun, TunQueue};
+use crate::sys::tun::{Queues, Tun, TunQueue};
 use crate::sys::udp::SocketError;
 use socket2::Socket;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One for each way.
-const WORKERS_PER_QUEUE: usize = 2;
+const WORKERS_PER_LANE: usize = 2;
 
 /// What the workers of all devices have in common: the engine, what the kernel has granted, and
 /// the cores.
@@ -45,7 +45,7 @@ pub struct Dataplane {
     udp_gro: bool,
     caps: Arc<Caps>,
     clock: Clock,
-    queues: usize,
+    lanes: usize,
     seats: Seats,
 }
 
@@ -58,11 +58,11 @@ impl Dataplane {
             caps.trains.ask(trains::probe());
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let queues = options
+        let lanes = options
             .queues
             .unwrap_or_else(|| cores::default_queues(&options.cpus, cores));
         let spins = engine == EngineKind::Poll && !options.spin.is_zero();
-        let workers = queues * if spins { 1 } else { WORKERS_PER_QUEUE };
+        let workers = lanes * if spins { 1 } else { WORKERS_PER_LANE };
         let near = options.underlay.as_deref().map(affinity::near);
         let cores = cores::assign(
             &options.cpus,
@@ -77,7 +77,7 @@ impl Dataplane {
             udp_gro: options.udp_gro,
             caps,
             clock: Clock::start(),
-            queues,
+            lanes,
             seats: Seats::new(&cores, workers),
         })
     }
@@ -93,8 +93,8 @@ impl Dataplane {
     }
 
     /// TUN queues that each device is to have.
-    pub fn queues(&self) -> usize {
-        self.queues
+    pub fn queues(&self) -> Queues {
+        Queues::shared(self.lanes)
     }
 
     /// Open the sockets that go with a device that was just opened. There is tunnel GSO if there is a
@@ -111,7 +111,7 @@ impl Dataplane {
     /// Whether workers with `config` can run on what is told of: otherwise how it differs, on one
     /// line.
     pub fn fits(&self, told: &Description, config: &Config) -> Result<(), AdoptError> {
-        told.fits(config, self.queues)
+        told.fits(config, self.lanes)
     }
 
     /// Start the workers of every queue, which read the tables of `publisher`. Returns once all of
@@ -124,16 +124,18 @@ impl Dataplane {
     ) -> Result<Workers, StartError> {
         self.fits(&holdings.describe(), &config)?;
         self.note_offloads(&holdings.tun);
+        // Without it there is less fairness, and the capability says so.
+        let _ = self.caps.steering.ask(|| holdings.tun.steer());
         // One that was adopted may be set otherwise.
         let port = &holdings.port;
         port.set(config.frames, self.gro())?;
         let shared = Shared::open(config, &holdings, self.clock)?;
         let taken = self.seats.take();
-        let count = holdings.tun.queue_count() * WORKERS_PER_QUEUE + 1;
+        let count = holdings.tun.counts().lanes * WORKERS_PER_LANE + 1;
         let mut threads = Threads::new(count, &taken.cores)?;
-        let lanes = holdings.tun.queues().iter().zip(port.workers());
-        for (index, (queue, receivers)) in lanes.enumerate() {
-            let lane = self.lane(&shared, index, (queue.clone(), receivers))?;
+        let lanes = holdings.tun.lanes().zip(port.workers());
+        for (index, (queues, receivers)) in lanes.enumerate() {
+            let lane = self.lane(&shared, index, (queues.to_vec(), receivers))?;
             match self.engine {
                 EngineKind::Auto | EngineKind::Ring => {
                     run::start::<RingEngine>(&mut threads, publisher, lane)?;
@@ -183,17 +185,17 @@ impl Dataplane {
         }
     }
 
-    /// The lane of one queue of a device.
+    /// A lane of a device.
     fn lane(
         &self,
         shared: &Shared,
         index: usize,
-        (queue, receivers): (Arc<TunQueue>, Vec<Arc<Socket>>),
+        (queues, receivers): (Vec<Arc<TunQueue>>, Vec<Arc<Socket>>),
     ) -> Result<Lane, StartError> {
         let config = shared.config;
         Ok(Lane {
             index,
-            queue,
+            queues,
             senders: shared.senders.clone(),
             tunnel_gso: shared.tunnel_gso.clone(),
             receivers,

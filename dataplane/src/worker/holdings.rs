@@ -11,7 +11,7 @@ use crate::caps::Capability;
 use crate::sys::adopt::AdoptError;
 use crate::sys::port::Port;
 use crate::sys::tap::Tap;
-use crate::sys::tun::{MAX_QUEUES, Offloads, Tun};
+use crate::sys::tun::{MAX_QUEUES, Offloads, Queues, Tun};
 use crate::sys::udp::{self, SocketError};
 use socket2::Socket;
 use std::collections::BTreeMap;
@@ -28,8 +28,8 @@ const MAX_SENDERS: usize = u8::MAX as usize;
 pub struct Description {
     /// Name of the TUN device.
     pub device: String,
-    /// Its queues, each with sockets that receive; 1 to [`MAX_QUEUES`].
-    pub queues: usize,
+    /// Its queues, 1 to [`MAX_QUEUES`] in all, of lanes with sockets that receive.
+    pub queues: Queues,
     /// The offloads that were asked for.
     pub wanted: Offloads,
     /// What the kernel accepted of them.
@@ -52,8 +52,9 @@ impl Description {
     /// How many descriptors belong to it.
     pub fn descriptors(&self) -> usize {
         let with_tap = usize::from(self.tap.is_some());
-        let sockets = Port::sockets(self.queues).saturating_add(self.senders);
-        self.queues.saturating_add(with_tap).saturating_add(sockets)
+        let sockets = Port::sockets(self.queues.lanes).saturating_add(self.senders);
+        let queues = self.queues.count();
+        queues.saturating_add(with_tap).saturating_add(sockets)
     }
 
     /// What the sockets that send are bound to.
@@ -61,9 +62,9 @@ impl Description {
         udp::source(self.local, self.underlay)
     }
 
-    /// Whether workers with `config` and as many `queues` can run on it; otherwise what they would
+    /// Whether workers with `config` and as many `lanes` can run on it; otherwise what they would
     /// need else.
-    pub(super) fn fits(&self, config: &Config, queues: usize) -> Result<(), AdoptError> {
+    pub(super) fn fits(&self, config: &Config, lanes: usize) -> Result<(), AdoptError> {
         let differs = |what: &str, is: &dyn ToString, wanted: &dyn ToString| {
             let (is, wanted) = (is.to_string(), wanted.to_string());
             let why = format!("{what} is {is} there, and {wanted} here");
@@ -71,8 +72,8 @@ impl Description {
         };
         let source = udp::source(config.local, config.underlay);
         let senders = config.pool().sockets();
-        if self.queues != queues {
-            return differs("the number of queues", &self.queues, &queues);
+        if self.queues.lanes != lanes {
+            return differs("the number of queues", &self.queues.lanes, &lanes);
         }
         if self.source() != source {
             return differs("the address", &self.source(), &source);
@@ -98,7 +99,7 @@ impl Description {
 pub struct Holdings {
     pub(super) tun: Tun,
     pub(super) tap: Option<Arc<Tap>>,
-    /// With sockets for each queue.
+    /// With sockets for each lane.
     pub(super) port: Arc<Port>,
     /// One pool for all workers: the outer source port, by which the peer picks its worker,
     /// must depend on the inner flow alone. With a pool each, a flow that moves to another
@@ -126,7 +127,7 @@ impl Holdings {
             underlay,
             ..
         } = *config;
-        let receivers = Port::open(local, port, tun.queue_count(), config.frames, gro)?;
+        let receivers = Port::open(local, port, tun.counts().lanes, config.frames, gro)?;
         let source = udp::source(local, underlay);
         let senders = udp::senders(source, config.pool().sockets(), outer_df)?;
         Ok(Holdings {
@@ -153,12 +154,13 @@ impl Holdings {
         check_counts(told, descriptors.len())?;
         let mut rest = descriptors.into_iter();
         let offloads = (told.wanted, told.granted);
-        let tun = Tun::adopt(&told.device, offloads, rest.by_ref().take(told.queues))?;
+        let queues = rest.by_ref().take(told.queues.count());
+        let tun = Tun::adopt(&told.device, told.queues, offloads, queues)?;
         let tap = match &told.tap {
             Some(name) => rest.next().map(|fd| Tap::adopt(name, fd)).transpose()?,
             None => None,
         };
-        let receivers = rest.by_ref().take(Port::sockets(told.queues));
+        let receivers = rest.by_ref().take(Port::sockets(told.queues.lanes));
         let port = Port::adopt(told.local, told.port, receivers)?;
         Ok(Holdings {
             tun,
@@ -176,7 +178,7 @@ impl Holdings {
     pub fn describe(&self) -> Description {
         Description {
             device: self.tun.name().to_owned(),
-            queues: self.tun.queue_count(),
+            queues: self.tun.counts(),
             wanted: self.tun.wanted(),
             granted: self.tun.offloads(),
             tap: self.tap.as_ref().map(|tap| tap.name().to_owned()),
@@ -217,10 +219,13 @@ fn check_counts(told: &Description, found: usize) -> Result<(), AdoptError> {
             why,
         ))
     };
-    if !(1..=MAX_QUEUES).contains(&told.queues) || !(1..=MAX_SENDERS).contains(&told.senders) {
+    if !(1..=MAX_QUEUES).contains(&told.queues.count())
+        || !(1..=MAX_SENDERS).contains(&told.senders)
+    {
         return refuse(format!(
             "{} queues and {} send sockets are told of; 1 to {MAX_QUEUES} and 1 to {MAX_SENDERS} are possible",
-            told.queues, told.senders
+            told.queues.count(),
+            told.senders
         ));
     }
     match told.descriptors() {
@@ -280,7 +285,7 @@ mod tests {
         let config = config();
         Description {
             device: "flannel.1".to_owned(),
-            queues: 2,
+            queues: Queues::shared(2),
             wanted: NONE,
             granted: NONE,
             tap: None,
@@ -297,9 +302,9 @@ mod tests {
         let mut told = told();
         told.senders = 8;
         let receivers = Port::sockets(2);
-        assert_eq!(told.descriptors(), 10 + receivers);
+        assert_eq!(told.descriptors(), 24 + receivers);
         told.tap = Some("weft.1".to_owned());
-        assert_eq!(told.descriptors(), 11 + receivers);
+        assert_eq!(told.descriptors(), 25 + receivers);
     }
 
     #[test]

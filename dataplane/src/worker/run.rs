@@ -24,10 +24,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One TUN queue and the sockets that go with it.
+/// The TUN queues of one worker and the sockets that go with them.
 pub(super) struct Lane {
     pub(super) index: usize,
-    pub(super) queue: Arc<TunQueue>,
+    pub(super) queues: Vec<Arc<TunQueue>>,
     /// Shared by all lanes.
     pub(super) senders: Arc<[Socket]>,
     /// Tunnel GSO, shared by all lanes.
@@ -165,7 +165,7 @@ struct DecapSide<I> {
 
 /// What the way out needs, before its thread has it.
 struct EncapSetup {
-    queue: Arc<TunQueue>,
+    queues: Vec<Arc<TunQueue>>,
     senders: Arc<[Socket]>,
     tunnel_gso: Option<Arc<TunnelGsoGate>>,
     probe: PathProbe,
@@ -190,7 +190,8 @@ impl Lane {
     fn split(self) -> (EncapSetup, DecapSetup) {
         let inbound = DecapSetup {
             sockets: self.receivers,
-            queue: self.queue.clone(),
+            // Any of them takes what is written; a lane has one at least.
+            queue: self.queues[0].clone(),
             inside: Inside {
                 mtu: self.config.mtu,
                 pods: self.pods.clone(),
@@ -200,7 +201,7 @@ impl Lane {
             config: self.config,
         };
         let outbound = EncapSetup {
-            queue: self.queue,
+            queues: self.queues,
             senders: self.senders,
             tunnel_gso: self.tunnel_gso,
             probe: self.probe,
@@ -231,7 +232,7 @@ impl EncapSetup {
             stats.clone(),
         );
         let parts = EncapParts {
-            queue: self.queue,
+            queues: self.queues,
             sender: Sender::new(self.senders, tap, refusals),
             plan: self.config.plan(&self.caps),
             stats,

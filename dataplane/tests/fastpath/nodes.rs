@@ -13,7 +13,7 @@ use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Policy}
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::sys::egress::Device;
 use weft_dataplane::sys::tc::{Direction, tcx_programs};
-use weft_dataplane::sys::tun::{Offloads, Tun};
+use weft_dataplane::sys::tun::{Offloads, Queues, Tun};
 use weft_dataplane::wire::ethernet::MacAddr;
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
@@ -135,7 +135,7 @@ impl Node {
             // A program that another test starts may hold the old one for a moment.
             let mut opened = None;
             wait_until(LIMIT, || {
-                opened = Tun::open("flannel.1", 1, offloads).ok();
+                opened = Tun::open("flannel.1", Queues::shared(1), offloads).ok();
                 opened.is_some()
             });
             let tun = opened.unwrap();

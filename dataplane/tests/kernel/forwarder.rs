@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use weft_dataplane::offload::vnet_hdr::{Layout, VnetHdr};
-use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
+use weft_dataplane::sys::tun::{Offloads, Queues, Tun, TunQueue};
 use weft_lab::Namespace;
 
 /// Where test packets come from.
@@ -111,7 +111,7 @@ fn open(name: &str, offloads: bool) -> Arc<TunQueue> {
         tso: offloads,
         uso: offloads,
     };
-    let tun = Tun::open(name, 1, offloads).unwrap();
+    let tun = Tun::open(name, Queues::single(1), offloads).unwrap();
     assert_eq!(tun.offloads(), offloads);
     ip(&format!("link set {name} mtu {MTU} txqueuelen 2000 up"));
     tun.into_queues().pop().unwrap()

@@ -15,7 +15,7 @@ use weft_dataplane::publish::Publisher;
 use weft_dataplane::stats::{Count, WorkerStats};
 use weft_dataplane::sys::port::Port;
 use weft_dataplane::sys::tap::Tap;
-use weft_dataplane::sys::tun::{Offloads, Tun};
+use weft_dataplane::sys::tun::{Offloads, Queues, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::{Description, EngineKind, Holdings, Workers};
 use weft_lab::{isolated, skips_test_without_namespaces, uninterrupted, wait_until};
@@ -324,7 +324,7 @@ const ALL: Offloads = Offloads {
 fn holdings() -> Holdings {
     let mut config = config(Family::V4, 1, Wire::Vxlan);
     config.local = [127, 0, 0, 1].into();
-    let tun = Tun::open("flannel.1", 2, ALL).unwrap();
+    let tun = Tun::open("flannel.1", Queues::single(2), ALL).unwrap();
     let tap = Tap::open("weft.1").unwrap();
     dataplane(EngineKind::Poll, Duration::ZERO)
         .open(tun, Some(tap), &config)
@@ -353,7 +353,7 @@ fn descriptors_that_are_not_what_is_told_are_refused_by_what_they_are() {
         assert_eq!(refusal(0, file), expected);
         let expected = "TUN queue 1: of the TAP weft.1, and no TUN";
         assert_eq!(refusal(1, of_ours(2)), expected);
-        let other = Tun::open("flannel.2", 1, ALL).unwrap();
+        let other = Tun::open("flannel.2", Queues::single(1), ALL).unwrap();
         let queue = other.queues()[0].as_fd().try_clone_to_owned().unwrap();
         let expected = "TUN queue 0: of flannel.2, not of flannel.1";
         assert_eq!(refusal(0, queue), expected);
@@ -377,7 +377,7 @@ fn descriptors_that_are_not_what_is_told_are_refused_by_what_they_are() {
             count - 1
         );
         assert_eq!(refusal_of(&told, descriptors), expected);
-        for queues in [0, 257, usize::MAX] {
+        for queues in [0, 257, usize::MAX].map(Queues::single) {
             let told = Description {
                 queues,
                 ..told.clone()

@@ -10,6 +10,7 @@ mod forwarder;
 mod hand_over;
 mod packets;
 mod segmentation;
+mod steering;
 mod traffic;
 mod tunnel;
 mod tunnels;

@@ -9,7 +9,7 @@ use weft_dataplane::publish::Publisher;
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats;
 use weft_dataplane::sys::port::Frames;
-use weft_dataplane::sys::tun::{Offloads, Tun};
+use weft_dataplane::sys::tun::{Offloads, Queues, Tun};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
 use weft_dataplane::worker::tunnel_gso::TunnelGso;
@@ -256,7 +256,7 @@ fn start_weft(family: Family, number: u8, engine: EngineKind, wire: Wire) -> (Wo
         tso: true,
         uso: true,
     };
-    let tun = Tun::open("flannel.1", 1, all).unwrap();
+    let tun = Tun::open("flannel.1", Queues::shared(1), all).unwrap();
     let mtu = overlay_mtu(family, wire);
     ip(&format!("link set flannel.1 mtu {mtu} txqueuelen 1000 up"));
     add_addresses(number);

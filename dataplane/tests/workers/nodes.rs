@@ -7,7 +7,7 @@ use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::stats::{Count, DropReason, WorkerStats};
 use weft_dataplane::sys::port::Frames;
 use weft_dataplane::sys::tap::Tap;
-use weft_dataplane::sys::tun::{Offloads, Tun, TunQueue};
+use weft_dataplane::sys::tun::{Offloads, Queues, Tun, TunQueue};
 use weft_dataplane::wire::ethernet::MacAddr;
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::wire::vxlan::Vni;
@@ -111,7 +111,7 @@ fn tun(name: &str, subnet: &str) -> Tun {
         tso: true,
         uso: true,
     };
-    let tun = Tun::open(name, 1, offloads).unwrap();
+    let tun = Tun::open(name, Queues::single(1), offloads).unwrap();
     for words in [
         format!("link set {name} mtu {MTU} txqueuelen 2000 up"),
         format!("route add {subnet} dev {name}"),

@@ -5,7 +5,7 @@ use super::spec::TunnelSpec;
 use crate::hand_over::{Super, TunnelOffer};
 use crate::text::shown;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use weft_dataplane::sys::tun::Offloads;
+use weft_dataplane::sys::tun::{Offloads, Queues};
 use weft_dataplane::wire::frame::Wire;
 use weft_dataplane::worker::{Description, Holdings};
 
@@ -111,6 +111,7 @@ pub(super) fn offer<'a>(
     spec: &TunnelSpec,
 ) -> (TunnelOffer, Vec<BorrowedFd<'a>>) {
     let of = |Offloads { tso, uso }| Super { tcp: tso, udp: uso };
+    let of_queues = |count| u16::try_from(count).unwrap_or(u16::MAX);
     let told = holdings.describe();
     let offer = TunnelOffer {
         descriptors: u16::try_from(told.descriptors()).unwrap_or(u16::MAX),
@@ -121,7 +122,8 @@ pub(super) fn offer<'a>(
         local: told.local,
         underlay: told.underlay,
         outer_df: told.outer_df,
-        queues: u16::try_from(told.queues).unwrap_or(u16::MAX),
+        queues: of_queues(told.queues.lanes),
+        shares: of_queues(told.queues.shares),
         senders: u8::try_from(told.senders).unwrap_or(u8::MAX),
         tap: told.tap,
         wanted: of(told.wanted),
@@ -134,7 +136,10 @@ fn description(offer: &TunnelOffer) -> Description {
     let of = |Super { tcp, udp }| Offloads { tso: tcp, uso: udp };
     Description {
         device: offer.device.clone(),
-        queues: offer.queues.into(),
+        queues: Queues {
+            lanes: offer.queues.into(),
+            shares: offer.shares.into(),
+        },
         wanted: of(offer.wanted),
         granted: of(offer.granted),
         tap: offer.tap.clone(),

@@ -19,7 +19,7 @@ use weft_dataplane::publish::Publisher;
 use weft_dataplane::sys::adopt::AdoptError;
 use weft_dataplane::sys::port::Frames;
 use weft_dataplane::sys::tap::Tap;
-use weft_dataplane::sys::tun::{Offloads, OpenError, Tun};
+use weft_dataplane::sys::tun::{Offloads, OpenError, Queues, Tun};
 use weft_dataplane::worker::tunnel_gso::{PeerState, RedirectState, TunnelGsoState};
 use weft_dataplane::worker::{self, Holdings};
 
@@ -27,8 +27,8 @@ use weft_dataplane::worker::{self, Holdings};
 /// over the links and receive queues between two nodes.
 const TX_SOCKETS: u8 = 8;
 
-/// Create the TUN `name` with `queues` queues, or attach to the one left by an earlier run.
-async fn open_tun(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, OpenError> {
+/// Create the TUN `name` with these queues, or attach to the one left by an earlier run.
+async fn open_tun(name: &str, queues: Queues, offloads: Offloads) -> Result<Tun, OpenError> {
     let look = async || Tun::open(name, queues, offloads);
     let is_free = |opened: &Result<Tun, OpenError>| !matches!(opened, Err(OpenError::Held(_)));
     release::wait(release::GRACE, look, is_free).await
@@ -322,16 +322,17 @@ mod tests {
     #[test]
     fn others_go_on_while_a_device_is_waited_for() {
         netns::run(async |netlink| {
-            let held = Tun::open("flannel.7", 1, NONE).unwrap();
+            let held = Tun::open("flannel.7", Queues::single(1), NONE).unwrap();
             let link = netlink.link("flannel.7").await.unwrap().unwrap();
             netlink.set_link_up(&link).await.unwrap();
             assert!(matches!(
-                Tun::open("flannel.7", 1, NONE),
+                Tun::open("flannel.7", Queues::single(1), NONE),
                 Err(OpenError::Held(_))
             ));
             // Nobody would release it if the wait kept this thread for itself.
             let release = async { drop(held) };
-            let (opened, ()) = tokio::join!(open_tun("flannel.7", 1, NONE), release);
+            let (opened, ()) =
+                tokio::join!(open_tun("flannel.7", Queues::single(1), NONE), release);
             opened.unwrap();
         });
     }

@@ -64,7 +64,7 @@ impl<E: Engine> Outbound<E> {
         let mut engine = E::open(stop.clone(), Duration::ZERO).unwrap();
         let stats = Arc::new(WorkerStats::default());
         let parts = EncapParts {
-            queue,
+            queues: vec![queue],
             sender: Sender::new(sockets.into(), None, refusals(&stats)),
             plan: SendPlan::new(64, 4096, 128),
             stats: stats.clone(),
@@ -428,7 +428,7 @@ fn a_sender_that_floods_keeps_no_other_waiting<E: Engine>() {
 }
 
 fn however_many_flood_each_has_its_turn<E: Engine>() {
-    let senders = crate::sys::port::SHARES;
+    let senders = crate::sys::shares::SHARES;
     let before = taken_before_the_last::<E>(senders);
     let round = senders * usize::from(DECAP_BUFFERS);
     assert!(before <= 2 * round, "after {before}");

@@ -1,6 +1,7 @@
 //! From the receive socket to the TUN.
 
 use super::Waiter;
+use super::waiter::{Input, Way};
 use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
@@ -11,6 +12,7 @@ use crate::sys::engine::{
 };
 use crate::sys::incoming::{self, NAME_SPACE, note_refusal, note_written};
 use crate::sys::outgoing::{self, EMPTY_IOVEC};
+use crate::sys::shares::{Shares, Turn};
 use crate::sys::tun::TunQueue;
 use socket2::Socket;
 use std::io;
@@ -27,12 +29,6 @@ const LONG: usize = 8 << 10;
 /// Datagrams asked for in one call while several sockets have some: none is to wait long for the others.
 const TURN: u16 = 32;
 
-/// A socket, and whether there may be something to read.
-struct Share {
-    socket: Arc<Socket>,
-    ready: bool,
-}
-
 /// What the kernel writes beside the payload.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -43,9 +39,7 @@ struct Envelope {
 
 /// The engine of the direction from the underlay.
 pub struct DecapPoll {
-    shares: Vec<Share>,
-    /// The one that is read before all others the next time.
-    turn: usize,
+    shares: Shares<Arc<Socket>>,
     queue: Arc<TunQueue>,
     coalescer: Coalescer,
     buffers: Buffers,
@@ -73,12 +67,14 @@ impl DecapPoll {
             stats,
         } = parts;
         for (share, socket) in sockets.iter().enumerate() {
-            waiter.add_share(socket.as_fd(), share)?;
+            waiter.add(
+                socket.as_fd(),
+                Input {
+                    way: Way::In,
+                    share,
+                },
+            )?;
         }
-        let shares = sockets.into_iter().map(|socket| Share {
-            socket,
-            ready: true,
-        });
         let count = usize::from(DECAP_BUFFERS);
         let header = libc::mmsghdr {
             msg_hdr: outgoing::empty_header(),
@@ -89,8 +85,7 @@ impl DecapPoll {
             control: [0; RECEIVE_SPACE],
         };
         Ok(DecapPoll {
-            shares: shares.collect(),
-            turn: 0,
+            shares: Shares::new(sockets),
             queue,
             coalescer,
             buffers: Buffers::new(DECAP_BUFFERS, MAX_PACKET).map_err(failed("buffers"))?,
@@ -117,14 +112,12 @@ impl DecapPoll {
         self.filled = 0;
         self.next = 0;
         self.left = DECAP_BATCH_BYTES;
-        Ok(!self.shares.iter().any(|share| share.ready))
+        Ok(self.shares.are_empty())
     }
 
     /// There may be something to read from socket number `share`.
     pub(super) fn note_ready(&mut self, share: usize) {
-        if let Some(share) = self.shares.get_mut(share) {
-            share.ready = true;
-        }
+        self.shares.set_ready(share, true);
     }
 
     /// The number of the socket whose turn it is, and how many datagrams it may give; none if all are
@@ -134,15 +127,8 @@ impl DecapPoll {
         if room == 0 || self.left == 0 {
             return None;
         }
-        let count = self.shares.len();
-        let turns = (self.turn..count).chain(0..self.turn);
-        let mut ready = turns.filter(|&share| self.shares[share].ready);
-        let share = ready.next()?;
-        let most = match ready.next() {
-            Some(_) => TURN,
-            None => DECAP_BUFFERS,
-        };
-        self.turn = (share + 1) % count;
+        let Turn { share, alone } = self.shares.next_turn()?;
+        let most = if alone { DECAP_BUFFERS } else { TURN };
         Some((share, self.ask.min(room).min(most)))
     }
 
@@ -172,7 +158,7 @@ impl DecapPoll {
         // length, all owned by `self`; the buffers are not lent out.
         let received = unsafe {
             libc::recvmmsg(
-                self.shares[share].socket.as_raw_fd(),
+                self.shares.queue(share).as_raw_fd(),
                 headers.as_mut_ptr(),
                 headers.len() as u32,
                 libc::MSG_DONTWAIT,
@@ -181,7 +167,7 @@ impl DecapPoll {
         };
         match u16::try_from(received) {
             Ok(received) => {
-                self.shares[share].ready = received == count;
+                self.shares.set_ready(share, received == count);
                 self.note_received(received);
                 Ok(true)
             }
@@ -203,7 +189,7 @@ impl DecapPoll {
 
     fn nothing_received(&mut self, share: usize, error: io::Error) -> Result<bool, EngineError> {
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.shares[share].ready = false;
+            self.shares.set_ready(share, false);
             return Ok(true);
         }
         super::after_failed_input("the UDP socket", error, &self.stats).map(|()| false)

@@ -1,12 +1,14 @@
 //! From the TUN to the send sockets.
 
 use super::Waiter;
+use super::waiter::{Input as Waited, Way};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::encap::{Encap, Input};
 use crate::sys::engine::{
     ENCAP_BATCH_BYTES, EncapIo, EncapParts, EngineError, HEADROOM, MAX_PACKET, failed,
 };
+use crate::sys::shares::{Shares, Turn};
 use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,13 +17,19 @@ use std::sync::Arc;
 /// Packets of one batch; one of super-packets ends earlier, by bytes.
 const BUFFERS: u16 = 64;
 
+/// Packets read one after the other from a queue while others have some, too.
+const TURN: u16 = 4;
+
 /// Reads packets, each by a system call, until the TUN is empty or the batch is full.
 pub struct TunReader {
-    queue: Arc<TunQueue>,
+    shares: Shares<Arc<TunQueue>>,
+    /// The queue that is read, and how many more packets it may give.
+    turn: Option<(usize, u16)>,
     buffers: Buffers,
     /// Buffers filled in this batch: those of the lowest numbers.
     filled: u16,
-    drained: bool,
+    /// A read failed otherwise than for lack of packets: the batch ends.
+    broken_off: bool,
     /// Bytes that this batch may still take.
     left: usize,
     stats: Arc<WorkerStats>,
@@ -35,37 +43,50 @@ impl TunReader {
         self.stats.add(Count::Batches, u64::from(self.filled > 0));
         self.filled = 0;
         self.left = ENCAP_BATCH_BYTES;
-        std::mem::take(&mut self.drained)
+        self.broken_off = false;
+        self.shares.are_empty()
     }
 
-    fn no_packet(&mut self, error: io::Error) -> Result<(), EngineError> {
+    /// There may be something to read from queue number `share`.
+    pub(super) fn note_ready(&mut self, share: usize) {
+        self.shares.set_ready(share, true);
+    }
+
+    /// The number of the queue whose turn it is; none if all are empty.
+    fn share(&mut self) -> Option<usize> {
+        if let Some((share, more @ 1..)) = self.turn {
+            self.turn = Some((share, more - 1));
+            return Some(share);
+        }
+        let Turn { share, alone } = self.shares.next_turn()?;
+        self.turn = Some((share, if alone { BUFFERS } else { TURN } - 1));
+        Some(share)
+    }
+
+    fn no_packet(&mut self, share: usize, error: io::Error) -> Result<(), EngineError> {
+        self.turn = None;
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.drained = true;
+            self.shares.set_ready(share, false);
             return Ok(());
         }
+        self.broken_off = true;
         super::after_failed_input("the TUN device", error, &self.stats)
     }
-}
 
-impl Input for TunReader {
-    fn buffers(&mut self) -> &mut Buffers {
-        &mut self.buffers
-    }
-
-    fn take(&mut self) -> Result<Option<(u16, usize)>, EngineError> {
+    /// Read one packet from queue number `share` into the buffer behind the filled ones: the buffer and
+    /// the bytes read, if there is one.
+    fn read(&mut self, share: usize) -> Result<Option<(u16, usize)>, EngineError> {
         let buffer = self.filled;
         let offset = HEADROOM - VNET_HDR_LEN;
         let len = VNET_HDR_LEN + MAX_PACKET;
-        if self.drained || self.left == 0 {
-            return Ok(None);
-        }
         let Some(start) = self.buffers.address(buffer, offset, len) else {
             return Ok(None);
         };
+        let fd = self.shares.queue(share).as_fd().as_raw_fd();
         // SAFETY: `start` has `len` bytes in a buffer that is not lent out.
-        let read = unsafe { libc::read(self.queue.as_fd().as_raw_fd(), start.cast(), len) };
+        let read = unsafe { libc::read(fd, start.cast(), len) };
         let Ok(read) = usize::try_from(read) else {
-            self.no_packet(io::Error::last_os_error())?;
+            self.no_packet(share, io::Error::last_os_error())?;
             return Ok(None);
         };
         self.buffers.take(buffer);
@@ -75,18 +96,40 @@ impl Input for TunReader {
     }
 }
 
+impl Input for TunReader {
+    fn buffers(&mut self) -> &mut Buffers {
+        &mut self.buffers
+    }
+
+    fn take(&mut self) -> Result<Option<(u16, usize)>, EngineError> {
+        while !self.broken_off && self.left > 0 && self.filled < BUFFERS {
+            let Some(share) = self.share() else {
+                return Ok(None);
+            };
+            if let Some(packet) = self.read(share)? {
+                return Ok(Some(packet));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Encap<TunReader> {
     /// Everything the way out needs. `waiter` will hear when there is something to take.
     pub(super) fn open(
         parts: EncapParts,
         waiter: &Waiter,
     ) -> Result<Encap<TunReader>, EngineError> {
-        waiter.add(parts.queue.as_fd())?;
+        for (share, queue) in parts.queues.iter().enumerate() {
+            let way = Way::Out;
+            waiter.add(queue.as_fd(), Waited { way, share })?;
+        }
         let reader = TunReader {
-            queue: parts.queue.clone(),
+            shares: Shares::new(parts.queues.iter().cloned()),
+            turn: None,
             buffers: Buffers::new(BUFFERS, HEADROOM + MAX_PACKET).map_err(failed("buffers"))?,
             filled: 0,
-            drained: false,
+            broken_off: false,
             left: ENCAP_BATCH_BYTES,
             stats: parts.stats.clone(),
         };
@@ -95,12 +138,11 @@ impl Encap<TunReader> {
 
     /// Read from now on, as long as there is something to read.
     pub(super) fn begin(&mut self) -> Result<(), EngineError> {
-        let set = self.queue().set_nonblocking(true);
-        set.map_err(failed("O_NONBLOCK"))
+        self.set_nonblocking(true)
     }
 
-    /// End the batch: send what is planned and use the buffers anew. Tells whether the TUN
-    /// was empty when it was last read.
+    /// End the batch: send what is planned and use the buffers anew. Tells whether all queues
+    /// were empty when they were last read.
     pub(super) fn end_batch(&mut self) -> Result<bool, EngineError> {
         self.flush()?;
         Ok(self.input.end_batch())

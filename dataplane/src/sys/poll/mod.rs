@@ -19,7 +19,7 @@ use decap::DecapPoll;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use waiter::Waiter;
+use waiter::{Input, Waiter, Way};
 
 /// System calls for each packet or run of packets, and epoll between batches.
 pub struct PollEngine {
@@ -55,34 +55,33 @@ impl Engine for PollEngine {
         encap.map_or(Ok(()), |encap| encap.begin())
     }
 
-    /// Only when all inputs are empty does the thread wait, so batches of two ways alternate. Sockets
+    /// Only when all inputs are empty does the thread wait, so batches of two ways alternate. Those
     /// that were empty are looked at all the same, while others never are.
     fn wait(
         &mut self,
-        encap: Option<&mut Encap<TunReader>>,
+        mut encap: Option<&mut Encap<TunReader>>,
         mut decap: Option<&mut DecapPoll>,
     ) -> Result<(), EngineError> {
         let mut drained = true;
         if let Some(decap) = &mut decap {
             drained &= decap.end_batch()?;
         }
-        if let Some(encap) = encap {
+        if let Some(encap) = &mut encap {
             drained &= encap.end_batch()?;
         }
-        match (drained, decap) {
-            (true, None) => self.waiter.wait(),
-            (false, None) => Ok(()),
-            (drained, Some(decap)) => {
-                match drained {
-                    true => self.waiter.wait()?,
-                    false => self.waiter.glance()?,
-                }
-                self.waiter
-                    .ready()
-                    .for_each(|share| decap.note_ready(share));
-                Ok(())
+        match drained {
+            true => self.waiter.wait()?,
+            false => self.waiter.glance()?,
+        }
+        for Input { way, share } in self.waiter.ready() {
+            match way {
+                Way::Out => encap
+                    .iter_mut()
+                    .for_each(|encap| encap.input.note_ready(share)),
+                Way::In => decap.iter_mut().for_each(|decap| decap.note_ready(share)),
             }
         }
+        Ok(())
     }
 
     fn stopped(&self) -> bool {

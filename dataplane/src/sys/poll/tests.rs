@@ -1,6 +1,6 @@
 //! What holds of the waits of this engine alone.
 
-use super::Waiter;
+use super::waiter::{Input, Waiter, Way};
 use crate::sys::event::StopEvent;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,11 @@ fn a_wait_that_spins_ends_with_input_whenever_it_comes() {
     theirs.set_nonblocking(true).unwrap();
     let spin = Duration::from_millis(20);
     let mut waiter = Waiter::new(stop, spin).unwrap();
-    waiter.add(theirs.as_fd()).unwrap();
+    let input = Input {
+        way: Way::Out,
+        share: 3,
+    };
+    waiter.add(theirs.as_fd(), input).unwrap();
     for delay in [spin / 4, spin * 2] {
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -22,6 +26,7 @@ fn a_wait_that_spins_ends_with_input_whenever_it_comes() {
                 ours.send(&[1]).unwrap();
             });
             waiter.wait().unwrap();
+            assert!(waiter.ready().eq([input]));
         });
         assert_eq!(theirs.recv(&mut [0; 4]).unwrap(), 1);
         let empty = theirs.recv(&mut [0; 4]).unwrap_err();

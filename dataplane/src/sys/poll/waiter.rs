@@ -10,12 +10,39 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const STOP: Token = Token(0);
-const INPUT: Token = Token(1);
-/// The first of the inputs that are told apart.
-const SHARES: usize = 2;
 
 /// Events of one wait; what is left comes with the next.
 const EVENTS: usize = 16;
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the TUN to the underlay.
+    Out,
+    /// From the underlay to the TUN.
+    In,
+}
+
+/// One of the queues that a way reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Input {
+    pub(super) way: Way,
+    pub(super) share: usize,
+}
+
+impl Input {
+    fn token(self) -> Token {
+        Token(1 + 2 * self.share + usize::from(self.way == Way::In))
+    }
+
+    /// The input whose token this is; none for [`STOP`].
+    fn of(token: Token) -> Option<Input> {
+        let number = token.0.checked_sub(1)?;
+        let way = if number % 2 == 0 { Way::Out } else { Way::In };
+        let share = number / 2;
+        Some(Input { way, share })
+    }
+}
 
 /// Waits until one of its inputs has something to read, or the stop event is raised.
 ///
@@ -42,20 +69,15 @@ impl Waiter {
         Ok(waiter)
     }
 
-    /// Wait for this input, too.
-    pub(super) fn add(&self, input: BorrowedFd<'_>) -> Result<(), EngineError> {
-        self.register(input, INPUT)
+    /// Wait for this one, too, which [`Waiter::ready`] will call `input`.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, input: Input) -> Result<(), EngineError> {
+        self.register(fd, input.token())
     }
 
-    /// Wait for input number `share`, too, which [`Waiter::ready`] will name.
-    pub(super) fn add_share(&self, input: BorrowedFd<'_>, share: usize) -> Result<(), EngineError> {
-        self.register(input, Token(SHARES + share))
-    }
-
-    /// The numbers of the inputs that the last wait ended with.
-    pub(super) fn ready(&self) -> impl Iterator<Item = usize> {
-        let tokens = self.events.iter().map(|event| event.token().0);
-        tokens.filter_map(|token| token.checked_sub(SHARES))
+    /// The inputs that the last wait ended with.
+    pub(super) fn ready(&self) -> impl Iterator<Item = Input> {
+        let events = self.events.iter();
+        events.filter_map(|event| Input::of(event.token()))
     }
 
     fn register(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), EngineError> {
@@ -102,5 +124,24 @@ impl Waiter {
     /// run dry leave none.
     pub(super) fn stopped(&self) -> bool {
         self.stop.is_raised()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_tell_inputs_apart() {
+        assert_eq!(Input::of(STOP), None);
+        let mut seen = vec![STOP];
+        for share in 0..8 {
+            for way in [Way::Out, Way::In] {
+                let input = Input { way, share };
+                assert_eq!(Input::of(input.token()), Some(input));
+                assert!(!seen.contains(&input.token()));
+                seen.push(input.token());
+            }
+        }
     }
 }

@@ -5,12 +5,13 @@ use super::provided::{BufferLayout, GROUP};
 use crate::sys::buffers::Buffers;
 use crate::sys::encap::{Encap, Input};
 use crate::sys::engine::{
-    ENCAP_BATCH_BYTES, EncapIo, EncapParts, EngineError, HEADROOM, MAX_PACKET, failed,
+    ENCAP_BATCH_BYTES, EncapIo, EncapParts, EngineError, HEADROOM, MAX_PACKET,
 };
 use crate::sys::event::StopEvent;
-use crate::sys::tun::VNET_HDR_LEN;
+use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use io_uring::{opcode, types};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 /// Buffers on offer. More would fall out of the second-level cache before they are read.
 const BUFFERS: u16 = 32;
@@ -34,22 +35,23 @@ impl Encap<Ring> {
             size: VNET_HDR_LEN + MAX_PACKET,
             batch_bytes: ENCAP_BATCH_BYTES,
         };
-        let input = types::Fd(parts.queue.as_fd().as_raw_fd());
-        let read = opcode::ReadMulti::new(input, 0, GROUP)
-            .offset(u64::MAX)
-            .build();
+        let read = |queue: &Arc<TunQueue>| {
+            let input = types::Fd(queue.as_fd().as_raw_fd());
+            let read = opcode::ReadMulti::new(input, 0, GROUP);
+            read.offset(u64::MAX).build()
+        };
+        let reads = parts.queues.iter().map(read);
         let stats = parts.stats.clone();
-        // SAFETY: a multishot read on the queue, which `Encap` keeps open, and our group; it
-        // points to no memory.
-        let ring = unsafe { Ring::new(stop, [read], "the TUN device", layout, stats)? };
+        // SAFETY: multishot reads on the queues, which `Encap` keeps open, and our group; they
+        // point to no memory.
+        let ring = unsafe { Ring::new(stop, reads, "the TUN device", layout, stats)? };
         Ok(Encap::new(ring, parts))
     }
 
     /// Read from now on. The kernel answers requests on files that do not block with `-EAGAIN`
     /// at once, instead of waiting for them.
     pub(super) fn begin(&mut self) -> Result<(), EngineError> {
-        let blocks = self.queue().set_nonblocking(false);
-        blocks.map_err(failed("O_NONBLOCK"))?;
+        self.set_nonblocking(false)?;
         self.input.begin();
         Ok(())
     }

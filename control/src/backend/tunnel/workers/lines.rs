@@ -91,6 +91,9 @@ pub(super) fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
         (Cap::MergedWrites, _) => {
             "the kernel refuses a super-packet on the TUN device: writing single packets, or shorter ones, for a while"
         }
+        (Cap::Steering, _) => {
+            "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF or Linux 4.16: a pod that floods by many flows costs others packets (steering=refused)"
+        }
     })
 }
 

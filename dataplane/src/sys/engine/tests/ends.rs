@@ -84,7 +84,7 @@ fn nothing_is_read_before_it_begins<E: Engine>() {
     let engine = E::open(Arc::new(StopEvent::new().unwrap()), Duration::ZERO).unwrap();
     let stats = Arc::new(WorkerStats::default());
     let parts = EncapParts {
-        queue: tun.queue.clone(),
+        queues: vec![tun.queue.clone()],
         sender: Sender::new(senders().into(), None, refusals(&stats)),
         plan: SendPlan::new(64, 4096, 128),
         stats,
