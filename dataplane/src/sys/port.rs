@@ -18,6 +18,7 @@ use crate::stats::DropReason;
 use crate::wire::frame::Wire;
 use libc::sock_filter;
 use socket2::Socket;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -98,9 +99,15 @@ impl Port {
         port: u16,
         descriptors: impl Iterator<Item = OwnedFd>,
     ) -> Result<Port, AdoptError> {
+        let mut numbers = BTreeMap::new();
         let sockets = descriptors.enumerate().map(|(index, fd)| {
             let refuse = |why| AdoptError::new(format!("receive socket {index}"), why);
-            udp::adopt_receiver(fd, ip, port).map_err(refuse)
+            let (socket, number) = udp::adopt_receiver(fd, ip, port).map_err(refuse)?;
+            // The other one would have no reader.
+            match numbers.insert(number, index) {
+                None => Ok(socket),
+                Some(first) => Err(refuse(format!("is socket {first} once more"))),
+            }
         });
         let sockets = sockets.collect::<Result<_, _>>()?;
         Ok(Port::of(sockets, SocketAddr::new(ip, port)))

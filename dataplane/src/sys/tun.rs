@@ -6,7 +6,7 @@
 
 mod steering;
 
-use super::adopt::{AdoptError, Attachment, Kind, close_on_exec};
+use super::adopt::{AdoptError, Attachment, Kind, are_one, close_on_exec};
 use super::ethtool;
 use super::ifreq::ifreq;
 use super::shares::SHARES;
@@ -217,21 +217,26 @@ impl Tun {
         (wanted, granted): (Offloads, Offloads),
         queues: impl Iterator<Item = OwnedFd>,
     ) -> Result<Tun, AdoptError> {
-        let adopt = |(index, fd): (usize, OwnedFd)| {
+        let mut all: Vec<Arc<TunQueue>> = Vec::new();
+        for (index, fd) in queues.enumerate() {
             let refuse = |why: String| AdoptError::new(format!("TUN queue {index}"), why);
             let attached = Attachment::of(fd.as_fd()).map_err(refuse)?;
             attached
                 .is(Kind::TunQueue, name, VNET_HDR_LEN)
                 .map_err(refuse)?;
             close_on_exec(fd.as_fd()).map_err(|error| refuse(error.to_string()))?;
-            Ok(Arc::new(TunQueue(fd.into())))
-        };
+            // The other one would have no reader.
+            if let Some(first) = all.iter().position(|q| are_one(q.as_fd(), fd.as_fd())) {
+                return Err(refuse(format!("is queue {first} once more")));
+            }
+            all.push(Arc::new(TunQueue(fd.into())));
+        }
         Ok(Tun {
             name: name.to_owned(),
             counts,
             wanted,
             offloads: granted,
-            queues: queues.enumerate().map(adopt).collect::<Result<_, _>>()?,
+            queues: all,
         })
     }
 

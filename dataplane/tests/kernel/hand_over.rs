@@ -331,6 +331,16 @@ fn holdings() -> Holdings {
         .unwrap()
 }
 
+/// A device of the same name in another network namespace, and a socket of the same port.
+fn elsewhere() -> (Tun, UdpSocket) {
+    let mut made = None;
+    isolated(|| {
+        let tun = Tun::open("flannel.1", 2, ALL).unwrap();
+        made = Some((tun, UdpSocket::bind("0.0.0.0:8472").unwrap()));
+    });
+    made.unwrap()
+}
+
 #[test]
 fn descriptors_that_are_not_what_is_told_are_refused_by_what_they_are() {
     isolated(|| {
@@ -357,6 +367,14 @@ fn descriptors_that_are_not_what_is_told_are_refused_by_what_they_are() {
         let queue = other.queues()[0].as_fd().try_clone_to_owned().unwrap();
         let expected = "TUN queue 0: of flannel.2, not of flannel.1";
         assert_eq!(refusal(0, queue), expected);
+        let elsewhere = elsewhere();
+        let queue = elsewhere.0.queues()[0]
+            .as_fd()
+            .try_clone_to_owned()
+            .unwrap();
+        let expected = "TUN queue 0: of another network namespace";
+        assert_eq!(refusal(0, queue), expected);
+        assert_eq!(refusal(1, of_ours(0)), "TUN queue 1: is queue 0 once more");
         let expected = "TAP weft.1: of the TUN flannel.1, and no TAP";
         assert_eq!(refusal(2, of_ours(0)), expected);
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -364,6 +382,10 @@ fn descriptors_that_are_not_what_is_told_are_refused_by_what_they_are() {
         let udp = UdpSocket::bind("0.0.0.0:9000").unwrap();
         let expected = "receive socket 1: bound to 0.0.0.0:9000, not to 0.0.0.0:8472";
         assert_eq!(refusal(4, udp.into()), expected);
+        let expected = "receive socket 0: of another network namespace";
+        assert_eq!(refusal(3, elsewhere.1.into()), expected);
+        let expected = "receive socket 1: is socket 0 once more";
+        assert_eq!(refusal(4, of_ours(3)), expected);
         let sender = 3 + Port::sockets(2);
         let expected = "send socket 0: bound to 0.0.0.0:8472, not to 127.0.0.1";
         assert_eq!(refusal(sender, of_ours(3)), expected);

@@ -1,19 +1,23 @@
 //! Sockets that another process opened and handed over.
 
 use super::{discovery, get_int, wildcard};
-use crate::sys::adopt::close_on_exec;
+use crate::sys::adopt::{SIOCGSKNS, close_on_exec, is_at_home};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
-/// The socket `fd`, if it is one of those that [`receivers`](super::receivers) gives for `ip` and
-/// `port`; otherwise what it is.
-pub(crate) fn adopt_receiver(fd: OwnedFd, ip: IpAddr, port: u16) -> Result<Socket, String> {
+/// The socket `fd` and its number among all sockets, if it is one of those that
+/// [`receivers`](super::receivers) gives for `ip` and `port`; otherwise what it is.
+pub(crate) fn adopt_receiver(fd: OwnedFd, ip: IpAddr, port: u16) -> Result<(Socket, u64), String> {
     let address = SocketAddr::new(wildcard(ip), port);
-    let socket = adopt(fd, address)?;
+    let file = File::from(fd);
+    let number = file.metadata().map(|found| found.ino());
+    let socket = adopt(file.into(), address)?;
     match bound_to(&socket)? {
-        bound if bound == address => Ok(socket),
+        bound if bound == address => Ok((socket, number.map_err(|error| error.to_string())?)),
         bound => Err(format!("bound to {bound}, not to {address}")),
     }
 }
@@ -40,7 +44,8 @@ pub(crate) fn adopt_sender(
     }
 }
 
-/// The socket `fd`, if it is one of UDP in the family of `address`.
+/// The socket `fd`, if it is one of UDP in the family of `address`, in this network namespace, with no
+/// other device than that of the address and no other end.
 fn adopt(fd: OwnedFd, address: SocketAddr) -> Result<Socket, String> {
     let socket = Socket::from(fd);
     let domain = socket.domain().map_err(|_| "no socket".to_owned())?;
@@ -56,6 +61,20 @@ fn adopt(fd: OwnedFd, address: SocketAddr) -> Result<Socket, String> {
             SocketAddr::V6(_) => "IPv4, not IPv6",
         };
         return Err(format!("of {family}"));
+    }
+    is_at_home(socket.as_fd(), SIOCGSKNS)?;
+    let device = match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    };
+    // Before Linux 5.1 nobody tells.
+    let bound = get_int(&socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX);
+    let bound = bound.map_or(device, i32::cast_unsigned);
+    if bound != device {
+        return Err(format!("bound to the device of index {bound}"));
+    }
+    if let Some(other) = socket.peer_addr().ok().and_then(|a| a.as_socket()) {
+        return Err(format!("connected to {other}"));
     }
     close_on_exec(socket.as_fd()).map_err(|error| error.to_string())?;
     Ok(socket)
@@ -79,9 +98,11 @@ mod tests {
     #[test]
     fn sockets_of_the_own_making_are_adopted() {
         let port = UdpSocket::bind(ANY).unwrap().local_addr().unwrap().port();
+        let mut numbers = Vec::new();
         for socket in receivers(LOOPBACK, port, 2, None).unwrap() {
-            adopt_receiver(socket.into(), LOOPBACK, port).unwrap();
+            numbers.push(adopt_receiver(socket.into(), LOOPBACK, port).unwrap().1);
         }
+        assert_ne!(numbers[0], numbers[1]);
         for df in [false, true] {
             let mut ports = Vec::new();
             for socket in senders(ANY, 3, df).unwrap() {
@@ -107,6 +128,16 @@ mod tests {
         let bound = other.local_addr().unwrap();
         let expected = format!("bound to {bound}, not to 0.0.0.0:8472");
         assert_eq!(refusal(other.into()), expected);
+        let on_device = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        on_device.bind_device(Some(b"lo")).unwrap();
+        let refused = refusal(on_device.into());
+        assert!(
+            refused.starts_with("bound to the device of index "),
+            "{refused}"
+        );
+        let connected = UdpSocket::bind(ANY).unwrap();
+        connected.connect((LOOPBACK, 9)).unwrap();
+        assert_eq!(refusal(connected.into()), "connected to 127.0.0.1:9");
     }
 
     #[test]
