@@ -85,13 +85,25 @@ static __always_inline void count_anew(struct flow *flow, __u64 now)
 	flow->answers = 0;
 }
 
-/* The way of a flow whose packet would best take `wanted`. */
-static __always_inline __u32 way_of(struct flow *flow, __u64 now, __u32 wanted)
+/*
+ * Whether nothing of a flow is under way any more. What workers have when they stop waits for those
+ * that go on with it, however long that takes.
+ */
+static __always_inline int has_paused(const struct flow *flow, const struct state *state, __u64 now)
 {
-	__u64 pause = since(flow->last, now);
+	if (since(flow->last, now) <= PAUSE)
+		return 0;
+	return flow->way != WAY_WORKERS || !state->backlog || flow->last < state->backlog;
+}
+
+/* The way of a flow whose packet would best take `wanted`. */
+static __always_inline __u32 way_of(struct flow *flow, const struct state *state, __u64 now,
+				    __u32 wanted)
+{
+	int paused = has_paused(flow, state, now);
 
 	flow->last = now;
-	if (pause > PAUSE) {
+	if (paused) {
 		flow->way = wanted;
 		count_anew(flow, now);
 	} else if (wanted > flow->way) {
@@ -163,10 +175,10 @@ static __always_inline int is_bulk(struct flow *flow, __u64 now, __u32 len)
 }
 
 /* What goes to the workers for a reason of its own takes its flow with it. */
-static __always_inline void take_along(struct flow *flow, __u64 now)
+static __always_inline void take_along(struct flow *flow, const struct state *state, __u64 now)
 {
 	if (flow)
-		way_of(flow, now, WAY_WORKERS);
+		way_of(flow, state, now, WAY_WORKERS);
 }
 
 static __always_inline struct whole_peer *whole_peer_of(__be32 addr)
@@ -202,6 +214,14 @@ static __always_inline int sends_trains(const struct whole_peer *peer, __u64 now
 	return peer->trains && since(peer->trains, now) < WHOLE_BELIEVED;
 }
 
+/*
+ * Whether trains of a peer may wait since workers have stopped: nobody knows which flows they are of.
+ */
+static __always_inline int trains_wait(const struct whole_peer *peer, const struct state *state)
+{
+	return state->backlog && peer->trains >= state->backlog;
+}
+
 /* Remember that a train came, if it came from a peer. */
 static __always_inline void note_train(__be32 addr, __u64 now)
 {
@@ -232,9 +252,10 @@ static __always_inline int is_for_workers(struct __sk_buff *skb, const struct st
  * Whether a packet goes after those of its flow that the workers have, whatever else it is. Of a
  * flood these are all but the first, and nothing more is to be looked up for them.
  */
-static __always_inline int follows(struct flow *flow, const struct inner *inner, __u64 now)
+static __always_inline int follows(struct flow *flow, const struct state *state,
+				   const struct inner *inner, __u64 now)
 {
-	if (!flow || flow->way != WAY_WORKERS || since(flow->last, now) > PAUSE)
+	if (!flow || flow->way != WAY_WORKERS || has_paused(flow, state, now))
 		return 0;
 	if (inner->ip.protocol != IPPROTO_TCP)
 		is_flooded(now);
@@ -269,7 +290,7 @@ static __always_inline __u32 choose_out(struct __sk_buff *skb, const struct stat
 		*why = LEFT_FLOWS;
 	else if (skb->gso_size)
 		*why = LEFT_TRAINS;
-	return way_of(flow, now, wanted);
+	return way_of(flow, state, now, wanted);
 }
 
 /*
@@ -293,12 +314,12 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 		return WAY_HERE;
 	if (whole && !tcp) {
 		/* Nothing but TCP keeps its meaning as a super-packet. */
-		take_along(flow, now);
+		take_along(flow, state, now);
 		return WAY_WORKERS;
 	}
 	/* Single segments of a peer that sends super-packets are few, as those that are sent again. */
 	is_whole = tcp && sends_whole(peer, sender, whole, now);
-	if (is_held(flow, state, now) ||
+	if (is_held(flow, state, now) || trains_wait(peer, state) ||
 	    (has_checksum && (!is_whole || sends_trains(peer, now)))) {
 		wanted = WAY_WORKERS;
 	} else if (tcp && !is_whole && is_bulk(flow, now, skb->len)) {
@@ -309,5 +330,5 @@ static __always_inline __u32 choose_in(struct __sk_buff *skb, const struct state
 	}
 	if (wanted != WAY_WORKERS)
 		*why = LEFT_FLOWS;
-	return way_of(flow, now, wanted);
+	return way_of(flow, state, now, wanted);
 }

@@ -26,6 +26,7 @@ struct settings {
 struct state {
 	__u64 beat;		/* CLOCK_MONOTONIC_COARSE in ns when the agent last looked */
 	__u64 opened;		/* likewise, when workers last carried all; 0: they did not before */
+	__u64 backlog;		/* likewise: what workers got since then may wait for long; 0: nothing does */
 	__u32 all;		/* 1: take all that can be taken, whatever is cheaper */
 	__u32 super_packets;	/* 1: TCP super-packets leave here, not in trains */
 	__u32 merger;		/* interface index of the way into the merging veth pair, or 0 */

@@ -133,13 +133,13 @@ static __always_inline int out(struct __sk_buff *skb)
 		return leave_for(skb, LEFT_ODD);
 	hash = flow_hash(&inner);
 	flow = flow_of(&flows_out, hash);
-	if (since(state->beat, now) < SILENCE && follows(flow, &inner, now))
+	if (since(state->beat, now) < SILENCE && follows(flow, state, &inner, now))
 		to_workers(skb, skb->gso_size ? LEFT_TRAINS : LEFT_FLOWS);
 	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
 	if (!peer || peer->flags & PEER_RECEIVE_ONLY || is_outer(&inner))
 		return leave_for(skb, LEFT_NO_PEER);
 	if (!fits(skb, state, &inner, peer, skb->len - state->l2)) {
-		take_along(flow, now);
+		take_along(flow, state, now);
 		return leave_for(skb, LEFT_TOO_LONG);
 	}
 	way = choose_out(skb, state, &inner, flow, now, &why);
@@ -148,6 +148,6 @@ static __always_inline int out(struct __sk_buff *skb)
 	sent = encap(skb, state, &inner, peer, hash);
 	if (sent >= 0)
 		return sent;
-	take_along(flow, now);
+	take_along(flow, state, now);
 	return leave_for(skb, LEFT_REFUSED);
 }

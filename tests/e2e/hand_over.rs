@@ -2,12 +2,14 @@
 
 mod child;
 mod load;
+mod parts;
 mod supervisor;
 
 use crate::cluster::{Cluster, ENGINES, WORKERS, lines_with};
 use child::Child;
 use load::Load;
-use std::time::Duration;
+use parts::Parts;
+use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use weft_lab::{Process, Regime, skips_test, wait_until};
 
@@ -17,6 +19,12 @@ const UPGRADES: usize = 20;
 /// Datagrams of a flow that a killed agent may have had in hand, or that its rings still take while
 /// the kernel winds them up.
 const IN_HAND: u64 = 400;
+
+/// The pause after which a flow may come back to the fast path.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// For so long programs take workers for there that say nothing.
+const BELIEVED: Duration = Duration::from_secs(4);
 
 /// How long an agent may take to say something.
 const SOON: Duration = Duration::from_secs(30);
@@ -256,11 +264,37 @@ fn restarts_by_a_service_manager_lose_and_reorder_nothing_with_the_poll_engine()
     );
 }
 
-/// The programs take over the workers' flows when their process is gone, while packets of these wait in
-/// the device's queue.
 #[test]
-fn restarts_by_a_service_manager_lose_nothing_with_the_fast_path() {
-    restarts(&[], UPGRADES, false, Load::expect_all);
+fn restarts_by_a_service_manager_lose_and_reorder_nothing_with_the_fast_path() {
+    restarts(&[], UPGRADES, false, Load::expect_nothing_lost);
+}
+
+#[test]
+fn a_flow_of_stopped_workers_that_pauses_overtakes_nothing_that_waits_for_the_next_ones() {
+    if skips_test() {
+        return;
+    }
+    let (cluster, supervisor, mut process) = supervised(&["-fast-path=auto"]);
+    for attempt in 1.. {
+        // Its first agent had no service manager.
+        await_lines(&cluster, 1, &["fast path on flannel.1: "], 1 + attempt);
+        let flow = Parts::between(cluster.pod(1), cluster.pod(2));
+        assert!(process.stop().unwrap().success());
+        let stopped = Instant::now();
+        // One packet in parts is the workers'.
+        flow.send_whole(0..4);
+        std::thread::sleep(2 * PAUSE);
+        flow.send(4..8);
+        let in_time = stopped.elapsed() < BELIEVED;
+        process = supervisor.start(&cluster.agents[&1]);
+        await_lines(&cluster, 1, &[GOES_ON], attempt);
+        let came = flow.receive(8);
+        if in_time {
+            assert_eq!(came, (0..8).collect::<Vec<u64>>());
+            return;
+        }
+        assert!(attempt < 5, "the machine is too slow for this");
+    }
 }
 
 #[test]

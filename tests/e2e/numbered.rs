@@ -1,7 +1,10 @@
 //! UDP datagrams with numbers between two pods, and what became of them and of their order.
 
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use std::io;
 use std::net::UdpSocket;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Datagrams at once after the sender was held up: few enough for every queue on the way.
 const BURST: u64 = 16;
+
+/// The same where few are on their way at a time, all by one call.
+const BATCH: u64 = 64;
+
+/// How long a sender sleeps when nothing is due: short of what is slept in the end, by the timers' slack.
+const NAP: Duration = Duration::from_micros(50);
+
+/// The same of one that sends in batches.
+const BATCH_NAP: Duration = Duration::from_micros(300);
 
 /// Bytes of a datagram.
 const LEN: usize = 64;
@@ -78,12 +90,42 @@ pub(crate) struct Outcome {
 impl Numbered {
     /// Start one of `rate` datagrams a second, or fewer if the machine is busy.
     pub(crate) fn start(from: &Pod, to: &Pod, rate: u64) -> Numbered {
-        Numbered::within(from, to, rate, u64::MAX)
+        Numbered::of(from, to, rate, |socket, rate, stop, _| {
+            send(
+                rate,
+                stop,
+                (BURST, NAP),
+                |_| true,
+                |numbers| {
+                    for number in numbers {
+                        // What is refused counts as lost.
+                        let _ = socket.send(&datagram(number));
+                    }
+                },
+            )
+        })
     }
 
     /// The same with at most `window` datagrams on their way, so that a machine that is busy with
-    /// something else loses none by that.
+    /// something else loses none by that. They leave the socket in batches, which the kernel cuts
+    /// before the pod's device if that takes no super-packets of UDP (see [`cut_in_pods`]).
     pub(crate) fn within(from: &Pod, to: &Pod, rate: u64, window: u64) -> Numbered {
+        Numbered::of(from, to, rate, move |socket, rate, stop, arrived| {
+            let is_due = |next| next < arrived.load(Ordering::Relaxed).saturating_add(window);
+            let batches = Batches::over(socket);
+            send(rate, stop, (BATCH, BATCH_NAP), is_due, |numbers| {
+                // What is refused counts as lost.
+                let _ = batches.send(numbers);
+            })
+        })
+    }
+
+    fn of(
+        from: &Pod,
+        to: &Pod,
+        rate: u64,
+        send: impl FnOnce(UdpSocket, &AtomicU64, &AtomicBool, &AtomicU64) -> u64 + Send + 'static,
+    ) -> Numbered {
         let open = |pod: &Pod| {
             let socket = pod.ns.enter(|| UdpSocket::bind((pod.address, 0)));
             socket.unwrap().unwrap()
@@ -98,9 +140,7 @@ impl Numbered {
         Numbered {
             sender: std::thread::spawn({
                 let (rate, stop, arrived) = (rate.clone(), stop.clone(), so_far.clone());
-                let most = move || arrived.load(Ordering::Relaxed).saturating_add(window);
-                let is_due = move |next| next < most();
-                move || send(&sender, &rate, &stop, is_due)
+                move || send(sender, &rate, &stop, &arrived)
             }),
             receiver: std::thread::spawn({
                 let (done, so_far) = (done.clone(), so_far.clone());
@@ -147,14 +187,61 @@ impl Numbered {
     }
 }
 
-/// Send at the rate in force until `stop`, each as soon as its number is due; how many went.
+/// Have the kernel cut super-packets of UDP that leave this pod before its device, so that each
+/// datagram goes its way by itself.
+pub(crate) fn cut_in_pods<'a>(pods: impl IntoIterator<Item = &'a Pod>) {
+    for pod in pods {
+        let words = ["ethtool", "-K", "eth0", "tx-udp-segmentation", "off"];
+        pod.ns.run(&words).unwrap();
+    }
+}
+
+/// The datagram with this number.
+pub(crate) fn datagram(number: u64) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// Sends numbered datagrams as one packet, which is cut wherever it can go on no other way (UDP GSO).
+pub(crate) struct Batches {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+impl Batches {
+    /// Over a connected socket.
+    pub(crate) fn over(socket: UdpSocket) -> Batches {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket)).unwrap();
+        // To be waited for where its buffer is full.
+        socket.set_nonblocking(false).unwrap();
+        Batches { socket, state }
+    }
+
+    /// Send those with these numbers, 64 at most.
+    pub(crate) fn send(&self, numbers: Range<u64>) -> io::Result<()> {
+        let contents: Vec<u8> = numbers.flat_map(datagram).collect();
+        let transmit = Transmit {
+            destination: self.socket.peer_addr()?,
+            ecn: None,
+            contents: &contents,
+            segment_size: Some(LEN),
+            src_ip: None,
+        };
+        self.state
+            .try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+}
+
+/// Send at the rate in force until `stop`, at most so many at once as soon as they are due, and look
+/// again after a nap; how many went.
 fn send(
-    socket: &UdpSocket,
     rate: &AtomicU64,
     stop: &AtomicBool,
+    (burst, nap): (u64, Duration),
     is_due: impl Fn(u64) -> bool,
+    mut post: impl FnMut(Range<u64>),
 ) -> u64 {
-    let mut bytes = [0; LEN];
     let mut next = 0u64;
     let mut last = Instant::now();
     while !stop.load(Ordering::SeqCst) {
@@ -162,21 +249,17 @@ fn send(
         let rate = rate.load(Ordering::SeqCst);
         let due = (elapsed.as_secs_f64() * rate as f64) as u64;
         if due == 0 || !is_due(next) {
-            // Short of what is slept in the end, by the timers' slack.
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::sleep(nap);
             continue;
         }
         last += match due {
             // What was missed is not made up for.
-            BURST.. => elapsed,
+            due if due >= burst => elapsed,
             due => Duration::from_secs_f64(due as f64 / rate as f64),
         };
-        for _ in 0..due.min(BURST) {
-            bytes[..8].copy_from_slice(&next.to_be_bytes());
-            // What is refused counts as lost.
-            let _ = socket.send(&bytes);
-            next += 1;
-        }
+        let end = next + due.min(burst);
+        post(next..end);
+        next = end;
     }
     next
 }

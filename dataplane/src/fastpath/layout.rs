@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) beat: u64,
     /// The same, of when the workers last carried everything; 0: they did not before.
     pub(super) opened: u64,
+    /// The same: what workers got since then may still wait for them; 0: nothing does.
+    pub(super) backlog: u64,
     /// Take all that can be taken, whatever is cheaper.
     pub(super) all: u32,
     /// TCP super-packets leave by the fast path, not in trains.
@@ -84,7 +86,7 @@ unsafe impl Pod for Peer {}
 unsafe impl Pod for Counts {}
 
 const _: () = assert!(size_of::<Settings>() == 56);
-const _: () = assert!(size_of::<State>() == 40);
+const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Peer>() == 20);
 
 /// Number of counters.

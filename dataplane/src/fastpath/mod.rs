@@ -42,6 +42,8 @@ pub struct FastPath {
     config: Config,
     programs: Ebpf,
     state: State,
+    /// When workers have taken what had waited for them, as the clock of the state has it.
+    caught_up: u64,
     /// Where links are pinned, and why they are not.
     pins: Result<Pins, String>,
     links: Vec<Attached>,
@@ -69,6 +71,7 @@ impl FastPath {
             config,
             programs,
             state: State::default(),
+            caught_up: 0,
             links: Vec::new(),
             before: None,
             merger: None,
@@ -102,16 +105,29 @@ impl FastPath {
         self.pins.as_ref().is_ok_and(is_pinned) || links::has_filter(device)
     }
 
-    /// Leave flows that begin to the workers, until [`FastPath::follow_workers`] is called.
+    /// Leave flows that begin to the workers, until [`FastPath::follow`] is called.
     pub fn wait_for_workers(&mut self) -> Result<(), FastPathError> {
         self.state.opened = u64::MAX;
-        self.write_state()
+        self.wait_for_backlog()
     }
 
-    /// Overtake nothing that workers have up to now, who have carried packets before.
-    pub fn follow_workers(&mut self) -> Result<(), FastPathError> {
-        self.state.opened = clock::coarse_ns();
-        self.write_state()
+    /// Overtake nothing that workers have up to now, who have carried packets before; with a
+    /// `backlog`, which others had left to them, not until they have caught up.
+    pub fn follow(&mut self, backlog: bool) -> Result<(), FastPathError> {
+        self.state.opened = clock::coarse_ns() + if backlog { CAUGHT_UP } else { 0 };
+        self.wait_for_backlog()
+    }
+
+    /// Overtake nothing that waits from now on, since workers stop, or has waited up to now: flows that
+    /// they have stay with them until they have caught up, or nobody has looked for 5 s.
+    pub fn wait_for_backlog(&mut self) -> Result<(), FastPathError> {
+        let now = clock::coarse_ns();
+        self.caught_up = now.saturating_add(CAUGHT_UP);
+        if self.state.backlog == 0 {
+            // On a busy machine they hold what is older than the pause of a flow.
+            self.state.backlog = now.saturating_sub(CAUGHT_UP).max(1);
+        }
+        self.beat()
     }
 
     /// Put the programs on both devices, in place of those of an earlier agent.
@@ -230,6 +246,9 @@ impl FastPath {
     /// Tell the programs that the agent is there.
     pub fn beat(&mut self) -> Result<(), FastPathError> {
         self.state.beat = clock::coarse_ns();
+        if self.state.beat > self.caught_up {
+            self.state.backlog = 0;
+        }
         self.write_state()
     }
 
@@ -316,6 +335,10 @@ fn index_of(device: &str) -> Result<u32, FastPathError> {
         .and_then(|device| device.index())
         .during(device)
 }
+
+/// Nanoseconds after which workers that run have taken what had waited for them, however busy the machine
+/// is.
+const CAUGHT_UP: u64 = 1_000_000_000;
 
 /// Devices with programs, without a pair.
 const PLACES: usize = 2;

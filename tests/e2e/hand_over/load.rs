@@ -1,7 +1,7 @@
 //! What must not notice an upgrade: numbered datagrams both ways and a TCP stream.
 
 use crate::cluster::Cluster;
-use crate::numbered::{Numbered, Outcome};
+use crate::numbered::{Numbered, Outcome, cut_in_pods};
 use crate::stream::Stream;
 use std::time::Instant;
 
@@ -39,6 +39,7 @@ impl Load {
 
     fn of(cluster: &Cluster, rate: u64, window: u64) -> Load {
         let (a, b) = (cluster.pod(1).clone(), cluster.pod(2).clone());
+        cut_in_pods([&a, &b]);
         let ways = [(&a, &b), (&b, &a)];
         let load = Load {
             datagrams: ways.map(|(from, to)| Numbered::within(from, to, rate, window)),
@@ -65,15 +66,6 @@ impl Load {
 
     /// End it, and expect all of it to have arrived in order but for so many datagrams of each flow.
     pub(super) fn expect_at_most(self, at_most: u64, what: &str) {
-        self.expect(at_most, true, what);
-    }
-
-    /// End it, and expect all of it to have arrived.
-    pub(super) fn expect_all(self, what: &str) {
-        self.expect(0, false, what);
-    }
-
-    fn expect(self, at_most: u64, in_order: bool, what: &str) {
         self.stream.finish();
         let time = self.begun.elapsed().as_secs_f64();
         for outcome in self.datagrams.map(Numbered::finish) {
@@ -81,9 +73,7 @@ impl Load {
             let rate = sent as f64 / time;
             eprintln!("{what}: {sent} datagrams, {rate:.0} a second: {lost} lost, {late} late");
             assert!(lost <= at_most, "{what}: {lost} of {sent} datagrams lost");
-            if in_order {
-                assert_eq!(late, 0, "{what}: {late} of {sent} datagrams late");
-            }
+            assert_eq!(late, 0, "{what}: {late} of {sent} datagrams late");
         }
     }
 }

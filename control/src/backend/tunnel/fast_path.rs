@@ -17,7 +17,7 @@ use super::spec::TunnelSpec;
 use crate::backend::host::Host;
 pub use options::{FastPathMode, FastPathOptions};
 pub use report::FastPathReport;
-use running::Running;
+use running::{Before, Running};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -51,8 +51,8 @@ pub(super) struct TunnelFastPath {
     running: Option<Running>,
     /// What was switched off and is to be taken away, and since when it is so.
     closed: Option<(Running, Instant)>,
-    /// Workers carry packets, or have done so.
-    late: bool,
+    /// What workers may hold when programs start the next time.
+    before: Before,
     /// Nothing is to be started yet: the programs of the process that was before are in their
     /// places, and find its workers.
     held: bool,
@@ -80,8 +80,10 @@ impl TunnelFastPath {
             entries: None,
             running: None,
             closed: None,
-            // Those of the process before have had flows that its workers had not.
-            late: inherited,
+            before: match inherited {
+                true => Before::Backlog,
+                false => Before::Nothing,
+            },
             held: inherited,
             past: WorkerStats::default(),
             retry: None,
@@ -212,6 +214,16 @@ impl TunnelFastPath {
         self.retry = None;
     }
 
+    /// Let packets overtake nothing that waits while workers stop, or that had waited before they
+    /// began.
+    pub(super) fn wait_for_backlog(&mut self) {
+        if let Some(running) = &mut self.running
+            && let Err(error) = running.programs.wait_for_backlog()
+        {
+            debug!("flows of the workers may be reordered once: {error}");
+        }
+    }
+
     /// Take the programs away, if they run.
     fn end(&mut self) {
         self.take_away_closed();
@@ -231,8 +243,8 @@ impl TunnelFastPath {
             self.clear(host, tunnel).await;
             return;
         }
-        let late = std::mem::replace(&mut self.late, true);
-        match Running::start(host, tunnel, &self.options, entries, late).await {
+        let before = std::mem::replace(&mut self.before, Before::Workers);
+        match Running::start(host, tunnel, &self.options, entries, before).await {
             Ok(running) => {
                 running.tell(&self.options, tunnel);
                 if !std::mem::replace(&mut self.rules_told, true) {

@@ -42,6 +42,7 @@ impl Tunnel {
 
     /// Stop the workers and keep what they work with.
     pub(in crate::backend) fn pause(&mut self) {
+        self.fast_path.wait_for_backlog();
         self.halted = self.workers.take();
         if let Some(workers) = &self.halted {
             workers.halt();
@@ -53,6 +54,7 @@ impl Tunnel {
         let Some(halted) = self.halted.take() else {
             return;
         };
+        self.fast_path.wait_for_backlog();
         self.began = Instant::now();
         self.losses = LossReporter::default();
         match halted.resume(&self.spec, &self.publisher) {

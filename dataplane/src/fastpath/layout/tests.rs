@@ -86,6 +86,7 @@ fn structs_are_the_same_in_both_languages() {
     let state = in_rust!(State {
         beat,
         opened,
+        backlog,
         all,
         super_packets,
         merger,

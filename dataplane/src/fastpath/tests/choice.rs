@@ -1,6 +1,6 @@
 //! Which way packets take, by what came before them.
 
-use super::states::{OTHER, inward, outward, with_programs};
+use super::states::{OTHER, OWN, inward, last_beat, outward, with_programs};
 use super::*;
 use crate::fastpath::probe::Gso;
 use crate::offload::testing::{Spec, fix_ipv4_checksum};
@@ -97,6 +97,69 @@ fn segments_of_a_peer_that_sends_trains_as_well_are_the_workers() {
         let train = udp((peer(1), LOCAL), (40_000, PORT), &frames);
         super_packet(fast_path, &train);
         assert!(!takes(fast_path), "its trains come, too");
+    });
+}
+
+/// What waits in the queues when workers have stopped is of any age when others go on with it.
+#[test]
+fn flows_that_stopped_workers_have_stay_with_them_however_long_they_pause() {
+    with_programs(|fast_path| {
+        fast_path.state.all = 0;
+        let takes = |fast_path: &mut FastPath, packet: &[u8]| {
+            run(fast_path, IN, packet).action == probe::REDIRECT
+        };
+        // With a checksum it is a worker's, and takes its flow along.
+        let (workers, own) = (summed(inward(Wire::Vxlan)), inward(Wire::Vxlan));
+        let pause = || std::thread::sleep(Duration::from_millis(100));
+        fast_path.beat().unwrap();
+        assert!(!takes(fast_path, &workers));
+        pause();
+        assert!(takes(fast_path, &own), "a pause is over");
+
+        fast_path.wait_for_backlog().unwrap();
+        assert!(!takes(fast_path, &workers));
+        pause();
+        assert!(!takes(fast_path, &own), "workers have stopped");
+        pause();
+        assert!(!takes(fast_path, &own), "they are not back yet");
+        let other = datagram(peer(1), Wire::Vxlan, &udp((OTHER, OWN), (3, 1), &[8; 40]));
+        assert!(takes(fast_path, &other), "they have nothing of this one");
+        last_beat(fast_path, Duration::from_secs(6));
+        assert!(takes(fast_path, &own), "they do not come back");
+
+        fast_path.beat().unwrap();
+        assert!(!takes(fast_path, &own), "an agent is there again");
+        fast_path.caught_up = 0;
+        fast_path.beat().unwrap();
+        pause();
+        assert!(takes(fast_path, &own), "they have caught up");
+    });
+}
+
+/// Nobody knows which flows the frames of a train are of.
+#[test]
+fn nothing_of_a_peer_overtakes_its_trains_that_wait_for_workers() {
+    with_programs(|fast_path| {
+        fast_path.state.all = 0;
+        let takes = |fast_path: &mut FastPath| {
+            run(fast_path, IN, &inward(Wire::Vxlan)).action == probe::REDIRECT
+        };
+        fast_path.wait_for_backlog().unwrap();
+        assert!(takes(fast_path), "no train has come");
+        let frames = [&summed(segment(1000))[28..]; 2].concat();
+        let train = udp((peer(1), LOCAL), (40_000, PORT), &frames);
+        let size = Gso {
+            segments: 2,
+            size: 500,
+        };
+        let program = program(&mut fast_path.programs, IN).unwrap();
+        probe::run(program, &framed(&train), Some(size)).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!takes(fast_path), "one waits");
+        fast_path.caught_up = 0;
+        fast_path.beat().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(takes(fast_path), "it has gone");
     });
 }
 

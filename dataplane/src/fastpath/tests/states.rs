@@ -35,7 +35,7 @@ fn taken(fast_path: &mut FastPath) -> [bool; 2] {
 }
 
 /// Let `age` have passed since the agent looked.
-fn last_beat(fast_path: &mut FastPath, age: Duration) {
+pub(super) fn last_beat(fast_path: &mut FastPath, age: Duration) {
     fast_path.state.beat = clock::coarse_ns() - age.as_nanos() as u64;
     fast_path.write_state().unwrap();
 }

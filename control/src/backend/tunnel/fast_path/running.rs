@@ -13,6 +13,17 @@ use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::route::table::Overlay;
 use weft_dataplane::stats::Count;
 
+/// What workers may hold when programs start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing: they carry no packets yet.
+    Nothing,
+    /// What they have just read.
+    Workers,
+    /// What has waited for them since others stopped.
+    Backlog,
+}
+
 /// What runs.
 pub(super) struct Running {
     pub(super) programs: FastPath,
@@ -33,7 +44,7 @@ impl Running {
         tunnel: TunnelFacts<'_>,
         options: &FastPathOptions,
         entries: &Entries,
-        late: bool,
+        before: Before,
     ) -> Result<Running, String> {
         let IpAddr::V4(local) = tunnel.spec.local else {
             return Err("the underlay is IPv6".to_owned());
@@ -65,14 +76,15 @@ impl Running {
         programs.set_policy(running.policy).map_err(told)?;
         running.publish(entries, tunnel.paths).map_err(told)?;
         // Workers have the first packets of all, unless an earlier agent's programs have.
-        let follows = late || !running.programs.takes_over();
+        let follows = before != Before::Nothing || !running.programs.takes_over();
         if follows {
             running.programs.wait_for_workers().map_err(told)?;
         }
         running.programs.attach().map_err(told)?;
         // Until now workers have had more, and on a busy machine for long.
         if follows {
-            running.programs.follow_workers().map_err(told)?;
+            let backlog = before == Before::Backlog;
+            running.programs.follow(backlog).map_err(told)?;
         }
         // If it is not to be needed, still that of an earlier run is used.
         let make = underlay.cuts(running.policy);
