@@ -49,6 +49,7 @@ use name::AgentName;
 use node::{Node, Served};
 pub use options::AgentOptions;
 use post::Post;
+use preparing::monotonic;
 pub use remove::{RemoveError, remove};
 use signals::Signals;
 use std::collections::BTreeMap;
@@ -149,6 +150,7 @@ async fn run_node(
             post.keep(&node.backend);
             manager.close().await;
             post.release().await;
+            post.leave_tally(Some(monotonic()));
             node.rest();
             return Ok(());
         }

@@ -22,11 +22,13 @@ mod message;
 mod predecessor;
 pub mod store;
 mod successor;
+mod tally;
 
 pub use channel::{Channel, ChannelError};
 pub use message::{Claim, Message, Offer, Super, TunnelOffer, VERSION};
 pub use predecessor::{NoOffer, Predecessor};
 pub use successor::{Successor, refuse};
+pub use tally::{LeftTally, Tally, TallyFile};
 
 /// What the version of this program is called in both logs.
 pub const WEFT: &str = concat!("weft ", env!("CARGO_PKG_VERSION"));

@@ -35,8 +35,24 @@ pub struct NodeStatus {
     pub peers: usize,
     /// Where leases are kept.
     pub store: StoreStatus,
+    /// How often a process went on where another one had stopped.
+    pub hand_overs: HandOverStatus,
     /// What carries packets, one for each address family, if it is not the kernel alone.
     pub tunnels: Vec<TunnelStatus>,
+}
+
+/// What was counted from the first process on that did not go on where another had stopped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HandOverStatus {
+    /// Times that a process took over from one that ran.
+    pub from_agents: u64,
+    /// Times that it went on with what the service manager had kept.
+    pub from_store: u64,
+    /// Times that it came to nothing.
+    pub refused: u64,
+    /// How long packets waited the last time; `None`: there was none, or it is not known, as after a
+    /// crash.
+    pub waited_seconds: Option<f64>,
 }
 
 /// The node's lease.

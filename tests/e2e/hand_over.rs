@@ -5,10 +5,12 @@ mod load;
 mod parts;
 mod supervisor;
 
-use crate::cluster::{Cluster, ENGINES, WORKERS, lines_with};
+use crate::cluster::{Cluster, ENGINES, WORKERS, lines_with, weft};
 use child::Child;
 use load::Load;
 use parts::Parts;
+use serde_json::{Value, json};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use weft_lab::{Process, Regime, skips_test, wait_until};
@@ -43,6 +45,16 @@ fn await_lines(cluster: &Cluster, number: usize, words: &[&str], count: usize) -
         found().len()
     );
     found()
+}
+
+/// What the agent of a node tells of hand-overs.
+fn hand_overs(cluster: &Cluster, number: usize) -> Value {
+    let mut command = Command::new(weft());
+    command.args(["status", "--json", "--socket-dir"]);
+    command.arg(cluster.agents[&number].socket_dir());
+    let output = command.output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["hand_overs"].clone()
 }
 
 /// Upgrade the agents of both nodes in turn under load; what packets waited in milliseconds.
@@ -81,6 +93,11 @@ fn upgrades(flags: &[&str]) {
     let waited = upgrade(&mut cluster, flags);
     let (median, longest) = (waited[waited.len() / 2], waited[waited.len() - 1]);
     eprintln!("{flags:?}: packets waited {median} ms, {longest} ms at most");
+    for number in [1, 2] {
+        let told = hand_overs(&cluster, number);
+        assert_eq!(told["from_agents"], UPGRADES / 2, "{told}");
+        assert!(told["waited_seconds"].as_f64() > Some(0.0), "{told}");
+    }
 }
 
 #[test]
@@ -123,7 +140,7 @@ fn a_successor_that_fails_at_any_step_leaves_the_agent_running_and_why() {
     }
     let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     let load = Load::gentle(&cluster);
-    for (step, words) in [
+    let failures = [
         ("another version", "it speaks version 7 of the hand-over"),
         ("another agent", "it is the agent for /other"),
         ("another state", "its -state-dir is /other"),
@@ -145,7 +162,8 @@ fn a_successor_that_fails_at_any_step_leaves_the_agent_running_and_why() {
             "hangs at its turn",
             "has not taken over: it has said nothing for 2 s",
         ),
-    ] {
+    ];
+    for (step, words) in failures {
         let before = lines(&cluster, 1, &[words]).len();
         let mut child = Child::start(&cluster.agents[&1], step);
         load.goes_on();
@@ -162,6 +180,9 @@ fn a_successor_that_fails_at_any_step_leaves_the_agent_running_and_why() {
     let mut cluster = cluster;
     let agent = cluster.agents.get_mut(&1).unwrap();
     assert!(agent.upgrade().unwrap().success(), "it still can");
+    let told = hand_overs(&cluster, 1);
+    assert_eq!(told["from_agents"], 1, "{told}");
+    assert_eq!(told["refused"], failures.len(), "{told}");
 }
 
 #[test]
@@ -236,7 +257,11 @@ fn restarts(flags: &[&str], times: usize, kill: bool, expected: impl FnOnce(Load
         process = supervisor.start(&cluster.agents[&1]);
         await_lines(&cluster, 1, &[GOES_ON], n);
         load.goes_on();
+        let told = hand_overs(&cluster, 1);
+        assert_eq!(told["waited_seconds"].is_null(), kill, "{told}");
     }
+    let told = hand_overs(&cluster, 1);
+    assert_eq!(told["from_store"], times, "{told}");
     expected(
         load,
         &format!("{times} restarts, {flags:?}, killed: {kill}"),
@@ -326,6 +351,11 @@ fn what_does_not_fit_is_given_up_with_one_line_and_an_ordinary_start_follows() {
         cluster.await_path(1, 2);
         let is_kept = || supervisor.kept().len() == kept;
         assert!(wait_until(SOON, is_kept), "{:?}", supervisor.kept());
+        let told = hand_overs(&cluster, 1);
+        assert_eq!(
+            (&told["from_store"], &told["refused"]),
+            (&json!(0), &json!(1))
+        );
     }
     assert_eq!(lines(&cluster, 1, &[GOES_ON]), [""; 0]);
 }

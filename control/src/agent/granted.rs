@@ -4,7 +4,7 @@ use super::error::AgentError;
 use super::name::AgentName;
 use super::node::Node;
 use super::options::AgentOptions;
-use super::post::Post;
+use super::post::{Post, Waiting};
 use super::rules::Rules;
 use super::{grant, rules};
 use crate::backend::{Host, Inheritance, Prepared};
@@ -15,7 +15,6 @@ use crate::host::subnet_env::{self, SubnetEnv};
 use crate::host::{bridge, forwarding, iface};
 use crate::lease::{Lease, Previous};
 use crate::subnets::{self, SubnetError, SubnetManager};
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 use tracing::{info, warn};
 
@@ -28,8 +27,8 @@ pub(super) struct Granted {
     firewall: Rules,
     /// Workers are to be parked.
     inherits: bool,
-    /// What the programs of the process before find its workers by.
-    holds: Vec<OwnedFd>,
+    /// What is to be had until they begin.
+    waiting: Option<Waiting>,
 }
 
 impl Granted {
@@ -41,20 +40,17 @@ impl Granted {
         post: &mut Post,
     ) -> Result<Granted, AgentError> {
         loop {
-            let (inheritance, holds) = post.inherit().unzip();
+            let (inheritance, waiting) = post.inherit().unzip();
             match Granted::once(options, manager, inheritance).await {
                 Err(AgentError::Subnet(error @ SubnetError::ConfigChanged)) => {
                     post.discard();
                     info!("{error}: starting with the new one");
                 }
-                Err(AgentError::Backend(error)) if holds.is_some() && error.is_inherited() => {
+                Err(AgentError::Backend(error)) if waiting.is_some() && error.is_inherited() => {
                     post.disinherit(&error.to_string());
                 }
                 outcome => {
-                    return outcome.map(|granted| Granted {
-                        holds: holds.unwrap_or_default(),
-                        ..granted
-                    });
+                    return outcome.map(|granted| Granted { waiting, ..granted });
                 }
             }
         }
@@ -99,7 +95,7 @@ impl Granted {
             lease,
             firewall,
             inherits,
-            holds: Vec::new(),
+            waiting: None,
         })
     }
 
@@ -112,7 +108,7 @@ impl Granted {
             lease,
             firewall,
             inherits,
-            holds,
+            waiting,
         } = self;
         let backend = prepared.start(&config, &lease, &previous).await?;
         let env = SubnetEnv {
@@ -122,7 +118,7 @@ impl Granted {
         };
         let node = Node::new(options, &config, &previous, (lease, backend, firewall), env);
         let mut node = node.await;
-        node.parked = inherits.then(|| (Instant::now(), holds));
+        node.parked = inherits.then(|| (Instant::now(), waiting));
         Ok(node)
     }
 }

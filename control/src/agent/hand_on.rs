@@ -4,7 +4,7 @@ use super::node::Node;
 use super::options::AgentOptions;
 use super::post::Post;
 use super::preparing::{Preparing, claim, decline, monotonic};
-use crate::hand_over::{self, Claim, Offer, Successor, knowledge};
+use crate::hand_over::{self, Claim, Offer, Successor, Tally, knowledge};
 use crate::subnets::{KnowledgeText, SubnetManager};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,11 +20,13 @@ impl Node {
         options: &AgentOptions,
         manager: &impl SubnetManager,
         preparing: &mut Preparing,
+        tally: &mut Tally,
     ) {
         let successor = match Successor::meet(said, stream) {
             Ok(successor) => successor,
             Err((channel, reason)) => {
                 warn!("a process that wants to take over is refused: {reason}");
+                tally.refused += 1;
                 return hand_over::refuse(&channel, &reason).await;
             }
         };
@@ -33,12 +35,16 @@ impl Node {
             None => successor.claim().refusal(&claim(options)),
         };
         if let Some(reason) = refusal {
+            tally.refused += 1;
             return decline(successor, &reason).await;
         }
         info!("{} is about to take over", successor.name());
-        match self.show(&successor, manager).await {
+        match self.show(&successor, manager, tally).await {
             Ok(()) => preparing.0 = Some(successor),
-            Err(reason) => decline(successor, &reason).await,
+            Err(reason) => {
+                tally.refused += 1;
+                decline(successor, &reason).await;
+            }
         }
     }
 
@@ -46,6 +52,7 @@ impl Node {
         &self,
         successor: &Successor,
         manager: &impl SubnetManager,
+        tally: &Tally,
     ) -> Result<(), String> {
         let written = written(manager.knowledge()).await;
         let knowledge =
@@ -60,6 +67,7 @@ impl Node {
             weft: hand_over::WEFT.to_owned(),
             knowledge: knowledge.is_some(),
             tunnels,
+            tally: tally.clone(),
         };
         let offered = successor.offer(offer, &given).await;
         offered.map_err(|error| error.to_string())
@@ -89,6 +97,7 @@ impl Node {
             }
             Err(reason) => warn!("{name} has not taken over: {reason}; this one goes on"),
         }
+        post.tally.refused += 1;
         if !successor.end().await {
             error!("{name} does not end: packets may be lost until it does");
         }

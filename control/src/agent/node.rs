@@ -2,8 +2,8 @@
 
 use super::error::AgentError;
 use super::options::AgentOptions;
-use super::post::Post;
-use super::preparing::Preparing;
+use super::post::{Post, Waiting};
+use super::preparing::{Preparing, decline, milliseconds, monotonic};
 use super::report::Reporter;
 use super::rules::Rules;
 use super::signals::{Request, Signals};
@@ -21,7 +21,6 @@ use crate::subnets::SubnetManager;
 use crate::text::span;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -58,9 +57,8 @@ pub(super) struct Node {
     pub(super) blackholes: BTreeMap<IpNet, Option<String>>,
     /// What container runtimes learn the subnet from.
     pub(super) env: KeptEnv,
-    /// Since when workers wait for their turn, and what the programs of the process before find its
-    /// workers by.
-    pub(super) parked: Option<(Instant, Vec<OwnedFd>)>,
+    /// Since when workers wait for their turn, and what is to be had until then.
+    pub(super) parked: Option<(Instant, Option<Waiting>)>,
 }
 
 impl Node {
@@ -155,22 +153,29 @@ impl Node {
                 },
                 call = post.call() => match call {
                     Call::Question(Verb::Status, asker) => {
-                        let status = reporter.status(self.known(), manager, readiness);
+                        let status = reporter.status(self.known(), manager, readiness, &post.tally);
                         asker.answer(Answer::Status(Box::new(status)));
                     }
                     Call::Question(verb, asker) => self.answer(verb, asker).await,
                     Call::Successor(claim, stream) => {
                         let visitor = (claim, stream);
-                        self.offer(visitor, options, manager, &mut preparing).await;
+                        let tally = &mut post.tally;
+                        self.offer(visitor, options, manager, &mut preparing, tally).await;
                     }
                 },
-                successor = preparing.ready() => {
-                    if self.hand_on(successor, options, manager, post).await {
-                        return Ok(Served::HandedOver);
+                prepared = preparing.ready() => match prepared {
+                    Ok(successor) => {
+                        if self.hand_on(successor, options, manager, post).await {
+                            return Ok(Served::HandedOver);
+                        }
                     }
-                }
+                    Err((successor, reason)) => {
+                        post.tally.refused += 1;
+                        decline(successor, &reason).await;
+                    }
+                },
                 question = readiness.asked() => {
-                    question.answer(reporter.status(self.known(), manager, readiness));
+                    question.answer(reporter.status(self.known(), manager, readiness, &post.tally));
                 }
                 end = &mut keep => return Err(self.lease_over(end)),
                 () = &mut watch => return Err(AgentError::WatchEnded),
@@ -183,7 +188,7 @@ impl Node {
                 // None come from a watch that has ended, which its own arm tells.
                 1.. = events.recv_many(&mut batch, EVENT_QUEUE) => {
                     self.backend.apply(&mut batch).await?;
-                    if self.unpark().await {
+                    if self.unpark(post).await {
                         post.keep(&self.backend);
                     }
                     self.report(&mut ready, readiness);
@@ -221,7 +226,7 @@ impl Node {
 
     /// See whether devices and workers are alive, and workers are what is kept for the next run.
     async fn look_after_workers(&mut self, post: &mut Post) -> Result<(), AgentError> {
-        self.unpark().await;
+        self.unpark(post).await;
         self.backend.check_health().await?;
         if self.parked.is_none() {
             post.keep(&self.backend);
@@ -265,18 +270,24 @@ impl Node {
 
     /// Have workers begin that wait for their turn, once the peers are known, or it takes too long:
     /// what waits with them grows old. Whether they have.
-    async fn unpark(&mut self) -> bool {
+    async fn unpark(&mut self, post: &mut Post) -> bool {
         let is_time = |(since, _): &mut (Instant, _)| since.elapsed() >= PARKED;
         let listed = self.backend.is_listed();
-        let Some((_, holds)) = self.parked.take_if(|parked| listed || is_time(parked)) else {
+        let Some((_, waiting)) = self.parked.take_if(|parked| listed || is_time(parked)) else {
             return false;
         };
         self.backend.go();
+        let since = waiting.as_ref().and_then(|waiting| waiting.since);
+        let waited = since.map(|since| monotonic().saturating_sub(since));
+        post.gone_on(waited);
+        let waited = waited.map_or(String::new(), |waited| {
+            format!("; packets waited {:.1} ms", milliseconds(waited))
+        });
         let ways = self.backend.ways();
-        info!("{ways}: going on with what the service manager kept of the last run");
+        info!("{ways}: going on with what the service manager kept of the last run{waited}");
         self.backend.start_fast_paths().await;
-        // Not before: until then programs find the workers by them.
-        drop(holds);
+        // Not before: until then programs find the workers by what it holds.
+        drop(waiting);
         true
     }
 

@@ -5,12 +5,21 @@ use super::options::AgentOptions;
 use super::registration::Registration;
 use crate::backend::{Backend, Inheritance};
 use crate::hand_over::store::{self, DescriptorStore, Left};
+use crate::hand_over::{LeftTally, Tally, TallyFile};
 use crate::http::{HealthError, HealthServer, Readiness};
 use crate::notify;
 use crate::socket::{Call, Calls, LocalSocket};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use tracing::warn;
+use tracing::{debug, warn};
+
+/// What is to be had until workers begin that go on with what another process has left.
+pub(super) struct Waiting {
+    /// What the programs of that process find its workers by.
+    pub(super) _holds: Vec<OwnedFd>,
+    /// Since when nobody carries packets, if that is known; in nanoseconds of `CLOCK_MONOTONIC`.
+    pub(super) since: Option<u64>,
+}
 
 /// What an agent has of that by now.
 pub(super) struct Post {
@@ -25,17 +34,21 @@ pub(super) struct Post {
     kept: Option<u64>,
     /// What it kept of the process before.
     left: Option<Left>,
+    /// What this process and those before it have counted, and where the service manager keeps that.
+    pub(super) tally: Tally,
+    tally_file: Option<TallyFile>,
 }
 
 impl Post {
     /// Nothing of it yet but what the service manager has `passed`, for the agent called `name`.
     pub(super) fn vacant(name: String, passed: BTreeMap<String, OwnedFd>) -> Post {
-        let mut store = DescriptorStore::of(&passed);
+        let (mut store, mut tally) = (DescriptorStore::of(&passed), Tally::default());
         let left = match passed.is_empty() {
             true => None,
             false => store::tunnels(passed)
                 .inspect_err(|reason| {
                     warn!("what the service manager kept is of no use: {reason}");
+                    tally.refused += 1;
                     store.clear();
                 })
                 .ok(),
@@ -44,6 +57,8 @@ impl Post {
             store,
             kept: None,
             left,
+            tally,
+            tally_file: None,
             registration: Registration::vacant(name.clone()),
             name,
             readiness: Readiness::default(),
@@ -53,16 +68,22 @@ impl Post {
         }
     }
 
-    /// What the process before has left with the service manager: once, and with what its programs
-    /// find its workers by.
-    pub(super) fn inherit(&mut self) -> Option<(Inheritance, Vec<OwnedFd>)> {
+    /// What the process before has left with the service manager: once, and with what is to be had
+    /// until workers begin.
+    pub(super) fn inherit(&mut self) -> Option<(Inheritance, Waiting)> {
         let Left {
             tunnels,
             descriptors,
             holds,
+            tally,
         } = self.left.take()?;
+        self.tally = tally.tally;
+        let waiting = Waiting {
+            _holds: holds,
+            since: tally.since,
+        };
         match Inheritance::of(tunnels, descriptors.into_iter()) {
-            Ok(inheritance) => Some((inheritance, holds)),
+            Ok(inheritance) => Some((inheritance, waiting)),
             Err(reason) => {
                 self.disinherit(&reason);
                 None
@@ -78,7 +99,15 @@ impl Post {
     /// Give up what the process before has left.
     pub(super) fn disinherit(&mut self, reason: &str) {
         warn!("what the service manager kept is of no use: {reason}");
+        self.tally.refused += 1;
         self.discard();
+    }
+
+    /// Count that workers have gone on with what the process before has left, for which packets had
+    /// waited so long, in nanoseconds.
+    pub(super) fn gone_on(&mut self, waited: Option<u64>) {
+        self.tally.from_store += 1;
+        self.tally.waited = waited;
     }
 
     /// Have the service manager keep what a `backend` that carries packets works with, if that is
@@ -91,13 +120,37 @@ impl Post {
         match backend.offer() {
             Ok(tunnels) if tunnels.is_empty() => {}
             Ok(tunnels) => {
-                if let Err(reason) = self.store.keep(&tunnels, &backend.holds()) {
+                if let Err(reason) = self.try_keep(&tunnels, &backend.holds()) {
                     warn!("the service manager keeps nothing for the next start: {reason}");
                 }
                 self.kept = changes;
             }
             // At the next look it has been.
             Err(_) => self.discard(),
+        }
+    }
+
+    fn try_keep(
+        &mut self,
+        tunnels: &[store::Held<'_>],
+        holds: &[(String, OwnedFd)],
+    ) -> Result<(), String> {
+        let file = TallyFile::new().map_err(|error| error.to_string())?;
+        self.store.keep(tunnels, holds, &file)?;
+        self.tally_file = Some(file);
+        self.leave_tally(None);
+        Ok(())
+    }
+
+    /// Tell the next process what has been counted, and since when nobody carries packets, if so; in
+    /// nanoseconds of `CLOCK_MONOTONIC`.
+    pub(super) fn leave_tally(&self, since: Option<u64>) {
+        let left = LeftTally {
+            tally: self.tally.clone(),
+            since,
+        };
+        if let Some(Err(error)) = self.tally_file.as_ref().map(|file| file.write(&left)) {
+            debug!("the next process is not told how often others have gone on: {error}");
         }
     }
 

@@ -12,16 +12,16 @@ use tracing::warn;
 pub(super) struct Preparing(pub(super) Option<Successor>);
 
 impl Preparing {
-    /// Wait until it is ready; for ever if there is none, or none any more. May be dropped and
-    /// begun anew.
-    pub(super) async fn ready(&mut self) -> Successor {
+    /// Wait until it is ready, or why it will not be; for ever if there is none, or none any more.
+    /// May be dropped and begun anew.
+    pub(super) async fn ready(&mut self) -> Result<Successor, (Successor, String)> {
         if let Some(successor) = &mut self.0 {
             let outcome = successor.ready().await;
             if let Some(successor) = self.0.take() {
-                match outcome {
-                    Ok(()) => return successor,
-                    Err(reason) => decline(successor, &reason.to_string()).await,
-                }
+                return match outcome {
+                    Ok(()) => Ok(successor),
+                    Err(reason) => Err((successor, reason.to_string())),
+                };
             }
         }
         pending().await
@@ -54,4 +54,9 @@ pub(super) fn monotonic() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let (seconds, rest) = (now.tv_sec as u64, now.tv_nsec as u64);
     seconds * 1_000_000_000 + rest
+}
+
+/// Nanoseconds, for a log.
+pub(super) fn milliseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
 }

@@ -1,9 +1,10 @@
 //! What the node tells of itself to who asks.
 
 use crate::backend::Backend;
+use crate::hand_over::Tally;
 use crate::http::Readiness;
 use crate::lease::Lease;
-use crate::status::{LeaseStatus, NodeStatus, StoreStatus};
+use crate::status::{HandOverStatus, LeaseStatus, NodeStatus, StoreStatus};
 use crate::subnets::SubnetManager;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -37,6 +38,7 @@ impl Reporter {
         (lease, backend): (&Lease, &Backend),
         manager: &impl SubnetManager,
         readiness: &Readiness,
+        tally: &Tally,
     ) -> NodeStatus {
         if let Ok(true) = self.ends.has_changed() {
             self.expires = *self.ends.borrow_and_update();
@@ -66,6 +68,12 @@ impl Reporter {
             store: StoreStatus {
                 remembered_seconds: manager.remembered().map(seconds),
                 health: manager.health(),
+            },
+            hand_overs: HandOverStatus {
+                from_agents: tally.from_agents,
+                from_store: tally.from_store,
+                refused: tally.refused,
+                waited_seconds: tally.waited.map(|waited| waited as f64 / 1e9),
             },
             tunnels: backend.tunnel_status(self.named),
         }

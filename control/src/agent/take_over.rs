@@ -5,9 +5,9 @@ use super::granted::Granted;
 use super::node::Node;
 use super::options::AgentOptions;
 use super::post::Post;
-use super::preparing::{claim, monotonic};
+use super::preparing::{claim, milliseconds, monotonic};
 use crate::backend::Inheritance;
-use crate::hand_over::{Offer, Predecessor, knowledge};
+use crate::hand_over::{Offer, Predecessor, Tally, knowledge};
 use crate::lease::Lease;
 use crate::socket::{self, Verb};
 use crate::subnets::{LeaseEvent, SubnetManager};
@@ -22,9 +22,6 @@ use tracing::{info, warn};
 /// How long the preparation may take: less than the other side waits.
 const PREPARATION: Duration = Duration::from_secs(9);
 
-/// Nanoseconds of a millisecond.
-const MILLISECOND: f64 = 1e6;
-
 /// The node of the agent that runs as this one, carried on; `None` if there is none, or it does
 /// not hand over. An error is one after it has stopped, and then it goes on when this process has
 /// ended.
@@ -37,7 +34,7 @@ pub(super) async fn take_over(
     let Some((mut predecessor, offer, descriptors)) = ask(options, &post.name).await else {
         return Ok(None);
     };
-    let name = predecessor.name();
+    let (name, tally) = (predecessor.name(), offer.tally.clone());
     info!("taking over from {name}");
     let prepared = timeout(PREPARATION, prepare(options, manager, offer, descriptors)).await;
     let late = || format!("it took longer than {} s", PREPARATION.as_secs());
@@ -58,7 +55,7 @@ pub(super) async fn take_over(
     };
     node.backend.go();
     node.parked = None;
-    let waited = monotonic().saturating_sub(since) as f64 / MILLISECOND;
+    let waited = monotonic().saturating_sub(since);
     // Pods have the subnet, and the firewall's rules stand.
     node.env.ensure();
     post.readiness.set(node.is_usable());
@@ -66,7 +63,12 @@ pub(super) async fn take_over(
     if let Err(reason) = predecessor.running().await {
         return Err(AgentError::NotHandedOver { name, reason });
     }
-    let took = begun.elapsed().as_millis();
+    post.tally = Tally {
+        from_agents: tally.from_agents + 1,
+        waited: Some(waited),
+        ..tally
+    };
+    let (took, waited) = (begun.elapsed().as_millis(), milliseconds(waited));
     info!("took over from {name}, in {took} ms; packets waited {waited:.1} ms");
     // Its programs find its workers gone when its process ends.
     node.backend.start_fast_paths().await;

@@ -1,5 +1,6 @@
 //! What is said: one line of JSON each. Before it may be blanks, which carry descriptors.
 
+use super::tally::Tally;
 use crate::text::{one_line, shown};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -61,6 +62,9 @@ pub struct Offer {
     pub knowledge: bool,
     /// Its tunnels, one for each family that has one.
     pub tunnels: Vec<TunnelOffer>,
+    /// What has been counted up to it.
+    #[serde(default)]
+    pub tally: Tally,
 }
 
 /// A tunnel. Its descriptors are the queues of the device, the TAP if there is one, the sockets that
@@ -257,6 +261,7 @@ mod tests {
                 weft,
                 knowledge: true,
                 tunnels: vec![tunnel],
+                tally: Tally::default(),
             });
             prop_assert_eq!(Message::read(offer.line().as_bytes()), Ok(offer));
         }

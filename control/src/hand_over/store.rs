@@ -1,11 +1,12 @@
 //! The service manager's store of descriptors: what a process that ends leaves to the next one.
 //!
 //! Each descriptor of a tunnel has a name of its own, made of the device's and its place among them;
-//! one more of each tunnel holds what its programs find the workers by, and one of all says what the
-//! tunnels are.
+//! one more of each tunnel holds what its programs find the workers by, and two of all say what the
+//! tunnels are, and what has been counted.
 
 use super::knowledge;
 use super::message::TunnelOffer;
+use super::tally::{LeftTally, TallyFile};
 use crate::notify;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +16,9 @@ const PREFIX: &str = "weft-";
 
 /// The name of what says what the tunnels are.
 const TUNNELS: &str = "weft-tunnels";
+
+/// The name of what says what has been counted.
+const TALLY: &str = "weft-tally";
 
 /// A tunnel with its descriptors.
 pub type Held<'a> = (TunnelOffer, Vec<BorrowedFd<'a>>);
@@ -38,14 +42,15 @@ impl DescriptorStore {
         self.names.is_empty()
     }
 
-    /// Keep these tunnels, and what the programs of devices find the workers by, and nothing else.
+    /// Keep these tunnels, what the programs of devices find the workers by, a tally, and nothing else.
     /// The error is one line, and then nothing is kept.
     pub fn keep(
         &mut self,
         tunnels: &[Held<'_>],
         holds: &[(String, OwnedFd)],
+        tally: &TallyFile,
     ) -> Result<(), String> {
-        let kept = self.try_keep(tunnels, holds);
+        let kept = self.try_keep(tunnels, holds, tally);
         if kept.is_err() {
             self.clear();
         }
@@ -56,11 +61,15 @@ impl DescriptorStore {
         &mut self,
         tunnels: &[Held<'_>],
         holds: &[(String, OwnedFd)],
+        tally: &TallyFile,
     ) -> Result<(), String> {
         let offers: Vec<&TunnelOffer> = tunnels.iter().map(|(offer, _)| offer).collect();
         let told = serde_json::to_vec(&offers).map_err(|error| error.to_string())?;
         let told = knowledge::write(&told).map_err(|error| error.to_string())?;
-        let mut all = BTreeMap::from([(TUNNELS.to_owned(), told.as_fd())]);
+        let mut all = BTreeMap::from([
+            (TUNNELS.to_owned(), told.as_fd()),
+            (TALLY.to_owned(), tally.as_fd()),
+        ]);
         for (offer, held) in tunnels {
             let named = held.iter().enumerate();
             all.extend(named.map(|(index, held)| (name(&offer.device, index), *held)));
@@ -108,6 +117,8 @@ pub struct Left {
     pub descriptors: Vec<OwnedFd>,
     /// What the programs find its workers by, until others take their place.
     pub holds: Vec<OwnedFd>,
+    /// What has been counted up to it.
+    pub tally: LeftTally,
 }
 
 /// The tunnels among what was passed. The error is one line.
@@ -117,6 +128,7 @@ pub fn tunnels(mut passed: BTreeMap<String, OwnedFd>) -> Result<Left, String> {
     let told = knowledge::read(told).map_err(|error| format!("{TUNNELS}: {error}"))?;
     let offers: Vec<TunnelOffer> =
         serde_json::from_slice(&told).map_err(|error| format!("{TUNNELS}: {error}"))?;
+    let tally = passed.remove(TALLY).map(LeftTally::read);
     let (mut descriptors, mut holds) = (Vec::new(), Vec::new());
     for offer in &offers {
         holds.extend(passed.remove(&hold_name(&offer.device)));
@@ -130,6 +142,7 @@ pub fn tunnels(mut passed: BTreeMap<String, OwnedFd>) -> Result<Left, String> {
         tunnels: offers,
         descriptors,
         holds,
+        tally: tally.unwrap_or_default(),
     })
 }
 
@@ -229,8 +242,10 @@ mod tests {
             tunnels: offers,
             descriptors,
             holds,
+            tally,
         } = tunnels(kept()).unwrap();
         assert_eq!((offers, holds.len()), (vec![offer()], 1));
+        assert_eq!(tally, LeftTally::default(), "its file is missing");
         let contents = descriptors
             .into_iter()
             .map(|held| knowledge::read(held).unwrap());

@@ -1,7 +1,7 @@
 //! What there is once for each node.
 
 use super::families::Families;
-use crate::status::{LeaseStatus, NodeStatus, StoreStatus};
+use crate::status::{HandOverStatus, LeaseStatus, NodeStatus, StoreStatus};
 use std::fmt;
 
 pub(super) fn encode(status: Option<&NodeStatus>, families: &mut Families<'_>) -> fmt::Result {
@@ -45,8 +45,31 @@ pub(super) fn encode(status: Option<&NodeStatus>, families: &mut Families<'_>) -
         "Other nodes that packets can be sent to.",
         status.map(|s| ([], s.peers)),
     )?;
+    hand_overs(status.map(|s| &s.hand_overs), families)?;
     lease(status.map(|s| &s.lease), families)?;
     store(status.map(|s| &s.store), families)
+}
+
+fn hand_overs(hand_overs: Option<&HandOverStatus>, families: &mut Families<'_>) -> fmt::Result {
+    let taken = hand_overs.map(|h| [("agent", h.from_agents), ("service_manager", h.from_store)]);
+    families.counter(
+        "hand_overs",
+        "Times that a process went on where another had stopped, from which it had all.",
+        taken
+            .iter()
+            .flatten()
+            .map(|(from, times)| ([("from", *from)], *times)),
+    )?;
+    families.counter(
+        "hand_overs_refused",
+        "Times that it came to nothing.",
+        hand_overs.map(|h| ([], h.refused)),
+    )?;
+    families.gauge(
+        "hand_over_wait_seconds",
+        "How long packets waited at the last one; none if there was none, or after a crash.",
+        hand_overs.and_then(|h| Some(([], h.waited_seconds?))),
+    )
 }
 
 fn lease(lease: Option<&LeaseStatus>, families: &mut Families<'_>) -> fmt::Result {

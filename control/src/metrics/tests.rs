@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::status::{
-    FastPathStatus, LeaseStatus, PeerLoss, QueueStatus, StoreHealth, StoreStatus, TableStatus,
-    TunnelGsoStatus, TunnelStatus, UnderlayStatus, WorkersStatus,
+    FastPathStatus, HandOverStatus, LeaseStatus, PeerLoss, QueueStatus, StoreHealth, StoreStatus,
+    TableStatus, TunnelGsoStatus, TunnelStatus, UnderlayStatus, WorkersStatus,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -96,6 +96,12 @@ fn status(devices: &[&str], peers: u16) -> Arc<NodeStatus> {
                 ..StoreHealth::default()
             }),
         },
+        hand_overs: HandOverStatus {
+            from_agents: 3,
+            from_store: 4,
+            refused: 5,
+            waited_seconds: Some(0.0015),
+        },
         tunnels: devices.iter().map(|device| tunnel(device, peers)).collect(),
         ..NodeStatus::default()
     })
@@ -139,6 +145,10 @@ fn values_stand_with_their_labels() {
         r#"weft_lease_info{subnet="10.5.34.0/24",kind="lease"} 1"#,
         "weft_lease_remaining_seconds 7200",
         "weft_ready 1",
+        r#"weft_hand_overs_total{from="agent"} 3"#,
+        r#"weft_hand_overs_total{from="service_manager"} 4"#,
+        "weft_hand_overs_refused_total 5",
+        "weft_hand_over_wait_seconds 0.0015",
         "weft_store_up 1",
         "weft_store_answer_age_seconds 3.5",
         "weft_store_requests_total 5",

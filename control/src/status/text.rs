@@ -1,6 +1,8 @@
 //! A node's status for a person: five lines, and at most seven more for each tunnel.
 
-use super::{LeaseStatus, NodeStatus, StoreHealth, StoreStatus, TunnelStatus, WorkersStatus};
+use super::{
+    HandOverStatus, LeaseStatus, NodeStatus, StoreHealth, StoreStatus, TunnelStatus, WorkersStatus,
+};
 use crate::text::span;
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -16,7 +18,10 @@ impl Display for NodeStatus {
         row(
             f,
             "node",
-            format_args!("{ready}, up {up}: weft {version}, process {pid}"),
+            format_args!(
+                "{ready}, up {up}: weft {version}, process {pid}{}",
+                self.hand_overs
+            ),
         )?;
         row(f, "lease", &self.lease)?;
         let underlay = &self.underlay;
@@ -42,6 +47,23 @@ impl Display for NodeStatus {
             )?;
         }
         self.tunnels.iter().try_for_each(|tunnel| tunnel.fmt(f))
+    }
+}
+
+/// After other things of a line; nothing if there were none.
+impl Display for HandOverStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.from_agents + self.from_store {
+            0 => {}
+            times => write!(f, "; {times} hand-overs")?,
+        }
+        if let Some(waited) = self.waited_seconds {
+            write!(f, ", packets waited {} at the last", ms(waited))?;
+        }
+        match self.refused {
+            0 => Ok(()),
+            refused => write!(f, "; HAND-OVERS REFUSED {refused}"),
+        }
     }
 }
 

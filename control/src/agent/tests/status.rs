@@ -2,6 +2,7 @@
 
 use super::report::Reporter;
 use super::*;
+use crate::hand_over::Tally;
 use crate::http::Readiness;
 use crate::metrics::{self, Exposition};
 use std::sync::Arc;
@@ -47,7 +48,12 @@ fn a_node_of_a_large_cluster_answers_soon() {
         let mut best = [Duration::MAX; 2];
         for _ in 0..20 {
             let begun = Instant::now();
-            let status = reporter.status((&node.lease, &node.backend), &leases, &readiness);
+            let status = reporter.status(
+                (&node.lease, &node.backend),
+                &leases,
+                &readiness,
+                &Tally::default(),
+            );
             let told = begun.elapsed();
             assert_eq!(status.peers, PEERS as usize);
             let text = metrics::encode(Arc::new(status), Exposition::OpenMetrics);
@@ -72,7 +78,12 @@ fn a_node_tells_what_it_has() {
         let readiness = Readiness::default();
         let hour = Instant::now() + Duration::from_secs(3600);
         let mut reporter = Reporter::new(32, Some(hour), &leases);
-        let status = reporter.status((&node.lease, &node.backend), &leases, &readiness);
+        let status = reporter.status(
+            (&node.lease, &node.backend),
+            &leases,
+            &readiness,
+            &Tally::default(),
+        );
         assert!(!status.ready);
         assert_eq!(status.lease.subnets, ["10.5.72.0/24".parse().unwrap()]);
         let left = status.lease.seconds_left.unwrap();
@@ -92,7 +103,12 @@ fn a_node_tells_what_it_has() {
 
         netns::ip(&["link", "del", "flannel.1"]);
         node.backend.check_health().await.unwrap();
-        let status = reporter.status((&node.lease, &node.backend), &leases, &readiness);
+        let status = reporter.status(
+            (&node.lease, &node.backend),
+            &leases,
+            &readiness,
+            &Tally::default(),
+        );
         assert_eq!(status.tunnels[0].remakes, 1);
         node.stop().await;
     });

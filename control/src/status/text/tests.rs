@@ -88,6 +88,12 @@ fn node() -> NodeStatus {
                 ..StoreHealth::default()
             }),
         },
+        hand_overs: HandOverStatus {
+            from_agents: 3,
+            from_store: 1,
+            refused: 2,
+            waited_seconds: Some(0.0012),
+        },
         tunnels: vec![tunnel("flannel.1"), tunnel("flannel-v6.1")],
         ..NodeStatus::default()
     }
@@ -98,7 +104,7 @@ fn twenty_lines_have_room_for_both_families() {
     let text = node().to_string();
     assert!(text.lines().count() <= 20, "{text}");
     for part in [
-        "NOT READY, up 1h01m: weft 0.1.0, process 42",
+        "NOT READY, up 1h01m: weft 0.1.0, process 42; 4 hand-overs, packets waited 1.2 ms at the last; HAND-OVERS REFUSED 2",
         "10.5.34.0/24 and fd00::/64, advertised as 10.0.0.5, ends in 2h00m",
         "etcd DOES NOT ANSWER, last asked 3s ago in 1.0 ms (slowest of late 4.0 ms)",
         "GOING BY WHAT IT SAID 1m00s AGO",
@@ -119,6 +125,7 @@ fn what_is_well_is_not_shouted() {
     node.store.remembered_seconds = None;
     node.lease.seconds_left = None;
     node.store.health = None;
+    node.hand_overs.refused = 0;
     node.tunnels.clear();
     let text = node.to_string();
     let shouted = |word: &str| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase());
