@@ -4,6 +4,7 @@ mod child;
 mod load;
 mod parts;
 mod supervisor;
+mod systemd;
 
 use crate::cluster::{Cluster, ENGINES, WORKERS, lines_with, weft};
 use child::Child;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
+use systemd::Systemd;
 use weft_lab::{Process, Regime, skips_test, wait_until};
 
 /// One after the other, on both nodes in turn.
@@ -358,6 +360,33 @@ fn what_does_not_fit_is_given_up_with_one_line_and_an_ordinary_start_follows() {
         );
     }
     assert_eq!(lines(&cluster, 1, &[GOES_ON]), [""; 0]);
+}
+
+/// Often enough for each to meet others of the load.
+const UNIT_RESTARTS: usize = 10;
+
+#[test]
+fn restarts_of_our_unit_by_systemd_lose_and_reorder_nothing() {
+    if systemd::skips_test() {
+        return;
+    }
+    let mut cluster = Cluster::of_weft_with(2, Regime::R1, &[]);
+    cluster.agents.get_mut(&1).unwrap().stop().unwrap();
+    let Some(systemd) = Systemd::start(&cluster.agents[&1], cluster.lab.dir()) else {
+        return;
+    };
+    assert!(systemd.run(&["start", "weft"]));
+    cluster.await_path(1, 2);
+    let load = Load::start(&cluster);
+    for n in 1..=UNIT_RESTARTS {
+        assert!(systemd.run(&["restart", "weft"]), "restart {n}");
+        await_lines(&cluster, 1, &[GOES_ON], n);
+        load.goes_on();
+    }
+    load.expect_nothing_lost("restarts of the unit");
+    for line in lines(&cluster, 1, &[GOES_ON]) {
+        eprintln!("{line}");
+    }
 }
 
 #[test]
