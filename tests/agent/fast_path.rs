@@ -176,6 +176,41 @@ fn a_bpf_file_system_that_is_unmounted_costs_what_outlives_the_agent() {
     });
 }
 
+/// The next agent is in a container without the mount, say. The programs would go on by a table that
+/// nobody keeps.
+#[test]
+fn programs_that_an_agent_left_where_the_next_one_does_not_look_are_taken_off() {
+    on_node(|node| {
+        isolate_mounts().unwrap();
+        let bpffs = node.path("bpf");
+        std::fs::create_dir(&bpffs).unwrap();
+        let bpffs = bpffs.to_str().unwrap();
+        run("mount", &["-t", "bpf", "none", bpffs]);
+        let _etcd = node.etcd();
+        run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
+        for (number, (mode, line)) in [
+            ("auto", "took 2 programs of an earlier agent off"),
+            ("off", "removed the fast path that an earlier run had left"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let flag = format!("-bpffs={bpffs}");
+            let Some(mut first) = begun(node, &format!("first{number}"), &[&flag]) else {
+                return;
+            };
+            first.signal(Signal::KILL);
+            first.wait();
+            let flags = ["-bpffs=/nowhere", &format!("-fast-path={mode}")];
+            let mut next = node.agent_with(&format!("next{number}"), &flags);
+            next.expect("ready: ");
+            next.expect(line);
+            assert_eq!(next.stop().0, Some(0));
+        }
+        run("umount", &[bpffs]);
+    });
+}
+
 #[test]
 fn filters_that_somebody_removes_are_put_back_once_and_then_seldom() {
     on_node(|node| {

@@ -98,6 +98,11 @@ impl Attached {
         })
     }
 
+    /// The device's index and the program's id.
+    pub(super) fn place(&self) -> (u32, u32) {
+        (self.device, self.program)
+    }
+
     /// Whether the program is still where it was put: somebody may have taken it off, or the pin
     /// away that it is to outlive this process by.
     pub(super) fn is_in_place(&self) -> bool {

@@ -8,6 +8,7 @@
 mod config;
 pub(crate) mod counters;
 mod error;
+mod former;
 mod layout;
 mod links;
 mod maps;
@@ -25,6 +26,7 @@ use aya::{Ebpf, EbpfLoader};
 pub use config::{Config, Merger, Policy};
 use error::During;
 pub use error::FastPathError;
+pub use former::Former;
 use layout::State;
 use links::{Attached, Place};
 pub use links::{FILTER_PRIORITY, Hook, filter_handle, remove_filters};
@@ -142,6 +144,22 @@ impl FastPath {
         Ok(())
     }
 
+    /// Take away what earlier agents have attached for this tunnel and no pin leads to: it would go on
+    /// beside these, by what it knew. Called once all that is to be attached is.
+    pub fn take_off_others(&self) -> Former {
+        let places = self.links.iter().map(Attached::place);
+        let (devices, programs): (Vec<u32>, Vec<u32>) = places.unzip();
+        // A former underlay's, if filters are those of this one.
+        let spared: &[u32] = match self.hook {
+            Hook::Tcx => &[],
+            Hook::Clsact => &devices,
+        };
+        former::remove_filters_beside(spared, filter_handle(&self.config.device));
+        // The underlay is the first, and not the tunnel's alone.
+        let own = devices.get(1..).unwrap_or_default();
+        former::take_off(&self.config.device, own, &programs)
+    }
+
     /// What the programs of an earlier agent had counted when these took their place.
     pub fn before(&self) -> Option<&WorkerStats> {
         self.before.as_ref()
@@ -185,7 +203,7 @@ impl FastPath {
                 .iter()
                 .filter(|name| is_left(name))
             {
-                let _ = std::fs::remove_file(pins.path(name));
+                let _ = pins.unpin(name);
             }
         }
         if hook == Hook::Tcx {
@@ -317,17 +335,18 @@ impl FastPath {
 }
 
 /// Take away what an agent has left for `device`: pins, and the filters on it and on each of
-/// `others`. Whether there was anything.
+/// `others`. Whether there was anything. Programs that are pinned elsewhere are taken off, too.
 pub fn remove_left(
     bpffs: &Path,
     device: &str,
     others: impl Iterator<Item = String>,
-) -> std::io::Result<bool> {
-    let pinned = Pins::remove(bpffs, device)?;
+) -> (std::io::Result<bool>, Former) {
+    let pinned = Pins::remove(bpffs, device);
     let handle = filter_handle(device);
     let links = std::iter::once(device.to_owned()).chain(others);
-    let filters = links.filter(|link| remove_filters(link, handle));
-    Ok(filters.count() > 0 || pinned)
+    let filters = links.filter(|link| remove_filters(link, handle)).count();
+    let removed = pinned.map(|pinned| filters > 0 || pinned);
+    (removed, former::take_off(device, &[], &[]))
 }
 
 fn index_of(device: &str) -> Result<u32, FastPathError> {

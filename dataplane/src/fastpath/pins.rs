@@ -9,6 +9,7 @@
 //!     counts          the counters
 //! ```
 
+use crate::sys::tc::Link;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -46,14 +47,14 @@ impl Pins {
         names.map(|name| decoded(&name)).collect()
     }
 
-    /// Remove all that is pinned for `device`, and its folder; whether there was anything. What
-    /// nothing else holds is detached by that.
+    /// Remove all that is pinned for `device`, and its folder; whether there was anything. Programs
+    /// are detached by that, whoever else holds their links.
     pub fn remove(bpffs: &Path, device: &str) -> io::Result<bool> {
         let namespace = of_namespace(bpffs)?;
         let folder = namespace.join(encoded(device));
         let pins = Pins(folder.clone());
         for name in pins.names()? {
-            fs::remove_file(folder.join(name))?;
+            pins.unpin(&name)?;
         }
         let removed = match fs::remove_dir(&folder) {
             Ok(()) => true,
@@ -78,6 +79,17 @@ impl Pins {
             names.extend(entry?.file_name().into_string().ok());
         }
         Ok(names)
+    }
+
+    /// Remove what is pinned as `name`. A link is detached at once: left to itself, the kernel would
+    /// do it a moment later.
+    pub(super) fn unpin(&self, name: &str) -> io::Result<()> {
+        let path = self.path(name);
+        let link = Link::pinned(&path);
+        fs::remove_file(path)?;
+        // Other things than links are not attached.
+        let _ = link.and_then(Link::detach);
+        Ok(())
     }
 
     /// Where `name` is pinned.

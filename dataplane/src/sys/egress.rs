@@ -3,7 +3,7 @@
 
 use super::event::StopEvent;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -39,6 +39,28 @@ impl Device {
     /// The device of this name, which must not have a NUL in it.
     pub fn named(name: &str) -> io::Result<Device> {
         Ok(Device(CString::new(name)?))
+    }
+
+    /// The names of all devices of the calling thread's network namespace.
+    pub fn names() -> io::Result<Vec<String>> {
+        // SAFETY: what it returns is an array that ends with an entry of index 0, or null.
+        let all = unsafe { libc::if_nameindex() };
+        if all.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let mut names = Vec::new();
+        let mut at = all;
+        // SAFETY: the loop stops at the end of the array, and each name before it is a string with
+        // its end; nothing of it is kept, and it is freed once.
+        unsafe {
+            while (*at).if_index != 0 {
+                let name = CStr::from_ptr((*at).if_name);
+                names.push(name.to_string_lossy().into_owned());
+                at = at.add(1);
+            }
+            libc::if_freenameindex(all);
+        }
+        Ok(names)
     }
 
     /// The index that it has now.

@@ -1,8 +1,12 @@
-//! Which BPF programs see the packets of a device.
+//! Which BPF programs see the packets of a device, and taking them off it.
 #![allow(unsafe_code)]
 
 use socket2::{Domain, Protocol, Socket, Type};
+use std::ffi::CString;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Which packets of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +17,11 @@ pub enum Direction {
     Egress,
 }
 
-/// `BPF_PROG_QUERY` of `enum bpf_cmd`.
+/// `BPF_OBJ_GET`, `BPF_PROG_QUERY`, `BPF_LINK_GET_FD_BY_ID` and `BPF_LINK_DETACH` of `enum bpf_cmd`.
+const OBJECT_GET: libc::c_long = 7;
 const QUERY: libc::c_long = 16;
+const LINK_BY_ID: libc::c_long = 30;
+const LINK_DETACH: libc::c_long = 34;
 
 /// The most programs that one hook takes (`BPF_MPROG_MAX`).
 const MOST: usize = 64;
@@ -30,12 +37,29 @@ struct Query {
     programs: u64,
     count: u32,
     pad: u32,
-    more: [u64; 4],
+    program_flags: u64,
+    links: u64,
+    more: [u64; 2],
 }
 
 /// The ids of the tcx programs on the device of this index, in their order.
 pub fn tcx_programs(device: u32, direction: Direction) -> io::Result<Vec<u32>> {
-    let mut ids = vec![0_u32; MOST];
+    let links = tcx_links(device, direction)?;
+    Ok(links.into_iter().map(|link| link.program).collect())
+}
+
+/// A program on a device, and what holds it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcxLink {
+    /// The id of the program.
+    pub program: u32,
+    /// That of the link; 0: it is there without one.
+    pub link: u32,
+}
+
+/// The tcx programs on the device of this index, in their order.
+pub fn tcx_links(device: u32, direction: Direction) -> io::Result<Vec<TcxLink>> {
+    let [mut programs, mut links] = [[0_u32; MOST]; 2];
     let mut query = Query {
         device,
         // BPF_TCX_INGRESS, BPF_TCX_EGRESS
@@ -43,21 +67,66 @@ pub fn tcx_programs(device: u32, direction: Direction) -> io::Result<Vec<u32>> {
             Direction::Ingress => 46,
             Direction::Egress => 47,
         },
-        programs: ids.as_mut_ptr() as u64,
+        programs: programs.as_mut_ptr() as u64,
         count: MOST as u32,
+        links: links.as_mut_ptr() as u64,
         ..Query::default()
     };
     let len = size_of::<Query>();
     // SAFETY: the kernel reads and writes `len` bytes of the attribute, and at most `count` ids
-    // behind its pointer; both outlive the call.
+    // behind each of its pointers; all outlive the call.
     match unsafe { libc::syscall(libc::SYS_bpf, QUERY, &raw mut query, len) } {
         0 => {
-            ids.truncate(query.count as usize);
-            Ok(ids)
+            let ids = programs.into_iter().zip(links).take(query.count as usize);
+            Ok(ids
+                .map(|(program, link)| TcxLink { program, link })
+                .collect())
         }
         // Nothing was ever attached.
         _ if last_error() == Some(libc::ENOENT) => Ok(Vec::new()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What holds a program on its device.
+pub struct Link(OwnedFd);
+
+impl Link {
+    /// The link of this id, whoever has pinned it and where. It takes `CAP_SYS_ADMIN`.
+    pub fn of_id(id: u32) -> io::Result<Link> {
+        // SAFETY: the kernel reads the four bytes of the attribute.
+        unsafe { command(LINK_BY_ID, &id) }.and_then(opened)
+    }
+
+    /// What is pinned at `path`, if it is a link.
+    pub fn pinned(path: &Path) -> io::Result<Link> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let pathname = path.as_ptr() as u64;
+        // SAFETY: the kernel reads the eight bytes of the attribute, and the string up to its end.
+        unsafe { command(OBJECT_GET, &pathname) }.and_then(opened)
+    }
+
+    /// Take the program off its device at once. Where it is not a link, nothing happens.
+    pub fn detach(self) -> io::Result<()> {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the kernel reads the four bytes of the attribute.
+        unsafe { command(LINK_DETACH, &fd) }.map(drop)
+    }
+}
+
+fn opened(fd: libc::c_long) -> io::Result<Link> {
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else has it.
+    Ok(Link(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// `bpf(2)` with this attribute, which the kernel reads: all that it points to must be there.
+unsafe fn command<T>(number: libc::c_long, attribute: &T) -> io::Result<libc::c_long> {
+    let attribute = std::ptr::from_ref(attribute);
+    // SAFETY: the length is that of the attribute; its pointers are the caller's care.
+    match unsafe { libc::syscall(libc::SYS_bpf, number, attribute, size_of::<T>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
     }
 }
 

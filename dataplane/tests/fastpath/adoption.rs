@@ -1,9 +1,10 @@
 //! Programs that others have attached before, in this process or an earlier one.
 
-use crate::nodes::{LIMIT, Node, flood, isolated, join, nodes, passes, programs};
+use crate::nodes::{LIMIT, Node, flood, isolated, join, nodes, passes, programs, take_off_others};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::path::Path;
 use std::process::Command;
-use weft_dataplane::fastpath::{self, FastPath, Pins};
+use weft_dataplane::fastpath::{self, Entries, FastPath, Former, Pins};
 use weft_dataplane::wire::frame::Wire;
 use weft_lab::wait_until;
 
@@ -126,12 +127,92 @@ fn each_network_namespace_has_pins_of_its_own() {
         // As an agent does for what an earlier one has left.
         b.ns.enter(|| {
             let others = || ["eth0".to_owned()].into_iter();
-            assert!(fastpath::remove_left(bpffs, "flannel.1", others()).unwrap());
-            assert!(!fastpath::remove_left(bpffs, "flannel.1", others()).unwrap());
+            for any in [true, false] {
+                let (removed, former) = fastpath::remove_left(bpffs, "flannel.1", others());
+                assert_eq!((removed.unwrap(), former), (any, Former::default()));
+            }
         })
         .unwrap();
-        // Its links hold the programs, its pins are gone.
         assert!(!b.is_in_place(&second));
+    });
+}
+
+/// The programs of a node that an earlier agent has pinned where the next one does not look.
+fn leave_unseen(node: &Node) {
+    drop(node.start(|_| {}).unwrap());
+    assert_eq!(programs(node)[1].len(), 1);
+}
+
+fn start_unseeing(node: &Node) -> FastPath {
+    node.start(|config| config.bpffs = "/nowhere".into())
+        .unwrap()
+}
+
+/// They are ahead of the next one's, and would send by a table that nobody keeps.
+#[test]
+fn programs_whose_pins_nobody_sees_make_room() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, b] = &nodes;
+        let _b = b.start(|_| {}).unwrap();
+        // Those of another tunnel on the same underlay.
+        a.run("ip tuntap add flannel.2 mode tun");
+        let other = a.start(|config| {
+            config.device = "flannel.2".to_owned();
+            config.port += 1;
+        });
+        let other = other.unwrap();
+        leave_unseen(a);
+        let mut running = start_unseeing(a);
+        running.publish(&Entries::default(), |_| None).unwrap();
+        assert!(passes(a, b), "they go on by the table of the first one");
+        assert!(passes(b, a), "and let in by it");
+        let [removed, none] = [(); 2].map(|()| take_off_others(a, &running));
+        assert_eq!((removed.removed, removed.unknown), (2, 0));
+        assert_eq!(none, Former::default());
+        assert!(!passes(a, b) && !passes(b, a));
+        running.publish(&Entries::of(&a.table()), |_| None).unwrap();
+        assert!(passes(a, b) && passes(b, a));
+        assert!(a.is_in_place(&running) && a.is_in_place(&other));
+    });
+}
+
+#[test]
+fn programs_whose_pins_nobody_sees_go_where_there_are_to_be_none() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, _b] = &nodes;
+        leave_unseen(a);
+        let nothing =
+            || fastpath::remove_left("/nowhere".as_ref(), "flannel.1", std::iter::empty());
+        let (removed, former) = a.ns.enter(nothing).unwrap();
+        assert_eq!((removed.unwrap(), former.removed), (false, 2));
+        assert_eq!(programs(a), NONE);
+        // The pins are there, and lead to nothing that could be taken over.
+        let next = a.start(|_| {}).unwrap();
+        assert!(a.is_in_place(&next));
+    });
+}
+
+/// Whose programs are there only who has the capability may know.
+#[test]
+fn programs_that_nobody_may_look_at_are_told_of() {
+    isolated(|bpffs| {
+        let nodes = nodes(bpffs, Wire::Vxlan);
+        let [a, _b] = &nodes;
+        leave_unseen(a);
+        let all = capabilities(None).unwrap();
+        let mut few = all;
+        few.effective = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+        let running = start_unseeing(a);
+        let look = || {
+            set_capabilities(None, few).unwrap();
+            let former = running.take_off_others();
+            set_capabilities(None, all).unwrap();
+            former
+        };
+        let former = a.ns.enter(look).unwrap();
+        assert_eq!((former.removed, former.unknown), (0, 1));
     });
 }
 

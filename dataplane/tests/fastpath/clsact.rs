@@ -1,6 +1,6 @@
 //! Programs as filters, which is how they are attached below Linux 6.6.
 
-use crate::nodes::{LIMIT, Node, flood, isolated, nodes, passes, programs};
+use crate::nodes::{LIMIT, Node, flood, isolated, nodes, passes, programs, take_off_others};
 use crate::others::{NEXT, Other, UNDERLAY_IN, filter, skips_test};
 use weft_dataplane::fastpath::{self, FILTER_PRIORITY, FastPath, FastPathError, Hook};
 use weft_dataplane::wire::frame::Wire;
@@ -60,7 +60,7 @@ fn filters_are_replaced_without_a_gap_and_those_of_others_stay() {
         assert_eq!(ours(b), 2);
         let remove = || {
             let others = ["eth0".to_owned()].into_iter();
-            fastpath::remove_left(bpffs, "flannel.1", others).unwrap()
+            fastpath::remove_left(bpffs, "flannel.1", others).0.unwrap()
         };
         assert!(b.ns.enter(remove).unwrap());
         assert_eq!(ours(b), 0);
@@ -98,7 +98,36 @@ fn links_give_way_to_filters_and_filters_to_links() {
             assert_eq!(nodes.each_ref().map(ours), [2, 2]);
             assert!(passes(a, b));
         }
+        // The underlay has been another device, and is one again: its filter would let in by what
+        // was known then.
+        a.run("ip link add eth1 type veth peer name far1");
+        for hook in [Hook::Clsact, Hook::Tcx] {
+            let start_on = |underlay: &str, hook| {
+                let started = a.start(|config| {
+                    config.underlay = underlay.to_owned();
+                    config.hook = Some(hook);
+                });
+                let started = started.unwrap();
+                take_off_others(a, &started);
+                started
+            };
+            start_on("eth1", Hook::Clsact).leave();
+            assert_eq!(on_former_underlay(a), 1);
+            let started = start_on("eth0", hook);
+            assert_eq!(on_former_underlay(a), 0, "{hook:?}");
+            assert!(a.is_in_place(&started) && passes(a, b));
+            started.leave();
+        }
     });
+}
+
+/// How many filters of weft's are on the device that is the underlay no more.
+fn on_former_underlay(node: &Node) -> usize {
+    let shown = node.run("tc filter show dev eth1 ingress pref 30565");
+    shown
+        .lines()
+        .filter(|line| line.contains("weft_in"))
+        .count()
 }
 
 #[test]

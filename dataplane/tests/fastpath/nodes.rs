@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Policy};
+use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Former, Policy};
 use weft_dataplane::route::table::{NewPeer, Overlay, Route, Table};
 use weft_dataplane::sys::egress::Device;
 use weft_dataplane::sys::tc::{Direction, tcx_programs};
@@ -235,6 +235,11 @@ pub(crate) fn programs(node: &Node) -> [Vec<u32>; 2] {
         ]
     };
     node.ns.enter(both).unwrap()
+}
+
+/// Take away what earlier agents have left that no pin leads to.
+pub(crate) fn take_off_others(node: &Node, fast_path: &FastPath) -> Former {
+    node.ns.enter(|| fast_path.take_off_others()).unwrap()
 }
 
 /// What the programs of a node are told of it.

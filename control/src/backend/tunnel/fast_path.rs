@@ -20,7 +20,7 @@ pub use report::FastPathReport;
 use running::{Before, Running};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 use weft_dataplane::fastpath::{Entries, FastPath};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::route::table::Overlay;
@@ -64,6 +64,8 @@ pub(super) struct TunnelFastPath {
     restarted: Option<Instant>,
     /// The last refusal that was logged.
     said: Option<String>,
+    /// What was last said of programs of an earlier run that go on.
+    others: Option<String>,
     /// Rules that do not see its packets have been told.
     rules_told: bool,
     /// Pins and pair of an earlier run are gone, though nothing runs.
@@ -89,6 +91,7 @@ impl TunnelFastPath {
             retry: None,
             restarted: None,
             said: None,
+            others: None,
             rules_told: false,
             cleared: false,
             starts: 0,
@@ -247,6 +250,7 @@ impl TunnelFastPath {
         match Running::start(host, tunnel, &self.options, entries, before).await {
             Ok(running) => {
                 running.tell(&self.options, tunnel);
+                self.tell_of_others(running.take_off_others(tunnel));
                 if !std::mem::replace(&mut self.rules_told, true) {
                     tokio::spawn(obstacles::tell_of_rules(tunnel.spec.port));
                 }
@@ -269,11 +273,19 @@ impl TunnelFastPath {
             return;
         }
         let device = &tunnel.spec.device;
-        match leftovers::remove_of(&host.netlink, &self.options.bpffs, device).await {
-            Ok(true) => info!("removed the fast path that an earlier run had left for {device}"),
-            Ok(false) => {}
-            Err(error) => debug!("what an earlier run may have left for {device}: {error}"),
+        let (any, stays) = leftovers::remove_of(&host.netlink, &self.options.bpffs, device).await;
+        if any {
+            info!("removed the fast path that an earlier run had left for {device}");
         }
+        self.tell_of_others(stays);
+    }
+
+    /// Warn of an earlier run's programs that go on, once for each reason.
+    fn tell_of_others(&mut self, stays: Option<String>) {
+        if let Some(reason) = stays.as_ref().filter(|_| self.others != stays) {
+            warn!("{reason}");
+        }
+        self.others = stays;
     }
 
     /// Let the workers carry all, and say why, once for each reason.

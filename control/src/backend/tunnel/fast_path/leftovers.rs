@@ -8,7 +8,7 @@ use super::merger::MergerName;
 use crate::host::netlink::{BpfFilter, Link, Netlink, NetlinkError};
 use std::path::Path;
 use tracing::debug;
-use weft_dataplane::fastpath::{self, FILTER_PRIORITY, Pins, filter_handle};
+use weft_dataplane::fastpath::{self, FILTER_PRIORITY, Former, Pins, filter_handle};
 
 /// Take away programs whose TUN device is not in this network namespace, and the merging pairs with
 /// this mark that have lost theirs. What was removed, and why something could not be.
@@ -98,21 +98,34 @@ async fn remove_pairs(
 }
 
 /// Take away all that was left for `device`, which is there but has no programs now; whether there
-/// was anything.
+/// was anything, and the reason why something may go on.
 pub(super) async fn remove_of(
     netlink: &Netlink,
     bpffs: &Path,
     device: &str,
-) -> Result<bool, String> {
+) -> (bool, Option<String>) {
     let handle = filter_handle(device);
     let mut filters = ours(netlink).await.unwrap_or_default();
     filters.retain(|filter| filter.handle == handle);
-    let mut links = netlink.links().await.map_err(|error| error.to_string())?;
+    let mut links = netlink.links().await.unwrap_or_default();
     links.retain(|link| filters.iter().any(|filter| filter.index == link.index));
     let names = links.into_iter().map(|link| link.name);
-    let removed = fastpath::remove_left(bpffs, device, names);
+    let (removed, former) = fastpath::remove_left(bpffs, device, names);
     MergerName::of(device).remove(netlink).await;
-    removed.map_err(|error| error.to_string())
+    let any = former.removed > 0 || matches!(removed, Ok(true));
+    let unpinned = removed.err().filter(|_| former.removed == 0);
+    let unpinned = unpinned.map(|error| {
+        let place = bpffs.display();
+        format!("what an earlier run has left for {device} under {place} stays: {error}")
+    });
+    (any, unpinned.or_else(|| unknown(former, device)))
+}
+
+/// What there is to say of programs on `device` that this process cannot be rid of.
+pub(super) fn unknown(former: Former, device: &str) -> Option<String> {
+    (former.unknown > 0).then(|| format!(
+        "other programs on {device} see packets first, and if an earlier agent has left them, they send them by what it knew: without CAP_SYS_ADMIN nobody can tell; remove /sys/fs/bpf/weft where it was pinned, or have it mounted here and named by -bpffs"
+    ))
 }
 
 #[cfg(test)]
@@ -191,16 +204,10 @@ mod tests {
             assert_eq!(again, (Vec::new(), Vec::new()));
 
             // What its own agent takes away when it has no use for it.
-            assert!(
-                remove_of(&netlink, bpffs.path(), "flannel.1")
-                    .await
-                    .unwrap()
-            );
-            assert!(
-                !remove_of(&netlink, bpffs.path(), "flannel.1")
-                    .await
-                    .unwrap()
-            );
+            for any in [true, false] {
+                let removed = remove_of(&netlink, bpffs.path(), "flannel.1").await;
+                assert_eq!(removed, (any, None));
+            }
             assert_eq!(filters(&netlink).await, left[..1]);
             assert!(!kept[0].exists() && kept[1].exists());
             assert_eq!(netlink.link("weft-m.1").await.unwrap(), None);

@@ -3,7 +3,7 @@
 use super::merger::MergerName;
 use super::options::FastPathOptions;
 use super::routes::RouteMtus;
-use super::{TunnelFacts, obstacles, underlay};
+use super::{TunnelFacts, leftovers, obstacles, underlay};
 use crate::backend::host::Host;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -206,6 +206,18 @@ impl Running {
                 options.bpffs.display()
             );
         }
+    }
+
+    /// Take away what else an earlier run has left for the tunnel; the reason why some of it may go on.
+    pub(super) fn take_off_others(&self, tunnel: TunnelFacts<'_>) -> Option<String> {
+        let others = self.programs.take_off_others();
+        if others.removed > 0 {
+            info!(
+                "took {} programs of an earlier agent off, whose pins are not here",
+                others.removed
+            );
+        }
+        leftovers::unknown(others, &tunnel.spec.device)
     }
 
     /// Take the programs away.
