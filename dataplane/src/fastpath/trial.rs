@@ -1,7 +1,8 @@
 //! The programs' first packets are our own: one that goes out must have the outer headers that a
 //! worker would give it, and taken in again it must be what it was, with the ECN field that
-//! RFC 6040 wants, also with an outer checksum, as workers send it. A kernel that does any of it
-//! otherwise has no fast path.
+//! RFC 6040 wants, also with an outer checksum, as workers send it. One goes out as from a TUN device,
+//! which has no MAC headers, so that room for one is made. A kernel that does any of it otherwise
+//! has no fast path.
 
 use super::layout::{Peer, ROLE_ROUTE, ROLE_SENDER, Settings, State};
 use super::probe::{self, MAC_HEADER, Outcome, REDIRECT};
@@ -17,6 +18,10 @@ use std::net::Ipv4Addr;
 /// Addresses that nobody has (RFC 5737), for a peer and for packets.
 const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const POD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// Where a packet without a MAC header comes from: the bytes that a test run takes for the EtherType
+/// say IPv4 then. Nothing is sent there.
+const BARE: Ipv4Addr = Ipv4Addr::new(8, 0, 0, 1);
 
 /// VXLAN and inner Ethernet header.
 const FRAME_HEADER: usize = crate::wire::frame::FRAME_OVERHEAD;
@@ -51,7 +56,7 @@ pub(super) fn try_all(fast_path: &mut FastPath, settings: &Settings) -> Result<(
             }
         }
     }
-    Ok(())
+    send_bare(fast_path, settings)
 }
 
 /// How a datagram comes in.
@@ -120,6 +125,32 @@ fn send(
         Ok(outer.to_vec())
     } else {
         Err(wrong())
+    }
+}
+
+/// Encap a packet without a MAC header, as all are that leave a TUN device: room for one is made in
+/// front. A test run takes the first 14 bytes for one all the same, so that outer headers go in
+/// behind them. What else there is must be where it would be.
+fn send_bare(fast_path: &mut FastPath, settings: &Settings) -> Result<(), FastPathError> {
+    fast_path.state.l2 = 0;
+    fast_path.write_state()?;
+    let packet = packet_from(BARE, protocol::UDP, Ecn::NotEct);
+    let outcome = probe::run(program(&mut fast_path.programs, OUT)?, &packet, None)?;
+    let overhead = OUTER + header_len(settings);
+    let outer = outcome.bytes.get(MAC_HEADER..).unwrap_or_default();
+    let is_outer = ipv4::Packet::new(outer).is_ok_and(|ip| {
+        ip.verify_checksum()
+            && (ip.src().octets(), ip.dst()) == (settings.local, PEER)
+            && usize::from(ip.total_len()) == overhead + packet.len()
+    });
+    let right = outcome.action == REDIRECT
+        && outcome.bytes.len() == MAC_HEADER + overhead + packet.len()
+        && outcome.bytes.starts_with(&[0; MAC_HEADER])
+        && is_outer
+        && outcome.bytes.ends_with(&packet[MAC_HEADER..]);
+    match right {
+        true => Ok(()),
+        false => Err(refused("encap of what has no MAC header", &outcome)),
     }
 }
 
@@ -199,12 +230,16 @@ fn framed(packet: &[u8]) -> Vec<u8> {
 
 /// A small packet from one pod to another.
 fn packet(kind: u8, ecn: Ecn) -> Vec<u8> {
+    packet_from(POD, kind, ecn)
+}
+
+fn packet_from(source: Ipv4Addr, kind: u8, ecn: Ecn) -> Vec<u8> {
     let mut bytes = vec![0; ipv4::MIN_HEADER_LEN + 40];
     bytes[0] = 0x45;
     bytes[3] = bytes.len() as u8;
     bytes[8] = 64;
     bytes[9] = kind;
-    bytes[12..16].copy_from_slice(&POD.octets());
+    bytes[12..16].copy_from_slice(&source.octets());
     bytes[16..20].copy_from_slice(&POD.octets());
     // Ports, and a TCP header without options.
     bytes[20..24].copy_from_slice(&[0x80, 1, 0x80, 2]);

@@ -4,6 +4,7 @@
 //! agent has left, and looked after each second. Whatever goes wrong with it costs one line in the
 //! log: the workers then carry everything, and it is tried again after a while.
 
+mod failures;
 pub(super) mod leftovers;
 mod merger;
 mod obstacles;

@@ -1,5 +1,6 @@
 //! Programs at work: how they are started, looked after and told of.
 
+use super::failures::Failures;
 use super::merger::MergerName;
 use super::options::FastPathOptions;
 use super::routes::RouteMtus;
@@ -29,6 +30,7 @@ pub(super) struct Running {
     pub(super) programs: FastPath,
     underlay: u32,
     policy: Policy,
+    failures: Failures,
     merger: MergerName,
     routes: RouteMtus,
     /// MTUs of paths that the table has.
@@ -67,6 +69,7 @@ impl Running {
             programs,
             underlay: underlay.index,
             policy: underlay.policy(options),
+            failures: Failures::default(),
             merger: MergerName::of(&tunnel.spec.device),
             routes: RouteMtus::new(local)?,
             mtus: Vec::new(),
@@ -134,6 +137,7 @@ impl Running {
         if !self.programs.is_in_place() {
             return Err("somebody has removed the programs or their pins".to_owned());
         }
+        self.failures.look(&self.programs.stats())?;
         obstacles::look(host, tunnel).await?;
         obstacles::tell_of_shaper(host, tunnel, &mut self.shaper).await;
         let policy = underlay.policy(options);
