@@ -33,7 +33,7 @@ pub use links::{FILTER_PRIORITY, Hook, filter_handle, remove_filters};
 pub use pins::Pins;
 use std::net::IpAddr;
 use std::path::Path;
-pub use table::Entries;
+pub use table::{Entries, PeerPath};
 
 /// The programs, built by `dataplane/bpf/build.sh`.
 static OBJECT: &[u8] =
@@ -237,13 +237,13 @@ impl FastPath {
     }
 
     /// Have the programs go by these entries from their next packet on; none sees half of each
-    /// table. `mtu` gives the MTU of the path to a peer, if it is known to be below the underlay's.
+    /// table. `path` tells of paths to peers that are not as the underlay device is.
     pub fn publish(
         &mut self,
         entries: &Entries,
-        mtu: impl Fn(IpAddr) -> Option<u16>,
+        path: impl Fn(IpAddr) -> Option<PeerPath>,
     ) -> Result<(), FastPathError> {
-        self.put(&entries.with_mtus(mtu))
+        self.put(&entries.with_paths(path))
     }
 
     /// Tell the programs what is to be taken.

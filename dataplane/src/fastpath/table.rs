@@ -11,6 +11,15 @@ const EXIT_HERE: u8 = 0;
 /// An entry of the programs' table.
 pub(super) type Entry = (Key<TableKey>, layout::Peer);
 
+/// What is known of the path to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPath {
+    /// Outer IP packets may have so many bytes at most.
+    Mtu(u16),
+    /// There is no route, or one that refuses. Workers are refused, too, and say so.
+    Nowhere,
+}
+
 /// The IPv4 part of a [`Table`], as the programs have it.
 #[derive(Clone, Default)]
 pub struct Entries(Vec<Entry>);
@@ -38,11 +47,16 @@ impl Entries {
         senders.map(|(_, peer)| IpAddr::from(peer.addr))
     }
 
-    /// With the MTU of each peer's path that `mtu` knows.
-    pub(super) fn with_mtus(&self, mtu: impl Fn(IpAddr) -> Option<u16>) -> Vec<Entry> {
+    /// With what `path` knows of the path to each peer.
+    pub(super) fn with_paths(&self, path: impl Fn(IpAddr) -> Option<PeerPath>) -> Vec<Entry> {
         let entries = self.0.iter().map(|(key, peer)| {
-            let mtu = mtu(IpAddr::from(peer.addr)).map_or(0, u32::from);
-            (*key, layout::Peer { mtu, ..*peer })
+            let mut peer = *peer;
+            match path(IpAddr::from(peer.addr)) {
+                Some(PeerPath::Mtu(mtu)) => peer.mtu = mtu.into(),
+                Some(PeerPath::Nowhere) => peer.flags |= layout::RECEIVE_ONLY,
+                None => {}
+            }
+            (*key, peer)
         });
         entries.collect()
     }

@@ -136,12 +136,26 @@ fn packets_leave_up_to_the_mtu_of_their_path_and_no_longer() {
             assert_eq!(counted(&fast_path, "LEFT_TOO_LONG"), 1);
             // What is known of the path counts, unless the device takes less.
             for (mtu, limit) in [(1400, 1400), (9000, 1500)] {
-                let known = |addr| (addr == IpAddr::from(peer(1))).then_some(mtu);
+                let known = |addr| (addr == IpAddr::from(peer(1))).then_some(PeerPath::Mtu(mtu));
                 fast_path.publish(&Entries::of(&table), known).unwrap();
                 let around = [limit, limit + 1];
                 assert_eq!(around.map(|len| fits(&mut fast_path, len)), [true, false]);
             }
         }
+    });
+}
+
+/// Workers are refused by the kernel, and count it.
+#[test]
+fn packets_to_a_peer_without_a_route_are_the_workers_and_its_own_are_taken() {
+    with_programs(|fast_path| {
+        let table = table(Wire::Vxlan, Admission::Strict);
+        for (path, sent) in [(Some(PeerPath::Nowhere), false), (None, true)] {
+            let known = |addr| path.filter(|_| addr == IpAddr::from(peer(1)));
+            fast_path.publish(&Entries::of(&table), known).unwrap();
+            assert_eq!(taken(fast_path), [sent, true]);
+        }
+        assert_eq!(counted(fast_path, "LEFT_NO_PEER"), 1);
     });
 }
 

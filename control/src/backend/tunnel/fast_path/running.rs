@@ -3,13 +3,13 @@
 use super::failures::Failures;
 use super::merger::MergerName;
 use super::options::FastPathOptions;
-use super::routes::RouteMtus;
+use super::routes::Routes;
 use super::{TunnelFacts, leftovers, obstacles, underlay};
 use crate::backend::host::Host;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tracing::{debug, info, warn};
-use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, Policy};
+use weft_dataplane::fastpath::{Config, Entries, FastPath, FastPathError, PeerPath, Policy};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::route::table::Overlay;
 use weft_dataplane::stats::Count;
@@ -32,9 +32,9 @@ pub(super) struct Running {
     policy: Policy,
     failures: Failures,
     merger: MergerName,
-    routes: RouteMtus,
-    /// MTUs of paths that the table has.
-    mtus: Vec<(IpAddr, u16)>,
+    routes: Routes,
+    /// What the table has of paths.
+    paths: Vec<(IpAddr, PeerPath)>,
     /// A shaper that it has been told of.
     shaper: Option<String>,
 }
@@ -71,8 +71,8 @@ impl Running {
             policy: underlay.policy(options),
             failures: Failures::default(),
             merger: MergerName::of(&tunnel.spec.device),
-            routes: RouteMtus::new(local)?,
-            mtus: Vec::new(),
+            routes: Routes::new(local)?,
+            paths: Vec::new(),
             shaper: None,
         };
         let programs = &mut running.programs;
@@ -103,20 +103,24 @@ impl Running {
     ) -> Result<(), FastPathError> {
         let device = self.policy.mtu;
         self.routes.look(&entries.peers().collect(), device);
-        self.mtus = self.known(entries, paths);
-        let known: BTreeMap<_, _> = self.mtus.iter().copied().collect();
+        self.paths = self.known(entries, paths);
+        let known: BTreeMap<_, _> = self.paths.iter().copied().collect();
         self.programs
             .publish(entries, |addr| known.get(&addr).copied())
     }
 
-    /// Peers the paths to which are known to be narrow.
-    fn known(&self, entries: &Entries, paths: Option<(&PathMtus, u64)>) -> Vec<(IpAddr, u16)> {
-        let mtu = |addr| {
+    /// Peers the paths to which are known to be narrow, or to lead nowhere.
+    fn known(&self, entries: &Entries, paths: Option<(&PathMtus, u64)>) -> Vec<(IpAddr, PeerPath)> {
+        let path = |addr| {
             let learned = paths.and_then(|(paths, now)| paths.get(addr, now));
-            let mtu = learned.into_iter().chain(self.routes.get(addr)).min()?;
-            Some((addr, mtu))
+            let path = match (self.routes.get(addr), learned) {
+                (Some(PeerPath::Mtu(route)), Some(learned)) => PeerPath::Mtu(route.min(learned)),
+                (Some(route), _) => route,
+                (None, learned) => PeerPath::Mtu(learned?),
+            };
+            Some((addr, path))
         };
-        entries.peers().filter_map(mtu).collect()
+        entries.peers().filter_map(path).collect()
     }
 
     /// Tell the programs that the agent is there, and of what has changed; the reason if they
@@ -148,7 +152,7 @@ impl Running {
         self.policy = policy;
         if let Some(entries) = entries {
             self.routes.look(&entries.peers().collect(), policy.mtu);
-            if self.known(entries, tunnel.paths) != self.mtus {
+            if self.known(entries, tunnel.paths) != self.paths {
                 self.publish(entries, tunnel.paths).map_err(told)?;
             }
         }
