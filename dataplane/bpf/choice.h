@@ -223,11 +223,11 @@ static __always_inline int trains_wait(const struct whole_peer *peer, const stru
 }
 
 /* Remember that a train came, if it came from a peer. */
-static __always_inline void note_train(__be32 addr, __u64 now)
+static __always_inline void note_train(void *table, __be32 addr, __u64 now)
 {
 	struct whole_peer *peer = whole_peer_of(addr);
 
-	if (!peer || (peer->addr != addr && !look_up(ROLE_SENDER, addr)))
+	if (!peer || (peer->addr != addr && !look_up(table, ROLE_SENDER, addr)))
 		return;
 	claim(peer, addr);
 	peer->trains = now;

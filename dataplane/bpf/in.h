@@ -52,7 +52,7 @@ static __always_inline int is_our_frame(struct __sk_buff *skb)
 }
 
 /* Whether the sender is a live peer, and may send from this address. */
-static __always_inline int is_admitted(const struct datagram *d)
+static __always_inline int is_admitted(void *table, const struct datagram *d)
 {
 	__be32 source = d->inner.ip.saddr;
 	struct peer *owner;
@@ -61,12 +61,12 @@ static __always_inline int is_admitted(const struct datagram *d)
 		return 1;
 	if ((source & settings.own_mask) == settings.own)
 		return 0;
-	owner = look_up(ROLE_ROUTE, source);
+	owner = look_up(table, ROLE_ROUTE, source);
 	if (owner && owner->addr == d->ip.saddr)
 		return 1;
 	/* Hosts themselves, and what they masquerade, have addresses outside the network. */
 	return (source & settings.network_mask) != settings.network &&
-	       look_up(ROLE_SENDER, d->ip.saddr);
+	       look_up(table, ROLE_SENDER, d->ip.saddr);
 }
 
 /* What the outer ECN field makes of the inner one (RFC 6040, figure 4); -1: drop. */
@@ -152,6 +152,7 @@ static __always_inline int in(struct __sk_buff *skb)
 	struct datagram d = {};
 	struct state *state;
 	enum counter why;
+	void *table;
 	__u32 way;
 	__u64 now;
 	int ecn;
@@ -162,6 +163,9 @@ static __always_inline int in(struct __sk_buff *skb)
 	state = the_state();
 	/* Without the TUN device somebody else may have the port by now, such as flanneld. */
 	if (!state || state->closed || !has_tunnel())
+		return TC_ACT_UNSPEC;
+	table = the_table();
+	if (!table)
 		return TC_ACT_UNSPEC;
 	now = bpf_ktime_get_coarse_ns();
 	if (since(state->beat, now) > settings.lifetime) {
@@ -178,12 +182,12 @@ static __always_inline int in(struct __sk_buff *skb)
 	if (bpf_ntohs(d.inner.ip.tot_len) + overhead() != bpf_ntohs(d.ip.tot_len)) {
 		/* The first frame of a train is as long as a segment. */
 		if (skb->gso_size)
-			note_train(d.ip.saddr, now);
+			note_train(table, d.ip.saddr, now);
 		return leave(skb);
 	}
 	if (!settings.vxlan && (d.inner.ip.ihl != 5 || checksum(&d.inner.ip)))
 		return leave(skb);
-	if (!is_admitted(&d))
+	if (!is_admitted(table, &d))
 		return leave(skb);
 	ecn = combine(d.ip.tos & ECN_MASK, d.inner.ip.tos & ECN_MASK);
 	if (ecn < 0)

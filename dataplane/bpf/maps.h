@@ -110,11 +110,17 @@ static __always_inline void count(enum counter which, __u64 by)
 		counts_here->of[which] += by;
 }
 
-static __always_inline struct peer *look_up(__u32 role, __be32 addr)
+/* The table of this packet: it goes by one alone, so it is asked for once. */
+static __always_inline void *the_table(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tables, &zero);
+}
+
+static __always_inline struct peer *look_up(void *table, __u32 role, __be32 addr)
 {
 	struct table_key key = { .prefix_len = 64, .role = role, .addr = addr };
-	__u32 zero = 0;
-	void *table = bpf_map_lookup_elem(&tables, &zero);
 
-	return table ? bpf_map_lookup_elem(table, &key) : NULL;
+	return bpf_map_lookup_elem(table, &key);
 }

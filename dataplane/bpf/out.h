@@ -45,13 +45,13 @@ static __always_inline int fits(struct __sk_buff *skb, const struct state *state
  * Whether it is a packet of the underlay to a peer, or a fragment of one: somebody has routed it
  * into the tunnel, where workers know what to make of it (dataplane/src/worker/recursion.rs).
  */
-static __always_inline int is_outer(const struct inner *inner)
+static __always_inline int is_outer(void *table, const struct inner *inner)
 {
 	if (inner->ip.protocol != IPPROTO_UDP)
 		return 0;
 	if (udp_port(inner) != settings.port && !(inner->ip.frag_off & bpf_htons(FRAGMENT)))
 		return 0;
-	return look_up(ROLE_SENDER, inner->ip.daddr) != NULL;
+	return look_up(table, ROLE_SENDER, inner->ip.daddr) != NULL;
 }
 
 static __always_inline void fill_outer(struct outer *outer, const struct inner *inner,
@@ -120,6 +120,7 @@ static __always_inline int out(struct __sk_buff *skb)
 	struct flow *flow;
 	struct peer *peer;
 	__u32 hash, way;
+	void *table;
 	int sent;
 
 	if (!state || state->closed)
@@ -135,8 +136,9 @@ static __always_inline int out(struct __sk_buff *skb)
 	flow = flow_of(&flows_out, hash);
 	if (since(state->beat, now) < SILENCE && follows(flow, state, &inner, now))
 		to_workers(skb, skb->gso_size ? LEFT_TRAINS : LEFT_FLOWS);
-	peer = look_up(ROLE_ROUTE, inner.ip.daddr);
-	if (!peer || peer->flags & PEER_RECEIVE_ONLY || is_outer(&inner))
+	table = the_table();
+	peer = table ? look_up(table, ROLE_ROUTE, inner.ip.daddr) : NULL;
+	if (!peer || peer->flags & PEER_RECEIVE_ONLY || is_outer(table, &inner))
 		return leave_for(skb, LEFT_NO_PEER);
 	if (!fits(skb, state, &inner, peer, skb->len - state->l2)) {
 		take_along(flow, state, now);
