@@ -60,7 +60,8 @@ impl Frame {
         bytes
     }
 
-    fn packet(&self) -> Vec<u8> {
+    /// The IP packet alone, as the udp backend sends it.
+    pub(crate) fn packet(&self) -> Vec<u8> {
         let mut packet = vec![self.version, 0];
         packet.extend(((20 + 8 + 4 + self.excess) as u16).to_be_bytes());
         packet.extend([0, 7, 0, 0, 64, 17, 0, 0]);

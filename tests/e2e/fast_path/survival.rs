@@ -58,6 +58,9 @@ fn survives(regime: Regime, flags: &[&str], groups: &[&[usize]], at_most: u64) {
     for nodes in groups {
         for outcome in kill_and_start(&mut cluster, nodes) {
             let Outcome { sent, late, lost } = outcome;
+            eprintln!(
+                "{regime} {flags:?}, agents of {nodes:?}: {lost} of {sent} lost, {late} late"
+            );
             let what = format!("{regime}, agents of {nodes:?}, {sent} datagrams");
             assert!(lost <= at_most, "{lost} lost: {what}");
             // Where devices merge, a flow goes from core to core, and not by our doing.
@@ -86,6 +89,15 @@ fn traffic_survives_them_also_where_workers_send_trains() {
         return;
     }
     survives(Regime::R2, &["-fast-path-trains=on"], &[&[1, 2]], HELD);
+}
+
+/// As nodes with cards that cut do by default: segments come by the merging pair.
+#[test]
+fn traffic_survives_them_also_where_segments_are_merged() {
+    if skips_test() {
+        return;
+    }
+    survives(Regime::R2, &[], &[&[1], &[2], &[1, 2]], 0);
 }
 
 /// As below Linux 6.6: nothing holds a filter but its device.
