@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Status,
     /// Ask a running agent of its fast path.
     FastPath,
+    /// Measure the way to another node.
+    Ping,
     /// Look at leases in etcd, reserve and release them.
     Leases,
     /// Print the version.
@@ -72,6 +74,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "fast-path",
         "show or switch the fast path of a running agent: weft fast-path off",
         Command::FastPath,
+    ),
+    (
+        "ping",
+        "measure the way to another node through the tunnel: weft ping 10.5.34.0/24",
+        Command::Ping,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

@@ -10,6 +10,7 @@ mod install_conf;
 mod leases;
 mod log;
 mod mk_docker_opts;
+mod ping;
 mod progress;
 mod status;
 mod version;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Ok((Command::Leases, args)) => leases::run(args),
         Ok((Command::Status, args)) => status::run(args),
         Ok((Command::FastPath, args)) => fast_path::run(args),
+        Ok((Command::Ping, args)) => ping::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

@@ -17,6 +17,8 @@ mod json;
 pub mod lease;
 pub mod metrics;
 pub mod notify;
+pub mod ping;
+pub mod probe;
 mod release;
 pub mod remembered;
 pub mod socket;

@@ -31,6 +31,9 @@ pub struct NodeStatus {
     pub backend: String,
     /// The largest packet that pods may send.
     pub mtu: u32,
+    /// What the subnets of all nodes lie in, IPv4 first; empty if no packet is the agent's concern.
+    #[serde(default)]
+    pub networks: Vec<IpNet>,
     /// Other nodes that packets can be sent to.
     pub peers: usize,
     /// Where leases are kept.
@@ -75,6 +78,17 @@ pub struct UnderlayStatus {
     pub addresses: Vec<IpAddr>,
     /// Whether the host has all of them.
     pub there: bool,
+}
+
+/// Another node, in one address family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its pods' subnet.
+    pub subnet: IpNet,
+    /// Its underlay address.
+    pub public: IpAddr,
+    /// The TUN device that leads to it, unless the kernel carries its packets by itself.
+    pub device: Option<String>,
 }
 
 /// Where leases are kept, and what is known from there.
@@ -130,6 +144,19 @@ pub struct TunnelStatus {
     pub table: TableStatus,
     /// What workers do; `None` while the device is made anew.
     pub workers: Option<WorkersStatus>,
+}
+
+impl TunnelStatus {
+    /// Bytes in front of each packet on the underlay, outer IP header included.
+    pub fn overhead(&self) -> u32 {
+        let v6 = self.local.is_some_and(|local| local.is_ipv6());
+        match (self.wire.as_str(), v6) {
+            ("vxlan", false) => 50,
+            ("vxlan", true) => 70,
+            (_, false) => 28,
+            (_, true) => 48,
+        }
+    }
 }
 
 /// The fast path of a tunnel.

@@ -199,6 +199,19 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::wire",
         ],
     ),
+    // Echo requests, for whoever wants to know who answers.
+    ("weft_control::probe", &["weft_control::family"]),
+    // Each way to a node: the agent at its socket counts what took which.
+    (
+        "weft_control::ping",
+        &[
+            "weft_control::family",
+            "weft_control::probe",
+            "weft_control::socket",
+            "weft_control::status",
+            "weft_control::text",
+        ],
+    ),
     // At the top: nothing but the command knows the command line.
     (
         "weft_control::flags",

@@ -32,6 +32,7 @@ mod mtu;
 mod noticed;
 mod numbered;
 mod overload;
+mod ping;
 mod pod_mtu;
 mod pods;
 mod preflight;

@@ -262,6 +262,7 @@ impl Node {
     async fn answer(&mut self, verb: Verb, asker: AnswerTo) {
         let answer = match verb {
             Verb::FastPath { mode } => Answer::FastPath(self.backend.fast_path(mode).await),
+            Verb::Peers => Answer::Peers(self.backend.peer_status()),
             // Status is told above, and a successor comes with its connection.
             Verb::Status | Verb::HandOver(_) => return,
         };

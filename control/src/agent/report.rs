@@ -64,6 +64,7 @@ impl Reporter {
             underlay: backend.underlay(),
             backend: lease.attrs.backend_type.clone(),
             mtu: backend.mtu(),
+            networks: backend.networks().collect(),
             peers: backend.peers(),
             store: StoreStatus {
                 remembered_seconds: manager.remembered().map(seconds),

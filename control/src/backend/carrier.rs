@@ -3,12 +3,13 @@
 use super::direct::{DirectRoutes, RoutedPeers};
 use super::error::BackendError;
 use super::host::Host;
-use super::peers::{PeerKind, PeerSet};
+use super::peers::{Peer, PeerKind, PeerSet};
 use super::recursion::Recursion;
 use super::tunnel::{DeviceNetworks, PreparedTunnel, Tunnel};
 use crate::config::NetworkConfig;
 use crate::family::Family;
 use crate::lease::{Lease, LeaseAttrs, Previous};
+use crate::status::PeerStatus;
 use std::net::IpAddr;
 use tracing::warn;
 
@@ -85,6 +86,17 @@ impl Carrier {
         match self.tunnel {
             Some(_) => self.peers.len(),
             None => self.direct.programmed(),
+        }
+    }
+
+    /// How `peer` is reached.
+    pub(super) fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        let tunnel = self.tunnel.as_ref();
+        let tunnel = tunnel.filter(|_| !self.direct.leads_to(peer.subnet));
+        PeerStatus {
+            subnet: peer.subnet,
+            public: peer.addr,
+            device: tunnel.map(|tunnel| tunnel.device().to_owned()),
         }
     }
 

@@ -41,8 +41,8 @@ pub(super) struct DirectRoutes {
     freed: BTreeSet<IpNet>,
     /// What was last said about a destination whose route is not as it should be.
     complaints: Complaints,
-    /// Routes that are in the kernel as far as the last look could tell.
-    programmed: usize,
+    /// Destinations of routes that are in the kernel as far as the last look could tell.
+    programmed: BTreeSet<IpNet>,
     settled: bool,
 }
 
@@ -59,14 +59,19 @@ impl DirectRoutes {
             taken_over: false,
             freed: BTreeSet::new(),
             complaints: Complaints::new(),
-            programmed: 0,
+            programmed: BTreeSet::new(),
             settled: false,
         }
     }
 
     /// Routes that the last [`DirectRoutes::reconcile`] found or made.
     pub(super) fn programmed(&self) -> usize {
-        self.programmed
+        self.programmed.len()
+    }
+
+    /// Whether one of these leads to `subnet`, so that no tunnel does.
+    pub(super) fn leads_to(&self, subnet: IpNet) -> bool {
+        self.programmed.contains(&subnet)
     }
 
     /// Whether that could do its work. A peer that has no way, or whose route alone the kernel
@@ -86,7 +91,8 @@ impl DirectRoutes {
         peers: impl Iterator<Item = &Peer> + Clone,
     ) -> Result<usize, NetlinkError> {
         let mut complaints = Complaints::new();
-        (self.programmed, self.settled) = (0, false);
+        self.programmed.clear();
+        self.settled = false;
         // By name: a bond or VLAN that is made anew gets another index.
         let name = &host.underlay.name;
         let found = host.netlink.link(name).await?;
@@ -121,7 +127,7 @@ impl DirectRoutes {
         self.sweep(host, &present, &wanted, index, peers, &mut complaints)
             .await;
         self.complain(complaints);
-        Ok(self.programmed)
+        Ok(self.programmed.len())
     }
 
     /// The kernel's routes that may be ours, or in the way of ours: of all routes of the host,
@@ -160,7 +166,7 @@ impl DirectRoutes {
         wanted: &BTreeMap<IpNet, Route>,
         complaints: &mut Complaints,
     ) {
-        let mut refused = 0;
+        let mut programmed: BTreeSet<IpNet> = wanted.keys().copied().collect();
         let there: BTreeSet<_> = present.iter().map(identity).collect();
         for route in wanted.values() {
             if there.contains(&identity(route)) {
@@ -169,13 +175,13 @@ impl DirectRoutes {
             match host.netlink.replace_route(route).await {
                 Ok(()) => tracing::debug!("routing {}", describe(route)),
                 Err(error) => {
-                    refused += 1;
+                    programmed.remove(&route.destination);
                     complaints.insert(route.destination, format!("{error}; trying again"));
                 }
             }
         }
-        self.programmed = wanted.len() - refused;
-        self.settled = refused == 0 || self.programmed > 0;
+        self.settled = programmed.len() == wanted.len() || !programmed.is_empty();
+        self.programmed = programmed;
     }
 
     /// Remove what is ours and no longer wanted. `underlay` is the index of the device, if up.

@@ -98,6 +98,11 @@ impl PeerSet {
         self.kind.family
     }
 
+    /// What their subnets lie in.
+    pub(super) fn network(&self) -> IpNet {
+        self.network
+    }
+
     /// Number of peers.
     pub(super) fn len(&self) -> usize {
         self.peers.len()

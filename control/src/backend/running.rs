@@ -12,7 +12,7 @@ use crate::config::NetworkConfig;
 use crate::family::Family;
 use crate::hand_over::TunnelOffer;
 use crate::lease::{Lease, Previous};
-use crate::status::{TunnelStatus, UnderlayStatus};
+use crate::status::{PeerStatus, TunnelStatus, UnderlayStatus};
 use crate::subnets::LeaseEvent;
 use ipnet::IpNet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -107,6 +107,20 @@ impl Backend {
     pub fn peers(&self) -> usize {
         let counts = self.carriers.iter().map(Carrier::programmed);
         counts.max().unwrap_or(0)
+    }
+
+    /// What the subnets of all nodes lie in, IPv4 first.
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> {
+        self.carriers.iter().map(|carrier| carrier.peers.network())
+    }
+
+    /// All peers, those of IPv4 first, each family in the order of the leases' keys.
+    pub fn peer_status(&self) -> Vec<PeerStatus> {
+        let of = |carrier: &Carrier| -> Vec<PeerStatus> {
+            let peers = carrier.peers.iter();
+            peers.map(|peer| carrier.peer_status(peer)).collect()
+        };
+        self.carriers.iter().flat_map(of).collect()
     }
 
     /// Take in a batch of events, with at most one table for each tunnel.

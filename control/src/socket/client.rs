@@ -1,7 +1,7 @@
 //! The side of who asks: blocking, as there is nothing else to do meanwhile.
 
 use super::place;
-use super::protocol::{Answer, LINE_MAX, Reply, Verb};
+use super::protocol::{ANSWER_MAX, Answer, Reply, Verb};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ pub fn ask(path: &Path, request: &Verb) -> Result<Reply, AskError> {
             path: path.to_owned(),
             reason: reason.clone(),
         }),
-        Answer::FastPath(_) | Answer::Status(_) => Ok(reply),
+        Answer::FastPath(_) | Answer::Status(_) | Answer::Peers(_) => Ok(reply),
     }
 }
 
@@ -100,7 +100,7 @@ fn exchange(mut stream: UnixStream, request: &Verb) -> io::Result<Reply> {
     stream.set_write_timeout(Some(TIME))?;
     stream.write_all(request.line().as_bytes())?;
     let mut line = Vec::new();
-    let mut reader = BufReader::new(stream).take(LINE_MAX as u64);
+    let mut reader = BufReader::new(stream).take(ANSWER_MAX);
     reader.read_until(b'\n', &mut line)?;
     Reply::read(&line).map_err(io::Error::other)
 }

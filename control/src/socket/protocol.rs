@@ -2,15 +2,18 @@
 
 use crate::backend::{FastPathMode, FastPathReport};
 use crate::hand_over::Claim;
-use crate::status::NodeStatus;
+use crate::status::{NodeStatus, PeerStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The version of all that is below. A request of another one gets an error.
 const VERSION: u64 = 1;
 
-/// The longest line in bytes, its end included.
-pub(super) const LINE_MAX: usize = 64 << 10;
+/// The longest request in bytes, its end included.
+pub(super) const REQUEST_MAX: usize = 64 << 10;
+
+/// The longest answer: some 100,000 peers.
+pub(super) const ANSWER_MAX: u64 = 16 << 20;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,8 @@ pub enum Verb {
     HandOver(Claim),
     /// Tell what the node is doing.
     Status,
+    /// Tell which other nodes there are, and what leads to them.
+    Peers,
 }
 
 /// What is answered.
@@ -37,6 +42,8 @@ pub enum Answer {
     FastPath(Vec<FastPathReport>),
     /// What the node is doing.
     Status(Box<NodeStatus>),
+    /// All other nodes that have a usable lease.
+    Peers(Vec<PeerStatus>),
     /// Why nothing was done. One line.
     Error(String),
 }
@@ -124,6 +131,18 @@ mod tests {
         let reply = Reply {
             agent: "/net /run/subnet.env".to_owned(),
             answer: Answer::Status(Box::default()),
+        };
+        assert_eq!(Reply::read(reply.line().as_bytes()), Ok(reply));
+        let peers = r#"{"verb":"peers","version":1}"#;
+        assert_eq!(Verb::read(peers.as_bytes()), Ok(Verb::Peers));
+        let peer = PeerStatus {
+            subnet: "10.5.34.0/24".parse().unwrap(),
+            public: [10, 0, 0, 5].into(),
+            device: Some("flannel.1".to_owned()),
+        };
+        let reply = Reply {
+            agent: "/net /run/subnet.env".to_owned(),
+            answer: Answer::Peers(vec![peer]),
         };
         assert_eq!(Reply::read(reply.line().as_bytes()), Ok(reply));
         let reply = Reply {

@@ -1,7 +1,7 @@
 //! The agent's side.
 
 use super::place;
-use super::protocol::{Answer, LINE_MAX, Reply, Verb};
+use super::protocol::{Answer, REQUEST_MAX, Reply, Verb};
 use crate::connections::Connections;
 use crate::hand_over::Claim;
 use std::fs::{self, Permissions};
@@ -177,13 +177,13 @@ async fn answer(verb: Verb, calls: &mpsc::Sender<Call>) -> Answer {
 /// One line, without more than that.
 async fn line(stream: &mut BufReader<UnixStream>) -> Result<Vec<u8>, String> {
     let mut line = Vec::new();
-    let mut limited = stream.take(LINE_MAX as u64);
+    let mut limited = stream.take(REQUEST_MAX as u64);
     let read = within(CLIENT_TIME, limited.read_until(b'\n', &mut line)).await;
     read.ok_or("no request within 5 s")?
         .map_err(|error| error.to_string())?;
     match line.pop() {
         Some(b'\n') => Ok(line),
-        _ if line.len() + 1 >= LINE_MAX => Err("the request is too long".to_owned()),
+        _ if line.len() + 1 >= REQUEST_MAX => Err("the request is too long".to_owned()),
         _ => Err("the request ends without a line break".to_owned()),
     }
 }

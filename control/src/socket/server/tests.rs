@@ -49,7 +49,7 @@ async fn a_request_is_answered_and_what_is_none_told() {
         (&b"\xff\0\n"[..], "not a JSON object"),
         (b"{}\n", "no version"),
         (b"{}", "without a line break"),
-        (&[b'x'; LINE_MAX + 1], "too long"),
+        (&[b'x'; REQUEST_MAX + 1], "too long"),
     ] {
         let answer = said(&socket.path, request.to_vec()).await;
         assert!(answer.contains(told), "{answer}");
