@@ -25,6 +25,8 @@ pub(crate) enum Command {
     FastPath,
     /// Measure the way to another node.
     Ping,
+    /// Look for what is wrong.
+    Doctor,
     /// Look at leases in etcd, reserve and release them.
     Leases,
     /// Print the version.
@@ -79,6 +81,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "ping",
         "measure the way to another node through the tunnel: weft ping 10.5.34.0/24",
         Command::Ping,
+    ),
+    (
+        "doctor",
+        "look for what is wrong with this node and the ways to others, and what mends it",
+        Command::Doctor,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

@@ -5,6 +5,7 @@ mod agents;
 mod bench;
 mod commands;
 mod demo;
+mod doctor;
 mod fast_path;
 mod install_conf;
 mod leases;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Ok((Command::Status, args)) => status::run(args),
         Ok((Command::FastPath, args)) => fast_path::run(args),
         Ok((Command::Ping, args)) => ping::run(args),
+        Ok((Command::Doctor, args)) => doctor::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

@@ -212,6 +212,19 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::text",
         ],
     ),
+    // What is seen of a node, and what each check makes of it.
+    (
+        "weft_control::doctor",
+        &[
+            "weft_control::family",
+            "weft_control::host",
+            "weft_control::ping",
+            "weft_control::probe",
+            "weft_control::socket",
+            "weft_control::status",
+            "weft_control::text",
+        ],
+    ),
     // At the top: nothing but the command knows the command line.
     (
         "weft_control::flags",
@@ -267,6 +280,16 @@ pub(crate) const BORDERS: &[Border] = &[
         from: "weft_control::backend::tunnel",
         to: "weft_dataplane",
         why: "the one part of control that speaks to the dataplane",
+    },
+    Border {
+        from: "weft_control::doctor::gather",
+        to: "weft_dataplane::fastpath",
+        why: "programs of others beside ours",
+    },
+    Border {
+        from: "weft_control::doctor::gather",
+        to: "weft_dataplane::sys",
+        why: "what only a system call tells: features of a device, the state of the clock",
     },
     Border {
         from: "weft_control::metrics",

@@ -4,6 +4,7 @@
 
 mod commands;
 mod counters;
+mod doctor;
 mod fast_path;
 mod figures;
 mod files;

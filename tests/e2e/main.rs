@@ -14,6 +14,7 @@ mod cni;
 mod crash;
 mod demo;
 mod docker;
+mod doctor;
 mod dual_stack;
 mod ecn;
 mod errors;

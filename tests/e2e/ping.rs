@@ -91,6 +91,28 @@ fn a_path_that_narrows_is_measured_as_it_is() {
 }
 
 #[test]
+fn a_node_with_kernel_vxlan_is_measured_by_both_ways_as_well() {
+    if skips_test() {
+        return;
+    }
+    let flags = ["-fast-path=auto"];
+    let cluster = Cluster::weft_and_kernel_with(Regime::R1, &flags);
+    let report = measured(&cluster, &["-c", "10"]);
+    assert_eq!(ways(&report), ["fast path", "userspace"], "{report}");
+    for (i, by_fast_path) in [(0, 10), (1, 0)] {
+        let way = &report["ways"][i];
+        assert_eq!(way["received"], 10, "{way}");
+        let out = serde_json::json!([by_fast_path, by_fast_path]);
+        assert_eq!(way["out_by_fast_path"], out, "{report}");
+        // What comes back has an outer checksum, and is the workers' for that.
+        assert_eq!(way["in_by_fast_path"], serde_json::json!([0, 0]), "{way}");
+    }
+    assert_eq!(report["path_mtu"], 1450);
+    let (_, text) = ask(&cluster, 1, &["doctor", "--all"]);
+    assert!(text.contains("reach            1 of 1"), "{text}");
+}
+
+#[test]
 fn a_node_that_does_not_answer_and_one_that_is_none_end_as_ping_does() {
     if skips_test() {
         return;

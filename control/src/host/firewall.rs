@@ -13,6 +13,7 @@
 //! share the chains.
 
 mod chain;
+mod closed;
 mod error;
 mod iptables;
 #[cfg(feature = "fuzzing")]
@@ -28,6 +29,7 @@ mod table;
 mod tables;
 
 use super::events::HostEvents;
+pub use closed::{ClosedChain, closed_chains};
 pub use error::FirewallError;
 #[cfg(feature = "fuzzing")]
 pub use listing::read_listing;

@@ -37,6 +37,17 @@ pub fn coarse_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Whether the kernel's clock follows another, such as a time server's.
+pub fn is_synchronized() -> bool {
+    /// `TIME_ERROR` of `linux/timex.h`.
+    const UNSYNCHRONIZED: libc::c_int = 5;
+    // SAFETY: a `timex` of zeros is valid, and asks for nothing to be changed.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the call reads and writes one `timex`, which outlives it.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    (0..UNSYNCHRONIZED).contains(&state)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

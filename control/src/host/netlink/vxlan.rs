@@ -20,9 +20,14 @@ impl Netlink {
     /// The kernel VXLAN devices that hold `port`. They share it with each other, as long as
     /// they are up.
     pub async fn vxlan_on(&self, port: Port) -> Result<Vec<Link>, NetlinkError> {
-        let mut links = self.vxlans(|data| has_port(data, port)).await?;
+        let mut links = self.vxlan_for(port).await?;
         links.retain(|link| link.up);
         Ok(links)
+    }
+
+    /// The kernel VXLAN devices, up or down, that have `port` once they are up.
+    pub async fn vxlan_for(&self, port: Port) -> Result<Vec<Link>, NetlinkError> {
+        self.vxlans(|data| has_port(data, port)).await
     }
 
     /// The kernel VXLAN devices, up or down, with this VNI and port.
@@ -96,6 +101,9 @@ mod tests {
                 names.collect::<Vec<_>>().join(" ")
             };
             assert_eq!(found(8472, false).await, "v4 v4-too");
+            let (number, v6) = (8472, false);
+            let all = netlink.vxlan_for(Port { number, v6 }).await.unwrap();
+            assert_eq!(all.iter().filter(|link| !link.up).count(), 1, "{all:?}");
             assert_eq!(found(8472, true).await, "v6");
             assert_eq!(found(4789, false).await, "elsewhere");
             assert_eq!(found(4789, true).await, "");

@@ -1,0 +1,222 @@
+//! The agent, its lease and its store.
+
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::{Look, advise};
+use crate::text::span;
+use std::time::Duration;
+
+/// A lease is renewed an hour before its end.
+const SHORT: u64 = 1800;
+
+/// Capabilities by number and name, and whether packets flow without.
+const CAPABILITIES: [(u32, &str, bool); 4] = [
+    (12, "CAP_NET_ADMIN", false),
+    (38, "CAP_PERFMON", true),
+    (39, "CAP_BPF", true),
+    (13, "CAP_NET_RAW", true),
+];
+
+/// All but `CAP_NET_RAW` are part of it.
+const SYS_ADMIN: u32 = 21;
+
+/// What needs an agent says this without one.
+pub(super) const NO_AGENT: &str = "no agent answers";
+
+pub(super) fn runs(facts: &Facts) -> Look {
+    match &facts.agent {
+        Ok(agent) => {
+            let status = &agent.status;
+            let (version, pid) = (&status.version, status.pid);
+            let up = span(Duration::from_secs(status.uptime_seconds));
+            Look::ok(format!("weft {version}, process {pid}, up {up}"))
+        }
+        Err(reason) => {
+            let mut look = Look::ok("");
+            look.fail(
+                reason,
+                advise("start it: systemctl start weft, or `weft agent` with your flags; why it has ended: journalctl -eu weft"),
+            );
+            look.or(advise(
+                "if it runs with another -socket-dir: weft doctor --socket-dir DIR",
+            ));
+            look
+        }
+    }
+}
+
+pub(super) fn ready(facts: &Facts) -> Look {
+    let Some(status) = facts.status() else {
+        return Look::unknown(NO_AGENT);
+    };
+    let mut look = Look::ok("ready");
+    if !status.ready {
+        look.fail(
+            "not ready: subnet.env cannot be written, peers are not known, or the underlay's address is gone",
+            advise("the log says which: journalctl -eu weft"),
+        );
+    }
+    let underlay = &status.underlay;
+    if !underlay.there {
+        look.fail(
+            format!(
+                "{} has not the addresses that packets leave from",
+                underlay.name
+            ),
+            advise(format!(
+                "give them back: ip address show dev {}",
+                underlay.name
+            )),
+        );
+    }
+    look
+}
+
+pub(super) fn lease(facts: &Facts) -> Look {
+    let Some(status) = facts.status() else {
+        return Look::unknown(NO_AGENT);
+    };
+    let subnets: Vec<String> = status
+        .lease
+        .subnets
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let subnets = subnets.join(" and ");
+    let renew = || advise("bring the store back: another node may take the subnet; see `store`");
+    let mut look = Look::ok(match status.lease.seconds_left {
+        Some(left) => format!("{subnets}, {} left", span(Duration::from_secs(left))),
+        None => format!("{subnets}, for ever"),
+    });
+    match status.lease.seconds_left {
+        Some(0) => look.fail(format!("the lease of {subnets} has ended"), renew()),
+        Some(left) if left < SHORT => {
+            let left = span(Duration::from_secs(left));
+            look.warn(format!("the lease of {subnets} ends in {left}"), renew());
+        }
+        _ => {}
+    }
+    if let Some(age) = status.store.remembered_seconds {
+        let age = span(Duration::from_secs(age));
+        look.warn(
+            format!(
+                "the node goes by what the store said {age} ago, and misses nodes that are new"
+            ),
+            renew(),
+        );
+    }
+    look
+}
+
+pub(super) fn conflicts(facts: &Facts) -> Look {
+    let Some(status) = facts.status() else {
+        return Look::unknown(NO_AGENT);
+    };
+    let mut look = Look::ok("none");
+    let list = || {
+        advise(
+            "weft leases list; then stop one of the two, and weft leases release SUBNET of what is left",
+        )
+    };
+    for peer in &facts.leases {
+        let (subnet, public) = (peer.subnet, peer.public);
+        if status.lease.public.contains(&public) {
+            look.fail(
+                format!("the lease of {subnet} has this node's address, {public}"),
+                advise("give each node its own -public-ip or -iface, or release what is left of an earlier lease: weft leases list"),
+            );
+        }
+        let around = facts.leases.iter().find(|other| {
+            other.public != public && other.subnet != subnet && other.subnet.contains(&subnet)
+        });
+        if let Some(other) = around {
+            let (outer, of) = (other.subnet, other.public);
+            look.warn(
+                format!("{subnet} of {public} lies inside {outer} of {of}, which gets none of its packets"),
+                list(),
+            );
+        }
+    }
+    look
+}
+
+pub(super) fn store(facts: &Facts) -> Look {
+    let Some(status) = facts.status() else {
+        return Look::unknown(NO_AGENT);
+    };
+    let Some(health) = &status.store.health else {
+        return Look::ok("a file");
+    };
+    let mut look = Look::ok("etcd answers");
+    if !health.reachable {
+        let ago = health
+            .answered_seconds_ago
+            .map_or("never".to_owned(), |ago| {
+                format!("{} ago", span(Duration::from_secs_f64(ago.max(0.0))))
+            });
+        look.fail(
+            format!("etcd does not answer; it last did {ago}"),
+            advise("bring it back: etcdctl endpoint health; packets go on meanwhile, new nodes are missing"),
+        );
+    }
+    look
+}
+
+pub(super) fn capabilities(facts: &Facts) -> Look {
+    let process = facts.agent.as_ref().ok().and_then(|agent| agent.process);
+    let Some(process) = process else {
+        return Look::unknown("the agent's process cannot be seen from here");
+    };
+    let has = |number: u32| process.capabilities & 1 << number != 0;
+    let mut look = Look::ok("all");
+    for (number, name, passes) in CAPABILITIES {
+        if has(number) || (has(SYS_ADMIN) && name != "CAP_NET_ADMIN" && name != "CAP_NET_RAW") {
+            continue;
+        }
+        let grant = advise(format!(
+            "grant {name}: AmbientCapabilities= in the unit, or capabilities.add of the container"
+        ));
+        match (passes, name) {
+            (false, _) => look.fail(
+                format!("{name} is missing: devices and routes cannot be kept"),
+                grant,
+            ),
+            (true, "CAP_NET_RAW") => {}
+            (true, _) => look.warn(format!("{name} is missing: no fast path"), grant),
+        }
+    }
+    look
+}
+
+pub(super) fn seccomp(facts: &Facts) -> Look {
+    let process = facts.agent.as_ref().ok().and_then(|agent| agent.process);
+    let Some(process) = process else {
+        return Look::unknown("the agent's process cannot be seen from here");
+    };
+    if process.seccomp == 0 {
+        return Look::ok("none");
+    }
+    let mut look = Look::ok("a filter, which lets pass what is needed");
+    let workers = facts
+        .tunnels()
+        .iter()
+        .filter_map(|tunnel| tunnel.workers.as_ref());
+    if workers.clone().any(|workers| workers.engine == "poll") {
+        look.warn(
+            "a filter of system calls, and no io_uring",
+            advise(
+                "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile",
+            ),
+        );
+    }
+    if facts
+        .tunnels()
+        .iter()
+        .any(|tunnel| tunnel.fast_path.state == "refused")
+    {
+        look.warn(
+            "a filter of system calls, and no fast path",
+            advise("allow bpf in the seccomp profile"),
+        );
+    }
+    look
+}

@@ -1,0 +1,145 @@
+//! The agent, its lease and its store.
+
+use super::facts::{Case, Failure, Fine, Unknown, Warning, agent, node, tunnel, workers};
+use crate::status::StoreHealth;
+
+pub(super) const CASES: &[Case] = &[
+    (
+        "agent",
+        |f| f.agent = Err("no agent answers in /run/weft".to_owned()),
+        Failure,
+        "no agent answers in",
+        "systemctl start weft",
+    ),
+    (
+        "ready",
+        |f| f.agent = Err(String::new()),
+        Unknown,
+        "no agent",
+        "",
+    ),
+    (
+        "ready",
+        |f| node(f).ready = false,
+        Failure,
+        "not ready",
+        "journalctl",
+    ),
+    (
+        "ready",
+        |f| node(f).underlay.there = false,
+        Failure,
+        "eth0 has not the addresses",
+        "ip address",
+    ),
+    (
+        "lease",
+        |f| node(f).lease.seconds_left = Some(0),
+        Failure,
+        "has ended",
+        "bring the store back",
+    ),
+    (
+        "lease",
+        |f| node(f).lease.seconds_left = Some(1799),
+        Warning,
+        "ends in 29m59s",
+        "bring the store back",
+    ),
+    (
+        "lease",
+        |f| node(f).lease.seconds_left = None,
+        Fine,
+        "for ever",
+        "",
+    ),
+    (
+        "lease",
+        |f| node(f).store.remembered_seconds = Some(60),
+        Warning,
+        "1m00s ago",
+        "bring the store back",
+    ),
+    (
+        "lease-conflicts",
+        |f| f.leases[0].public = [10, 0, 0, 1].into(),
+        Failure,
+        "10.5.2.0/24 has this node's address, 10.0.0.1",
+        "-public-ip",
+    ),
+    (
+        "lease-conflicts",
+        |f| f.leases[1].subnet = "10.5.2.128/25".parse().unwrap(),
+        Warning,
+        "10.5.2.128/25 of 10.0.0.3 lies inside 10.5.2.0/24",
+        "weft leases",
+    ),
+    ("store", |f| node(f).store.health = None, Fine, "a file", ""),
+    (
+        "store",
+        |f| {
+            node(f).store.health = Some(StoreHealth {
+                answered_seconds_ago: Some(61.5),
+                ..StoreHealth::default()
+            })
+        },
+        Failure,
+        "last did 1m01s ago",
+        "etcdctl",
+    ),
+    (
+        "capabilities",
+        |f| agent(f).process = None,
+        Unknown,
+        "cannot be seen",
+        "",
+    ),
+    (
+        "capabilities",
+        |f| agent(f).process.as_mut().unwrap().capabilities = 0,
+        Failure,
+        "CAP_NET_ADMIN is missing",
+        "AmbientCapabilities",
+    ),
+    (
+        "capabilities",
+        |f| agent(f).process.as_mut().unwrap().capabilities = 1 << 12,
+        Warning,
+        "CAP_BPF is missing",
+        "CAP_PERFMON",
+    ),
+    (
+        "capabilities",
+        |f| agent(f).process.as_mut().unwrap().capabilities = 1 << 12 | 1 << 21,
+        Fine,
+        "all",
+        "",
+    ),
+    (
+        "seccomp",
+        |f| agent(f).process.as_mut().unwrap().seccomp = 2,
+        Fine,
+        "lets pass what is needed",
+        "",
+    ),
+    (
+        "seccomp",
+        |f| {
+            agent(f).process.as_mut().unwrap().seccomp = 2;
+            workers(f).engine = "poll".to_owned()
+        },
+        Warning,
+        "no io_uring",
+        "io_uring_setup",
+    ),
+    (
+        "seccomp",
+        |f| {
+            agent(f).process.as_mut().unwrap().seccomp = 2;
+            tunnel(f).fast_path.state = "refused".to_owned()
+        },
+        Warning,
+        "no fast path",
+        "allow bpf",
+    ),
+];

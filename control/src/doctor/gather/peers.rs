@@ -1,0 +1,159 @@
+//! Asking all other nodes at the same time.
+
+use crate::doctor::facts::PeerFacts;
+use crate::family::Family;
+use crate::ping::Target;
+use crate::probe::{Outcome, Patience, Probe, ProbeError, Prober, What};
+use crate::status::{NodeStatus, PeerStatus};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long nodes are waited for that do not answer: on the other side of the world and back
+/// twice, three times.
+const PATIENCE: Patience = Patience {
+    tries: 3,
+    every: Duration::from_millis(500),
+};
+
+/// Nodes that are asked at the same time; more wait for their turn.
+const AT_A_TIME: usize = 200;
+
+/// Bytes of a small packet.
+const SMALL: usize = 84;
+
+/// A question to a node, and where its outcome belongs.
+type Question = (Probe, fn(&mut PeerFacts) -> &mut Outcome);
+
+/// What became of packets to each of `peers` of a node that says `status`.
+pub(super) fn ask(status: &NodeStatus, peers: &[PeerStatus]) -> Result<Vec<PeerFacts>, ProbeError> {
+    let mut all = Vec::new();
+    for family in Family::BOTH {
+        let of_family = peers
+            .iter()
+            .filter(|peer| Family::of(peer.public) == family);
+        let of_family: Vec<&PeerStatus> = of_family.collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        let mut prober = Prober::new(family)?;
+        for some in of_family.chunks(AT_A_TIME) {
+            all.extend(ask_some(&mut prober, status, some)?);
+        }
+    }
+    Ok(all)
+}
+
+fn ask_some(
+    prober: &mut Prober,
+    status: &NodeStatus,
+    peers: &[&PeerStatus],
+) -> Result<Vec<PeerFacts>, ProbeError> {
+    let mut facts: Vec<PeerFacts> = peers
+        .iter()
+        .map(|&peer| PeerFacts::silent(peer.clone()))
+        .collect();
+    let (mut probes, mut places) = (Vec::new(), Vec::new());
+    for (i, peer) in peers.iter().enumerate() {
+        for (probe, place) in questions(status, peer) {
+            probes.push(probe);
+            places.push((i, place));
+        }
+    }
+    let outcomes = prober.round(&probes, PATIENCE)?;
+    for ((i, place), outcome) in places.into_iter().zip(outcomes) {
+        *place(&mut facts[i]) = outcome;
+    }
+    for fact in facts.iter_mut().filter(|fact| fact.peer.device.is_none()) {
+        // The kernel routes pods' packets to the node as they are.
+        fact.tunnel = fact.underlay.clone();
+        fact.tunnel_whole = fact.underlay_whole.clone();
+        fact.tunnel_long = fact.underlay_long.clone();
+    }
+    Ok(facts)
+}
+
+/// All that a node is asked.
+fn questions(status: &NodeStatus, peer: &PeerStatus) -> Vec<Question> {
+    let family = Family::of(peer.public);
+    let local = of_family(&status.underlay.addresses, family);
+    let mut tunnels = status.tunnels.iter();
+    let tunnel = tunnels.find(|tunnel| Some(&tunnel.device) == peer.device.as_ref());
+    let inner = tunnel.map_or(status.mtu, |tunnel| tunnel.mtu) as usize;
+    let outer = inner + tunnel.map_or(0, |tunnel| tunnel.overhead() as usize);
+    let echo = |to: IpAddr, from: Option<IpAddr>, len: usize, df: bool| Probe {
+        to,
+        from,
+        what: What::Echo { len, df },
+    };
+    let public = peer.public;
+    let mut all: Vec<Question> = vec![
+        (
+            echo(public, local, SMALL, true),
+            place(|facts| &mut facts.underlay),
+        ),
+        (
+            echo(public, local, outer, true),
+            place(|facts| &mut facts.underlay_whole),
+        ),
+        (
+            echo(public, local, outer, false),
+            place(|facts| &mut facts.underlay_long),
+        ),
+    ];
+    let Some(tunnel) = tunnel else {
+        return all;
+    };
+    let end = Target::node(peer).address;
+    let subnets: Vec<IpAddr> = status
+        .lease
+        .subnets
+        .iter()
+        .map(|net| net.network())
+        .collect();
+    let own = of_family(&subnets, family);
+    let port = Probe {
+        to: public,
+        from: local,
+        what: What::Datagram(tunnel.port),
+    };
+    all.extend([
+        (
+            echo(end, own, SMALL, true),
+            place(|facts| &mut facts.tunnel),
+        ),
+        (
+            echo(end, own, inner, true),
+            place(|facts| &mut facts.tunnel_whole),
+        ),
+        (
+            echo(end, own, inner, false),
+            place(|facts| &mut facts.tunnel_long),
+        ),
+        (port, place(|facts| &mut facts.port)),
+    ]);
+    if local.is_some() && own.is_some() {
+        all.extend([
+            (
+                echo(end, local, SMALL, true),
+                place(|facts| &mut facts.there),
+            ),
+            (
+                echo(public, own, SMALL, true),
+                place(|facts| &mut facts.back),
+            ),
+        ]);
+    }
+    all
+}
+
+/// Closures of one type.
+fn place(place: fn(&mut PeerFacts) -> &mut Outcome) -> fn(&mut PeerFacts) -> &mut Outcome {
+    place
+}
+
+fn of_family(addresses: &[IpAddr], family: Family) -> Option<IpAddr> {
+    let mut found = addresses
+        .iter()
+        .filter(|address| Family::of(**address) == family);
+    found.next().copied()
+}
