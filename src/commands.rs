@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Ping,
     /// Look for what is wrong.
     Doctor,
+    /// Measure every pair of nodes.
+    Connectivity,
     /// Look at leases in etcd, reserve and release them.
     Leases,
     /// Print the version.
@@ -86,6 +88,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "doctor",
         "look for what is wrong with this node and the ways to others, and what mends it",
         Command::Doctor,
+    ),
+    (
+        "connectivity",
+        "measure every pair of many nodes: weft connectivity node1 node2 node3",
+        Command::Connectivity,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

@@ -4,6 +4,7 @@ mod agent;
 mod agents;
 mod bench;
 mod commands;
+mod connectivity;
 mod demo;
 mod doctor;
 mod fast_path;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Ok((Command::FastPath, args)) => fast_path::run(args),
         Ok((Command::Ping, args)) => ping::run(args),
         Ok((Command::Doctor, args)) => doctor::run(args),
+        Ok((Command::Connectivity, args)) => connectivity::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod backend;
 pub mod config;
 mod connections;
+pub mod connectivity;
 pub mod doctor;
 pub mod family;
 pub mod flags;

@@ -225,6 +225,16 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::text",
         ],
     ),
+    // Each node to each other.
+    (
+        "weft_control::connectivity",
+        &[
+            "weft_control::family",
+            "weft_control::ping",
+            "weft_control::probe",
+            "weft_control::status",
+        ],
+    ),
     // At the top: nothing but the command knows the command line.
     (
         "weft_control::flags",

@@ -11,6 +11,7 @@ mod bench;
 mod capture;
 mod cluster;
 mod cni;
+mod connectivity;
 mod crash;
 mod demo;
 mod docker;
