@@ -335,7 +335,7 @@ fn holdings() -> Holdings {
 fn elsewhere() -> (Tun, UdpSocket) {
     let mut made = None;
     isolated(|| {
-        let tun = Tun::open("flannel.1", 2, ALL).unwrap();
+        let tun = Tun::open("flannel.1", Queues::single(2), ALL).unwrap();
         made = Some((tun, UdpSocket::bind("0.0.0.0:8472").unwrap()));
     });
     made.unwrap()

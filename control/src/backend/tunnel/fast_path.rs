@@ -21,7 +21,7 @@ pub use report::FastPathReport;
 use running::{Before, Running};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use weft_dataplane::fastpath::{Entries, FastPath};
 use weft_dataplane::mtu::paths::PathMtus;
 use weft_dataplane::route::table::Overlay;
