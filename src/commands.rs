@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Connectivity,
     /// Look at leases in etcd, reserve and release them.
     Leases,
+    /// Tell what the codes of the log mean.
+    Explain,
     /// Print the version.
     Version,
     /// Print the list of subcommands.
@@ -93,6 +95,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "connectivity",
         "measure every pair of many nodes: weft connectivity node1 node2 node3",
         Command::Connectivity,
+    ),
+    (
+        "explain",
+        "tell what a code of the log means, and what to do: weft explain W0201",
+        Command::Explain,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

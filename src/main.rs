@@ -7,6 +7,7 @@ mod commands;
 mod connectivity;
 mod demo;
 mod doctor;
+mod explain;
 mod fast_path;
 mod install_conf;
 mod leases;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Ok((Command::Ping, args)) => ping::run(args),
         Ok((Command::Doctor, args)) => doctor::run(args),
         Ok((Command::Connectivity, args)) => connectivity::run(args),
+        Ok((Command::Explain, args)) => explain::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

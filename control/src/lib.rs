@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod backend;
+pub mod codes;
 pub mod config;
 mod connections;
 pub mod connectivity;

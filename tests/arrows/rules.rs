@@ -73,6 +73,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ),
     // Texts and values, without a host and without a store.
     ("weft_control::text", &[]),
+    ("weft_control::codes", &[]),
     ("weft_control::wire", &[]),
     ("weft_control::suspend", &[]),
     ("weft_control::family", &[]),
