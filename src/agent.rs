@@ -42,16 +42,16 @@ fn start(options: &AgentOptions, given: &[String], warnings: &[String]) -> ExitC
     log::start(options.log_level());
     tracing::info!("{} starting with {}", version::TEXT, settings(given));
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(code = "W0102", "{warning}");
     }
     let outcome = match options.remove {
-        true => agent::remove(options).map_err(|error| error.to_string()),
-        false => agent::run(options).map_err(|error| error.to_string()),
+        true => agent::remove(options).map_err(|error| (error.code(), error.to_string())),
+        false => agent::run(options).map_err(|error| (error.code(), error.to_string())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
+        Err((code, error)) => {
+            tracing::error!(code, "{error}");
             ExitCode::FAILURE
         }
     }

@@ -48,6 +48,9 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Its code, see [`crate::codes`].
+    pub const CODE: &str = "W0212";
+
     pub(crate) fn invalid(
         key: &'static str,
         value: impl ToString,

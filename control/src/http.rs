@@ -77,6 +77,11 @@ pub struct HealthError {
     source: io::Error,
 }
 
+impl HealthError {
+    /// Its code, see [`crate::codes`].
+    pub const CODE: &str = "W0104";
+}
+
 /// What the server knows of the node. Whether it can be used: `subnet.env` is written, the peers
 /// are known, and the underlay has the address that packets leave from. And the way to ask it for
 /// all else.

@@ -40,7 +40,10 @@ pub fn notify(state: State) {
     };
     if let Err(error) = send(&socket, state.text(), None) {
         let (text, socket) = (state.text(), socket.to_string_lossy());
-        warn!("cannot send {text} to NOTIFY_SOCKET {socket}: {error}");
+        warn!(
+            code = "W0107",
+            "cannot send {text} to NOTIFY_SOCKET {socket}: {error}"
+        );
     }
 }
 

@@ -232,6 +232,7 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
                 Err(_) => {
                     let (age, ms) = (age(written), PATIENCE.as_millis());
                     warn!(
+                        code = "W0301",
                         "etcd has not answered within {ms} ms: starting with the lease and the peers of {age} ago"
                     );
                     config
@@ -307,7 +308,10 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
         let end = match self.confirm(lease).await {
             Ok(lease) => self.keep_confirmed(lease, margin).await,
             Err(reason) => {
-                warn!("the lease {key} that was remembered is outdated: {reason}");
+                warn!(
+                    code = "W0305",
+                    "the lease {key} that was remembered is outdated: {reason}"
+                );
                 LeaseEnd::Outdated
             }
         };

@@ -3,7 +3,7 @@
 pub mod etcd;
 pub mod fixed;
 
-use crate::config::NetworkConfig;
+use crate::config::{ConfigError, NetworkConfig};
 use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
 use crate::status::StoreHealth;
 use crate::wire::MacAddr;
@@ -81,6 +81,22 @@ pub enum SubnetError {
     /// Other nodes were faster each time.
     #[error("lost {0} races for a subnet to other nodes; start again")]
     LostRaces(usize),
+}
+
+impl SubnetError {
+    /// Its code, see [`crate::codes`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            SubnetError::Settings(_) => "W0210",
+            SubnetError::NoConfig { .. } | SubnetError::ConfigNotText { .. } => "W0211",
+            SubnetError::File(_) => "W0218",
+            SubnetError::OutOfSubnets { .. } => "W0213",
+            SubnetError::ConfigChanged => "W0220",
+            SubnetError::MacTaken { .. } => "W0315",
+            SubnetError::Inherited(_) => "W0910",
+            SubnetError::LostRaces(_) => "W0214",
+        }
+    }
 }
 
 /// What is known of a network, once it is called as a text that [`SubnetManager::inherit`] reads.
@@ -172,8 +188,8 @@ const CONFIG_RETRY: Duration = Duration::from_secs(1);
 pub async fn wait_for_config(manager: &impl SubnetManager) -> NetworkConfig {
     let mut last = String::new();
     loop {
-        let reason = match manager.network_config().await {
-            Err(error) => error.to_string(),
+        let (code, reason) = match manager.network_config().await {
+            Err(error) => (error.code(), error.to_string()),
             Ok(text) => match NetworkConfig::parse(&text) {
                 Ok(config) => {
                     if !last.is_empty() {
@@ -181,11 +197,11 @@ pub async fn wait_for_config(manager: &impl SubnetManager) -> NetworkConfig {
                     }
                     return config;
                 }
-                Err(error) => error.to_string(),
+                Err(error) => (ConfigError::CODE, error.to_string()),
             },
         };
         if reason != last {
-            warn!("{reason}; looking again each second");
+            warn!(code, "{reason}; looking again each second");
             last = reason;
         }
         tokio::time::sleep(CONFIG_RETRY).await;

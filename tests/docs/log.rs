@@ -1,15 +1,15 @@
 //! Lines of the log that pages tell of against those that the code writes.
 
-mod pattern;
+pub(crate) mod pattern;
 mod unlisted;
 
 use crate::markdown::{Page, hold, rows, spans};
-use crate::rust::Texts;
+use crate::rust::{Logged, Texts};
 use pattern::Pattern;
 use unlisted::UNLISTED;
 
 /// Where the agent's texts are. What the dataplane logs, control says for it.
-const CODE: [&str; 3] = ["control/src", "dataplane/src", "src"];
+pub(crate) const CODE: [&str; 3] = ["control/src", "dataplane/src", "src"];
 
 /// What the first cells of the log's table show.
 fn listed() -> Vec<String> {
@@ -66,7 +66,7 @@ fn every_line_that_the_code_logs_is_on_a_page_or_needs_no_entry() {
     assert!(logged.len() > 80, "{}", logged.len());
     let mut needed = vec![false; UNLISTED.len()];
     let mut missing = Vec::new();
-    for (text, file) in logged {
+    for Logged { text, file, .. } in logged {
         let pattern = Pattern::of_code(&text);
         // What an error or another function says is its text.
         if pattern.own_words() < 2 || shown.iter().any(|line| line.may_be(&pattern)) {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod codes;
 mod commands;
 mod counters;
 mod doctor;

@@ -65,16 +65,31 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
 pub(crate) struct Texts {
     /// Every string literal.
     pub(crate) all: Vec<String>,
-    /// The first literal of each line that is logged, and its file.
-    pub(crate) logged: Vec<(String, String)>,
+    /// Each line that is logged.
+    pub(crate) logged: Vec<Logged>,
     file: String,
 }
+
+/// A line that is logged.
+pub(crate) struct Logged {
+    pub(crate) file: String,
+    /// `error`, `warn` or `info`.
+    pub(crate) level: String,
+    /// Its format string.
+    pub(crate) text: String,
+    /// What its field `code` is; empty if that is no literal.
+    pub(crate) code: Option<String>,
+}
+
+/// Where the words are that codes are explained by: they are a page, and no line is made of them.
+const CODES: &str = "control/src/codes";
 
 impl Texts {
     /// Those of the files under these folders.
     pub(crate) fn of(folders: &[&str]) -> Texts {
         let mut texts = Texts::default();
-        for (file, text) in sources(folders) {
+        let sources = sources(folders).into_iter();
+        for (file, text) in sources.filter(|(file, _)| !file.starts_with(CODES)) {
             let parsed = parse(&file, &text);
             texts.file = file;
             texts.visit_file(&parsed);
@@ -86,12 +101,7 @@ impl Texts {
         for token in stream {
             match token {
                 TokenTree::Group(group) => self.tokens(group.stream()),
-                TokenTree::Literal(literal) => {
-                    if let Lit::Str(text) = Lit::new(literal) {
-                        self.all.push(text.value());
-                    }
-                }
-                TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+                token => self.all.extend(literal(&token)),
             }
         }
     }
@@ -110,28 +120,38 @@ impl<'ast> Visit<'ast> for Texts {
     }
 
     fn visit_macro(&mut self, called: &'ast syn::Macro) {
-        let name = called
-            .path
-            .segments
-            .last()
-            .map(|segment| segment.ident.to_string());
-        if ["error", "warn", "info"].contains(&name.unwrap_or_default().as_str()) {
-            let first = called
-                .tokens
-                .clone()
-                .into_iter()
-                .find_map(|token| match token {
-                    TokenTree::Literal(literal) => match Lit::new(literal) {
-                        Lit::Str(text) => Some(text.value()),
-                        _ => None,
-                    },
-                    _ => None,
-                });
-            let first = first.unwrap_or_default();
-            self.logged.push((first, self.file.clone()));
+        let name = called.path.segments.last();
+        let level = name.map_or(String::new(), |segment| segment.ident.to_string());
+        if ["error", "warn", "info"].contains(&level.as_str()) {
+            let tokens: Vec<TokenTree> = called.tokens.clone().into_iter().collect();
+            let arguments = tokens.split(|token| token.to_string() == ",");
+            let (codes, others): (Vec<_>, Vec<_>) = arguments.partition(|argument| {
+                let first = argument.first();
+                first.is_some_and(|token| token.to_string() == "code")
+            });
+            let text = |arguments: &[&[TokenTree]]| {
+                let tokens = arguments.iter().flat_map(|argument| argument.iter());
+                tokens.filter_map(literal).next().unwrap_or_default()
+            };
+            self.logged.push(Logged {
+                file: self.file.clone(),
+                level,
+                text: text(&others),
+                code: (!codes.is_empty()).then(|| text(&codes)),
+            });
         }
         self.tokens(called.tokens.clone());
         visit::visit_macro(self, called);
+    }
+}
+
+fn literal(token: &TokenTree) -> Option<String> {
+    match token {
+        TokenTree::Literal(literal) => match Lit::new(literal.clone()) {
+            Lit::Str(text) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

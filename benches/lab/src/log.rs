@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::sync::Once;
+use tracing_subscriber::fmt::format::debug_fn;
 
 thread_local! {
     static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
@@ -24,7 +25,12 @@ impl Log {
     pub fn start() -> Log {
         static SUBSCRIBED: Once = Once::new();
         SUBSCRIBED.call_once(|| {
+            let message = debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                _ => Ok(()),
+            });
             let subscriber = tracing_subscriber::fmt()
+                .fmt_fields(message)
                 .with_writer(|| ThreadsLines)
                 .with_ansi(false)
                 .with_target(false)

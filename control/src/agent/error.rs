@@ -55,6 +55,24 @@ pub enum AgentError {
     },
 }
 
+impl AgentError {
+    /// Its code, see [`crate::codes`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            AgentError::Process(_) => "W0103",
+            AgentError::Subnet(error) => error.code(),
+            AgentError::Health(_) => HealthError::CODE,
+            AgentError::Iface(error) => error.code(),
+            AgentError::Netlink(_) => NetlinkError::CODE,
+            AgentError::Firewall(_) => FirewallError::CODE,
+            AgentError::Backend(error) => error.code(),
+            AgentError::NotHandedOver { .. } => "W0909",
+            AgentError::WatchEnded => "W0219",
+            AgentError::LeaseOver { end, .. } => end.code(),
+        }
+    }
+}
+
 /// What the end of a lease means, and what to do.
 fn after(end: &LeaseEnd, subnets: &str) -> String {
     match end {

@@ -29,7 +29,7 @@ pub(super) async fn take(
             Some(mac) if mac.is_new => "a new one",
             _ => "that of the kernel's device",
         };
-        warn!("{error}; in this run the node has {which}");
+        warn!(code = "W0316", "{error}; in this run the node has {which}");
     }
     let mut shared = Vec::new();
     loop {
@@ -50,7 +50,10 @@ pub(super) async fn take(
         shared.push(mac);
         take_known(manager, prepared, &shared).await;
         let macs = prepared.describe_macs(&devices);
-        warn!("{error}, as if one disk were a copy of the other's: {macs}");
+        warn!(
+            code = "W0315",
+            "{error}, as if one disk were a copy of the other's: {macs}"
+        );
     }
 }
 

@@ -140,6 +140,7 @@ async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, Ag
             .filter(|addr| network.contains(addr))
         {
             warn!(
+                code = "W0409",
                 "{addr} of {} lies inside Network {network}: packets to other nodes may be routed into the tunnel",
                 underlay.name
             );

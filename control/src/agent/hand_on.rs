@@ -5,6 +5,7 @@ use super::options::AgentOptions;
 use super::post::Post;
 use super::preparing::{Preparing, claim, decline, monotonic};
 use crate::hand_over::{self, Claim, Offer, Successor, Tally, knowledge};
+use crate::http::HealthError;
 use crate::subnets::{KnowledgeText, SubnetManager};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,7 +26,10 @@ impl Node {
         let successor = match Successor::meet(said, stream) {
             Ok(successor) => successor,
             Err((channel, reason)) => {
-                warn!("a process that wants to take over is refused: {reason}");
+                warn!(
+                    code = "W0905",
+                    "a process that wants to take over is refused: {reason}"
+                );
                 tally.refused += 1;
                 return hand_over::refuse(&channel, &reason).await;
             }
@@ -95,15 +99,21 @@ impl Node {
                 successor.farewell().await;
                 return true;
             }
-            Err(reason) => warn!("{name} has not taken over: {reason}; this one goes on"),
+            Err(reason) => warn!(
+                code = "W0907",
+                "{name} has not taken over: {reason}; this one goes on"
+            ),
         }
         post.tally.refused += 1;
         if !successor.end().await {
-            error!("{name} does not end: packets may be lost until it does");
+            error!(
+                code = "W0908",
+                "{name} does not end: packets may be lost until it does"
+            );
         }
         self.backend.resume();
         if let Err(error) = post.take(options).await {
-            warn!("{error}");
+            warn!(code = HealthError::CODE, "{error}");
         }
         manager.leave_disk(false).await;
         false

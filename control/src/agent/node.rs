@@ -111,7 +111,7 @@ impl Node {
             }
             let now = outcome.err().map(|error| error.to_string());
             if let Some(reason) = now.as_ref().filter(|_| now != *logged) {
-                warn!("{reason}; trying again");
+                warn!(code = "W0708", "{reason}; trying again");
             }
             *logged = now;
         }
@@ -254,7 +254,10 @@ impl Node {
         self.backend.report();
         if let Some(at) = manager.remembered() {
             let age = span(at.elapsed().unwrap_or_default());
-            info!("etcd has not confirmed the lease and the other nodes, which are of {age} ago");
+            info!(
+                code = "W0306",
+                "etcd has not confirmed the lease and the other nodes, which are of {age} ago"
+            );
         }
     }
 

@@ -47,7 +47,10 @@ impl Post {
             true => None,
             false => store::tunnels(passed)
                 .inspect_err(|reason| {
-                    warn!("what the service manager kept is of no use: {reason}");
+                    warn!(
+                        code = "W0901",
+                        "what the service manager kept is of no use: {reason}"
+                    );
                     tally.refused += 1;
                     store.clear();
                 })
@@ -98,7 +101,10 @@ impl Post {
 
     /// Give up what the process before has left.
     pub(super) fn disinherit(&mut self, reason: &str) {
-        warn!("what the service manager kept is of no use: {reason}");
+        warn!(
+            code = "W0901",
+            "what the service manager kept is of no use: {reason}"
+        );
         self.tally.refused += 1;
         self.discard();
     }
@@ -121,7 +127,10 @@ impl Post {
             Ok(tunnels) if tunnels.is_empty() => {}
             Ok(tunnels) => {
                 if let Err(reason) = self.try_keep(&tunnels, &backend.holds()) {
-                    warn!("the service manager keeps nothing for the next start: {reason}");
+                    warn!(
+                        code = "W0902",
+                        "the service manager keeps nothing for the next start: {reason}"
+                    );
                 }
                 self.kept = changes;
             }
@@ -205,6 +214,7 @@ impl Post {
             Ok((socket, calls)) => (self.socket, self.calls) = (Some(socket), calls),
             Err(error) => {
                 warn!(
+                    code = "W0106",
                     "no local socket, so that weft status and weft fast-path cannot reach this agent: {error}"
                 );
             }

@@ -43,6 +43,7 @@ pub(super) fn claim(options: &AgentOptions) -> Claim {
 /// Tell a successor, and the log, that it comes to nothing.
 pub(super) async fn decline(successor: Successor, reason: &str) {
     warn!(
+        code = "W0906",
         "{} does not take over: {reason}; this one goes on",
         successor.name()
     );

@@ -20,6 +20,7 @@ impl Registration {
         if !release::wait(release::GRACE, async || registration.claim(), |had| *had).await {
             let name = &registration.name;
             warn!(
+                code = "W0105",
                 "another process on this host is the agent for {name}, or removes what one has left: going on, and not seen by -remove until it ends"
             );
         }

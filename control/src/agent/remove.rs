@@ -40,6 +40,18 @@ pub enum RemoveError {
     Left(String),
 }
 
+impl RemoveError {
+    /// Its code, see [`crate::codes`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            RemoveError::Process(_) => "W0103",
+            RemoveError::Netlink(_) => NetlinkError::CODE,
+            RemoveError::Running(_) => "W0108",
+            RemoveError::Left(_) => "W0109",
+        }
+    }
+}
+
 /// Remove what an agent with these options has left; nothing while one runs.
 pub fn remove(options: &AgentOptions) -> Result<(), RemoveError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -84,7 +96,10 @@ pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
         removed: 0,
     };
     if let Some(seen) = &removal.flanneld {
-        warn!("what flanneld has, too, stays, as {seen}: firewall rules, routes and subnet.env");
+        warn!(
+            code = "W0110",
+            "what flanneld has, too, stays, as {seen}: firewall rules, routes and subnet.env"
+        );
     } else {
         removal.routes(options, &devices).await?;
     }

@@ -41,7 +41,7 @@ pub(super) async fn take_over(
     let mut node = match prepared.unwrap_or_else(|_| Err(late())) {
         Ok(node) => node,
         Err(reason) => {
-            warn!("cannot take over from {name}: {reason}");
+            warn!(code = "W0903", "cannot take over from {name}: {reason}");
             predecessor.decline(&reason).await;
             return Ok(None);
         }
@@ -49,7 +49,7 @@ pub(super) async fn take_over(
     let since = match predecessor.stop().await {
         Ok(since) => since,
         Err(reason) => {
-            warn!("{name} does not hand over: {reason}");
+            warn!(code = "W0904", "{name} does not hand over: {reason}");
             return Ok(None);
         }
     };
@@ -92,7 +92,10 @@ async fn ask(options: &AgentOptions, name: &str) -> Option<(Predecessor, Offer, 
     match offered {
         Ok(offered) => Some(offered),
         Err(reason) => {
-            warn!("the agent that runs as {name} does not hand over: {reason}");
+            warn!(
+                code = "W0904",
+                "the agent that runs as {name} does not hand over: {reason}"
+            );
             None
         }
     }

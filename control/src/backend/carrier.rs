@@ -121,7 +121,7 @@ impl Carrier {
     /// Hold the kernel's routes to peers against those wanted, once all peers are known.
     pub(super) async fn direct(&mut self, host: &Host, listed: bool) {
         if listed && let Err(error) = self.direct.reconcile(host, self.peers.iter()).await {
-            warn!("{error}; trying again");
+            warn!(code = "W0506", "{error}; trying again");
         }
     }
 }

@@ -287,7 +287,7 @@ impl DirectRoutes {
     fn complain(&mut self, complaints: Complaints) {
         for (destination, reason) in &complaints {
             if self.complaints.get(destination) != Some(reason) {
-                warn!("{reason}");
+                warn!(code = "W0706", "{reason}");
             }
         }
         self.complaints = complaints;

@@ -58,6 +58,20 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// Its code, see [`crate::codes`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            BackendError::Config(_) => ConfigError::CODE,
+            BackendError::NoAddress { .. } | BackendError::NoSubnet(_) => "W0411",
+            BackendError::Mtu(_) => "W0412",
+            BackendError::OwnNetwork { .. } => "W0410",
+            BackendError::NoDevice(_) => "W0526",
+            BackendError::Inherited(_) => "W0910",
+            BackendError::Netlink(_) => NetlinkError::CODE,
+            BackendError::Tunnel(error) => error.code(),
+        }
+    }
+
     /// Whether it is about what another process has handed over, and could do without.
     pub fn is_inherited(&self) -> bool {
         matches!(

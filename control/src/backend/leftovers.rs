@@ -52,7 +52,10 @@ pub(super) async fn claim(netlink: &Netlink, link: &Link, mark: &str) {
         && may_be_marked
         && let Err(error) = netlink.set_alias(link, mark).await
     {
-        warn!("{error}; a later run will not know the device as its own");
+        warn!(
+            code = "W0511",
+            "{error}; a later run will not know the device as its own"
+        );
     }
 }
 
@@ -82,9 +85,15 @@ pub(super) async fn remove(netlink: &Netlink, mark: &str, used: &[&str]) {
         Ok(held) if held.is_empty() => {}
         Ok(held) => {
             let held = held.join(" and ");
-            warn!("{held} of an earlier backend stays: another process holds it");
+            warn!(
+                code = "W0510",
+                "{held} of an earlier backend stays: another process holds it"
+            );
         }
-        Err(error) => warn!("{error}; devices of an earlier backend may be left"),
+        Err(error) => warn!(
+            code = "W0511",
+            "{error}; devices of an earlier backend may be left"
+        ),
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn of_device(
     }
     if outer > underlay.mtu {
         tracing::warn!(
+            code = "W0413",
             "Backend.MTU {outer} is more than the MTU {} of {}: full-sized packets will be fragmented",
             underlay.mtu,
             underlay.name

@@ -96,6 +96,7 @@ fn with_queues(options: &BackendOptions, inheritance: Option<&Inheritance>) -> B
     if let Some(queues) = inheritance.and_then(Inheritance::queues) {
         if let Some(wanted) = options.workers.queues.filter(|wanted| *wanted != queues) {
             warn!(
+                code = "W0508",
                 "the device has {queues} queues from the run before, not {wanted} as -queues says: that takes a stop and a start"
             );
         }

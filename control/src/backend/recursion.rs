@@ -152,6 +152,7 @@ impl Recursion {
                 if !was_reported {
                     let underlay = &host.underlay.name;
                     warn!(
+                        code = "W0314",
                         "lease {key} of {addr}: this node routes {addr} into {device}, a tunnel: nothing is sent to it, as it would come back; let that node advertise an address outside the tunnel (-public-ip), or give {addr} a route through {underlay}"
                     );
                 }

@@ -66,7 +66,10 @@ impl Backend {
             info!("removed {what}, which an earlier run made for another backend or network");
         }
         for reason in failures {
-            warn!("{reason}; it may be left of an earlier backend");
+            warn!(
+                code = "W0606",
+                "{reason}; it may be left of an earlier backend"
+            );
         }
     }
 
@@ -139,8 +142,11 @@ impl Backend {
             }
         }
         let warnings = peers::warnings(self.carriers.iter_mut().map(|c| &mut c.peers));
-        for line in warnings.into_iter().chain(self.twins.take_in(batch)) {
-            warn!("{line}");
+        for line in warnings {
+            warn!(code = "W0312", "{line}");
+        }
+        for line in self.twins.take_in(batch) {
+            warn!(code = "W0313", "{line}");
         }
         batch.clear();
         Ok(())
@@ -164,13 +170,13 @@ impl Backend {
             if let Some(tunnel) = &mut carrier.tunnel {
                 tunnel.keep_mac();
                 if let Err(error) = tunnel.reconcile(&self.host).await {
-                    warn!("{}: {error}; trying again", tunnel.device());
+                    warn!(code = "W0506", "{}: {error}; trying again", tunnel.device());
                 }
             }
             if carrier.look(&self.host, true).await
                 && let Err(error) = carrier.publish(&self.host, self.listed).await
             {
-                warn!("{error}; trying again");
+                warn!(code = "W0506", "{error}; trying again");
             }
             carrier.direct(&self.host, self.listed).await;
         }
@@ -286,6 +292,9 @@ impl Backend {
 async fn clear_routes(host: &Host, network: IpNet, subnet_len: u8) {
     let mut routes = DirectRoutes::new(RoutedPeers::None, network, subnet_len);
     if let Err(error) = routes.reconcile(host, std::iter::empty()).await {
-        warn!("{error}; routes to other nodes may be left of an earlier backend");
+        warn!(
+            code = "W0511",
+            "{error}; routes to other nodes may be left of an earlier backend"
+        );
     }
 }

@@ -218,7 +218,10 @@ impl Tunnel {
         match (link, failed) {
             (Some(link), None) if link.index == self.index => {
                 if !link.up {
-                    warn!("{} was set down: bringing it up again", link.name);
+                    warn!(
+                        code = "W0502",
+                        "{} was set down: bringing it up again", link.name
+                    );
                     device::configure(host, &self.spec, &self.networks).await?;
                 }
                 self.look_after_room();
@@ -233,7 +236,11 @@ impl Tunnel {
                 Err(TunnelError::Worker(reason))
             }
             _ => {
-                warn!("{} was removed: making it anew", self.device());
+                warn!(
+                    code = "W0501",
+                    "{} was removed: making it anew",
+                    self.device()
+                );
                 self.make_anew(host).await
             }
         }
@@ -245,6 +252,7 @@ impl Tunnel {
         let device = &self.spec.device;
         match ethtool::restore_checksum_offload(device) {
             Ok(true) if !std::mem::replace(&mut self.offload_restored, true) => warn!(
+                code = "W0504",
                 "checksum offload of {device} was turned off, and super-packets with it (tx-checksum-ip-generic, as by a udev rule for kernel VXLAN): turning it on, now and whenever it is turned off again; -tso=false -uso=false keeps super-packets off"
             ),
             Ok(_) => {}
@@ -320,6 +328,7 @@ impl Tunnel {
         workers.report_falls();
         if let Some(peers) = self.losses.take(workers.losses(), Instant::now()) {
             warn!(
+                code = "W0515",
                 "frames to these nodes (number lost so far) could not leave, as the queue of the device towards them is full (see `tc -s qdisc`) or the kernel refuses them: {peers}"
             );
         }

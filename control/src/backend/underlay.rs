@@ -60,7 +60,10 @@ impl UnderlayCheck {
         };
         match closed {
             _ if closed == self.closed => {}
-            Some(why) => warn!("{name} is {why}: no packets to other nodes leave through it"),
+            Some(why) => warn!(
+                code = "W0414",
+                "{name} is {why}: no packets to other nodes leave through it"
+            ),
             None => info!("{name} is up again"),
         }
         self.closed = closed;
@@ -76,6 +79,7 @@ impl UnderlayCheck {
                 }
             } else if self.lost.insert(addr) {
                 warn!(
+                    code = "W0415",
                     "{name} has lost {addr}: no packets leave from it, and the node is not ready until it is back; start again to take another address"
                 );
             }
@@ -91,8 +95,10 @@ impl UnderlayCheck {
         }
         match mtu {
             Some(mtu) => warn!(
+                code = "W0416",
                 "the MTU of {} is {mtu} and was {} at the start, which the tunnel and subnet.env go by; start again to take the new one",
-                underlay.name, underlay.mtu
+                underlay.name,
+                underlay.mtu
             ),
             None => info!("the MTU of {} is {} again", underlay.name, underlay.mtu),
         }
@@ -110,6 +116,7 @@ impl UnderlayCheck {
             match &other {
                 _ if other == *self.astray.of(family) => {}
                 Some(other) => warn!(
+                    code = "W0417",
                     "the {family} default route leads through {other}, and led through {name} at the start: packets to other nodes still have the source {local}; start again to take {other}"
                 ),
                 None => info!(
@@ -145,8 +152,10 @@ async fn find(host: &mut Host) -> Result<Option<Link>, NetlinkError> {
     };
     if link.name != underlay.name {
         warn!(
+            code = "W0418",
             "{} was renamed to {}: the node goes on with it; a flag that names it needs the new name at the next start",
-            underlay.name, link.name
+            underlay.name,
+            link.name
         );
     }
     (underlay.name, underlay.index) = (link.name.clone(), link.index);

@@ -46,7 +46,10 @@ pub async fn ensure(netlink: &Netlink, subnet: IpNet) -> Result<bool, NetlinkErr
 pub async fn remove_stale(netlink: &Netlink, (network, subnet_len): (IpNet, u8), own: &[IpNet]) {
     let present = netlink.routes_like(BLACKHOLES).await;
     let present = present.unwrap_or_else(|error| {
-        warn!("{error}; blackhole routes of an earlier lease may be left");
+        warn!(
+            code = "W0709",
+            "{error}; blackhole routes of an earlier lease may be left"
+        );
         Vec::new()
     });
     let is_stale = |route: &&Route| {
@@ -61,7 +64,7 @@ pub async fn remove_stale(netlink: &Netlink, (network, subnet_len): (IpNet, u8),
         };
         match netlink.delete_route(route).await {
             Ok(()) => info!("removed the blackhole route to {subnet}, left by {of}"),
-            Err(error) => warn!("{error}: {harm}"),
+            Err(error) => warn!(code = "W0709", "{error}: {harm}"),
         }
     }
 }

@@ -10,6 +10,7 @@ use tracing::warn;
 pub fn warn_without_netfilter(families: PerFamily<bool>) {
     for path in missing_in(Path::new("/"), families) {
         warn!(
+            code = "W0420",
             "/{path} is missing: without the kernel module br_netfilter (modprobe br_netfilter) the firewall does not see what pods on one bridge send to each other"
         );
     }

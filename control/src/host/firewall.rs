@@ -82,6 +82,7 @@ impl Firewall {
         };
         if tokio::time::timeout(limit, firewall.check()).await.is_err() {
             warn!(
+                code = "W0701",
                 "the firewall rules are not written after {} s (does another program hold the lock of iptables?): going on without them, and trying again",
                 limit.as_secs()
             );

@@ -10,6 +10,7 @@ use tracing::warn;
 pub fn warn_without(families: PerFamily<bool>) {
     for name in off_in(Path::new("/proc/sys"), families) {
         warn!(
+            code = "W0419",
             "{name} is 0: packets between pods and other nodes are not forwarded until it is 1; Docker and the CNI plugin bridge set it when they start, else run: sysctl -w {name}=1"
         );
     }

@@ -71,13 +71,17 @@ fn warn_of(candidates: &Candidates<'_>, chosen: &Underlay) {
     for (flag, addr) in candidates.options.advertised() {
         if !candidates.wants(addr) {
             let family = Family::of(addr);
-            warn!("{flag} has no effect: the network config does not enable {family}");
+            warn!(
+                code = "W0406",
+                "{flag} has no effect: the network config does not enable {family}"
+            );
         }
     }
     if let Some(IpAddr::V6(addr)) = chosen.public.v6
         && addr.is_unicast_link_local()
     {
         warn!(
+            code = "W0407",
             "{} has only the link-local IPv6 address {addr}, which nodes on other links cannot send to",
             chosen.name
         );

@@ -67,7 +67,7 @@ impl VtepMac {
         match reason(&now) {
             None => info!("this node's MAC is {now}"),
             // What is not kept since the start has been told there.
-            Some(new) if self.unkept.is_none() => warn!("{new}; trying again"),
+            Some(new) if self.unkept.is_none() => warn!(code = "W0316", "{new}; trying again"),
             Some(_) => {}
         }
         *self = now;
@@ -100,6 +100,7 @@ pub fn load_or_create(state_dir: &Path, device: &str) -> VtepMac {
                 };
             }
             None => warn!(
+                code = "W0317",
                 "{} holds no local unicast MAC address; replacing it with a new one",
                 path.display()
             ),

@@ -51,6 +51,7 @@ pub async fn ensure(
     let replaced = missing && others.any(|r| elsewhere(r) && r.metric == wanted.metric);
     if replaced || !before.is_empty() {
         tracing::warn!(
+            code = "W0707",
             "the route to {network} went through another device; it goes through {} from here on",
             link.name
         );

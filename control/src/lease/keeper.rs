@@ -29,6 +29,19 @@ pub enum Seen {
     },
 }
 
+impl LeaseEnd {
+    /// Its code, see [`crate::codes`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            LeaseEnd::Revoked => "W0318",
+            LeaseEnd::Changed { .. } => "W0319",
+            LeaseEnd::Outdated => "W0320",
+            LeaseEnd::Taken { .. } => "W0321",
+            LeaseEnd::Overlapped { .. } => "W0322",
+        }
+    }
+}
+
 /// How a lease got lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {

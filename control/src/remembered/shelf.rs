@@ -85,7 +85,10 @@ impl Shelf {
     /// Say why what is there is not used.
     pub(super) fn refuse(&self, reason: &str) {
         let path = self.path.display();
-        warn!("what {path} remembers is not used: {reason}");
+        warn!(
+            code = "W0302",
+            "what {path} remembers is not used: {reason}"
+        );
     }
 
     /// Write what is known as number `number`, unless something later was done; whether it is
@@ -112,6 +115,7 @@ impl Shelf {
                 let problem = error.to_string();
                 if last.problem.as_ref() != Some(&problem) {
                     warn!(
+                        code = "W0303",
                         "cannot write {path}: {problem}; a start without etcd would find nothing; trying again"
                     );
                 }
@@ -133,7 +137,10 @@ impl Shelf {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let path = self.path.display();
-                warn!("cannot remove {path}: {error}; it is outdated: remove it");
+                warn!(
+                    code = "W0304",
+                    "cannot remove {path}: {error}; it is outdated: remove it"
+                );
             }
             _ => {}
         }

@@ -163,7 +163,7 @@ impl SubnetManager for FixedSubnets {
                 None => content.missing(attrs),
             };
             if missing != last {
-                warn!("{path} holds {missing}; waiting for it");
+                warn!(code = "W0215", "{path} holds {missing}; waiting for it");
                 last = missing;
             }
             follow.change().await;

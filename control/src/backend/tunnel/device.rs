@@ -43,8 +43,8 @@ pub(super) async fn restore_name(
         return Ok(None);
     };
     warn!(
-        "{name} was renamed to {}: calling it {name} again",
-        renamed.name
+        code = "W0502",
+        "{name} was renamed to {}: calling it {name} again", renamed.name
     );
     if netlink.rename(&renamed, name).await.is_err() {
         // Before Linux 6.2 one that is up keeps its name.

@@ -5,7 +5,9 @@ use crate::host::netlink::NetlinkError;
 use crate::text::shown;
 use crate::wire::Vni;
 use weft_dataplane::route::table::BuildError;
+use weft_dataplane::sys::engine::EngineError;
 use weft_dataplane::sys::tun::OpenError;
+use weft_dataplane::sys::udp::SocketError;
 use weft_dataplane::worker::StartError;
 
 /// Why a tunnel cannot start or go on. One line, with the remedy.
@@ -73,4 +75,26 @@ pub enum TunnelError {
     /// A worker ended by itself.
     #[error("a packet worker failed: {0}")]
     Worker(String),
+}
+
+impl TunnelError {
+    /// Its code, see [`crate::codes`].
+    pub(in crate::backend) fn code(&self) -> &'static str {
+        match self {
+            TunnelError::Conflict(_) | TunnelError::Device(OpenError::OtherKind(_)) => "W0521",
+            TunnelError::Displaced(_) => "W0522",
+            TunnelError::PortShared { .. } => "W0523",
+            TunnelError::VniTaken { .. } | TunnelError::Device(OpenError::Held(_)) => "W0524",
+            TunnelError::Device(OpenError::NoDevice | OpenError::NoPermission(_)) => "W0525",
+            TunnelError::DeviceGone(_) | TunnelError::Changed(_) => "W0527",
+            TunnelError::Inherited(_) => "W0910",
+            TunnelError::Netlink(_) => NetlinkError::CODE,
+            TunnelError::Start(StartError::Socket(SocketError::PortInUse(_))) => "W0523",
+            TunnelError::Start(StartError::Engine(EngineError::RingRefused(_))) => "W0528",
+            TunnelError::Start(StartError::Cpus(_)) => "W0529",
+            TunnelError::Start(StartError::Thread(_) | StartError::Died) => "W0530",
+            TunnelError::Worker(_) => "W0530",
+            TunnelError::Device(_) | TunnelError::Table(_) | TunnelError::Start(_) => "W0531",
+        }
+    }
 }

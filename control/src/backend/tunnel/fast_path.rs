@@ -294,6 +294,7 @@ impl TunnelFastPath {
         self.end();
         if self.said.as_deref() != Some(reason) {
             warn!(
+                code = "W0601",
                 "no fast path: {reason}; the workers carry all packets, and it is tried again each minute (-fast-path=off silences this)"
             );
             self.said = Some(reason.to_owned());

@@ -48,7 +48,10 @@ impl TunnelGsoLog {
         }
         if let Some(peers) = names(&mut new) {
             let cause = cause(checks());
-            warn!("super-packets to {peers} do not get out whole ({cause}): they are cut before");
+            warn!(
+                code = "W0519",
+                "super-packets to {peers} do not get out whole ({cause}): they are cut before"
+            );
         }
         self.blocked
             .retain(|peer| open.binary_search(peer).is_err());
@@ -68,6 +71,7 @@ fn say(state: TunnelGsoState) {
         }
         TunnelGsoState::Refused => {
             warn!(
+                code = "W0520",
                 "the kernel refuses whole super-packets, or the packet socket that watches them leave (CAP_NET_RAW), or the underlay device was away: they are cut before they leave"
             )
         }

@@ -59,7 +59,7 @@ impl Tunnel {
         self.losses = LossReporter::default();
         match halted.resume(&self.spec, &self.publisher) {
             Ok(workers) => self.workers = Some(workers),
-            Err(error) => warn!("{}: {error}; making it anew", self.device()),
+            Err(error) => warn!(code = "W0507", "{}: {error}; making it anew", self.device()),
         }
     }
 

@@ -39,7 +39,10 @@ impl Health {
         }
         let reason = error.to_string();
         if self.0.as_ref().is_none_or(|f| f.reason != reason) {
-            warn!("{device}: {reason}; trying again each second");
+            warn!(
+                code = "W0505",
+                "{device}: {reason}; trying again each second"
+            );
         }
         self.0 = Some(Failing { since, reason });
         Ok(())

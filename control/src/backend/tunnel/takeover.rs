@@ -38,7 +38,7 @@ pub(super) async fn check(
 /// costs this run nothing.
 pub(super) async fn clear(host: &Host, spec: &TunnelSpec) {
     if let Err(error) = remove_left_aside(host, spec).await {
-        warn!("{error}; {IN_THE_WAY}");
+        warn!(code = "W0509", "{error}; {IN_THE_WAY}");
     }
 }
 
@@ -90,7 +90,7 @@ impl Takeover {
     /// Remove the kernel device: the workers run.
     pub(super) async fn complete(self, host: &Host) {
         if let Err(error) = host.netlink.delete_aside(&self.kernel).await {
-            warn!("{error}; {IN_THE_WAY}");
+            warn!(code = "W0509", "{error}; {IN_THE_WAY}");
         }
     }
 
@@ -99,6 +99,7 @@ impl Takeover {
         match self.restore(host).await {
             Ok(()) => info!("{} is the kernel VXLAN device that it was", self.device),
             Err(error) => warn!(
+                code = "W0509",
                 "the kernel VXLAN device {} could not be put back in full: {error}; a start of flanneld mends it, but {IN_THE_WAY}",
                 self.device
             ),

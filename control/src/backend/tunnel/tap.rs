@@ -53,15 +53,16 @@ async fn open(name: &str) -> Result<Tap, TapError> {
 /// all.
 pub(super) async fn look_after(netlink: &Netlink, name: &str) -> Result<bool, NetlinkError> {
     let Some(link) = netlink.link(name).await? else {
-        warn!("{name} was removed: making it anew");
+        warn!(code = "W0501", "{name} was removed: making it anew");
         return Ok(false);
     };
     if !link.up {
-        warn!("{name} was set down: bringing it up again");
+        warn!(code = "W0502", "{name} was set down: bringing it up again");
         tap::bring_up(netlink, &link).await?;
     }
     match tap::restore(netlink, &link).await {
         Ok(true) => info!(
+            code = "W0503",
             "{name} had lost its address or settings (rp_filter, accept_local, forwarding): it has them again"
         ),
         Ok(false) => {}

@@ -78,6 +78,7 @@ impl SharedDataplane {
         {
             static SAID: Once = Once::new();
             SAID.call_once(|| warn!(
+                code = "W0512",
                 "Linux {release} is of a version that corrupts UDP trains (7.0 to 7.1.4): sending single datagrams; -udp-gso=on sends trains all the same"
             ));
         }
@@ -94,7 +95,7 @@ impl SharedDataplane {
             underlay: Some(host.underlay.name.clone()),
         })?;
         if let Some(refusal) = common.refusal() {
-            warn!("{refusal}: using the poll engine");
+            warn!(code = "W0513", "{refusal}: using the poll engine");
         }
         let mut reported = [Grant::default(); Cap::ALL.len()];
         // Has been logged, with the reason.
@@ -156,6 +157,7 @@ impl SharedDataplane {
         let workers = self.parked(holdings, config, spec, publisher)?;
         if let Some(bytes) = workers.workers.short_send_buffer() {
             warn!(
+                code = "W0514",
                 "send buffers have {bytes} bytes only, so that a node behind a full queue can cost others frames: raise net.core.wmem_max, or give the agent CAP_NET_ADMIN outside of a user namespace"
             );
         }
@@ -182,7 +184,10 @@ impl SharedDataplane {
     async fn make_tap(&self, host: &Host, spec: &TunnelSpec) -> Option<Tap> {
         let made = tap::make(&host.netlink, &self.tap_name(spec)?).await;
         if let Err(refusal) = &made {
-            info!("super-packets are cut before they leave: {refusal}");
+            info!(
+                code = "W0520",
+                "super-packets are cut before they leave: {refusal}"
+            );
         }
         made.ok()
     }
@@ -194,9 +199,9 @@ impl SharedDataplane {
             let grant = self.common.grant(cap);
             if grant.is_fallen()
                 && grant != *before
-                && let Some(line) = lines::fall(cap, grant)
+                && let Some((code, line)) = lines::fall(cap, grant)
             {
-                warn!("{line}");
+                warn!(code, "{line}");
             }
             *before = grant;
         }

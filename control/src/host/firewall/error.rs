@@ -37,6 +37,9 @@ pub enum FirewallError {
 }
 
 impl FirewallError {
+    /// The code of one that ends the agent, see [`crate::codes`].
+    pub const CODE: &str = "W0705";
+
     pub(super) fn missing(program: &str) -> FirewallError {
         let (package, instead) = if program.contains("tables") {
             ("iptables", ", or set EnableNFTables")

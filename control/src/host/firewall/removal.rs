@@ -89,7 +89,7 @@ impl Others {
         }
         let failed = (!failed.is_empty()).then(|| failed.join("; "));
         if let Some(reason) = failed.as_ref().filter(|_| failed != self.logged) {
-            warn!("{reason}; trying again");
+            warn!(code = "W0704", "{reason}; trying again");
         }
         self.logged = failed;
         self.logged.is_none()

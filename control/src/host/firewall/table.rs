@@ -92,8 +92,8 @@ impl RuleTable {
         };
         if self.logged.as_ref() != Some(&said) {
             match self.installed {
-                true => warn!("firewall: {said}"),
-                false => error!("{wanting}: {said}; trying again"),
+                true => warn!(code = "W0702", "firewall: {said}"),
+                false => error!(code = "W0703", "{wanting}: {said}; trying again"),
             }
             self.logged = Some(said);
         }
@@ -118,7 +118,7 @@ impl RuleTable {
             Err(error) => error.to_string(),
         };
         if self.logged.as_ref() != Some(&found) {
-            warn!("firewall: {}: {found}", self.name());
+            warn!(code = "W0702", "firewall: {}: {found}", self.name());
             self.logged = Some(found);
         }
     }

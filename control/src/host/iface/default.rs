@@ -65,7 +65,11 @@ impl Candidates<'_> {
         routes.sort_by_key(|route| route.metric);
         routes.retain(|route| match self.overlay_of(route) {
             Some(overlay) => {
-                warn!("an {family} default route leads {}", ignored(overlay));
+                warn!(
+                    code = "W0408",
+                    "an {family} default route leads {}",
+                    ignored(overlay)
+                );
                 false
             }
             None => true,

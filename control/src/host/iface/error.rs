@@ -41,6 +41,19 @@ pub enum IfaceError {
     Netlink(#[from] NetlinkError),
 }
 
+impl IfaceError {
+    /// Its code, see [`crate::codes`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            IfaceError::NoneNamed(_) | IfaceError::Unfit(_) => "W0402",
+            IfaceError::PublicIpNotLocal(..) | IfaceError::PublicIpOfOverlay(..) => "W0403",
+            IfaceError::TwoInterfaces(..) => "W0404",
+            IfaceError::NoDefaultRoute(..) | IfaceError::DefaultRouteWithoutInterface(_) => "W0405",
+            IfaceError::Netlink(_) => NetlinkError::CODE,
+        }
+    }
+}
+
 /// Why one candidate is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {

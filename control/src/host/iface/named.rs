@@ -91,7 +91,7 @@ impl Candidates<'_> {
         let route = route.ok_or(Unfit::NoRoute)?;
         let route = match self.overlay_of(&route) {
             Some(overlay) => {
-                warn!("{addr} is reached {}", ignored(overlay));
+                warn!(code = "W0408", "{addr} is reached {}", ignored(overlay));
                 self.route_beside_overlays(addr).ok_or(Unfit::NoRoute)?
             }
             None => &route,

@@ -14,6 +14,9 @@ pub struct NetlinkError {
 }
 
 impl NetlinkError {
+    /// Its code, see [`crate::codes`].
+    pub const CODE: &str = "W0401";
+
     /// The kernel's answer.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()

@@ -64,7 +64,10 @@ impl KeptEnv {
         let path = self.path.display();
         let changed = self.right;
         if changed && let Some(what) = self.changes.note(now) {
-            warn!("{path} was changed or removed{what}: writing it again");
+            warn!(
+                code = "W0801",
+                "{path} was changed or removed{what}: writing it again"
+            );
         }
         match self.write() {
             Ok(()) => {
@@ -78,7 +81,7 @@ impl KeptEnv {
             Err(_) if self.is_written() => (self.right, self.problem) = (true, None),
             Err(reason) => {
                 if self.problem.as_ref() != Some(&reason) {
-                    warn!("{reason}; trying again");
+                    warn!(code = "W0802", "{reason}; trying again");
                 }
                 (self.right, self.problem) = (false, Some(reason));
             }
@@ -136,7 +139,7 @@ impl Changes {
 pub fn remove_stale(path: &Path, lease: &Lease) {
     let own = PerFamily::new(|family| lease.subnet(family));
     if let Err(reason) = remove_if_another(path, own) {
-        warn!("{reason}");
+        warn!(code = "W0803", "{reason}");
     }
 }
 

@@ -16,13 +16,13 @@ pub fn read_previous(path: &Path) -> Previous {
         Ok(content) => {
             let (previous, complaints) = parse_previous(&String::from_utf8_lossy(&content));
             for complaint in complaints {
-                tracing::warn!("{}: {complaint}", path.display());
+                tracing::warn!(code = "W0804", "{}: {complaint}", path.display());
             }
             previous
         }
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!("cannot read {}: {error}", path.display());
+                tracing::warn!(code = "W0804", "cannot read {}: {error}", path.display());
             }
             Previous::default()
         }

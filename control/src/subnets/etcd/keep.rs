@@ -74,7 +74,10 @@ async fn renew_when_due(
                 // Said here, since the answer to the write may have got lost.
                 if let Some(loss) = keeper.observe(expires, intact, Instant::now()) {
                     let key = lease.key();
-                    warn!("the lease {key} {loss}; it was still free and is this node's again");
+                    warn!(
+                        code = "W0309",
+                        "the lease {key} {loss}; it was still free and is this node's again"
+                    );
                 }
             }
             Ok(Seen::Taken { by }) => return LeaseEnd::Taken { by },
@@ -277,6 +280,7 @@ impl Observer<'_> {
             return;
         }
         warn!(
+            code = "W0310",
             "somebody else writes the lease {} ({twin}): do two nodes advertise {}?",
             entry.key,
             own.identity()

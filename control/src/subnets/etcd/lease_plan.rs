@@ -69,6 +69,7 @@ pub(super) fn plan<'a>(
         .partition(|entry| !entry.is_reservation() || entry.key.overlaps(&key));
     for entry in left {
         warn!(
+            code = "W0307",
             "the reservation {} of this node cannot be used ({}) and is left alone; {key} is taken",
             entry.key,
             unfit(wanted, entry, entries)
@@ -81,8 +82,8 @@ pub(super) fn plan<'a>(
         };
         let reason = unfit(wanted, entry, entries);
         warn!(
-            "the {what} {} of this node gives way to {key}: {reason}",
-            entry.key
+            code = "W0308",
+            "the {what} {} of this node gives way to {key}: {reason}", entry.key
         );
     }
     Ok(LeasePlan::Take { key, instead_of })

@@ -129,6 +129,7 @@ impl KnownLeases {
         let (new, time) = (new.count(), self.absence.as_secs());
         if new > 0 {
             info!(
+                code = "W0311",
                 "leases no longer in etcd's list: {new}; their nodes have {time} s to write them again before they are let go"
             );
         }

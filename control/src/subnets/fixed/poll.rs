@@ -107,7 +107,7 @@ impl Poller {
         match &self.state.problem {
             Some(problem) => {
                 if before.problem.as_ref() != Some(problem) {
-                    warn!("{problem}; keeping what it held before");
+                    warn!(code = "W0216", "{problem}; keeping what it held before");
                 }
                 return;
             }
@@ -115,7 +115,10 @@ impl Poller {
             None => {}
         }
         if old.config != new.config {
-            warn!("the network config in {path} has changed: it counts from the next start on");
+            warn!(
+                code = "W0217",
+                "the network config in {path} has changed: it counts from the next start on"
+            );
         }
         if !Arc::ptr_eq(old, new) {
             info!("{path} has changed, leases: {}", new.leases().len());

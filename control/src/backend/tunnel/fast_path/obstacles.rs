@@ -28,6 +28,7 @@ pub(super) async fn tell_of_rules(port: u16) {
     let rules = rules_on_port(port).await;
     let Some(first) = rules.first() else { return };
     warn!(
+        code = "W0603",
         "{} firewall rules on UDP port {port} do not see packets on the fast path, such as {first}; -fast-path=off (or weft fast-path off) has all packets pass them",
         rules.len()
     );
@@ -54,6 +55,7 @@ pub(super) async fn tell_of_shaper(
                 .filter(|kind| SHAPERS.contains(&kind.as_str()))
             {
                 warn!(
+                    code = "W0604",
                     "the qdisc {kind} of {device} does not see packets on the fast path: put it on {}, or use -fast-path=off",
                     host.underlay.name
                 );

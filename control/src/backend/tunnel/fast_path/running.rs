@@ -210,6 +210,7 @@ impl Running {
         }
         if let Some(reason) = self.programs.unpinned() {
             info!(
+                code = "W0602",
                 "the fast path ends with the agent, as it cannot be pinned under {}: {reason}",
                 options.bpffs.display()
             );
@@ -231,7 +232,10 @@ impl Running {
     /// Take the programs away.
     pub(super) fn remove(self) {
         if let Err(error) = self.programs.remove() {
-            warn!("the fast path could not be taken away as a whole: {error}");
+            warn!(
+                code = "W0605",
+                "the fast path could not be taken away as a whole: {error}"
+            );
         }
     }
 }

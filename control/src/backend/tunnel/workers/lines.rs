@@ -68,32 +68,39 @@ impl TunnelWorkers {
     }
 }
 
-/// What it means that a capability is not granted, or not as a whole.
-pub(super) fn fall(cap: Cap, grant: Grant) -> Option<&'static str> {
+/// What it means that a capability is not granted, or not as a whole, with its code.
+pub(super) fn fall(cap: Cap, grant: Grant) -> Option<(&'static str, &'static str)> {
     Some(match (cap, grant) {
         // Logged with the reason, where it is refused.
         (Cap::IoUring, _) => return None,
-        (Cap::Tso, _) => {
-            "the kernel lets the TUN device have no TCP super-packets: pods send single packets (tso=refused)"
-        }
-        (Cap::Uso, _) => {
-            "the kernel lets the TUN device have no UDP super-packets, which needs Linux 6.2: pods send single packets (uso=refused)"
-        }
-        (Cap::UdpGso, Grant::Limited) => {
-            "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good"
-        }
-        (Cap::UdpGso, _) => {
-            "the kernel takes no UDP trains, which needs Linux 4.18: sending single datagrams (udp_gso=refused)"
-        }
-        (Cap::UdpGro, _) => {
-            "the kernel merges no received datagrams into trains, which needs Linux 5.0: receiving them one by one (udp_gro=refused)"
-        }
-        (Cap::MergedWrites, _) => {
-            "the kernel refuses a super-packet on the TUN device: writing single packets, or shorter ones, for a while"
-        }
-        (Cap::Steering, _) => {
-            "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF or Linux 4.16: a pod that floods by many flows costs others packets (steering=refused)"
-        }
+        (Cap::Tso, _) => (
+            "W0517",
+            "the kernel lets the TUN device have no TCP super-packets: pods send single packets (tso=refused)",
+        ),
+        (Cap::Uso, _) => (
+            "W0517",
+            "the kernel lets the TUN device have no UDP super-packets, which needs Linux 6.2: pods send single packets (uso=refused)",
+        ),
+        (Cap::UdpGso, Grant::Limited) => (
+            "W0516",
+            "the kernel refused a UDP train: where it did, shorter ones or single datagrams are sent for a minute or for good",
+        ),
+        (Cap::UdpGso, _) => (
+            "W0517",
+            "the kernel takes no UDP trains, which needs Linux 4.18: sending single datagrams (udp_gso=refused)",
+        ),
+        (Cap::UdpGro, _) => (
+            "W0517",
+            "the kernel merges no received datagrams into trains, which needs Linux 5.0: receiving them one by one (udp_gro=refused)",
+        ),
+        (Cap::MergedWrites, _) => (
+            "W0518",
+            "the kernel refuses a super-packet on the TUN device: writing single packets, or shorter ones, for a while",
+        ),
+        (Cap::Steering, _) => (
+            "W0517",
+            "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF and Linux 4.16: a pod that floods by many flows costs others packets (steering=refused)",
+        ),
     })
 }
 
@@ -106,7 +113,7 @@ mod tests {
         let fallen = [Grant::Limited, Grant::Refused];
         for cap in Cap::ALL.into_iter().filter(|&cap| cap != Cap::IoUring) {
             for grant in fallen {
-                let line = fall(cap, grant).unwrap();
+                let (_, line) = fall(cap, grant).unwrap();
                 assert!(
                     line.starts_with("the kernel ") && !line.contains('\n'),
                     "{line}"

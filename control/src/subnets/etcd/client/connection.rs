@@ -94,12 +94,13 @@ impl Connection {
             return Err(SubnetError::Settings("no etcd endpoint is given".into()));
         }
         for line in options.ignored() {
-            warn!("{line}");
+            warn!(code = "W0205", "{line}");
         }
         if let Some(server) = servers.iter().find(|server| server.is_http())
             && tls_given
         {
             warn!(
+                code = "W0204",
                 "{} is used without TLS: the certificates given count for https:// only",
                 server.url()
             );
@@ -254,7 +255,10 @@ impl Connection {
         match Client::from_channel(channel(), Some(self.login.clone())).await {
             Err(error) if refusal::wants_no_user(&error) => {
                 if !std::mem::replace(&mut self.state().said_no_user, true) {
-                    warn!("etcd has no users turned on: -etcd-username is not used");
+                    warn!(
+                        code = "W0203",
+                        "etcd has no users turned on: -etcd-username is not used"
+                    );
                 }
                 let options = ConnectOptions::new().with_require_leader(true);
                 Client::from_channel(channel(), Some(options)).await
@@ -325,8 +329,11 @@ impl Connection {
         let new = outage.logged.len() < OUTAGE_LINES_MAX && outage.logged.insert(text);
         match outage.logged.len() {
             _ if !new => {}
-            1 => warn!("etcd unreachable: {reasons}; retrying"),
-            _ => warn!("etcd still unreachable: {reasons}; retrying"),
+            1 => warn!(code = "W0201", "etcd unreachable: {reasons}; retrying"),
+            _ => warn!(
+                code = "W0201",
+                "etcd still unreachable: {reasons}; retrying"
+            ),
         }
         outage.reasons = reasons;
     }

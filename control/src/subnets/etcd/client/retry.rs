@@ -65,7 +65,7 @@ impl Retry {
             Failure::Broken(reason) => debug!("the watch ended: {reason}"),
             Failure::Refused(reason) if self.refusal.as_ref() == Some(&reason) => {}
             Failure::Refused(reason) => {
-                warn!("{reason}; retrying");
+                warn!(code = "W0202", "{reason}; retrying");
                 self.refusal = Some(reason);
             }
         }

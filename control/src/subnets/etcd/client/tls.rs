@@ -101,7 +101,10 @@ impl Tls {
             }
             Err(complaint) => {
                 if state.complaint.as_ref() != Some(&complaint) {
-                    warn!("{complaint}; what was read before stays in use");
+                    warn!(
+                        code = "W0206",
+                        "{complaint}; what was read before stays in use"
+                    );
                     state.complaint = Some(complaint);
                 }
                 false

@@ -156,7 +156,10 @@ impl Feed<'_> {
 }
 
 fn log_other_history() {
-    warn!("etcd's history is another than before: listing all leases again");
+    warn!(
+        code = "W0207",
+        "etcd's history is another than before: listing all leases again"
+    );
 }
 
 impl History {

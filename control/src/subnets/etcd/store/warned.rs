@@ -25,8 +25,9 @@ impl Warned {
             return;
         }
         match keys.len() > KEYS_MAX {
-            false => warn!("{}", line()),
+            false => warn!(code = "W0208", "{}", line()),
             true => warn!(
+                code = "W0209",
                 "more than {KEYS_MAX} keys in etcd cannot be used: no others are named here, but \
                  weft leases list names them all"
             ),
