@@ -4,14 +4,16 @@ use crate::{log, version};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use weft_control::agent::{self, AgentOptions};
+use tracing::Level;
+use weft_control::agent::{self, AgentOptions, LogFormat};
 use weft_control::flags::{self, Command, FlagError};
 
 /// Run a node until it is told to stop.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+    let args: Vec<String> = args.collect();
     let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    match flags::parse(args, env) {
+    match flags::parse(args.iter().cloned(), env) {
         Ok(Command::Run {
             options,
             given,
@@ -23,9 +25,22 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
         }
         Ok(Command::Help(text)) => status(io::stdout().write_all(text.as_bytes())),
         Err(error) => {
-            // Where nobody can be told, the status still tells.
-            let _ = writeln!(io::stderr(), "weft agent: {error}");
+            refuse(&error, flags::log_format(&args, env));
             ExitCode::from(FlagError::EXIT_STATUS)
+        }
+    }
+}
+
+/// Say why a command line is of no use.
+fn refuse(error: &FlagError, format: LogFormat) {
+    match format {
+        LogFormat::Text => {
+            // Where nobody can be told, the status still tells.
+            let _ = writeln!(io::stderr(), "weft agent: {} {error}", FlagError::CODE);
+        }
+        LogFormat::Json => {
+            log::start(Level::INFO, format);
+            tracing::error!(code = FlagError::CODE, "{error}");
         }
     }
 }
@@ -39,7 +54,7 @@ fn status(written: io::Result<()>) -> ExitCode {
 }
 
 fn start(options: &AgentOptions, given: &[String], warnings: &[String]) -> ExitCode {
-    log::start(options.log_level());
+    log::start(options.log_level(), options.log_format);
     tracing::info!("{} starting with {}", version::TEXT, settings(given));
     for warning in warnings {
         tracing::warn!(code = "W0102", "{warning}");

@@ -1,103 +1,146 @@
-//! The log: each event is one line of bounded length, whatever others have written into it.
+//! The log: each event is one line of bounded length, whatever others have written into it, and no
+//! kind of line comes without end.
 
-use std::io;
-use tracing::Level;
+mod limit;
+mod line;
+
+use limit::{LeftOut, Limiter};
+use line::Line;
+use std::fmt::Debug;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::{FormatFields, debug_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
-use weft_control::text::line;
+use weft_control::agent::LogFormat;
+use weft_control::codes;
+use weft_control::text::span;
 
 /// Log to stderr: weft's own lines from `level` on, warnings of everything below it.
-pub(crate) fn start(level: Level) {
+pub(crate) fn start(level: Level, format: LogFormat) {
     let own = LevelFilter::from_level(level);
     let targets = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("weft", own)
         .with_target("weft_control", own)
         .with_target("weft_dataplane", own);
-    let lines = tracing_subscriber::fmt::layer()
-        .fmt_fields(fields())
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        // They would go to stderr, too: with a full disk behind it, to a panic.
-        .log_internal_errors(false)
-        .with_target(level > Level::INFO);
+    let style = match format {
+        LogFormat::Json => Style::Json,
+        LogFormat::Text => Style::Text {
+            target: level > Level::INFO,
+            colours: io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        },
+    };
+    // With a full disk behind it there is nobody to tell.
+    let lines = Lines::new(style, |text| _ = io::stderr().write_all(text.as_bytes()));
     tracing_subscriber::registry()
         .with(lines.with_filter(targets))
         .init();
 }
 
-/// Writes the message and what else an event holds.
-fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
-    debug_fn(|writer, field, value| {
-        let value = line(&format!("{value:?}"));
-        match field.name() {
-            "message" => write!(writer, "{value}"),
-            // Where in a library a record of the log crate comes from.
-            name if name.starts_with("log.") => Ok(()),
-            name => write!(writer, " {name}={value}"),
+/// How lines are written.
+#[derive(Clone, Copy)]
+enum Style {
+    Json,
+    Text { target: bool, colours: bool },
+}
+
+impl Style {
+    fn write(self, line: &Line) -> String {
+        match self {
+            Style::Json => line.json(),
+            Style::Text { target, colours } => line.text(target, colours),
         }
-    })
+    }
+}
+
+/// Writes events as lines.
+struct Lines<W> {
+    style: Style,
+    write: W,
+    started: Instant,
+    limiter: Mutex<Limiter>,
+}
+
+impl<W: Fn(&str)> Lines<W> {
+    fn new(style: Style, write: W) -> Lines<W> {
+        Lines {
+            style,
+            write,
+            started: Instant::now(),
+            // The last kind is that of all warnings without a code, which are of libraries.
+            limiter: Mutex::new(Limiter::new(codes::all().count() + 1)),
+        }
+    }
+
+    /// What is written of an event at `now`, a time since the start.
+    fn take(&self, event: &Event<'_>, now: Duration) -> String {
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = limiter
+            .ended(now)
+            .map(|left| self.style.write(&summary(&left)));
+        let mut text: String = told.collect();
+        if kind(event).is_none_or(|kind| limiter.admits(kind, now)) {
+            text.push_str(&self.style.write(&Line::of(event, time())));
+        }
+        text
+    }
+}
+
+impl<S: Subscriber, W: Fn(&str) + 'static> Layer<S> for Lines<W> {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let text = self.take(event, self.started.elapsed());
+        if !text.is_empty() {
+            (self.write)(&text);
+        }
+    }
+}
+
+/// Which of the limits counts for an event; none of what goes well, and of errors, one of which is
+/// the last line of an agent that ends.
+fn kind(event: &Event<'_>) -> Option<usize> {
+    struct Kind(Option<usize>);
+    impl Visit for Kind {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "code" {
+                self.0 = codes::all().position(|code| code.id == value);
+            }
+        }
+        fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+    }
+    let mut kind = Kind(None);
+    event.record(&mut kind);
+    match *event.metadata().level() {
+        Level::ERROR => None,
+        Level::WARN => kind.0.or_else(|| Some(codes::all().count())),
+        _ => kind.0,
+    }
+}
+
+/// The line that stands for those that were not written.
+fn summary(left: &LeftOut) -> Line {
+    let mut line = Line::new(time(), Level::WARN, module_path!());
+    let code = codes::all().nth(left.kind).map(|code| code.id);
+    let whose = code.map_or("warnings of libraries: ", |_| "");
+    let (lines, time) = (left.lines, span(left.time));
+    line.message = format!("{whose}said {lines} times more in the last {time}");
+    line.code = code.map(str::to_owned);
+    line
+}
+
+/// As RFC 3339 has it.
+fn time() -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Text(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Text {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(log: impl FnOnce()) -> String {
-        let text = Text::default();
-        let writer = text.clone();
-        let lines = tracing_subscriber::fmt::layer()
-            .fmt_fields(fields())
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .with_target(false)
-            .without_time();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
-        let bytes = text.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn nothing_forges_a_line_or_hides_in_one() {
-        let device = "we\u{1b}[2J\n ERROR it is over\u{202e}";
-        let text = logged(|| tracing::warn!(device, "{device} is gone"));
-        let shown = r"we\u{1b}[2J\n ERROR it is over\u{202e}";
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1, "{text:?}");
-        assert!(
-            lines[0].contains(&format!("WARN {shown} is gone")),
-            "{text:?}"
-        );
-        assert!(!lines[0].contains(char::is_control), "{text:?}");
-    }
-
-    #[test]
-    fn no_line_is_endless() {
-        let long = "x".repeat(1 << 20);
-        let text = logged(|| tracing::warn!("{long}"));
-        assert!(text.len() < 5000, "{}", text.len());
-        assert!(text.ends_with("x...\n"));
-    }
-
-    #[test]
-    fn what_weft_says_is_left_alone() {
-        let text = logged(|| tracing::info!("a \"b\" \\ c \u{e9}"));
-        assert_eq!(text, " INFO a \"b\" \\ c \u{e9}\n");
-    }
-}
+mod tests;

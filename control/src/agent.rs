@@ -47,7 +47,7 @@ pub use error::AgentError;
 use granted::Granted;
 use name::AgentName;
 use node::{Node, Served};
-pub use options::AgentOptions;
+pub use options::{AgentOptions, LogFormat};
 use post::Post;
 use preparing::monotonic;
 pub use remove::{RemoveError, remove};

@@ -15,7 +15,7 @@ mod syntax;
 mod table;
 mod value;
 
-use crate::agent::AgentOptions;
+use crate::agent::{AgentOptions, LogFormat};
 use crate::backend::EngineKind;
 use crate::text::escaped;
 pub use error::FlagError;
@@ -49,6 +49,25 @@ pub fn parse(
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Command, FlagError> {
     read(args, env).map_err(|FlagError(reason)| FlagError(escaped(&reason)))
+}
+
+/// What a complaint about a command line is to look like, as far as the line and the environment
+/// still tell.
+pub fn log_format(args: &[String], env: impl Fn(&str) -> Option<String>) -> LogFormat {
+    let given = args.iter().enumerate().rev().find_map(|(index, arg)| {
+        let text = arg.strip_prefix('-')?;
+        let value = text.trim_start_matches('-').strip_prefix("log-format")?;
+        match value.strip_prefix('=') {
+            Some(value) => Some(value),
+            None if value.is_empty() => args.get(index + 1).map(String::as_str),
+            None => None,
+        }
+    });
+    let given = given.map(str::to_owned);
+    let given = given.or_else(|| env("FLANNELD_LOG_FORMAT"));
+    given
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_default()
 }
 
 fn read(

@@ -6,6 +6,7 @@
 
 mod fast_path;
 mod identity;
+mod log;
 mod node;
 mod noticed;
 mod process;
@@ -91,7 +92,7 @@ fn s85_exit_status_of_an_agent_whose_lease_another_node_has() {
         assert_eq!(leases(), before);
         run("etcdctl", &["put", key, r#"{"PublicIP":"192.0.2.99"}"#]);
         assert_eq!(agent.wait().code(), Some(1));
-        agent.expect("ERROR the subnet is leased by 192.0.2.99: 10.5.");
+        agent.expect("ERROR W0321 the subnet is leased by 192.0.2.99: 10.5.");
     });
 }
 

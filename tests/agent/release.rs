@@ -54,7 +54,7 @@ fn a_running_node_ends_if_another_has_the_released_subnet() {
         run("etcdctl", &["put", key, other]);
         agent.signal(Signal::CONT);
         assert_eq!(agent.wait().code(), Some(1));
-        agent.expect("ERROR the subnet is leased by 192.0.2.99: 10.5.");
+        agent.expect("ERROR W0321 the subnet is leased by 192.0.2.99: 10.5.");
         assert_eq!(leases(), [(key.clone(), other.to_owned())]);
     });
 }

@@ -62,7 +62,7 @@ fn a_host_that_does_not_forward_is_told() {
         sysctl(v4, "0");
         sysctl(v6, "0");
         let mut agent = agent_on(node, &file, &["-iface=eth0"]);
-        let line = agent.expect(&format!("WARN {v4} is 0"));
+        let line = agent.expect(&format!("WARN W0419 {v4} is 0"));
         assert!(line.contains(&format!("sysctl -w {v4}=1")), "{line}");
         agent.expect("ready: ");
         let (_, log) = agent.stop();
@@ -76,7 +76,7 @@ fn a_host_that_does_not_forward_is_told() {
         sysctl(v4, "1");
         fs::remove_file(node.path("log")).unwrap();
         let mut agent = agent_on(node, &file, &["-iface=eth0"]);
-        agent.expect(&format!("WARN {v6} is 0"));
+        agent.expect(&format!("WARN W0419 {v6} is 0"));
         agent.expect("ready: ");
         let (_, log) = agent.stop();
         assert!(!log.contains(v4), "{log}");

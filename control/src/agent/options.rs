@@ -7,6 +7,7 @@ use crate::http::HealthzOptions;
 use crate::remembered::RememberedOptions;
 use crate::subnets::etcd::{EtcdOptions, normalised};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use tracing::Level;
 
@@ -39,10 +40,34 @@ pub struct AgentOptions {
     pub socket_dir: Option<PathBuf>,
     /// Log verbosity: 0 is info, from 1 debug.
     pub verbosity: u8,
+    /// What a line of the log looks like.
+    pub log_format: LogFormat,
     /// Take away what an agent with these settings has left, instead of running one.
     pub remove: bool,
     /// Take away what the next start would find its subnet and MAC by, too.
     pub remove_state: bool,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<LogFormat, &'static str> {
+        match name {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("must be text or json"),
+        }
+    }
 }
 
 impl AgentOptions {

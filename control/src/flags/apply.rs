@@ -92,6 +92,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
             options.renew_margin = Duration::from_secs(minutes * 60);
         }
         "v" => options.verbosity = parse_int(value).unwrap_or_default().clamp(0, 255) as u8,
+        "log-format" => options.log_format = value.parse()?,
         "cpus" => {
             let rule = "must be auto, none or a list of CPUs such as 0-3,8";
             workers.cpus = value.parse().map_err(|_| rule.to_owned())?;

@@ -32,7 +32,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 56] = [
+pub(super) static TABLE: [Flag; 57] = [
     works(
         "etcd-endpoints",
         Text,
@@ -163,6 +163,12 @@ pub(super) static TABLE: [Flag; 56] = [
     ),
     works("version", Bool, "false", "print the version and exit"),
     works("v", Int, "0", "log verbosity: 0 info, 1 and above debug"),
+    works(
+        "log-format",
+        Text,
+        "text",
+        "what a line of the log is: text, or a JSON object (json)",
+    ),
     klog("vmodule"),
     klog("log_backtrace_at"),
     works(

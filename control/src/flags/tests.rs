@@ -79,6 +79,7 @@ fn defaults_are_flannelds() {
             renew_margin: Duration::from_secs(3600),
             use_ended_lease: false,
             verbosity: 0,
+            log_format: LogFormat::Text,
             backend: BackendOptions {
                 state_dir: "/var/lib/weft".into(),
                 admit: Admit::Strict,
@@ -148,6 +149,7 @@ fn all_settings_are_read() {
         "-fast-path-lifetime=5",
         "-bpffs=/tmp/bpf",
         "-v=1",
+        "-log-format=json",
     ]);
     let interface = InterfaceOptions {
         iface: vec!["eth0".into(), "10.0.0.5".into()],
@@ -197,6 +199,7 @@ fn all_settings_are_read() {
     };
     assert_eq!(options.backend, backend);
     assert_eq!(options.log_level(), Level::DEBUG);
+    assert_eq!(options.log_format, LogFormat::Json);
 }
 
 #[test]
@@ -438,4 +441,30 @@ fn state_is_removed_only_with_the_rest() {
     let both = options(&["-remove", "-remove-state"]);
     assert!(both.remove && both.remove_state);
     assert!(!options(&["-remove"]).remove_state);
+}
+
+#[test]
+fn the_form_of_the_log_is_known_even_of_a_command_line_that_is_wrong() {
+    let of = |words: &str, variable: Option<&str>| {
+        let args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        log_format(&args, |_| variable.map(str::to_owned))
+    };
+    for words in [
+        "-bogus -log-format=json",
+        "--log-format json",
+        "-log-format text -log-format=json",
+    ] {
+        assert_eq!(of(words, None), LogFormat::Json, "{words}");
+    }
+    for words in [
+        "",
+        "-log-format",
+        "-log-format=xml",
+        "-log-formats=json",
+        "log-format=json",
+    ] {
+        assert_eq!(of(words, None), LogFormat::Text, "{words}");
+    }
+    assert_eq!(of("", Some("json")), LogFormat::Json);
+    assert_eq!(of("-log-format=text", Some("json")), LogFormat::Text);
 }

@@ -81,6 +81,7 @@ fn every_variable_gives_the_same_options_as_its_flag() {
             ("tunnel-gso" | "fast-path" | "fast-path-trains", _) => "off",
             ("fast-path-hook", _) => "clsact",
             ("cpus", _) => "0-3,8",
+            ("log-format", _) => "json",
             (_, Bool) if flag.is_default("true") => "false",
             (_, Bool) => "true",
             (_, Int) => "7",
