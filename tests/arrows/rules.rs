@@ -5,13 +5,14 @@ pub(crate) const CRATES: &[(&str, &str)] = &[
     ("weft", "src/main.rs"),
     ("weft-control", "control/src/lib.rs"),
     ("weft-dataplane", "dataplane/src/lib.rs"),
+    ("weft-tuning", "tuning/src/lib.rs"),
     ("weft-benches", "benches/src/lib.rs"),
     ("weft-lab", "benches/lab/src/lib.rs"),
     ("weft-cni", "deploy/cni/src/lib.rs"),
 ];
 
 /// Libraries every module of which has a line in [`MODULES`].
-pub(crate) const LAYERED: &[&str] = &["weft_control", "weft_dataplane"];
+pub(crate) const LAYERED: &[&str] = &["weft_control", "weft_dataplane", "weft_tuning"];
 
 /// What a module, with all that is inside of it, may know of its own crate besides itself.
 pub(crate) const MODULES: &[(&str, &[&str])] = &[
@@ -246,6 +247,41 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "weft_control::text",
         ],
     ),
+    // What is said of knobs, and the host that has them; a plan is a function of both.
+    ("weft_tuning::cpus", &[]),
+    ("weft_tuning::knob", &["weft_tuning::cpus"]),
+    ("weft_tuning::catalog", &["weft_tuning::cpus"]),
+    ("weft_tuning::profile", &["weft_tuning::catalog"]),
+    ("weft_tuning::ethtool", &["weft_tuning::knob"]),
+    (
+        "weft_tuning::host",
+        &["weft_tuning::ethtool", "weft_tuning::knob"],
+    ),
+    (
+        "weft_tuning::facts",
+        &[
+            "weft_tuning::catalog",
+            "weft_tuning::cpus",
+            "weft_tuning::host",
+            "weft_tuning::knob",
+        ],
+    ),
+    (
+        "weft_tuning::plan",
+        &[
+            "weft_tuning::catalog",
+            "weft_tuning::cpus",
+            "weft_tuning::facts",
+            "weft_tuning::knob",
+            "weft_tuning::profile",
+        ],
+    ),
+    // Changes, whoever plans them.
+    ("weft_tuning::journal", &["weft_tuning::knob"]),
+    (
+        "weft_tuning::change",
+        &["weft_tuning::journal", "weft_tuning::knob"],
+    ),
 ];
 
 /// That a module may know another crate, or a part of it.
@@ -325,7 +361,12 @@ pub(crate) struct Package {
 pub(crate) const PACKAGES: &[Package] = &[
     Package {
         name: "weft",
-        needs: &["weft-benches", "weft-control", "weft-dataplane", "weft-lab"],
+        needs: &[
+            "weft-benches",
+            "weft-control",
+            "weft-dataplane",
+            "weft-lab",
+        ],
         tests_need: &["weft-lab"],
         never: &[],
     },
@@ -345,6 +386,12 @@ pub(crate) const PACKAGES: &[Package] = &[
         name: "weft-cni",
         needs: &[],
         tests_need: &["weft-lab"],
+        never: &["tokio"],
+    },
+    Package {
+        name: "weft-tuning",
+        needs: &[],
+        tests_need: &[],
         never: &["tokio"],
     },
     Package {
