@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Doctor,
     /// Measure every pair of nodes.
     Connectivity,
+    /// Inspect the host, and set it up.
+    Tune,
     /// Look at leases in etcd, reserve and release them.
     Leases,
     /// Tell what the codes of the log mean.
@@ -100,6 +102,11 @@ const COMMANDS: &[(&str, &str, Command)] = &[
         "explain",
         "tell what a code of the log means, and what to do: weft explain W0201",
         Command::Explain,
+    ),
+    (
+        "tune",
+        "inspect this host and set it up for weft, in a way that can be undone",
+        Command::Tune,
     ),
     ("version", "print the version", Command::Version),
     ("help", "print this list", Command::Help),

@@ -16,6 +16,7 @@ mod mk_docker_opts;
 mod ping;
 mod progress;
 mod status;
+mod tune;
 mod version;
 mod words;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Ok((Command::Doctor, args)) => doctor::run(args),
         Ok((Command::Connectivity, args)) => connectivity::run(args),
         Ok((Command::Explain, args)) => explain::run(args),
+        Ok((Command::Tune, args)) => tune::run(args),
         Ok((Command::Version, _)) => version::run(),
         Ok((Command::Help, _)) => commands::help(),
         Err(error) => {

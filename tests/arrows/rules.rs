@@ -309,6 +309,16 @@ pub(crate) const BORDERS: &[Border] = &[
         why: "as above",
     },
     Border {
+        from: "weft",
+        to: "weft_tuning",
+        why: "weft tune",
+    },
+    Border {
+        from: "weft::tune",
+        to: "weft_dataplane::worker",
+        why: "where an agent's workers would be, which interrupts are to keep away from",
+    },
+    Border {
         from: "weft_benches",
         to: "weft_lab",
         why: "loads run in the lab's namespaces",
@@ -366,6 +376,7 @@ pub(crate) const PACKAGES: &[Package] = &[
             "weft-control",
             "weft-dataplane",
             "weft-lab",
+            "weft-tuning",
         ],
         tests_need: &["weft-lab"],
         never: &[],

@@ -16,7 +16,13 @@ const SIGNS: [&str; 8] = [
 ];
 
 /// Programs that are installed. The lab and the benches write to folders of their own.
-const CODE: [&str; 4] = ["control/src", "dataplane/src", "deploy/cni/src", "src"];
+const CODE: [&str; 5] = [
+    "control/src",
+    "dataplane/src",
+    "deploy/cni/src",
+    "src",
+    "tuning/src",
+];
 
 /// Sources that write, and where a page says what: page and a span of a table there.
 const WRITERS: &[(&str, &str, &str)] = &[
@@ -65,6 +71,11 @@ const WRITERS: &[(&str, &str, &str)] = &[
         "src/mk_docker_opts.rs",
         "docs/containers.md",
         "/run/docker_opts.env",
+    ),
+    (
+        "tuning/src/journal.rs",
+        "docs/tuning.md",
+        "/var/lib/weft/tune.json",
     ),
 ];
 

@@ -17,3 +17,4 @@ mod markdown;
 mod metrics;
 mod readme;
 mod rust;
+mod tuning;

@@ -1,6 +1,6 @@
 //! Which cores the workers of all devices have, and how many queues those are.
 
-use crate::sys::affinity::{CpuList, NoCpuList};
+use crate::sys::affinity::{self, CpuList, NoCpuList};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
@@ -54,6 +54,15 @@ pub fn default_queues(cpus: &Cpus, cores: usize) -> usize {
         Cpus::Auto | Cpus::None => (cores / 4).max((cores / 2).min(2)),
     };
     queues.clamp(1, QUEUES_MAX)
+}
+
+/// Queues of one device, and the cores that its workers are pinned to (none where they are not), if
+/// nobody says anything about either. `underlay` is the device that packets leave by.
+pub fn cores_by_default(underlay: &str) -> (usize, CpuList) {
+    let (allowed, near) = (affinity::allowed(), affinity::near(underlay));
+    let queues = default_queues(&Cpus::Auto, allowed.numbers().len());
+    let cores = assign(&Cpus::Auto, &allowed, &near, 2 * queues).unwrap_or_default();
+    (queues, cores.into_iter().flatten().collect())
 }
 
 /// The core of each of `workers` workers, if it is to have one. `allowed` are those that there are,

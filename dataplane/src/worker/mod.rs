@@ -24,7 +24,7 @@ mod unseen;
 mod workers;
 
 pub use config::{Config, EngineKind, Options};
-pub use cores::{Cpus, CpusError, default_queues};
+pub use cores::{Cpus, CpusError, cores_by_default, default_queues};
 pub use dataplane::Dataplane;
 pub use error::StartError;
 pub use holdings::{Description, Holdings};

@@ -1,0 +1,372 @@
+//! `weft tune` on veths in a namespace: what it changes there comes back exactly, also when it is
+//! killed halfway.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use weft_lab::{Lab, LabOptions, Namespace, script, skips_test};
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft");
+
+/// A veth of two queues.
+const DEVICE: &str = "tune0";
+
+/// What belongs to the whole host and not to the namespace is no test's to change.
+const ALONE: &str = "governor = \"leave\"\nirq = \"leave\"\nnetdev_max_backlog = \"leave\"\n\
+                     bpf_jit_enable = \"leave\"\n";
+
+/// What the device is like before.
+const BEFORE: &str = "cd /sys/class/net/tune0/queues
+echo 1 >rx-0/rps_cpus; echo 256 >rx-1/rps_flow_cnt
+ethtool -K tune0 gro off tso off tx-udp-segmentation off";
+
+/// A namespace with the device, and a folder.
+struct Bed {
+    lab: Lab,
+    ns: Namespace,
+}
+
+/// Where it can be made; else the test is skipped.
+fn bed() -> Option<Bed> {
+    if skips_test() {
+        return None;
+    }
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let ns = lab.node(1).ns.clone();
+    let queues = "numtxqueues 2 numrxqueues 2";
+    ns.ip(&format!(
+        "link add {DEVICE} {queues} type veth peer name tune1 {queues}"
+    ))
+    .unwrap();
+    ns.run(&["sh", "-c", BEFORE]).unwrap();
+    Some(Bed { lab, ns })
+}
+
+impl Bed {
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.lab.dir().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn profile(&self, more: &str) -> PathBuf {
+        self.file("tune.toml", &format!("{more}{ALONE}"))
+    }
+
+    fn state(&self) -> PathBuf {
+        self.lab.dir().join("state/tune.json")
+    }
+
+    /// `weft tune` with these words and the journal of this bed, as it will be started.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.ns.command(WEFT);
+        command
+            .arg("tune")
+            .args(words)
+            .arg("--state")
+            .arg(self.state());
+        command
+    }
+
+    fn tune(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn apply(&self, profile: &Path) -> Output {
+        let profile = profile.to_str().unwrap();
+        self.tune(&["apply", "--iface", DEVICE, "--profile", profile])
+    }
+
+    /// Every value of the device that there is, as the kernel writes it.
+    fn values(&self) -> String {
+        let all = "cd /sys/class/net/tune0 && grep -r . queues | sort; ethtool -k tune0";
+        self.ns.run(&["sh", "-c", all]).unwrap()
+    }
+
+    /// The path of the program.
+    fn ethtool(&self) -> String {
+        let path = self.ns.run(&["sh", "-c", "command -v ethtool"]).unwrap();
+        path.trim().to_owned()
+    }
+
+    /// A `PATH` in which this script is `ethtool`.
+    fn instead_of_ethtool(&self, text: &str) -> String {
+        let bin = self.lab.dir().join("bin");
+        fs::create_dir(&bin).unwrap();
+        script(bin.join("ethtool"), text).unwrap();
+        format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+    }
+
+    fn value(&self, file: &str) -> String {
+        let path = format!("/sys/class/net/{DEVICE}/queues/{file}");
+        self.ns.run(&["cat", &path]).unwrap().trim().to_owned()
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = [&*output.stdout, &*output.stderr].concat();
+    String::from_utf8(text).unwrap()
+}
+
+#[track_caller]
+fn ends_with(output: &Output, status: i32) -> String {
+    assert_eq!(output.status.code(), Some(status), "{output:?}");
+    said(output)
+}
+
+#[test]
+fn what_apply_changes_rollback_restores_exactly() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    let profile = bed.profile("profile = \"latency\"\nxps = \"0\"\nrfs = 1024\n");
+    let text = ends_with(&bed.apply(&profile), 0);
+    for line in [
+        "made: tune0 generic-receive-offload: off -> on",
+        "made: tune0 tcp-segmentation-offload: off -> on",
+        "made: tune0 tx-udp-segmentation: off -> on",
+        "made: tune0 rx-0 rps_cpus: 0 -> none",
+        "made: tune0 rx-1 rps_flow_cnt: 256 -> 1024",
+        "made: tune0 tx-1 xps_cpus: none -> 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert_eq!(bed.value("rx-0/rps_cpus"), "0");
+    assert_eq!(bed.value("rx-1/rps_flow_cnt"), "1024");
+    assert_ne!(bed.values(), before);
+
+    let text = ends_with(&bed.apply(&profile), 0);
+    assert!(text.starts_with("nothing to change\n"), "{text}");
+    // Another profile: the first one's wishes for xps and rfs are taken back.
+    let other = bed.profile("profile = \"small-host\"\n");
+    let text = ends_with(&bed.apply(&other), 0);
+    assert!(
+        text.contains("restored: tune0 tx-1 xps_cpus: 0 -> none"),
+        "{text}"
+    );
+    assert_eq!(bed.value("rx-1/rps_flow_cnt"), "0");
+
+    ends_with(&bed.tune(&["rollback"]), 0);
+    assert_eq!(bed.values(), before);
+    assert!(!bed.state().exists());
+    let text = ends_with(&bed.tune(&["rollback"]), 0);
+    assert_eq!(text, "nothing to change\n");
+}
+
+#[test]
+fn drift_is_told_and_what_somebody_else_has_set_is_left_alone() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    ends_with(&bed.apply(&bed.profile("")), 0);
+    ends_with(&bed.tune(&["status"]), 0);
+    bed.ns
+        .run(&["ethtool", "-K", DEVICE, "gro", "off"])
+        .unwrap();
+    let count = "echo 512 >/sys/class/net/tune0/queues/rx-1/rps_flow_cnt";
+    bed.ns.run(&["sh", "-c", count]).unwrap();
+    let text = ends_with(&bed.tune(&["status"]), 3);
+    let drift: Vec<&str> = text.lines().filter(|line| line.contains("DRIFT")).collect();
+    assert_eq!(
+        drift,
+        [
+            "tune0 generic-receive-offload: DRIFT: off, not on (was off)",
+            "tune0 rx-1 rps_flow_cnt: DRIFT: 512, not 0 (was 256)"
+        ]
+    );
+    let json = ends_with(&bed.tune(&["status", "--json"]), 3);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["drifted"], 2);
+
+    let text = ends_with(&bed.tune(&["rollback"]), 1);
+    let left = "weft tune: tune0 rx-1 rps_flow_cnt: left alone: somebody has set it to 512 since";
+    assert!(text.contains(left), "{text}");
+    assert_eq!(bed.value("rx-1/rps_flow_cnt"), "512");
+    ends_with(&bed.tune(&["rollback", "--force"]), 0);
+    assert_eq!(bed.values(), before);
+}
+
+#[test]
+fn killed_at_any_change_it_leaves_a_journal_that_restores_all() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    let profile = bed.profile("profile = \"latency\"\nxps = \"0\"\n");
+    let real = bed.ethtool();
+    let count = bed.lab.dir().join("count");
+    // An ethtool that kills who calls it with the change number $AT, before it is made or after.
+    let path = bed.instead_of_ethtool(&format!(
+        "if [ \"$1\" = -K ]; then echo >>{count}
+         if [ $(wc -l <{count}) = $AT ]; then
+         [ $WHEN = before ] || {real} \"$@\"; kill -9 $PPID; exit 1; fi; fi
+         exec {real} \"$@\"",
+        count = count.display(),
+    ));
+    for at in 1..=3 {
+        for when in ["before", "after"] {
+            let _ = fs::remove_file(&count);
+            let words = [
+                "apply",
+                "--iface",
+                DEVICE,
+                "--profile",
+                profile.to_str().unwrap(),
+            ];
+            let mut command = bed.command(&words);
+            command
+                .env("PATH", &path)
+                .env("AT", at.to_string())
+                .env("WHEN", when);
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), None, "{at} {when}: {output:?}");
+            assert!(bed.state().exists());
+            let expected = if when == "before" { at - 1 } else { at };
+            assert_eq!(bed.values() != before, expected > 0, "{at} {when}");
+            ends_with(&bed.tune(&["rollback"]), 0);
+            assert_eq!(bed.values(), before, "{at} {when}");
+            assert!(!bed.state().exists(), "{at} {when}");
+        }
+    }
+}
+
+#[test]
+fn queues_that_a_change_brings_are_set_up_and_go_with_it() {
+    let Some(bed) = bed() else { return };
+    let real = bed.ethtool();
+    bed.ns
+        .run(&[&real, "-L", DEVICE, "rx", "1", "tx", "1"])
+        .unwrap();
+    let before = bed.values();
+    assert!(!before.contains("queues/tx-1/"), "{before}");
+    // A veth has queues for each way, where cards have such as go both.
+    let path = bed.instead_of_ethtool(&format!(
+        "case $1 in
+         -l) {real} -l $2 | sed '/^Combined:/d; s/^RX:/Combined:/' ;;
+         -L) {real} -L $2 rx $4 tx $4 ;;
+         *) exec {real} \"$@\" ;;
+         esac"
+    ));
+    let profile = bed.profile("profile = \"small-host\"\nchannels = 2\nrfs = 512\n");
+    let words = [
+        "apply",
+        "--iface",
+        DEVICE,
+        "--profile",
+        profile.to_str().unwrap(),
+    ];
+    let text = ends_with(&bed.command(&words).env("PATH", &path).output().unwrap(), 0);
+    assert!(
+        text.contains("made: tune0 combined queues: 1 -> 2\n"),
+        "{text}"
+    );
+    assert!(text.contains("made: tune0 rx-1 rps_flow_cnt: "), "{text}");
+    assert_eq!(bed.value("rx-1/rps_flow_cnt"), "512");
+    ends_with(
+        &bed.command(&["status"])
+            .env("PATH", &path)
+            .output()
+            .unwrap(),
+        0,
+    );
+    ends_with(
+        &bed.command(&["rollback"])
+            .env("PATH", &path)
+            .output()
+            .unwrap(),
+        0,
+    );
+    assert_eq!(bed.values(), before);
+    assert!(!bed.state().exists());
+}
+
+#[test]
+fn a_plan_gives_reasons_and_changes_nothing() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    let profile = bed.profile("profile = \"latency\"\n");
+    let goal = ["--iface", DEVICE, "--profile", profile.to_str().unwrap()];
+    let plan = ends_with(&bed.tune(&[&["plan"], &goal[..]].concat()), 0);
+    assert!(
+        plan.contains("tune0 generic-receive-offload: off -> on\n  why "),
+        "{plan}"
+    );
+    for part in [
+        "\n  effect ",
+        "\n  evidence  measured: docs/",
+        ", made already 0",
+    ] {
+        assert!(plan.contains(part), "{plan}");
+    }
+    let dry = ends_with(&bed.tune(&[&["apply", "--dry-run"], &goal[..]].concat()), 0);
+    assert_eq!(dry, plan);
+    let json = ends_with(&bed.tune(&[&["plan", "--json"], &goal[..]].concat()), 0);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["changes"].as_array().unwrap().len() >= 5, "{json}");
+    assert_eq!(json["device"], DEVICE);
+    assert_eq!(bed.values(), before);
+    assert!(!bed.state().exists());
+}
+
+#[test]
+fn a_profile_that_is_wrong_says_where_and_nothing_is_changed() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    let profile = bed.profile("rps = \"0-8000\"\n");
+    let text = ends_with(&bed.apply(&profile), 1);
+    let place = format!("weft tune: {}:1: rps: there is no CPU ", profile.display());
+    assert!(
+        text.starts_with(&place) && text.lines().count() == 1,
+        "{text}"
+    );
+    let profile = bed.profile("\nrx-rng = 1\n");
+    let text = ends_with(&bed.apply(&profile), 1);
+    assert!(
+        text.contains(":2: unknown key \"rx-rng\"; did you mean \"rx-ring\"?"),
+        "{text}"
+    );
+    let profile = bed.profile("rx-ring = 512\n");
+    let text = ends_with(&bed.apply(&profile), 1);
+    assert!(
+        text.contains(":1: rx-ring: there is no such knob"),
+        "{text}"
+    );
+    let words = ["apply", "--iface", DEVICE, "--profile", "latencey"];
+    let text = ends_with(&bed.tune(&words), 2);
+    assert!(text.contains("did you mean \"latency\"?"), "{text}");
+    let text = ends_with(&bed.tune(&["plan", "--iface", "tune7"]), 1);
+    assert!(
+        text.contains("there is no interface tune7; there are: "),
+        "{text}"
+    );
+    let text = ends_with(&bed.tune(&["plan"]), 1);
+    assert!(text.contains("there is no default route; name"), "{text}");
+    let text = ends_with(&bed.tune(&["aply"]), 2);
+    assert!(
+        text.contains("did you mean 'apply'?") && text.lines().count() == 1,
+        "{text}"
+    );
+    let none = bed.ns.command(WEFT).arg("tune").output().unwrap();
+    assert_eq!(ends_with(&none, 2).lines().count(), 1);
+    assert_eq!(bed.values(), before);
+}
+
+#[test]
+fn inspection_tells_queues_offloads_and_cores() {
+    let Some(bed) = bed() else { return };
+    let text = ends_with(
+        &bed.ns
+            .command(WEFT)
+            .args(["tune", "inspect", "--iface", DEVICE])
+            .output()
+            .unwrap(),
+        0,
+    );
+    for part in [
+        "interface   tune0: no card, MTU 1500, receive queues 2, send queues 2",
+        "\nCPUs        ",
+        "\nworkers     ",
+        "\nbacklog     ",
+        "\ntune0 generic-receive-offload: off\n",
+        "\ntune0 rx-0 rps_cpus: 0\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
