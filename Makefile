@@ -9,12 +9,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PREFIX ?= /usr/local
 
 # Put the command where shells find it, and everything where flannel's unit files and images
-# have it: /opt/bin and /opt/cni/bin. The unit starts nothing until it is enabled; one that is
+# have it: /opt/bin and /opt/cni/bin. The units start nothing until they are enabled; one that is
 # there already, perhaps edited, stays. A service that runs goes on with the new command: it is put
 # in place in one step, and systemd keeps queues and sockets through a restart.
 BIN := $(DESTDIR)$(PREFIX)/bin
 OPT := $(DESTDIR)/opt
-UNIT := $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 DROP_IN := $(DESTDIR)$(PREFIX)/share/weft/docker.service.d/weft.conf
 
 install: build
@@ -30,11 +30,13 @@ install: build
 	ln -sf $(PREFIX)/bin/weft $(OPT)/bin/install-conf
 	ln -sf $(PREFIX)/bin/mk-docker-opts.sh $(OPT)/bin/mk-docker-opts.sh
 	install -D -m 644 deploy/systemd/docker.service.d/weft.conf $(DROP_IN)
-	if [ ! -e $(UNIT) ]; then \
-	    install -D -m 644 deploy/systemd/weft.service $(UNIT); \
-	elif ! cmp -s deploy/systemd/weft.service $(UNIT); then \
-	    echo "$(UNIT) stays as it is; deploy/systemd/weft.service differs"; \
-	fi
+	for unit in weft.service weft-tune.service; do \
+	    if [ ! -e $(UNITS)/$$unit ]; then \
+	        install -D -m 644 deploy/systemd/$$unit $(UNITS)/$$unit; \
+	    elif ! cmp -s deploy/systemd/$$unit $(UNITS)/$$unit; then \
+	        echo "$(UNITS)/$$unit stays as it is; deploy/systemd/$$unit differs"; \
+	    fi; \
+	done
 	if [ -z "$(DESTDIR)" ] && systemctl is-active --quiet weft.service 2>/dev/null; then \
 	    systemctl daemon-reload && systemctl restart weft.service; \
 	fi

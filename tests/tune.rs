@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use weft_lab::{Lab, LabOptions, Namespace, script, skips_test};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
+const UNIT: &str = include_str!("../deploy/systemd/weft-tune.service");
 
 /// A veth of two queues.
 const DEVICE: &str = "tune0";
@@ -369,4 +370,36 @@ fn inspection_tells_queues_offloads_and_cores() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn what_the_unit_runs_is_known() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    let words = |key: &str| -> Vec<&str> {
+        let line = UNIT.lines().find_map(|line| line.strip_prefix(key));
+        let words = line
+            .unwrap()
+            .strip_prefix("=weft tune ")
+            .unwrap()
+            .split(' ');
+        words
+            .map(|word| {
+                if word == "--profile=${PROFILE}" {
+                    "--profile=throughput"
+                } else {
+                    word
+                }
+            })
+            .collect()
+    };
+    assert!(UNIT.contains("\nEnvironment=PROFILE=throughput\n"));
+    let start = [words("ExecStart"), vec!["--dry-run", "--iface", DEVICE]].concat();
+    let text = ends_with(&bed.tune(&start), 0);
+    assert!(text.contains("profile throughput for tune0"), "{text}");
+    ends_with(
+        &bed.tune(&[words("ExecStop"), vec!["--dry-run"]].concat()),
+        0,
+    );
+    assert_eq!(bed.values(), before);
 }

@@ -1,4 +1,4 @@
-//! The systemd unit in `deploy/systemd`: that systemd takes it, that what it runs is known, and
+//! The systemd units in `deploy/systemd`: that systemd takes it, that what it runs is known, and
 //! that the agent does its work with what the unit leaves it.
 
 use super::node::*;
@@ -43,7 +43,7 @@ fn words(line: &str, dir: &Path, options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn systemd_takes_the_unit_and_the_drop_in() {
+fn systemd_takes_the_units_and_the_drop_in() {
     if skips_test_without(&[("systemd-analyze", "systemd")]) {
         return;
     }
@@ -51,6 +51,9 @@ fn systemd_takes_the_unit_and_the_drop_in() {
     programs(dir.path());
     let unit = UNIT.replace("/opt/bin", dir.path().to_str().unwrap());
     fs::write(dir.path().join("weft.service"), unit).unwrap();
+    let tune = include_str!("../../deploy/systemd/weft-tune.service");
+    let tune = tune.replace("=weft ", &format!("={}/weft ", dir.path().display()));
+    fs::write(dir.path().join("weft-tune.service"), tune).unwrap();
     let docker = "[Service]\nExecStart=/bin/true $DOCKER_OPTS\n";
     fs::write(dir.path().join("docker.service"), docker).unwrap();
     let drop_in = "docker.service.d/weft.conf";
@@ -61,7 +64,8 @@ fn systemd_takes_the_unit_and_the_drop_in() {
     )
     .unwrap();
     let verified = Command::new("systemd-analyze")
-        .args(["verify", "--man=no", "weft.service", "docker.service"])
+        .args(["verify", "--man=no"])
+        .args(["weft.service", "weft-tune.service", "docker.service"])
         // These first, then the system's own.
         .env("SYSTEMD_UNIT_PATH", format!("{}:", dir.path().display()))
         .output()
