@@ -49,6 +49,15 @@ pub(super) const TOPIC: Topic = Topic {
             cause: "What an earlier run made for another backend or network cannot be removed.",
             remedy: "[Take it away](fast-path.md#taking-it-away) by hand.",
         },
+        Code {
+            id: "W0607",
+            lines: &[
+                "other programs on flannel.1 see packets first, and if an earlier agent has left them, ...",
+                "what an earlier run has left for flannel.1 under /sys/fs/bpf stays: ...",
+            ],
+            cause: "Programs of an earlier agent may go on beside this one, by the table that they had: they are pinned where this agent cannot reach them, in another mount of the BPF file system or one that is read-only. See [when the agent ends](fast-path.md#when-the-agent-ends).",
+            remedy: "`rm -r /sys/fs/bpf/weft` where the earlier agent had it, or have that place mounted here and named by `-bpffs`; then start again.",
+        },
     ],
     retired: &[],
 };

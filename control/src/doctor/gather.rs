@@ -83,7 +83,7 @@ fn agent(asked: &Asked) -> AgentFacts {
 }
 
 /// The host, and by which device packets to each subnet leave.
-fn look_at_host(asked: Option<&Asked>) -> (HostFacts, network::Routes) {
+fn look_at_host(asked: Option<&Asked>) -> (HostFacts, network::RouteMap) {
     let mut facts = HostFacts::default();
     let status = asked.map(|asked| &asked.status);
     host::look(&mut facts, status);

@@ -284,7 +284,7 @@ impl TunnelFastPath {
     /// Warn of an earlier run's programs that go on, once for each reason.
     fn tell_of_others(&mut self, stays: Option<String>) {
         if let Some(reason) = stays.as_ref().filter(|_| self.others != stays) {
-            warn!("{reason}");
+            warn!(code = "W0607", "{reason}");
         }
         self.others = stays;
     }

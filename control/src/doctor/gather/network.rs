@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use weft_dataplane::fastpath::{self, FILTER_PRIORITY};
 
 /// By which device packets to a subnet leave.
-pub(super) type Routes = BTreeMap<IpNet, String>;
+pub(super) type RouteMap = BTreeMap<IpNet, String>;
 
 /// Look; the routes to `peers`. What cannot be asked for is left out: all checks know that.
 pub(super) fn look(
@@ -18,10 +18,10 @@ pub(super) fn look(
     status: Option<&NodeStatus>,
     peers: &[PeerStatus],
     port: u16,
-) -> Routes {
+) -> RouteMap {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let Ok(runtime) = runtime.enable_all().build() else {
-        return Routes::new();
+        return RouteMap::new();
     };
     runtime.block_on(async {
         let (rules, closed) = tokio::join!(rules_on_port(port), closed_chains());
@@ -37,7 +37,7 @@ async fn ask_kernel(
     status: Option<&NodeStatus>,
     peers: &[PeerStatus],
     port: u16,
-) -> Result<Routes, NetlinkError> {
+) -> Result<RouteMap, NetlinkError> {
     let netlink = Netlink::connect()?;
     let links = netlink.links().await?;
     let addresses = netlink.addresses().await?;
@@ -86,7 +86,7 @@ async fn ask_kernel(
             (device.to_owned(), name)
         }));
     }
-    let mut routes = Routes::new();
+    let mut routes = RouteMap::new();
     for peer in peers {
         let route = netlink.route_to(Target::node(peer).address).await?;
         let index = route.and_then(|route| route.index);

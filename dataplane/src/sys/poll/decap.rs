@@ -1,7 +1,7 @@
 //! From the receive socket to the TUN.
 
 use super::Waiter;
-use super::waiter::{Input, Way};
+use super::waiter::{Waited, Way};
 use crate::offload::coalesce::{Coalescer, MAX_WRITE_PIECES};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
@@ -69,7 +69,7 @@ impl DecapPoll {
         for (share, socket) in sockets.iter().enumerate() {
             waiter.add(
                 socket.as_fd(),
-                Input {
+                Waited {
                     way: Way::In,
                     share,
                 },

@@ -1,7 +1,7 @@
 //! From the TUN to the send sockets.
 
 use super::Waiter;
-use super::waiter::{Input as Waited, Way};
+use super::waiter::{Waited, Way};
 use crate::stats::{Count, WorkerStats};
 use crate::sys::buffers::Buffers;
 use crate::sys::encap::{Encap, Input};

@@ -19,7 +19,7 @@ use decap::DecapPoll;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use waiter::{Input, Waiter, Way};
+use waiter::{Waited, Waiter, Way};
 
 /// System calls for each packet or run of packets, and epoll between batches.
 pub struct PollEngine {
@@ -73,7 +73,7 @@ impl Engine for PollEngine {
             true => self.waiter.wait()?,
             false => self.waiter.glance()?,
         }
-        for Input { way, share } in self.waiter.ready() {
+        for Waited { way, share } in self.waiter.ready() {
             match way {
                 Way::Out => encap
                     .iter_mut()

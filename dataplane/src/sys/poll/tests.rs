@@ -1,6 +1,6 @@
 //! What holds of the waits of this engine alone.
 
-use super::waiter::{Input, Waiter, Way};
+use super::waiter::{Waited, Waiter, Way};
 use crate::sys::event::StopEvent;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,7 @@ fn a_wait_that_spins_ends_with_input_whenever_it_comes() {
     theirs.set_nonblocking(true).unwrap();
     let spin = Duration::from_millis(20);
     let mut waiter = Waiter::new(stop, spin).unwrap();
-    let input = Input {
+    let input = Waited {
         way: Way::Out,
         share: 3,
     };

@@ -25,22 +25,22 @@ pub(super) enum Way {
 
 /// One of the queues that a way reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Input {
+pub(super) struct Waited {
     pub(super) way: Way,
     pub(super) share: usize,
 }
 
-impl Input {
+impl Waited {
     fn token(self) -> Token {
         Token(1 + 2 * self.share + usize::from(self.way == Way::In))
     }
 
     /// The input whose token this is; none for [`STOP`].
-    fn of(token: Token) -> Option<Input> {
+    fn of(token: Token) -> Option<Waited> {
         let number = token.0.checked_sub(1)?;
         let way = if number % 2 == 0 { Way::Out } else { Way::In };
         let share = number / 2;
-        Some(Input { way, share })
+        Some(Waited { way, share })
     }
 }
 
@@ -70,14 +70,14 @@ impl Waiter {
     }
 
     /// Wait for this one, too, which [`Waiter::ready`] will call `input`.
-    pub(super) fn add(&self, fd: BorrowedFd<'_>, input: Input) -> Result<(), EngineError> {
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, input: Waited) -> Result<(), EngineError> {
         self.register(fd, input.token())
     }
 
     /// The inputs that the last wait ended with.
-    pub(super) fn ready(&self) -> impl Iterator<Item = Input> {
+    pub(super) fn ready(&self) -> impl Iterator<Item = Waited> {
         let events = self.events.iter();
-        events.filter_map(|event| Input::of(event.token()))
+        events.filter_map(|event| Waited::of(event.token()))
     }
 
     fn register(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), EngineError> {
@@ -133,12 +133,12 @@ mod tests {
 
     #[test]
     fn tokens_tell_inputs_apart() {
-        assert_eq!(Input::of(STOP), None);
+        assert_eq!(Waited::of(STOP), None);
         let mut seen = vec![STOP];
         for share in 0..8 {
             for way in [Way::Out, Way::In] {
-                let input = Input { way, share };
-                assert_eq!(Input::of(input.token()), Some(input));
+                let input = Waited { way, share };
+                assert_eq!(Waited::of(input.token()), Some(input));
                 assert!(!seen.contains(&input.token()));
                 seen.push(input.token());
             }
