@@ -223,7 +223,7 @@ impl Cluster {
         let Some(agent) = self.agents.get(&number) else {
             return;
         };
-        let known = agent.wait_for_way();
+        let known = agent.wait_for_way().unwrap();
         assert!(
             known,
             "node {number} does not say whether it has a fast path"

@@ -139,7 +139,7 @@ impl Scene {
             self.agents.push(agent);
         }
         for agent in &self.agents {
-            agent.wait_for_way();
+            agent.wait_for_way()?;
         }
         self._file = Some(file);
         Ok(())

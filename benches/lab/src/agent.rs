@@ -204,13 +204,15 @@ impl Agent {
 
     /// Wait until the agent, which knows its peers, has said whether it has a fast path, and until
     /// flows that begin are the programs': what workers may have of one keeps it with them.
-    /// Whether it has said it.
-    pub fn wait_for_way(&self) -> bool {
+    /// Whether it has said it; an error if it was told to have one (`-fast-path=on`) and has none: a
+    /// test would be of something else then.
+    pub fn wait_for_way(&self) -> Result<bool> {
         let flags = self.options.flags.iter();
         let mut given = flags.filter_map(|flag| flag.strip_prefix("-fast-path="));
         let by_env = std::env::var("FLANNELD_FAST_PATH");
-        if given.next_back().or(by_env.as_deref().ok()) == Some("off") {
-            return true;
+        let mode = given.next_back().or(by_env.as_deref().ok());
+        if mode == Some("off") {
+            return Ok(true);
         }
         let told = wait_until(READY_LIMIT, || {
             let said = self.said();
@@ -218,7 +220,13 @@ impl Agent {
             new.contains(" fast path on ") || new.contains("no fast path: ")
         });
         std::thread::sleep(HELD);
-        told
+        let said = self.said();
+        let new = said.get(self.said_before..).unwrap_or_default();
+        let refusal = new.lines().rfind(|line| line.contains("no fast path: "));
+        match refusal.filter(|_| mode == Some("on") && !new.contains(" fast path on ")) {
+            Some(line) => Err(Error::because("the agent is to have a fast path", line)),
+            None => Ok(told),
+        }
     }
 
     fn said(&self) -> String {

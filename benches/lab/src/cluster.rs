@@ -136,9 +136,9 @@ impl Cluster {
             }
         }
         // What is measured of it is measured of the ways that it has.
-        self.agents.iter().for_each(|agent| {
-            agent.wait_for_way();
-        });
+        for agent in &self.agents {
+            agent.wait_for_way()?;
+        }
         Ok(())
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Attached {
     program: u32,
     /// Where it is pinned.
     pin: Option<PathBuf>,
+    /// Why it is pinned nowhere, though it was to be.
+    unpinned: Option<String>,
     /// Of its filter, if it is one.
     handle: TcHandle,
 }
@@ -76,12 +78,10 @@ impl Attached {
         pins: Option<&Pins>,
     ) -> Result<Attached, FastPathError> {
         let step = format!("attaching to {}", place.device);
-        let held = match hook {
-            Hook::Tcx => match pins {
-                Some(pins) => pinned(program, place, pins).during(&step)?,
-                None => plain(program, place).during(&step)?,
-            },
-            Hook::Clsact => filter(program, place).during(&step)?,
+        let (held, unpinned) = match (hook, pins) {
+            (Hook::Tcx, Some(pins)) => pinned(program, place, pins).during(&step)?,
+            (Hook::Tcx, None) => (plain(program, place).during(&step)?, None),
+            (Hook::Clsact, _) => (filter(program, place).during(&step)?, None),
         };
         Ok(Attached {
             held,
@@ -92,10 +92,16 @@ impl Attached {
             },
             program: program.info().during(&step)?.id(),
             pin: pins
-                .filter(|_| hook == Hook::Tcx)
+                .filter(|_| hook == Hook::Tcx && unpinned.is_none())
                 .map(|pins| pins.path(place.pin)),
+            unpinned,
             handle: TcHandle::from(filter_handle(place.tunnel)),
         })
+    }
+
+    /// Why it cannot be pinned.
+    pub(super) fn unpinned(&self) -> Option<&str> {
+        self.unpinned.as_deref()
     }
 
     /// The device's index and the program's id.
@@ -153,8 +159,6 @@ enum AttachError {
     Program(#[from] ProgramError),
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("cannot pin it: {0}")]
-    Pin(String),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -172,21 +176,26 @@ fn plain(program: &mut SchedClassifier, place: Place<'_>) -> Result<Held, Attach
     })
 }
 
+/// Attached by a link that is pinned, or by one that is not, and why.
 fn pinned(
     program: &mut SchedClassifier,
     place: Place<'_>,
     pins: &Pins,
-) -> Result<Held, AttachError> {
+) -> Result<(Held, Option<String>), AttachError> {
     let path = pins.path(place.pin);
     if let Some(link) = adopt(program, &path) {
-        return Ok(Held::Tcx { _link: link });
+        return Ok((Held::Tcx { _link: link }, None));
     }
     let id = program.attach_with_options(place.device, place.direction, tcx())?;
     let link: FdLink = program.take_link(id)?.try_into()?;
-    let link = link
-        .pin(&path)
-        .map_err(|error| AttachError::Pin(error.to_string()))?;
-    Ok(Held::Tcx { _link: link.into() })
+    match link.pin(&path) {
+        Ok(link) => Ok((Held::Tcx { _link: link.into() }, None)),
+        // The link has gone with that.
+        Err(error) => {
+            let reason = FastPathError::new("pinning", &error).to_string();
+            Ok((plain(program, place)?, Some(reason)))
+        }
+    }
 }
 
 /// Have the link that is pinned at `path` run `program`. One whose device has gone is removed.

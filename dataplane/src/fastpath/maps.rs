@@ -83,7 +83,8 @@ impl FastPath {
     }
 }
 
-/// What is pinned at `path` by programs of this very build; of others nobody knows the order.
+/// What is pinned at `path` by programs with as many counters as these; those are taken to be the same
+/// ones in the same order.
 pub(super) fn read_counts(path: &Path) -> Option<Totals> {
     let map = Map::from_map_data(MapData::from_pin(path).ok()?).ok()?;
     let map: PerCpuArray<_, Counts> = PerCpuArray::try_from(map).ok()?;

@@ -139,8 +139,16 @@ impl FastPath {
         self.beat()?;
         let first = self.attach_by(self.hook);
         match (first, self.config.hook) {
-            (Err(_), None) if self.attach_by(Hook::Clsact).is_ok() => self.hook = Hook::Clsact,
+            (Err(error), None)
+                if error.is_unknown_to_the_kernel() && self.attach_by(Hook::Clsact).is_ok() =>
+            {
+                self.hook = Hook::Clsact;
+            }
             (outcome, _) => outcome?,
+        }
+        // The file system is mounted read-only, say.
+        if let Some(reason) = self.links.iter().find_map(Attached::unpinned) {
+            self.pins = Err(reason.to_owned());
         }
         self.pin_counts();
         Ok(())

@@ -2,6 +2,7 @@
 
 use crate::nodes::{isolated, nodes, passes, start};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use std::process::Command;
 use weft_dataplane::fastpath::{Hook, Policy};
 use weft_dataplane::wire::frame::Wire;
 
@@ -29,6 +30,24 @@ fn without_a_bpf_file_system_programs_run_and_say_why_they_end_with_the_process(
             assert!(passes(&a, &b));
         }
         assert_eq!(std::fs::read_dir(plain.path()).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn links_stay_links_where_a_bpf_file_system_is_read_only() {
+    isolated(|bpffs| {
+        let [a, b] = nodes(bpffs, Wire::Vxlan);
+        // The folder of one is there already.
+        std::fs::create_dir_all(a.pins(bpffs)).unwrap();
+        let mut remount = Command::new("mount");
+        remount.args(["-o", "remount,bind,ro"]).arg(bpffs);
+        weft_lab::run(&mut remount).unwrap();
+        for (node, programs) in [&a, &b].map(|node| (node, node.start(|_| {}).unwrap())) {
+            assert_eq!(programs.hook(), Hook::Tcx);
+            let why = programs.unpinned().unwrap_or_default();
+            assert!(why.contains("Read-only file system"), "{why}");
+            assert!(node.is_in_place(&programs));
+        }
     });
 }
 

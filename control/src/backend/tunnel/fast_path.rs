@@ -236,7 +236,9 @@ impl TunnelFastPath {
         }
     }
 
-    fn retire(&self, running: Running) {
+    fn retire(&self, mut running: Running) {
+        // What passes from here on is the workers' count. If it cannot be closed, removal tells.
+        let _ = running.programs.close();
         self.past.absorb(&running.programs.stats());
         running.remove();
     }
