@@ -6,7 +6,7 @@ use crate::stream::Stream;
 use std::time::Instant;
 
 /// Datagrams a second of each flow, or fewer if the machine is busy.
-const RATE: u64 = 60_000;
+const RATE: u64 = 50_000;
 
 /// Of these on their way at a time: with the stream's packets fewer than the queue of a device holds,
 /// so that a machine that is busy with something else loses none by that.
