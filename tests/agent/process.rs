@@ -224,7 +224,7 @@ fn idle_connections_leave_a_node_with_few_open_files_its_health_and_its_work() {
     on_node(|node| {
         let _etcd = node.etcd();
         let mut command = Command::new("prlimit");
-        command.args(["--nofile=96:96", WEFT]);
+        command.args(["--nofile=128:128", WEFT]);
         command.args(
             node.command(&["-healthz-port=8471", "-queues=1"])
                 .get_args(),

@@ -125,7 +125,7 @@ pub(super) const TOPIC: Topic = Topic {
                 "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF and Linux 4.16: ...",
             ],
             cause: "The kernel is older than the line says, or a sandbox keeps it from weft. Traffic goes on, at some cost; without the program for queues a pod that floods by many flows costs other pods of its node packets.",
-            remedy: "A newer kernel; or leave it. See [kernel versions](kernel-versions.md).",
+            remedy: "A newer kernel, or the capability that the line names; or leave it. See [kernel versions](kernel-versions.md).",
         },
         Code {
             id: "W0518",

@@ -15,6 +15,7 @@ mod maps;
 mod others;
 mod pins;
 mod probe;
+mod programs;
 mod table;
 mod trial;
 
@@ -22,8 +23,8 @@ use crate::route::table::Overlay;
 use crate::stats::WorkerStats;
 use crate::sys::clock;
 use crate::sys::egress::Device;
-use aya::programs::{SchedClassifier, TcAttachType};
-use aya::{Ebpf, EbpfLoader};
+use aya::Ebpf;
+use aya::programs::TcAttachType;
 pub use config::{Config, Merger, Policy};
 use error::During;
 pub use error::FastPathError;
@@ -33,13 +34,11 @@ use links::{Attached, Place};
 pub use links::{FILTER_PRIORITY, Hook, filter_handle, remove_filters};
 pub use others::others;
 pub use pins::Pins;
+use programs::{IN, MERGED, OUT, WORKERS, missing, program};
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 pub use table::{Entries, PeerPath};
-
-/// The programs, built by `dataplane/bpf/build.sh`.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/weft.bpf.o"));
 
 /// The programs of one device. Dropped, those that are pinned go on, and others end.
 pub struct FastPath {
@@ -61,14 +60,7 @@ impl FastPath {
     /// Load the programs for this overlay and try them. They are attached nowhere yet.
     pub fn load(config: Config, overlay: &Overlay) -> Result<FastPath, FastPathError> {
         let settings = config.settings(overlay)?;
-        let mut programs = EbpfLoader::new()
-            .override_global("settings", &settings, true)
-            .load(OBJECT)
-            .during("loading the programs")?;
-        for name in [OUT, IN, MERGED, WORKERS] {
-            let program = program(&mut programs, name)?;
-            program.load().during("loading the programs")?;
-        }
+        let programs = programs::load(&settings)?;
         let mut fast_path = FastPath {
             pins: Pins::make(&config.bpffs, &config.device).map_err(|error| error.to_string()),
             hook: config.hook.unwrap_or(Hook::Tcx),
@@ -350,7 +342,7 @@ pub fn remove_left(
     bpffs: &Path,
     device: &str,
     others: impl Iterator<Item = String>,
-) -> (std::io::Result<bool>, Former) {
+) -> (io::Result<bool>, Former) {
     let pinned = Pins::remove(bpffs, device);
     let handle = filter_handle(device);
     let links = std::iter::once(device.to_owned()).chain(others);
@@ -371,25 +363,6 @@ const CAUGHT_UP: u64 = 1_000_000_000;
 
 /// Devices with programs, without a pair.
 const PLACES: usize = 2;
-
-/// The programs' names.
-const OUT: &str = "weft_out";
-const IN: &str = "weft_in";
-const MERGED: &str = "weft_merged";
-const WORKERS: &str = "weft_workers";
-
-fn program<'a>(
-    programs: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut SchedClassifier, FastPathError> {
-    let program = programs.program_mut(name).ok_or_else(missing)?;
-    program.try_into().during(name)
-}
-
-/// The object is built with this very code.
-fn missing() -> FastPathError {
-    FastPathError::because("the object", "a part of it is missing")
-}
 
 #[cfg(test)]
 mod tests;
