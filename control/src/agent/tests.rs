@@ -130,8 +130,13 @@ impl SubnetManager for Leases {
 
 fn options(dir: &TempDir, more: &[&str]) -> AgentOptions {
     let own = ["iface=eth0", "queues=1"].map(|flag| format!("-{flag}"));
-    let paths = [("subnet-file", "run/subnet.env"), ("state-dir", "state")]
-        .map(|(flag, path)| format!("-{flag}={}", dir.path().join(path).display()));
+    // Where nothing can be pinned, so that programs end with their test.
+    let paths = [
+        ("subnet-file", "run/subnet.env"),
+        ("state-dir", "state"),
+        ("bpffs", "bpf"),
+    ];
+    let paths = paths.map(|(flag, path)| format!("-{flag}={}", dir.path().join(path).display()));
     let more = more.iter().map(|&flag| flag.to_owned());
     let args = own.into_iter().chain(paths).chain(more);
     match flags::parse(args, |_| None).unwrap() {

@@ -40,6 +40,8 @@ umount "$1/cgroup"
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 none /sys/fs/cgroup
 for folder in /run /opt /var/lib /etc/default; do mount -t tmpfs tmpfs $folder; done
+# What the unit pins goes with it.
+mount -t bpf bpf /sys/fs/bpf || true
 cp -r "$1/opt" "$1/run" /
 cp "$1/flanneld" /etc/default
 export container=weft SYSTEMD_UNIT_PATH=/run/units
