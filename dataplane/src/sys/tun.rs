@@ -4,12 +4,14 @@
 //! `IFF_VNET_HDR`, `TUNSETOFFLOAD` and persistence (see docs/decisions).
 #![allow(unsafe_code)]
 
+mod queues;
 mod steering;
+
+pub use queues::{MAX_QUEUES, Queues};
 
 use super::adopt::{AdoptError, Attachment, Kind, are_one, close_on_exec};
 use super::ethtool;
 use super::ifreq::ifreq;
-use super::shares::SHARES;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -32,9 +34,6 @@ pub(super) const TUN_F_TSO_ECN: libc::c_ulong = 0x08;
 /// Both USO bits exist since Linux 6.2 and must be set together.
 const TUN_F_USO4: libc::c_ulong = 0x20;
 const TUN_F_USO6: libc::c_ulong = 0x40;
-
-/// The most queues the kernel allows (`MAX_TAP_QUEUES`).
-pub const MAX_QUEUES: usize = 256;
 
 /// What the kernel may hand us unfinished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,33 +135,6 @@ impl TunQueue {
 impl AsFd for TunQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-/// How many queues a device has, and for whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queues {
-    /// Groups of queues, each for one worker; 1 to [`MAX_QUEUES`].
-    pub lanes: usize,
-    /// Queues of each.
-    pub shares: usize,
-}
-
-impl Queues {
-    /// A queue for each lane.
-    pub fn single(lanes: usize) -> Queues {
-        Queues { lanes, shares: 1 }
-    }
-
-    /// [`SHARES`] for each lane, or as many as the kernel allows.
-    pub fn shared(lanes: usize) -> Queues {
-        let shares = (MAX_QUEUES / lanes.max(1)).clamp(1, SHARES);
-        Queues { lanes, shares }
-    }
-
-    /// How many in all.
-    pub fn count(self) -> usize {
-        self.lanes.saturating_mul(self.shares)
     }
 }
 
@@ -394,23 +366,6 @@ mod tests {
             Tun::open("t", Queues::single(257), ALL),
             Err(OpenError::BadQueues(257))
         ));
-    }
-
-    #[test]
-    fn lanes_share_what_queues_the_kernel_allows() {
-        let counts = [1, 2, 32, 33, 64, 128, 129, 256].map(Queues::shared);
-        let counts = counts.map(|queues| (queues.shares, queues.count()));
-        let expected = [
-            (8, 8),
-            (8, 16),
-            (8, 256),
-            (7, 231),
-            (4, 256),
-            (2, 256),
-            (1, 129),
-            (1, 256),
-        ];
-        assert_eq!(counts, expected);
     }
 
     #[test]

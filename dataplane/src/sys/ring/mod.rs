@@ -14,6 +14,7 @@
 
 pub mod decap;
 mod encap;
+mod ending;
 mod engine;
 mod probe;
 mod provided;
@@ -27,13 +28,12 @@ use crate::sys::buffers::Buffers;
 use crate::sys::engine::{EngineError, INPUT_REST, failed, input_passes};
 use crate::sys::event::StopEvent;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use provided::{BufferLayout, GROUP, Provided};
+use provided::{BufferLayout, Provided};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::time::Duration;
 use token::Token;
 
 /// Index of the stop event among the registered files, of which it is the only one: the ring of a
@@ -45,10 +45,6 @@ const STOP_FILE: types::Fixed = types::Fixed(0);
 const ENTRIES: u32 = 256;
 /// Completion queue entries: all submissions and all provided buffers at once, twice over.
 const COMPLETIONS: u32 = 1024;
-
-/// How long a cancelled request is waited for, in all about a second.
-const CANCEL_WAIT: Duration = Duration::from_millis(10);
-const CANCEL_WAITS: usize = 100;
 
 /// A multishot request.
 struct Multishot {
@@ -237,26 +233,6 @@ impl Ring {
         }
     }
 
-    /// End the inputs, and begin a batch of what they have filled already: whether there is any. No
-    /// output may be in the kernel.
-    fn drain(&mut self) -> Result<bool, EngineError> {
-        debug_assert_eq!(self.outstanding, 0);
-        self.left = self.budget;
-        for index in 0..self.inputs.len() {
-            if self.inputs[index].armed {
-                let input = Token::Input(index as u32).encode();
-                self.cancel(types::CancelBuilder::user_data(input));
-            }
-        }
-        for _ in 0..CANCEL_WAITS {
-            if self.disarmed == self.inputs.len() {
-                return Ok(!self.ready.is_empty());
-            }
-            self.await_cancelled()?;
-        }
-        Err(failed("io_uring: cancel")(io::ErrorKind::TimedOut.into()))
-    }
-
     /// Arm the inputs that are not, another one first each time: those that flood may leave no
     /// buffers for the ones behind them.
     fn arm(&mut self) {
@@ -356,52 +332,6 @@ impl Ring {
             }
         }
         Ok(())
-    }
-
-    /// Queue a cancellation of what `whom` names. When the queue is full there is none.
-    fn cancel(&mut self, whom: types::CancelBuilder) {
-        let cancel = opcode::AsyncCancel2::new(whom).build();
-        // SAFETY: a cancellation refers to no memory of ours.
-        unsafe { self.push(cancel, Token::Cancel) };
-    }
-
-    /// Submit what is queued, and reap what completes within [`CANCEL_WAIT`].
-    fn await_cancelled(&mut self) -> Result<(), EngineError> {
-        let wait = types::Timespec::from(CANCEL_WAIT);
-        let args = types::SubmitArgs::new().timespec(&wait);
-        // Time-outs and interruptions show in what can be reaped.
-        let _ = self.uring.submitter().submit_with_args(1, &args);
-        self.reap(&mut |_, _| {})
-    }
-
-    /// Whether the kernel has no request of ours.
-    fn is_quiet(&self) -> bool {
-        self.disarmed == self.inputs.len() && !self.stop_armed && self.outstanding == 0
-    }
-
-    /// Cancel everything and wait, for about a second at most, until the kernel refers to no
-    /// memory of ours. `false` if it still does: then that memory must not be freed.
-    fn shut_down(&mut self) -> bool {
-        for _ in 0..CANCEL_WAITS {
-            if self.is_quiet() {
-                return true;
-            }
-            self.cancel(types::CancelBuilder::any().all());
-            let _ = self.await_cancelled();
-        }
-        false
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        if self.shut_down() {
-            // The kernel forgets the entries before they are freed; closing would do as much.
-            let _ = self.uring.submitter().unregister_buf_ring(GROUP);
-            // SAFETY: dropped once, here, and the kernel has let go of it. If it has not,
-            // leaking beats handing it memory that is used again.
-            unsafe { ManuallyDrop::drop(&mut self.provided) };
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::sys::tun::{TunQueue, VNET_HDR_LEN};
 use crate::sys::udp;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 use std::time::Instant;
 
 #[test]
