@@ -39,6 +39,7 @@ pub struct NodeStatus {
     /// Where leases are kept.
     pub store: StoreStatus,
     /// How often a process went on where another one had stopped.
+    #[serde(default)]
     pub hand_overs: HandOverStatus,
     /// What carries packets, one for each address family, if it is not the kernel alone.
     pub tunnels: Vec<TunnelStatus>,

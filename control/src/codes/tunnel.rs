@@ -122,7 +122,7 @@ pub(super) const TOPIC: Topic = Topic {
                 "the kernel merges no received datagrams into trains, which needs Linux 5.0: ...",
                 "the kernel lets the TUN device have no TCP super-packets: ...",
                 "the kernel lets the TUN device have no UDP super-packets, which needs Linux 6.2: ...",
-                "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF and Linux 4.16: ...",
+                "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF and Linux 5.2: ...",
             ],
             cause: "The kernel is older than the line says, or a sandbox keeps it from weft. Traffic goes on, at some cost; without the program for queues a pod that floods by many flows costs other pods of its node packets.",
             remedy: "A newer kernel, or the capability that the line names; or leave it. See [kernel versions](kernel-versions.md).",

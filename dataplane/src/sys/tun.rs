@@ -233,7 +233,7 @@ impl Tun {
     /// Without one the kernel chooses by the flow alone, and a pod with many flows fills all.
     ///
     /// # Errors
-    /// What the kernel says of BPF or of `TUNSETSTEERINGEBPF` (Linux 4.16).
+    /// What the kernel says of BPF (programs with constants, Linux 5.2) or of `TUNSETSTEERINGEBPF` (4.16).
     pub fn steer(&self) -> io::Result<()> {
         match (self.counts.shares, self.queues.first()) {
             (2.., Some(queue)) => steering::attach(queue.0.as_fd(), self.counts),

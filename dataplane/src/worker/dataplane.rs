@@ -124,8 +124,10 @@ impl Dataplane {
     ) -> Result<Workers, StartError> {
         self.fits(&holdings.describe(), &config)?;
         self.note_offloads(&holdings.tun);
-        // Without it there is less fairness, and the capability says so.
-        let _ = self.caps.steering.ask(|| holdings.tun.steer());
+        if holdings.tun.counts().shares > 1 {
+            // Without it there is less fairness, and the capability says so.
+            let _ = self.caps.steering.ask(|| holdings.tun.steer());
+        }
         // One that was adopted may be set otherwise.
         let port = &holdings.port;
         port.set(config.frames, self.gro())?;

@@ -99,7 +99,7 @@ pub(super) fn fall(cap: Cap, grant: Grant) -> Option<(&'static str, &'static str
         ),
         (Cap::Steering, _) => (
             "W0517",
-            "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF and Linux 4.16: a pod that floods by many flows costs others packets (steering=refused)",
+            "the kernel takes no program that gives each pod its queue of the TUN device, which needs CAP_BPF and Linux 5.2: a pod that floods by many flows costs others packets (steering=refused)",
         ),
     })
 }
