@@ -145,7 +145,7 @@ fn a_successor_that_fails_at_any_step_leaves_the_agent_running_and_why() {
     let failures = [
         ("another version", "it speaks version 7 of the hand-over"),
         ("another agent", "it is the agent for /other"),
-        ("another state", "its -state-dir is /other"),
+        ("another state", "-state-dir is /other"),
         ("ends after the offer", "it has hung up"),
         (
             "says no",
@@ -204,7 +204,7 @@ fn another_state_directory_or_address_is_no_upgrade_and_the_agent_goes_on() {
         assert_eq!(status.code(), Some(1), "{flag}");
         load.goes_on();
     }
-    let refused = "does not hand over: its -state-dir is ";
+    let refused = "does not hand over: the new agent's -state-dir is ";
     await_lines(&cluster, 1, &["WARN", refused, "elsewhere"], 1);
     await_lines(
         &cluster,

@@ -131,9 +131,9 @@ pub(super) const TOPIC: Topic = Topic {
         Code {
             id: "W0217",
             lines: &[
-                "the network config in /etc/weft/peers.toml has changed: it counts from the next start on",
+                "the network config in /etc/weft/peers.toml has changed: it counts from the next start on, and so do the leases beside it",
             ],
-            cause: "The node goes on with the config that it was started with.",
+            cause: "The node goes on with the config that it was started with, and with the leases that the file had under it.",
             remedy: "Start again to use the new one.",
         },
         Code {

@@ -27,7 +27,7 @@ pub(super) const TOPIC: Topic = Topic {
                 "2 firewall rules on UDP port 8472 do not see packets on the fast path, such as ...",
             ],
             cause: "Packets on the fast path [pass the host's firewall by](fast-path.md#what-passes-by).",
-            remedy: "Nothing: only frames of live leases are taken. Where the rules have to hold, `-fast-path=off`.",
+            remedy: "A rule that lets the port pass: nothing. One that drops it still meets what workers send and receive (floods, trains, what is too long, flows after an upgrade), which is lost: remove it. Where the rules have to hold for all packets, `-fast-path=off`.",
         },
         Code {
             id: "W0604",

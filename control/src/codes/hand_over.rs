@@ -29,8 +29,8 @@ pub(super) const TOPIC: Topic = Topic {
                 "process 4711, weft 0.1.0 does not hand over: ...",
                 "the agent that runs as <network> <file> does not hand over: ...",
             ],
-            cause: "The agent that runs waits for its lease, hangs, or its version knows nothing of it.",
-            remedy: "Stop it.",
+            cause: "The line has it, in the words of the agent that runs: its flags are others, such as its `-state-dir`, it waits for its lease, or its version knows nothing of it. Or it hangs.",
+            remedy: "Start with its flags to take over; or stop it first.",
         },
         Code {
             id: "W0905",

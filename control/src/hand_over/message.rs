@@ -35,19 +35,19 @@ impl Claim {
         if *hand_over != own.hand_over {
             let known = own.hand_over;
             return Some(format!(
-                "it speaks version {hand_over} of the hand-over, and this one version {known}"
+                "the new agent speaks version {hand_over} of the hand-over, and the one that runs version {known}"
             ));
         }
         if *agent != own.agent {
             let (other, name) = (shown(agent), &own.agent);
             return Some(format!(
-                "it is the agent for {other}, and this one for {name}"
+                "the new agent is for {other}, and the one that runs for {name}"
             ));
         }
         let other = state_dir != &own.state_dir;
         other.then(|| {
             let (other, dir) = (shown(state_dir), &own.state_dir);
-            format!("its -state-dir is {other}, and this one's {dir}")
+            format!("the new agent's -state-dir is {other}, and that of the one that runs {dir}")
         })
     }
 }
@@ -192,7 +192,7 @@ mod tests {
                     hand_over: 2,
                     ..claim()
                 },
-                "it speaks version 2 of the hand-over, and this one version 1",
+                "the new agent speaks version 2 of the hand-over, and the one that runs version 1",
             ),
             (
                 Claim {

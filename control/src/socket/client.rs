@@ -14,7 +14,7 @@ const TIME: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// The directory cannot be read.
-    #[error("no agent is seen in {}: {source}", dir.display())]
+    #[error("no agent is seen in {}: {source}{}", dir.display(), as_root(source))]
     Dir {
         /// The directory.
         dir: PathBuf,
@@ -29,6 +29,14 @@ pub enum AskError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// What to do about an error, if that is known.
+fn as_root(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; it takes root",
+        _ => "",
+    }
 }
 
 /// The sockets in `dir` that an agent answers on, and what each says to `request`. Those of agents

@@ -117,6 +117,18 @@ impl Follow {
         }
     }
 
+    /// The next content with this network config. What leases are under another one, which counts
+    /// from the next start on, does as well.
+    async fn next_under(&mut self, config: &NetworkConfig) -> Arc<FileContent> {
+        loop {
+            self.change().await;
+            let content = self.content().await;
+            if content.config == *config {
+                return content;
+            }
+        }
+    }
+
     async fn change(&mut self) {
         if self.0.changed().await.is_err() {
             // The runtime is going down.
@@ -177,11 +189,12 @@ impl SubnetManager for FixedSubnets {
 
     async fn keep(&self, lease: Lease, _margin: Duration) -> LeaseEnd {
         let mut follow = Follow(self.state.clone());
+        let mut content = follow.content().await;
         loop {
-            if let Some(end) = follow.content().await.end_of(&lease) {
+            if let Some(end) = content.end_of(&lease) {
                 return end;
             }
-            follow.change().await;
+            content = follow.next_under(&content.config).await;
         }
     }
 
@@ -200,7 +213,8 @@ async fn send_changes(mut follow: Follow, own: &Lease, events: &mpsc::Sender<Lea
         let others = leases.filter(|lease| !lease.attrs.same_node(&own.attrs));
         others.map(|lease| (lease.key(), lease.clone())).collect()
     };
-    let mut known = others(&*follow.content().await);
+    let content = follow.content().await;
+    let mut known = others(&content);
     let snapshot = known.values().cloned().collect();
     let mut events_due = vec![LeaseEvent::Snapshot(snapshot)];
     loop {
@@ -209,8 +223,7 @@ async fn send_changes(mut follow: Follow, own: &Lease, events: &mpsc::Sender<Lea
                 return;
             }
         }
-        follow.change().await;
-        let now = others(&*follow.content().await);
+        let now = others(&*follow.next_under(&content.config).await);
         events_due = changes(&known, &now);
         known = now;
     }

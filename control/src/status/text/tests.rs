@@ -142,3 +142,14 @@ fn json_says_the_same_again() {
     let text = serde_json::to_string(&node).unwrap();
     assert_eq!(serde_json::from_str::<NodeStatus>(&text).unwrap(), node);
 }
+
+#[test]
+fn what_an_older_agent_leaves_out_is_taken_as_it_was() {
+    let mut body = serde_json::to_value(node()).unwrap();
+    for newer in ["hand_overs", "networks"] {
+        assert!(body.as_object_mut().unwrap().remove(newer).is_some());
+    }
+    let read: NodeStatus = serde_json::from_value(body).unwrap();
+    assert_eq!(read.hand_overs, HandOverStatus::default());
+    assert_eq!(read.peers, node().peers);
+}

@@ -117,7 +117,7 @@ impl Poller {
         if old.config != new.config {
             warn!(
                 code = "W0217",
-                "the network config in {path} has changed: it counts from the next start on"
+                "the network config in {path} has changed: it counts from the next start on, and so do the leases beside it"
             );
         }
         if !Arc::ptr_eq(old, new) {

@@ -180,7 +180,8 @@ fn a_lease_ends_when_its_entry_goes_or_changes() {
             let store = Store::of(&file(&[1, 2]));
             let lease = store.acquire(1).await;
             let mut keep = Box::pin(store.manager.keep(lease, Duration::ZERO));
-            for unimportant in ["[config", &file(&[1, 3])] {
+            let other_config = file(&[1, 2]).replace("vxlan", "udp");
+            for unimportant in ["[config", &file(&[1, 3]), &other_config] {
                 store.write(unimportant);
                 let pause = tokio::time::timeout(4 * poll::PERIOD, &mut keep);
                 assert!(pause.await.is_err(), "{unimportant}");
@@ -214,6 +215,9 @@ fn u13_the_watch_tells_of_others_only_and_of_every_change() {
             store.write("nonsense");
             tokio::time::sleep(4 * poll::PERIOD).await;
             assert!(events.try_recv().is_err(), "a broken file removes nobody");
+            store.write(&file(&[1]).replace("vxlan", "udp"));
+            tokio::time::sleep(4 * poll::PERIOD).await;
+            assert!(events.try_recv().is_err(), "nor does another config");
             store.write(&file(&[1, 3]).replace("192.0.2.3", "192.0.2.33"));
             let gone = "10.5.2.0-24".parse().unwrap();
             assert_eq!(events.recv().await, Some(LeaseEvent::Delete(gone)));
