@@ -1,11 +1,12 @@
 //! Old values on the disk, written down before they are changed.
 
 use crate::knob::Knob;
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The form that is read and written.
@@ -212,7 +213,11 @@ impl Store {
         let name = path.display().to_string();
         let open = || {
             self.folder()?;
-            let file = File::options().create(true).append(true).open(&path)?;
+            // A link would have the mode of whatever it leads to changed.
+            let flags = OFlags::NOFOLLOW.bits().cast_signed();
+            let mut options = File::options();
+            options.create(true).append(true).custom_flags(flags);
+            let file = options.open(&path)?;
             file.set_permissions(Permissions::from_mode(0o600))?;
             Ok(file)
         };
@@ -324,5 +329,27 @@ mod tests {
         assert!(error.contains("another weft tune is at work"), "{error}");
         drop(first);
         store(dir.path()).lock().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let theirs = dir.path().join("theirs");
+        fs::write(&theirs, "").unwrap();
+        fs::set_permissions(&theirs, Permissions::from_mode(0o644)).unwrap();
+        fs::create_dir(dir.path().join("deep")).unwrap();
+        for target in [theirs.clone(), dir.path().join("none")] {
+            let link = store.path.with_extension("lock");
+            std::os::unix::fs::symlink(&target, &link).unwrap();
+            let error = store.lock().unwrap_err().to_string();
+            assert!(error.starts_with("cannot write "), "{error}");
+            fs::remove_file(link).unwrap();
+        }
+        assert_eq!(fs::metadata(&theirs).unwrap().mode() & 0o777, 0o644);
+        assert!(
+            !dir.path().join("none").exists(),
+            "nothing is made behind a link"
+        );
     }
 }
