@@ -124,6 +124,32 @@ fn workers_that_run_count_before_those_that_would() {
 }
 
 #[test]
+fn an_agent_is_known_by_its_workers_whatever_link_it_was_started_by() {
+    for name in ["weft\n", "flanneld\n", "flanneld-amd64\n"] {
+        let mut files = CARD.to_vec();
+        for (path, text) in &mut files {
+            if path.starts_with("proc/77/") && *text == "weft\n" {
+                *text = name;
+            }
+        }
+        let (_root, host) = host(&files);
+        let workers = Facts::of(&host, "eth1", Workers::default())
+            .unwrap()
+            .workers;
+        let (queues, cpus) = (workers.queues, workers.cpus.to_string());
+        assert_eq!((queues, &*cpus, workers.running), (1, "6-7", true));
+    }
+    // A flanneld of others has no workers.
+    let (_root, host) = host(&[
+        CARD[0],
+        ("proc/9/comm", "flanneld\n"),
+        ("proc/9/task/9/comm", "flanneld\n"),
+    ]);
+    let facts = Facts::of(&host, "eth1", Workers::default()).unwrap();
+    assert!(!facts.workers.running);
+}
+
+#[test]
 fn the_device_of_the_best_default_route_is_taken() {
     let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
     let route = |name: &str, to: &str, metric: u32, mask: &str| {

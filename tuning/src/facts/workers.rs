@@ -10,14 +10,15 @@ const WORKERS: [&str; 2] = ["weft-encap-", "weft-both-"];
 /// The other half of a queue's workers.
 const DECAP: &str = "weft-decap-";
 
-/// The workers of the agents that run; none if none does.
+/// The workers of the agents that run; none if none does. An agent is told by its threads: its
+/// process has the name of the link that it was started by, such as `flanneld`.
 pub(super) fn running(host: &Host) -> Option<Workers> {
     let mut workers = Workers {
         running: true,
         ..Workers::default()
     };
     let mut cpus: Vec<CpuSet> = Vec::new();
-    for process in processes(host, "weft") {
+    for process in processes(host) {
         for thread in host.names(&format!("proc/{process}/task")) {
             let own = format!("proc/{process}/task/{thread}");
             let name = host.text(&format!("{own}/comm")).unwrap_or_default();
@@ -39,14 +40,16 @@ pub(super) fn running(host: &Host) -> Option<Workers> {
     (workers.queues > 0).then_some(workers)
 }
 
-/// Whether a program of this name runs.
+/// Whether a program whose first thread has this name runs.
 pub(super) fn runs(host: &Host, program: &str) -> bool {
-    processes(host, program).next().is_some()
+    processes(host).any(|number| {
+        let name = host.text(&format!("proc/{number}/comm"));
+        name.as_deref() == Some(program)
+    })
 }
 
-/// Processes by the name of their first thread.
-fn processes<'a>(host: &'a Host, name: &'a str) -> impl Iterator<Item = String> + 'a {
+/// The numbers of all processes.
+fn processes(host: &Host) -> impl Iterator<Item = String> {
     let numbers = host.names("proc").into_iter();
-    let numbers = numbers.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-    numbers.filter(move |number| host.text(&format!("proc/{number}/comm")).as_deref() == Some(name))
+    numbers.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
