@@ -223,7 +223,7 @@ pub(super) fn states(journal: &Journal, states: &[State]) -> String {
             knob, old, wanted, ..
         } = state;
         match state.has_drifted() {
-            false => format!("{knob}: {wanted} (was {old})"),
+            false => format!("{knob}: {} (was {old})", now(state)),
             true => format!("{knob}: DRIFT: {}, not {wanted} (was {old})", now(state)),
         }
     });

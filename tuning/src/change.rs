@@ -1,6 +1,7 @@
 //! Changing a host, and putting it back, so that a crash at any moment loses no old value.
 //!
-//! The journal knows a value before it is changed. Each change is looked at afterwards; one that
+//! The journal knows the values of all knobs that are wanted before the first one is changed, since
+//! drivers that are given other queues choose anew what belongs to them. Each change is looked at afterwards; one that
 //! the kernel made something else of is taken back.
 
 use crate::journal::{Entry, Journal, JournalError, Store};
@@ -50,41 +51,75 @@ pub fn apply(
     let mut journal = store.load()?;
     let is_left = |entry: &&Entry| wanted.iter().all(|(knob, _)| *knob != entry.knob);
     let left: Vec<Entry> = journal.entries.iter().filter(is_left).cloned().collect();
+    let known = journal.clone();
+    let found: Vec<Result<String, KnobError>> =
+        wanted.iter().map(|(knob, _)| knobs.read(knob)).collect();
+    let is_open =
+        |(found, (_, to)): (&Result<_, _>, &(_, String))| found.as_ref().is_ok_and(|now| now != to);
+    if !left.is_empty() || found.iter().zip(wanted).any(is_open) {
+        for ((knob, _), now) in wanted.iter().zip(&found) {
+            if let Ok(now) = now {
+                journal.begin(knob, now);
+            }
+        }
+        store.save(&journal)?;
+    }
     let mut done = restore(knobs, &mut journal, left, false);
     store.save(&journal)?;
     profile.clone_into(&mut journal.profile);
-    for (knob, to) in wanted {
+    let mut alone = Vec::new();
+    for ((knob, to), found) in wanted.iter().zip(found) {
         let now = match knobs.read(knob) {
-            Ok(now) if now == *to => continue,
             Ok(now) => now,
             Err(error) => {
-                done.push(told(knob, "", to, refusal(error)));
+                done.push(told(knob, &found.unwrap_or_default(), to, refusal(error)));
                 continue;
             }
         };
+        // What resets it on the way there does so on the way back, whatever comes of it here.
+        let is_reset = found.as_ref().is_ok_and(|found| *found != now);
+        if !is_reset && known.of(knob).is_none() {
+            alone.push(knob);
+        }
+        if now == *to {
+            if journal.of(knob).is_some() {
+                journal.note(knob, &now, to);
+            }
+            continue;
+        }
         journal.note(knob, &now, to);
         store.save(&journal)?;
-        let outcome = make(knobs, &mut journal, knob, &now, to);
-        done.push(told(knob, &now, to, outcome));
+        let before = found.unwrap_or(now);
+        let outcome = make(knobs, knob, &before, to);
+        done.push(told(knob, &before, to, outcome));
+    }
+    for (knob, _) in wanted {
+        let old = journal.of(knob).map(|entry| entry.old.clone());
+        if let Some(old) = old.filter(|old| has(knobs, knob, old)) {
+            match alone.contains(&knob) {
+                true => journal.forget(knob),
+                false => journal.begin(knob, &old),
+            }
+        }
     }
     store.save(&journal)?;
     Ok(done)
 }
 
-fn make(knobs: &impl Knobs, journal: &mut Journal, knob: &Knob, now: &str, to: &str) -> Outcome {
+fn has(knobs: &impl Knobs, knob: &Knob, value: &str) -> bool {
+    knobs.read(knob).is_ok_and(|found| found == value)
+}
+
+/// Change a knob that was `before` when the run began.
+fn make(knobs: &impl Knobs, knob: &Knob, before: &str, to: &str) -> Outcome {
     let reason = match knobs.write(knob, to).and_then(|()| knobs.read(knob)) {
         Ok(value) if value == to => return Outcome::Made,
         Ok(value) => format!("the kernel made {value} of it"),
         Err(error) => error.to_string(),
     };
-    let has = |value: &str| knobs.read(knob).is_ok_and(|found| found == value);
     // Half a change is none. If it cannot be taken back, the journal remembers it.
-    if !has(now) {
-        let _ = knobs.write(knob, now);
-    }
-    let old = journal.of(knob).map(|entry| entry.old.clone());
-    if old.is_some_and(|old| has(&old)) {
-        journal.forget(knob);
+    if !has(knobs, knob, before) {
+        let _ = knobs.write(knob, before);
     }
     Outcome::Refused(reason)
 }
@@ -187,7 +222,11 @@ pub struct State {
 impl State {
     /// Whether it is not what it was given.
     pub fn has_drifted(&self) -> bool {
-        self.now.as_ref() != Some(&self.wanted)
+        match &self.now {
+            Some(now) => *now != self.wanted,
+            // One that went with a queue before it was given anything is none of ours.
+            None => self.wanted != self.old,
+        }
     }
 }
 

@@ -36,7 +36,8 @@ pub struct Entry {
     pub knob: Knob,
     /// The value before the first change.
     pub old: String,
-    /// Values that it may have by our doing, the last one wanted at the end.
+    /// Values that it may have by our doing, the last one wanted at the end; none if a run has
+    /// begun that has not come to it yet.
     pub ours: Vec<String>,
 }
 
@@ -83,27 +84,35 @@ impl Journal {
         self.entries.iter().map(|entry| (&entry.knob, &*entry.old))
     }
 
+    /// Note that a run is about to change knobs, of which this one is `now`. Until the run comes to
+    /// it, whatever else it has is by what the run's other changes bring with them.
+    pub(crate) fn begin(&mut self, knob: &Knob, now: &str) {
+        self.entry(knob, now).ours.clear();
+    }
+
     /// Note that `knob`, which is `now`, is to be `to`. The first old value stays.
     pub(crate) fn note(&mut self, knob: &Knob, now: &str, to: &str) {
-        let entry = match self
-            .entries
-            .iter_mut()
-            .position(|entry| entry.knob == *knob)
-        {
-            Some(at) => &mut self.entries[at],
-            None => {
-                self.entries.push(Entry {
-                    knob: knob.clone(),
-                    old: now.to_owned(),
-                    ours: Vec::new(),
-                });
-                let last = self.entries.len() - 1;
-                &mut self.entries[last]
-            }
-        };
-        // Until the change is made it has the value of the one before, if that was ours.
-        entry.ours.retain(|value| value == now && value != to);
+        let entry = self.entry(knob, now);
+        entry.ours.clear();
+        // Until the change is made, and where it is refused.
+        if now != to && now != entry.old {
+            entry.ours.push(now.to_owned());
+        }
         entry.ours.push(to.to_owned());
+    }
+
+    /// What is known of a knob, which is `now` if nothing is yet.
+    fn entry(&mut self, knob: &Knob, now: &str) -> &mut Entry {
+        let known = self.entries.iter().position(|entry| entry.knob == *knob);
+        let at = known.unwrap_or_else(|| {
+            self.entries.push(Entry {
+                knob: knob.clone(),
+                old: now.to_owned(),
+                ours: Vec::new(),
+            });
+            self.entries.len() - 1
+        });
+        &mut self.entries[at]
     }
 
     pub(crate) fn forget(&mut self, knob: &Knob) {
@@ -119,7 +128,7 @@ impl Entry {
 
     /// Whether somebody else has set this value.
     pub fn is_foreign(&self, now: &str) -> bool {
-        now != self.old && !self.ours.iter().any(|value| value == now)
+        now != self.old && !self.ours.is_empty() && !self.ours.iter().any(|value| value == now)
     }
 }
 
