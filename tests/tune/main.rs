@@ -2,119 +2,13 @@
 //! killed halfway.
 #![allow(clippy::unwrap_used)]
 
+mod bed;
+mod refused;
+
+use bed::{DEVICE, WEFT, bed, ends_with};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use weft_lab::{Lab, LabOptions, Namespace, script, skips_test};
 
-const WEFT: &str = env!("CARGO_BIN_EXE_weft");
-const UNIT: &str = include_str!("../deploy/systemd/weft-tune.service");
-
-/// A veth of two queues.
-const DEVICE: &str = "tune0";
-
-/// What belongs to the whole host and not to the namespace is no test's to change.
-const ALONE: &str = "governor = \"leave\"\nirq = \"leave\"\nnetdev_max_backlog = \"leave\"\n\
-                     bpf_jit_enable = \"leave\"\n";
-
-/// What the device is like before.
-const BEFORE: &str = "cd /sys/class/net/tune0/queues
-echo 1 >rx-0/rps_cpus; echo 256 >rx-1/rps_flow_cnt
-ethtool -K tune0 gro off tso off tx-udp-segmentation off";
-
-/// A namespace with the device, and a folder.
-struct Bed {
-    lab: Lab,
-    ns: Namespace,
-}
-
-/// Where it can be made; else the test is skipped.
-fn bed() -> Option<Bed> {
-    if skips_test() {
-        return None;
-    }
-    let lab = Lab::new(LabOptions::default()).unwrap();
-    let ns = lab.node(1).ns.clone();
-    let queues = "numtxqueues 2 numrxqueues 2";
-    ns.ip(&format!(
-        "link add {DEVICE} {queues} type veth peer name tune1 {queues}"
-    ))
-    .unwrap();
-    ns.run(&["sh", "-c", BEFORE]).unwrap();
-    Some(Bed { lab, ns })
-}
-
-impl Bed {
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.lab.dir().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn profile(&self, more: &str) -> PathBuf {
-        self.file("tune.toml", &format!("{more}{ALONE}"))
-    }
-
-    fn state(&self) -> PathBuf {
-        self.lab.dir().join("state/tune.json")
-    }
-
-    /// `weft tune` with these words and the journal of this bed, as it will be started.
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.ns.command(WEFT);
-        command
-            .arg("tune")
-            .args(words)
-            .arg("--state")
-            .arg(self.state());
-        command
-    }
-
-    fn tune(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    fn apply(&self, profile: &Path) -> Output {
-        let profile = profile.to_str().unwrap();
-        self.tune(&["apply", "--iface", DEVICE, "--profile", profile])
-    }
-
-    /// Every value of the device that there is, as the kernel writes it.
-    fn values(&self) -> String {
-        let all = "cd /sys/class/net/tune0 && grep -r . queues | sort; ethtool -k tune0";
-        self.ns.run(&["sh", "-c", all]).unwrap()
-    }
-
-    /// The path of the program.
-    fn ethtool(&self) -> String {
-        let path = self.ns.run(&["sh", "-c", "command -v ethtool"]).unwrap();
-        path.trim().to_owned()
-    }
-
-    /// A `PATH` in which this script is `ethtool`.
-    fn instead_of_ethtool(&self, text: &str) -> String {
-        let bin = self.lab.dir().join("bin");
-        fs::create_dir(&bin).unwrap();
-        script(bin.join("ethtool"), text).unwrap();
-        format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
-    }
-
-    fn value(&self, file: &str) -> String {
-        let path = format!("/sys/class/net/{DEVICE}/queues/{file}");
-        self.ns.run(&["cat", &path]).unwrap().trim().to_owned()
-    }
-}
-
-fn said(output: &Output) -> String {
-    let text = [&*output.stdout, &*output.stderr].concat();
-    String::from_utf8(text).unwrap()
-}
-
-#[track_caller]
-fn ends_with(output: &Output, status: i32) -> String {
-    assert_eq!(output.status.code(), Some(status), "{output:?}");
-    said(output)
-}
+const UNIT: &str = include_str!("../../deploy/systemd/weft-tune.service");
 
 #[test]
 fn what_apply_changes_rollback_restores_exactly() {
@@ -304,49 +198,6 @@ fn a_plan_gives_reasons_and_changes_nothing() {
     assert_eq!(json["device"], DEVICE);
     assert_eq!(bed.values(), before);
     assert!(!bed.state().exists());
-}
-
-#[test]
-fn a_profile_that_is_wrong_says_where_and_nothing_is_changed() {
-    let Some(bed) = bed() else { return };
-    let before = bed.values();
-    let profile = bed.profile("rps = \"0-8000\"\n");
-    let text = ends_with(&bed.apply(&profile), 1);
-    let place = format!("weft tune: {}:1: rps: there is no CPU ", profile.display());
-    assert!(
-        text.starts_with(&place) && text.lines().count() == 1,
-        "{text}"
-    );
-    let profile = bed.profile("\nrx-rng = 1\n");
-    let text = ends_with(&bed.apply(&profile), 1);
-    assert!(
-        text.contains(":2: unknown key \"rx-rng\"; did you mean \"rx-ring\"?"),
-        "{text}"
-    );
-    let profile = bed.profile("rx-ring = 512\n");
-    let text = ends_with(&bed.apply(&profile), 1);
-    assert!(
-        text.contains(":1: rx-ring: there is no such knob"),
-        "{text}"
-    );
-    let words = ["apply", "--iface", DEVICE, "--profile", "latencey"];
-    let text = ends_with(&bed.tune(&words), 2);
-    assert!(text.contains("did you mean \"latency\"?"), "{text}");
-    let text = ends_with(&bed.tune(&["plan", "--iface", "tune7"]), 1);
-    assert!(
-        text.contains("there is no interface tune7; there are: "),
-        "{text}"
-    );
-    let text = ends_with(&bed.tune(&["plan"]), 1);
-    assert!(text.contains("there is no default route; name"), "{text}");
-    let text = ends_with(&bed.tune(&["aply"]), 2);
-    assert!(
-        text.contains("did you mean 'apply'?") && text.lines().count() == 1,
-        "{text}"
-    );
-    let none = bed.ns.command(WEFT).arg("tune").output().unwrap();
-    assert_eq!(ends_with(&none, 2).lines().count(), 1);
-    assert_eq!(bed.values(), before);
 }
 
 #[test]
