@@ -17,9 +17,13 @@ use weft_tuning::{
 /// How often a plan is made again, since what has been changed may bring queues with it.
 const ROUNDS: usize = 3;
 
+/// What it ends with and when, a line each, as the page has it too.
 const ENDS: &str = "\
-Ends with 0, with 1 if something cannot be done, with 2 if the command line is wrong, and `status` with 3 \
-if a value is not what it was given.";
+Ends with:
+  0  done, or nothing to do; `apply` also where some knobs could not be changed, which is told in a line each
+  1  nothing of what was asked for could be done, or `rollback` has left something
+  2  the command line is wrong
+  3  `status` alone: a value is not what it was given";
 
 /// Inspect this host, and set it up for weft
 #[derive(Clone, Debug, Parser)]
@@ -237,6 +241,12 @@ impl Outlook {
             plan,
         })
     }
+
+    /// Whether something of the plan is so already.
+    fn has_some(&self) -> bool {
+        let mut changes = self.plan.changes.iter();
+        changes.any(|change| self.facts.now(&change.knob) == Some(&*change.to))
+    }
 }
 
 fn planned(host: &Host, about: &About, goal: &Goal, kept: &Kept) -> Result<Answer, Failure> {
@@ -258,6 +268,7 @@ fn apply(host: &Host, about: &About, goal: &Goal, kept: &Kept) -> Result<Answer,
     let _lock = store.lock()?;
     let mut all: Vec<Done> = Vec::new();
     let mut advice = Vec::new();
+    let mut has_some = false;
     for _ in 0..ROUNDS {
         let outlook = Outlook::of(host, about, goal, &store)?;
         if !outlook.plan.problems.is_empty() {
@@ -269,6 +280,7 @@ fn apply(host: &Host, about: &About, goal: &Goal, kept: &Kept) -> Result<Answer,
             answer.status = 1;
             return Ok(answer);
         }
+        has_some |= outlook.has_some();
         let changes = outlook.plan.changes.into_iter();
         let wanted: Vec<(Knob, String)> = changes.map(|change| (change.knob, change.to)).collect();
         let done = weft_tuning::apply(host, &store, &goal.profile, &wanted)?;
@@ -284,9 +296,15 @@ fn apply(host: &Host, about: &About, goal: &Goal, kept: &Kept) -> Result<Answer,
     if !about.json {
         answer.text.push_str(&report::advice(&advice));
     }
-    // What this host does not let be changed is told, and no failure.
-    answer.status = 0;
+    answer.status = u8::from(is_in_vain(&all, has_some));
     Ok(answer)
+}
+
+/// Whether knobs have refused, and no other has been changed, be it now or by an earlier run.
+fn is_in_vain(done: &[Done], has_some: bool) -> bool {
+    let is_change = |done: &Done| matches!(done.outcome, Outcome::Made | Outcome::Restored);
+    let is_refusal = |done: &Done| matches!(done.outcome, Outcome::Refused(_));
+    !has_some && done.iter().any(is_refusal) && !done.iter().any(is_change)
 }
 
 fn rollback(

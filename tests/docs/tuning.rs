@@ -67,3 +67,24 @@ fn the_page_has_every_flag_and_profile() {
     );
     hold(wrong, "flags and profiles that docs/tuning.md lacks");
 }
+
+#[test]
+fn the_page_says_of_each_status_what_the_help_says() {
+    let page = Page::read("docs/tuning.md");
+    let output = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .args(["tune", "--help"])
+        .output();
+    let help = String::from_utf8(output.unwrap().stdout).unwrap();
+    let (_, ends) = help.split_once("Ends with:\n").unwrap();
+    let statuses: Vec<_> = ends
+        .lines()
+        .filter_map(|line| line.trim().split_once("  "))
+        .map(|(status, when)| format!("| {status} | {when} |"))
+        .collect();
+    assert_eq!(statuses.len(), 4, "{help}");
+    let lacks = |row: &String| !page.text.contains(row);
+    hold(
+        statuses.into_iter().filter(lacks),
+        "statuses that docs/tuning.md does not have in these words",
+    );
+}

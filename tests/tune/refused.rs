@@ -2,6 +2,46 @@
 
 use crate::bed::{DEVICE, WEFT, bed, ends_with};
 
+/// An ethtool that shows all, and changes nothing.
+const READ_ONLY: &str = "[ \"$1\" = -K ] || exec";
+
+#[test]
+fn apply_fails_where_every_knob_refuses_and_not_where_one_is_changed() {
+    let Some(bed) = bed() else { return };
+    let before = bed.values();
+    let ethtool = format!("{READ_ONLY} {} \"$@\"\necho no >&2; exit 1", bed.ethtool());
+    let path = bed.instead_of_ethtool(&ethtool);
+    let apply = |more: &str| {
+        let profile = bed.profile(&format!(
+            "profile = \"small-host\"\nrfs = \"leave\"\n{more}"
+        ));
+        let words = [
+            "apply",
+            "--iface",
+            DEVICE,
+            "--profile",
+            profile.to_str().unwrap(),
+        ];
+        bed.command(&words).env("PATH", &path).output().unwrap()
+    };
+    let text = ends_with(&apply("rps = \"leave\"\n"), 1);
+    let refused = "weft tune: tune0 generic-receive-offload: left at off, not on: ";
+    assert!(text.contains(refused), "{text}");
+    assert_eq!(bed.values(), before);
+    assert!(!bed.state().exists());
+
+    let text = ends_with(&apply(""), 0);
+    assert!(text.contains(refused), "{text}");
+    assert!(
+        text.contains("made: tune0 rx-0 rps_cpus: 0 -> none\n"),
+        "{text}"
+    );
+    // What an earlier run has changed counts as well: the same words end the same way.
+    ends_with(&apply(""), 0);
+    ends_with(&bed.tune(&["rollback"]), 0);
+    assert_eq!(bed.values(), before);
+}
+
 #[test]
 fn a_profile_that_is_wrong_says_where_and_nothing_is_changed() {
     let Some(bed) = bed() else { return };
