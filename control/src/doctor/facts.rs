@@ -1,6 +1,6 @@
 //! What was seen, and nothing that follows from it.
 
-use crate::host::firewall::ClosedChain;
+use crate::host::firewall::HostChain;
 use crate::probe::Outcome;
 use crate::status::{NodeStatus, PeerStatus, TunnelStatus};
 use std::collections::BTreeMap;
@@ -66,10 +66,8 @@ pub struct HostFacts {
     pub programs: Vec<(String, String)>,
     /// Whether a BPF file system is mounted at `/sys/fs/bpf`.
     pub bpffs: bool,
-    /// Rules of the firewall that name the port.
-    pub port_rules: Vec<String>,
-    /// Chains that drop what no rule of theirs accepts.
-    pub closed: Vec<ClosedChain>,
+    /// Chains of the firewall, of IPv4.
+    pub chains: Vec<HostChain>,
     /// IPsec policies.
     pub ipsec: u32,
     /// Whether the underlay's device merges what it receives.

@@ -13,8 +13,9 @@
 //! share the chains.
 
 mod chain;
-mod closed;
+mod chains;
 mod error;
+mod fate;
 mod iptables;
 #[cfg(feature = "fuzzing")]
 mod listing;
@@ -27,10 +28,12 @@ mod rules;
 mod spec;
 mod table;
 mod tables;
+mod verdict;
 
 use super::events::HostEvents;
-pub use closed::{ClosedChain, closed_chains};
+pub use chains::{HostChain, host_chains};
 pub use error::FirewallError;
+pub use fate::{Fate, PacketKind, fate};
 #[cfg(feature = "fuzzing")]
 pub use listing::read_listing;
 pub use port::rules_on_port;

@@ -1,7 +1,7 @@
 //! What the kernel's netlink tells, and the firewall's programs.
 
 use crate::doctor::facts::{HostFacts, LinkFacts};
-use crate::host::firewall::{closed_chains, rules_on_port};
+use crate::host::firewall::host_chains;
 use crate::host::netlink::{Netlink, NetlinkError, Port};
 use crate::ping::Target;
 use crate::status::{NodeStatus, PeerStatus};
@@ -24,8 +24,7 @@ pub(super) fn look(
         return RouteMap::new();
     };
     runtime.block_on(async {
-        let (rules, closed) = tokio::join!(rules_on_port(port), closed_chains());
-        (facts.port_rules, facts.closed) = (rules, closed);
+        facts.chains = host_chains().await;
         ask_kernel(facts, status, peers, port)
             .await
             .unwrap_or_default()

@@ -11,7 +11,7 @@ pub async fn rules_on_port(port: u16) -> Vec<String> {
 }
 
 pub(super) async fn rules_by(programs: &Programs, port: u16) -> Vec<String> {
-    let mut found = Vec::new();
+    let (mut found, mut tables) = (Vec::new(), Vec::new());
     let of_ipv4 = |program: &&String| !program.starts_with("ip6");
     let programs_v4: Vec<String> = programs.leftovers.iter().filter(of_ipv4).cloned().collect();
     for program in other_variants([], &programs_v4).await {
@@ -19,17 +19,18 @@ pub(super) async fn rules_by(programs: &Programs, port: u16) -> Vec<String> {
         // Without a table's name no table is created by looking at it.
         let lines = run(&format!("{program}-save"), &[], "", keep).await;
         let lines = lines.unwrap_or_default();
+        tables.extend(
+            lines
+                .iter()
+                .filter_map(|line| line.strip_prefix('*').map(str::to_owned)),
+        );
         found.extend(in_iptables(&lines).map(|rule| format!("`{rule}` ({program})")));
     }
     let keep = |line: &str| is_nft_heading(line) || names_in_nft(line, port);
     let lines = run(&programs.nft, &["list", "ruleset"], "", keep).await;
-    let rules = in_nft(&lines.unwrap_or_default(), port);
     // Those of iptables-nft have been found.
-    let known = found.len();
+    let rules = in_nft(&lines.unwrap_or_default(), port, &tables);
     found.extend(rules.into_iter().map(|rule| format!("`{rule}` (nft)")));
-    if known > 0 {
-        found.truncate(known);
-    }
     found
 }
 
@@ -60,12 +61,18 @@ fn names_in_iptables(line: &str, port: u16) -> bool {
     named && line.starts_with("-A ") && line.contains("-p udp ")
 }
 
-/// The rules of `nft list ruleset`, but for those in chains of the kind above.
-fn in_nft(lines: &[String], port: u16) -> Vec<String> {
-    let (mut skips, mut found) = (false, Vec::new());
+/// The rules of `nft list ruleset`, but for those in chains of the kind above and in the `known`
+/// tables of iptables.
+fn in_nft(lines: &[String], port: u16, known: &[String]) -> Vec<String> {
+    let (mut other, mut skips, mut found) = (false, false, Vec::new());
     for line in lines.iter().map(|line| line.trim()) {
-        if line.starts_with("chain ") || line.starts_with("table ") {
-            skips = line.starts_with("table ip6 ");
+        if let Some(table) = line.strip_prefix("table ") {
+            let table = table.trim_end_matches('{').trim();
+            let of_iptables = table.strip_prefix("ip ");
+            let is_known = of_iptables.is_some_and(|name| known.iter().any(|known| known == name));
+            other = table.starts_with("ip6 ") || is_known;
+        } else if line.starts_with("chain ") {
+            skips = other;
         } else if line.starts_with("type ") {
             skips |= line.contains(" hook forward ") || line.starts_with("type nat ");
         } else if !skips && names_in_nft(line, port) {
@@ -89,7 +96,7 @@ fn names_in_nft(line: &str, port: u16) -> bool {
 }
 
 /// Whether a port, or a range of them, has this one.
-fn holds(ports: &str, to: char, port: u16) -> bool {
+pub(super) fn holds(ports: &str, to: char, port: u16) -> bool {
     let (first, last) = ports.split_once(to).unwrap_or((ports, ports));
     match (first.parse::<u16>(), last.parse::<u16>()) {
         (Ok(first), Ok(last)) => (first..=last).contains(&port),
@@ -125,9 +132,10 @@ mod tests {
             assert_eq!(rules_on_port(8472).await, found);
             let line = "-t raw -A PREROUTING -p udp -m multiport --dports 1,8470:8480 -j DROP";
             weft_lab::run(Command::new("iptables").args(line.split(' '))).unwrap();
-            let found = rules_on_port(8472).await;
-            assert_eq!(found.len(), 1, "{found:?}");
-            assert!(found[0].contains("-A PREROUTING") && found[0].contains("(iptables"));
+            let all = rules_on_port(8472).await;
+            assert_eq!(all.len(), 2, "{all:?}");
+            assert!(all[0].contains("-A PREROUTING") && all[0].contains("(iptables"));
+            assert_eq!(all[1..], found);
         });
     }
 

@@ -5,7 +5,7 @@ use crate::doctor::facts::{
 };
 use crate::doctor::finding::CheckVerdict;
 pub(super) use crate::doctor::finding::CheckVerdict::{Failure, Ok as Fine, Unknown, Warning};
-use crate::host::firewall::ClosedChain;
+use crate::host::firewall::HostChain;
 use crate::probe::{Outcome, Refusal, Why};
 use crate::status::*;
 use std::collections::BTreeMap;
@@ -209,10 +209,18 @@ pub(super) fn refused(why: Why) -> Outcome {
     Outcome::Refused(Refusal { from, why })
 }
 
-pub(super) fn closed(hook: &str, rules: &[&str]) -> ClosedChain {
-    ClosedChain {
-        program: "iptables".to_owned(),
-        hook: hook.to_owned(),
+/// A chain of `iptables` or, with a family in front of the table, of `nft`.
+pub(super) fn chain(table: &str, name: &str, policy: &str, rules: &[&str]) -> HostChain {
+    let (program, hook) = match table.contains(' ') {
+        true => ("nft", name.trim_start_matches("filter_")),
+        false => ("iptables", name),
+    };
+    HostChain {
+        program: program.to_owned(),
+        table: table.to_owned(),
+        name: name.to_owned(),
+        hook: (policy != "-").then(|| hook.to_lowercase()),
+        drops: policy == "DROP",
         rules: rules.iter().map(|rule| rule.to_string()).collect(),
     }
 }
