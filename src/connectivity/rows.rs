@@ -6,7 +6,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use weft_control::connectivity::{Named, Row};
@@ -16,6 +17,10 @@ const AT_A_TIME: usize = 16;
 
 /// How long a node may take: 100 requests that nobody answers, each a second, and to get there.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long pipes are read when the command has ended: what it has started may hold them for ever,
+/// as ssh's ControlPersist does.
+const REST: Duration = Duration::from_secs(2);
 
 /// The longest row in bytes, and the longest complaint.
 const ROW_MAX: u64 = 64 << 20;
@@ -96,16 +101,8 @@ impl Runner<'_> {
 /// What a process prints until it ends; why that is nothing, from what it complains about.
 fn finish(mut child: Child) -> io::Result<Result<Vec<u8>, String>> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let reads = |pipe: Option<Box<dyn Read + Send>>, most: u64| {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            // What is cut off is no row, and is told as such.
-            let _ = pipe.map(|pipe| pipe.take(most).read_to_end(&mut bytes));
-            bytes
-        })
-    };
-    let said = reads(stdout.map(|pipe| Box::new(pipe) as _), ROW_MAX);
-    let complained = reads(stderr.map(|pipe| Box::new(pipe) as _), COMPLAINT_MAX);
+    let said = Pipe::read(stdout, ROW_MAX);
+    let complained = Pipe::read(stderr, COMPLAINT_MAX);
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -118,17 +115,62 @@ fn finish(mut child: Child) -> io::Result<Result<Vec<u8>, String>> {
         }
         thread::sleep(Duration::from_millis(20));
     };
-    let said = said.join().unwrap_or_default();
-    let complained = complained.join().unwrap_or_default();
+    let said = said.rest();
     if !said.trim_ascii().is_empty() {
         return Ok(Ok(said));
     }
+    let complained = complained.rest();
     let complaint = String::from_utf8_lossy(&complained);
     let last = complaint
         .lines()
         .map(str::trim)
         .rfind(|line| !line.is_empty());
     Ok(Err(last.map_or_else(|| status.to_string(), str::to_owned)))
+}
+
+/// What a thread reads from a pipe.
+struct Pipe {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
+impl Pipe {
+    /// Read at most so many bytes.
+    fn read(pipe: Option<impl Read + Send + 'static>, most: u64) -> Pipe {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (ended, end) = mpsc::channel();
+        let all = bytes.clone();
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            // What is cut off is no row, and is told as such.
+            let Some(mut pipe) = pipe.map(|pipe| pipe.take(most)) else {
+                return;
+            };
+            loop {
+                match pipe.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(len) => {
+                        let Ok(mut all) = all.lock() else { break };
+                        all.extend_from_slice(&chunk[..len]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            drop(ended);
+        });
+        Pipe { bytes, end }
+    }
+
+    /// All of it, or what there is when the time for the rest is over.
+    fn rest(self) -> Vec<u8> {
+        // It ends as the thread does.
+        let _ = self.end.recv_timeout(REST);
+        self.bytes
+            .lock()
+            .map(|bytes| bytes.clone())
+            .unwrap_or_default()
+    }
 }
 
 /// The row that a text is.
@@ -171,7 +213,9 @@ mod tests {
         fs::write(&file, row).unwrap();
         // The words behind it mean nothing to this one.
         let script = dir.path().join("print");
-        fs::write(&script, "cat \"$1\"").unwrap();
+        let rows = dir.path().display();
+        fs::write(&script, format!("cat \"{rows}/$1.row\"")).unwrap();
+        fs::write(dir.path().join("two.row"), row.replace("\"a\"", "\"b\"")).unwrap();
         let run = format!("sh {} {{node}}", script.display());
         let runner = Runner {
             run: &run,
@@ -179,15 +223,36 @@ mod tests {
             count: 1,
         };
         let file = file.display().to_string();
-        // By its name it would be read as a file, and not by the command.
-        let other = format!("{}/./../{}", dir.path().display(), "nowhere");
-        let rows = runner.rows(&[file, other]);
+        let rows = runner.rows(&[file, "two".to_owned(), "nowhere".to_owned()]);
         assert_eq!(rows[0].name, "one");
         assert_eq!(rows[0].row.as_ref().unwrap().agent, "a");
+        assert_eq!(rows[1].name, "two");
+        assert_eq!(rows[1].row.as_ref().unwrap().agent, "b");
         assert!(
-            rows[1].row.as_ref().unwrap_err().contains("nowhere"),
+            rows[2].row.as_ref().unwrap_err().contains("nowhere"),
             "{rows:?}"
         );
+    }
+
+    #[test]
+    fn what_a_command_leaves_running_is_not_waited_for() {
+        let row = r#"{"version":1,"agent":"a","subnets":[],"public":[],"peers":[]}"#;
+        let dir = tempfile::tempdir().unwrap();
+        let (script, pid) = (dir.path().join("print"), dir.path().join("pid"));
+        let text = format!("sleep 1000 & echo $! > {}; echo '{row}'", pid.display());
+        fs::write(&script, text).unwrap();
+        let run = format!("sh {} {{node}}", script.display());
+        let runner = Runner {
+            run: &run,
+            weft: "weft",
+            count: 1,
+        };
+        let rows = runner.rows(&["one".to_owned()]);
+        assert_eq!(rows[0].row.as_ref().unwrap().agent, "a");
+        let pid = fs::read_to_string(pid).unwrap();
+        let is_there = Path::new("/proc").join(pid.trim()).exists();
+        Command::new("kill").arg(pid.trim()).status().unwrap();
+        assert!(is_there, "it was waited for");
     }
 
     #[test]
