@@ -20,6 +20,7 @@ mod iptables;
 #[cfg(feature = "fuzzing")]
 mod listing;
 mod nftables;
+mod packets;
 mod port;
 mod process;
 mod programs;
@@ -33,9 +34,10 @@ mod verdict;
 use super::events::HostEvents;
 pub use chains::{HostChain, host_chains};
 pub use error::FirewallError;
-pub use fate::{Fate, PacketKind, fate};
+pub use fate::{Fate, fate};
 #[cfg(feature = "fuzzing")]
 pub use listing::read_listing;
+pub use packets::PacketKind;
 pub use port::rules_on_port;
 use programs::Programs;
 use removal::Others;

@@ -1,25 +1,11 @@
 //! What becomes of a kind of packets in a chain, as far as its rules tell.
 
-use super::HostChain;
-use super::port::holds;
+use super::chains::HostChain;
+use super::packets::PacketKind;
 use super::verdict::{Rule, RuleVerdict};
-use ipnet::IpNet;
 
 /// Chains that lead to each other are followed so far.
 const DEPTH: usize = 16;
-
-/// Packets that are to pass.
-#[derive(Clone, Debug, Default)]
-pub struct PacketKind {
-    /// The UDP port that they go to; `None`: they are of all protocols.
-    pub port: Option<u16>,
-    /// Where they may come from. Empty: it is not known.
-    pub from: Vec<IpNet>,
-    /// Where they may go. Empty: it is not known.
-    pub to: Vec<IpNet>,
-    /// The device that they come by, if that is known.
-    pub device: Option<String>,
-}
 
 /// What becomes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +23,6 @@ pub enum Fate {
     },
     /// No rule decides.
     Passed,
-}
-
-impl PacketKind {
-    pub(super) fn has_port(&self, ports: &[&str]) -> Option<bool> {
-        let port = self.port?;
-        let range = |ports: &&str| holds(ports, ':', port) || holds(ports, '-', port);
-        Some(ports.iter().any(range))
-    }
 }
 
 /// What becomes of packets that the kernel sends through `base`, one of all `chains`. Rules with

@@ -1,6 +1,6 @@
 //! Reading a rule: whether it is about some packets, and what it does with them.
 
-use super::fate::PacketKind;
+use super::packets::PacketKind;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
