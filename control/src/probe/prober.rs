@@ -172,6 +172,10 @@ impl Prober {
             if let Some(heard) = message::hear(self.family, from, &self.buffer[..len]) {
                 return Ok(Some((heard, now)));
             }
+            // What others get would keep us here.
+            if left.is_zero() {
+                return Ok(None);
+            }
         }
     }
 }
@@ -220,4 +224,25 @@ fn bound(
         bound.map_err(|source| ProbeError::From { from, source })?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::netns;
+
+    #[test]
+    fn past_the_limit_what_others_get_ends_it() {
+        netns::run(async |_| {
+            netns::ip(&["link", "set", "lo", "up"]);
+            let mut prober = Prober::new(Family::V4).unwrap();
+            let to = IpAddr::from([127, 0, 0, 1]);
+            prober.ask((None, to), false, 7, 84).unwrap().unwrap();
+            // On loopback the request is heard before its answer.
+            let past = Instant::now();
+            assert!(prober.hear(past).unwrap().is_none());
+            let soon = Instant::now() + Duration::from_secs(10);
+            assert!(prober.hear(soon).unwrap().is_some());
+        });
+    }
 }
