@@ -90,7 +90,7 @@ fn look_at_host(asked: Option<&Asked>) -> (HostFacts, network::RouteMap) {
     containers::look(&mut facts, &subnet_env(asked), Path::new("/"));
     let tunnels = status.map_or(&[][..], |status| &status.tunnels);
     let port = tunnels.first().map_or(DEFAULT_PORT, |tunnel| tunnel.port);
-    facts.sockets = sockets::others_on(port, status.map(|status| status.pid));
+    facts.sockets = sockets::besides(port, status.map(|status| status.pid));
     let chosen = asked.map_or(&[][..], |asked| &asked.chosen);
     let routes = network::look(&mut facts, status, chosen, port);
     (facts, routes)

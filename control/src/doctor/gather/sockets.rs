@@ -1,12 +1,22 @@
 //! Who has sockets on a UDP port.
 
+use super::process;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+/// Processes besides the agent's, of the number that it says itself. In another pid namespace that
+/// is a stranger's here, and nothing can be told.
+pub(super) fn besides(port: u16, agent: Option<u32>) -> Vec<String> {
+    match agent.is_some_and(|pid| process::of(pid).is_none()) {
+        true => Vec::new(),
+        false => others_on(port, agent),
+    }
+}
+
 /// Processes besides the agent's that have sockets on UDP `port` in this network namespace. If the
 /// agent's cannot be seen, nobody's can be told from it.
-pub(super) fn others_on(port: u16, agent: Option<u32>) -> Vec<String> {
+fn others_on(port: u16, agent: Option<u32>) -> Vec<String> {
     let mut inodes = BTreeSet::new();
     for table in ["udp", "udp6"] {
         let text = fs::read_to_string(Path::new("/proc/thread-self/net").join(table));
@@ -77,6 +87,8 @@ fn owners(inodes: &BTreeSet<u64>) -> Vec<String> {
 mod tests {
     use super::*;
     use std::net::UdpSocket;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_socket_is_found_with_its_process() {
@@ -89,6 +101,22 @@ mod tests {
         assert!(others_on(port, Some(own)).is_empty());
         drop(socket);
         assert!(others_on(port, None).is_empty());
+    }
+
+    #[test]
+    fn a_stranger_with_the_agents_number_is_not_taken_for_the_agent() {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut stranger = Command::new("cat");
+        stranger.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+        let mut stranger = stranger.spawn().unwrap();
+        let found = besides(port, Some(stranger.id()));
+        assert_eq!(found, [""; 0]);
+        assert!(!besides(port, None).is_empty());
+        // It ends with what it reads.
+        drop(ours);
+        stranger.wait().unwrap();
     }
 
     #[test]
