@@ -2,21 +2,30 @@
 
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Look, advise};
+use crate::status::TunnelStatus;
 use crate::text::span;
 use std::time::Duration;
 
-/// A lease is renewed an hour before its end.
-const SHORT: u64 = 1800;
+/// The least time in seconds before its end at which a lease is renewed (`-subnet-lease-renew-margin`).
+const SHORT: u64 = 60;
+
+/// In so many seconds a store that does not answer is to be brought back.
+const SHORT_WITHOUT_STORE: u64 = 1800;
 
 /// Capabilities by number and name, and whether packets flow without.
 const CAPABILITIES: [(u32, &str, bool); 4] = [
-    (12, "CAP_NET_ADMIN", false),
-    (38, "CAP_PERFMON", true),
-    (39, "CAP_BPF", true),
+    (NET_ADMIN, "CAP_NET_ADMIN", false),
+    (PERFMON, "CAP_PERFMON", true),
+    (BPF, "CAP_BPF", true),
     (13, "CAP_NET_RAW", true),
 ];
 
-/// All but `CAP_NET_RAW` are part of it.
+/// What the fast path takes.
+const NET_ADMIN: u32 = 12;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// All but `CAP_NET_ADMIN` and `CAP_NET_RAW` are part of it.
 const SYS_ADMIN: u32 = 21;
 
 /// What needs an agent says this without one.
@@ -87,9 +96,14 @@ pub(super) fn lease(facts: &Facts) -> Look {
         Some(left) => format!("{subnets}, {} left", span(Duration::from_secs(left))),
         None => format!("{subnets}, for ever"),
     });
+    let health = status.store.health.as_ref();
+    let short = match health.is_some_and(|health| !health.reachable) {
+        true => SHORT_WITHOUT_STORE,
+        false => SHORT,
+    };
     match status.lease.seconds_left {
         Some(0) => look.fail(format!("the lease of {subnets} has ended"), renew()),
-        Some(left) if left < SHORT => {
+        Some(left) if left < short => {
             let left = span(Duration::from_secs(left));
             look.warn(format!("the lease of {subnets} ends in {left}"), renew());
         }
@@ -200,7 +214,10 @@ pub(super) fn seccomp(facts: &Facts) -> Look {
         .tunnels()
         .iter()
         .filter_map(|tunnel| tunnel.workers.as_ref());
-    if workers.clone().any(|workers| workers.engine == "poll") {
+    // Asked for and refused, with nothing else to refuse it.
+    let refused = |state: &String| state == "refused";
+    let mut workers = workers.filter_map(|workers| workers.capabilities.get("io_uring"));
+    if workers.any(refused) && super::kernel::allows_io_uring(facts) {
         look.warn(
             "a filter of system calls, and no io_uring",
             advise(
@@ -208,11 +225,17 @@ pub(super) fn seccomp(facts: &Facts) -> Look {
             ),
         );
     }
-    if facts
-        .tunnels()
-        .iter()
-        .any(|tunnel| tunnel.fast_path.state == "refused")
-    {
+    // So says the agent when the kernel answers EPERM or EACCES.
+    let forbidden = |tunnel: &TunnelStatus| {
+        let reason = tunnel.fast_path.reason.as_deref().unwrap_or_default();
+        tunnel.fast_path.state == "refused" && reason.contains("seccomp")
+    };
+    let has = |number: u32| {
+        process.capabilities & 1 << number != 0
+            || number != NET_ADMIN && process.capabilities & 1 << SYS_ADMIN != 0
+    };
+    let may = [NET_ADMIN, PERFMON, BPF].into_iter().all(has);
+    if may && facts.tunnels().iter().any(forbidden) {
         look.warn(
             "a filter of system calls, and no fast path",
             advise("allow bpf in the seccomp profile"),

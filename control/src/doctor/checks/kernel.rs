@@ -4,6 +4,9 @@ use super::agent::NO_AGENT;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Look, advise, run};
 
+/// Linux with what the ring engine uses.
+const IO_URING: (u32, u32) = (6, 7);
+
 /// What came when, as docs/kernel-versions.md has it.
 const FEATURES: [((u32, u32), &str); 7] = [
     ((4, 18), "trains by one system call"),
@@ -11,7 +14,7 @@ const FEATURES: [((u32, u32), &str); 7] = [
     ((5, 13), "the fast path"),
     ((6, 2), "UDP super-packets"),
     ((6, 6), "tcx links"),
-    ((6, 7), "io_uring for packets"),
+    (IO_URING, "io_uring for packets"),
     ((6, 17), "tunnel GSO"),
 ];
 
@@ -93,13 +96,20 @@ pub(super) fn tun(facts: &Facts) -> Look {
     look
 }
 
+/// Whether the kernel has io_uring for packets, and its settings do not forbid it.
+pub(super) fn allows_io_uring(facts: &Facts) -> bool {
+    let version = version_of(&facts.host.release);
+    let disabled = facts.sysctl("kernel/io_uring_disabled");
+    version.is_some_and(|version| version >= IO_URING) && disabled.is_none_or(|value| value == "0")
+}
+
 pub(super) fn io_uring(facts: &Facts) -> Look {
     let mut look = Look::ok("allowed");
     match facts.sysctl("kernel/io_uring_disabled") {
         None | Some("0") => {}
         Some(value) => look.warn(
             format!("kernel.io_uring_disabled is {value}: the poll engine runs, which costs more"),
-            run("sysctl -w kernel.io_uring_disabled=0"),
+            advise("leave it where io_uring is forbidden on purpose, as hardening does; else kernel.io_uring_disabled=0 allows it to all processes of the host"),
         ),
     }
     look

@@ -1,6 +1,7 @@
 //! The agent, its lease and its store.
 
-use super::facts::{Case, Failure, Fine, Unknown, Warning, agent, node, tunnel, workers};
+use super::facts::{Case, Failure, Fine, Unknown, Warning, agent, node, set, tunnel, workers};
+use crate::doctor::facts::Facts;
 use crate::status::StoreHealth;
 
 pub(super) const CASES: &[Case] = &[
@@ -41,7 +42,25 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         "lease",
-        |f| node(f).lease.seconds_left = Some(1799),
+        |f| node(f).lease.seconds_left = Some(59),
+        Warning,
+        "ends in 59s",
+        "bring the store back",
+    ),
+    // With -subnet-lease-renew-margin=1 that is as it should be.
+    (
+        "lease",
+        |f| node(f).lease.seconds_left = Some(61),
+        Fine,
+        "1m01s left",
+        "",
+    ),
+    (
+        "lease",
+        |f| {
+            node(f).lease.seconds_left = Some(1799);
+            node(f).store.health.as_mut().unwrap().reachable = false
+        },
         Warning,
         "ends in 29m59s",
         "bring the store back",
@@ -125,21 +144,85 @@ pub(super) const CASES: &[Case] = &[
     (
         "seccomp",
         |f| {
-            agent(f).process.as_mut().unwrap().seccomp = 2;
-            workers(f).engine = "poll".to_owned()
-        },
-        Warning,
-        "no io_uring",
-        "io_uring_setup",
-    ),
-    (
-        "seccomp",
-        |f| {
-            agent(f).process.as_mut().unwrap().seccomp = 2;
-            tunnel(f).fast_path.state = "refused".to_owned()
+            filtered(
+                f,
+                "refused",
+                "loading: Operation not permitted: it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and a seccomp profile that allows bpf",
+            )
         },
         Warning,
         "no fast path",
         "allow bpf",
     ),
+    (
+        "seccomp",
+        |f| {
+            filtered(
+                f,
+                "refused",
+                "this host has IPsec policies, which the fast path would pass by",
+            )
+        },
+        Fine,
+        "lets pass",
+        "",
+    ),
+    (
+        "seccomp",
+        |f| {
+            filtered(
+                f,
+                "refused",
+                "loading: EPERM: a seccomp profile that allows bpf",
+            );
+            agent(f).process.as_mut().unwrap().capabilities = 1 << 12
+        },
+        Fine,
+        "lets pass",
+        "",
+    ),
+    (
+        "seccomp",
+        |f| without_ring(f, "refused"),
+        Warning,
+        "no io_uring",
+        "io_uring_setup",
+    ),
+    // With -engine=poll nobody has asked for it.
+    ("seccomp", |f| without_ring(f, "off"), Fine, "lets pass", ""),
+    (
+        "seccomp",
+        |f| {
+            without_ring(f, "refused");
+            f.host.release = "6.1.0-40-amd64".to_owned()
+        },
+        Fine,
+        "lets pass",
+        "",
+    ),
+    (
+        "seccomp",
+        |f| {
+            without_ring(f, "refused");
+            set(f, "kernel/io_uring_disabled", "2")
+        },
+        Fine,
+        "lets pass",
+        "",
+    ),
 ];
+
+/// A filter of system calls, and this fast path.
+fn filtered(facts: &mut Facts, state: &str, reason: &str) {
+    agent(facts).process.as_mut().unwrap().seccomp = 2;
+    tunnel(facts).fast_path.state = state.to_owned();
+    tunnel(facts).fast_path.reason = Some(reason.to_owned());
+}
+
+/// A filter of system calls, and the poll engine.
+fn without_ring(facts: &mut Facts, state: &str) {
+    agent(facts).process.as_mut().unwrap().seccomp = 2;
+    workers(facts).engine = "poll".to_owned();
+    let capabilities = &mut workers(facts).capabilities;
+    capabilities.insert("io_uring".to_owned(), state.to_owned());
+}

@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
         |f| set(f, "kernel/io_uring_disabled", "2"),
         Warning,
         "is 2",
-        "sysctl -w kernel.io_uring_disabled=0",
+        "as hardening does",
     ),
     (
         "offloads",
