@@ -56,7 +56,7 @@ pub(super) const TOPIC: Topic = Topic {
                 "what an earlier run has left for flannel.1 under /sys/fs/bpf stays: ...",
             ],
             cause: "Programs of an earlier agent may go on beside this one, by the table that they had: they are pinned where this agent cannot reach them, in another mount of the BPF file system or one that is read-only. See [when the agent ends](fast-path.md#when-the-agent-ends).",
-            remedy: "`rm -r /sys/fs/bpf/weft` where the earlier agent had it, or have that place mounted here and named by `-bpffs`; then start again.",
+            remedy: "Remove `/sys/fs/bpf/weft/<namespace>/<device>` where the earlier agent had it: `<namespace>` is the inode of its network namespace (`stat -Lc %i /proc/<pid of the agent>/ns/net`), and a dot in the device's name is a `+`. What is beside it belongs to other agents and namespaces, and packets go on by it. Or have that place mounted here and named by `-bpffs`; then start again.",
         },
     ],
     retired: &[],

@@ -126,9 +126,10 @@ pub(super) fn bridge(facts: &Facts) -> Look {
                 format!(
                     "{name} has an address of another subnet than the lease's: new pods are refused"
                 ),
-                run(format!("ip link delete {name}")),
+                advise(format!(
+                    "drain the node, then ip link delete {name}: running pods that hang on it lose their network, and have to be started anew"
+                )),
             );
-            look.or(advise("pods that hang on it have to be started anew"));
         }
     }
     look

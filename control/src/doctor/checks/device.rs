@@ -32,7 +32,9 @@ fn look_at(look: &mut Look, facts: &Facts, tunnel: &TunnelStatus) {
         let kind = link.kind.as_deref().unwrap_or("of no kind");
         look.fail(
             format!("{name} is no TUN device but {kind}: somebody has put another in its place"),
-            run(format!("ip link delete {name}")),
+            advise(format!(
+                "find out whose it is: ip -d link show {name}; once that has another name, or is deleted with all that it carries, the agent makes its own"
+            )),
         );
     }
     if !link.up {
@@ -130,11 +132,10 @@ pub(super) fn port(facts: &Facts) -> Look {
         look.add(
             verdict,
             &format!("UDP {port}: the kernel VXLAN device {name} {how}"),
-            run(format!("ip link delete {name}")),
+            advise(format!(
+                "find out whose it is: ip -d link show {name}; if another network's, such as Cilium's, give one of the two another port (Backend.Port). What flanneld has left may go, by ip link delete {name}: pods whose packets it carries are cut off"
+            )),
         );
-        look.or(advise(
-            "or give one of the two another Backend.Port, if it is another network's",
-        ));
     }
     for who in &facts.host.sockets {
         look.add(

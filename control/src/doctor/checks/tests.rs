@@ -71,6 +71,23 @@ fn text(remedy: &Remedy) -> &str {
 }
 
 #[test]
+fn what_harms_others_is_no_command() {
+    let harmful = ["link delete", "io_uring_disabled", "rm -r", "dport"];
+    for (id, change, ..) in cases() {
+        let mut facts = healthy();
+        change(&mut facts);
+        for remedy in look(&facts, id).remedies {
+            let Remedy::Run(command) = remedy else {
+                continue;
+            };
+            // What takes away a rule names that one alone.
+            let harms = |words: &&str| command.contains(words) && !command.contains(" -D ");
+            assert_eq!(harmful.into_iter().find(harms), None, "{id}: {command}");
+        }
+    }
+}
+
+#[test]
 fn every_check_can_find_something_and_has_a_name_of_its_own() {
     let can: BTreeSet<&str> = cases()
         .filter(|(_, _, verdict, ..)| *verdict > Unknown)

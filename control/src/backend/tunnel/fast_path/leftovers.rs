@@ -6,6 +6,8 @@
 
 use super::merger::MergerName;
 use crate::host::netlink::{BpfFilter, Link, Netlink, NetlinkError};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use tracing::debug;
 use weft_dataplane::fastpath::{self, FILTER_PRIORITY, Former, Pins, filter_handle};
@@ -123,17 +125,23 @@ pub(super) async fn remove_of(
 
 /// What there is to say of programs on `device` that this process cannot be rid of.
 pub(super) fn unknown(former: Former, device: &str) -> Option<String> {
-    (former.unknown > 0).then(|| format!(
-        "other programs on {device} see packets first, and if an earlier agent has left them, they send them by what it knew: without CAP_SYS_ADMIN nobody can tell; remove /sys/fs/bpf/weft where it was pinned, or have it mounted here and named by -bpffs"
-    ))
+    (former.unknown > 0).then(|| {
+        let folder = folder_of(device);
+        format!("other programs on {device} see packets first, and if an earlier agent has left them, they send them by what it knew: without CAP_SYS_ADMIN nobody can tell; remove {folder} where it was pinned (what is beside it is other agents'), or have that place mounted here and named by -bpffs")
+    })
+}
+
+/// Where an agent pins what is of `device` in this network namespace, unless it has another `-bpffs`.
+fn folder_of(device: &str) -> String {
+    let namespace = fs::metadata("/proc/thread-self/ns/net");
+    let namespace = namespace.map_or("<namespace>".to_owned(), |file| file.ino().to_string());
+    format!("/sys/fs/bpf/weft/{namespace}/{}", device.replace('.', "+"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::netns::{self, ip};
-    use std::fs;
-    use std::os::unix::fs::MetadataExt;
 
     const OURS: &str = "weft /coreos.com/network /run/flannel/subnet.env";
     const OTHERS: &str = "weft /other/network /run/other/subnet.env";
@@ -151,6 +159,19 @@ mod tests {
     async fn filters(netlink: &Netlink) -> Vec<(u16, u32)> {
         let filters = netlink.bpf_filters().await.unwrap();
         filters.iter().map(|f| (f.priority, f.handle)).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_named_by_its_own_folder() {
+        let inode = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+        let some = Former {
+            unknown: 1,
+            ..Former::default()
+        };
+        let said = unknown(some, "flannel.1").unwrap();
+        let folder = format!("remove /sys/fs/bpf/weft/{inode}/flannel+1 where");
+        assert!(said.contains(&folder), "{said}");
+        assert_eq!(unknown(Former::default(), "flannel.1"), None);
     }
 
     #[test]

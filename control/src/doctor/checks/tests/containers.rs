@@ -93,7 +93,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.host.links[2].addresses = vec![[10, 5, 9, 1].into()],
         Failure,
         "another subnet",
-        "ip link delete cni0",
+        "lose their network",
     ),
     (
         "bridge",

@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.host.links[1].kind = Some("vxlan".to_owned()),
         Failure,
         "no TUN device but vxlan",
-        "ip link delete flannel.1",
+        "find out whose it is",
     ),
     (
         "device",
