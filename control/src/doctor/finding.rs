@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What needs an agent says this without one.
+pub(super) const NO_AGENT: &str = "no agent answers";
+
 /// How it stands, the worse the later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,7 +1,7 @@
 //! The agent, its lease and its store.
 
 use crate::doctor::facts::Facts;
-use crate::doctor::finding::{Look, advise};
+use crate::doctor::finding::{Look, NO_AGENT, advise};
 use crate::status::TunnelStatus;
 use crate::text::span;
 use std::time::Duration;
@@ -27,9 +27,6 @@ const BPF: u32 = 39;
 
 /// All but `CAP_NET_ADMIN` and `CAP_NET_RAW` are part of it.
 const SYS_ADMIN: u32 = 21;
-
-/// What needs an agent says this without one.
-pub(super) const NO_AGENT: &str = "no agent answers";
 
 pub(super) fn runs(facts: &Facts) -> Look {
     match &facts.agent {

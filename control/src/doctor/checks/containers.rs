@@ -1,7 +1,7 @@
 //! What container runtimes go by.
 
-use super::agent::NO_AGENT;
 use crate::doctor::facts::Facts;
+use crate::doctor::finding::NO_AGENT;
 use crate::doctor::finding::{Look, advise, run};
 use ipnet::IpNet;
 

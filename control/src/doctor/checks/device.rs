@@ -1,7 +1,7 @@
 //! The tunnel's device and port, and the underlay's.
 
-use super::agent::NO_AGENT;
 use crate::doctor::facts::Facts;
+use crate::doctor::finding::NO_AGENT;
 use crate::doctor::finding::{CheckVerdict, Look, advise, run};
 use crate::family::Family;
 use crate::status::TunnelStatus;

@@ -1,7 +1,7 @@
 //! What the kernel has, and what it grants.
 
-use super::agent::NO_AGENT;
 use crate::doctor::facts::Facts;
+use crate::doctor::finding::NO_AGENT;
 use crate::doctor::finding::{Look, advise, run};
 
 /// Linux with what the ring engine uses.

@@ -1,8 +1,8 @@
 //! The other nodes.
 
-use super::agent::NO_AGENT;
 use super::some;
 use crate::doctor::facts::{Facts, PeerFacts};
+use crate::doctor::finding::NO_AGENT;
 use crate::doctor::finding::{Look, advise, run};
 use crate::probe::{Outcome, Refusal, Why};
 

@@ -1,7 +1,7 @@
 //! What counters say.
 
-use super::agent::NO_AGENT;
 use crate::doctor::facts::Facts;
+use crate::doctor::finding::NO_AGENT;
 use crate::doctor::finding::{Look, advise};
 use crate::status::TunnelStatus;
 

@@ -2,7 +2,7 @@
 
 use super::chains::HostChain;
 use super::packets::PacketKind;
-use super::verdict::{Rule, RuleVerdict};
+use super::verdict::{ListedRule, RuleVerdict};
 
 /// Chains that lead to each other are followed so far.
 const DEPTH: usize = 16;
@@ -33,7 +33,7 @@ pub fn fate(chains: &[HostChain], base: &HostChain, packets: &PacketKind) -> Fat
 
 fn walk(chains: &[HostChain], chain: &HostChain, packets: &PacketKind, depth: usize) -> Fate {
     for text in &chain.rules {
-        let rule = Rule::read(text, packets);
+        let rule = ListedRule::read(text, packets);
         if rule.fits == Some(false) {
             continue;
         }
