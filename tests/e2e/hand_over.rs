@@ -143,7 +143,7 @@ fn a_successor_that_fails_at_any_step_leaves_the_agent_running_and_why() {
     let cluster = Cluster::of_weft_with(2, Regime::R1, &[WORKERS]);
     let load = Load::gentle(&cluster);
     let failures = [
-        ("another version", "it speaks version 7 of the hand-over"),
+        ("another version", "speaks version 7 of the hand-over"),
         ("another agent", "it is the agent for /other"),
         ("another state", "-state-dir is /other"),
         ("ends after the offer", "it has hung up"),

@@ -35,7 +35,7 @@ fn maps(pid: u32) -> Vec<Map> {
 
 /// `BPF_MAP_TYPE_ARRAY` of the size of the programs' state, and the pointer to the table.
 fn is_state(map: &Map) -> bool {
-    (map["map_type"], map["value_size"], map["max_entries"]) == (2, 40, 1)
+    (map["map_type"], map["value_size"], map["max_entries"]) == (2, 48, 1)
 }
 
 fn is_pointer_to_table(map: &Map) -> bool {
