@@ -144,7 +144,7 @@ fn a_successor_that_fails_at_any_step_leaves_the_agent_running_and_why() {
     let load = Load::gentle(&cluster);
     let failures = [
         ("another version", "speaks version 7 of the hand-over"),
-        ("another agent", "it is the agent for /other"),
+        ("another agent", "the new agent is for /other"),
         ("another state", "-state-dir is /other"),
         ("ends after the offer", "it has hung up"),
         (
