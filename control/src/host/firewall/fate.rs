@@ -2,7 +2,7 @@
 
 use super::chains::HostChain;
 use super::packets::PacketKind;
-use super::verdict::{ListedRule, RuleVerdict};
+use super::verdict::{JudgedRule, RuleVerdict};
 
 /// Chains that lead to each other are followed so far.
 const DEPTH: usize = 16;
@@ -33,7 +33,7 @@ pub fn fate(chains: &[HostChain], base: &HostChain, packets: &PacketKind) -> Fat
 
 fn walk(chains: &[HostChain], chain: &HostChain, packets: &PacketKind, depth: usize) -> Fate {
     for text in &chain.rules {
-        let rule = ListedRule::read(text, packets);
+        let rule = JudgedRule::read(text, packets);
         if rule.fits == Some(false) {
             continue;
         }

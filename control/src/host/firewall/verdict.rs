@@ -16,7 +16,7 @@ pub(super) enum RuleVerdict {
 
 /// A rule, as some packets meet it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ListedRule {
+pub(super) struct JudgedRule {
     /// Whether it is about them; `None`: some condition is not known here.
     pub(super) fits: Option<bool>,
     /// Whether it names their port or network.
@@ -24,10 +24,10 @@ pub(super) struct ListedRule {
     pub(super) verdict: RuleVerdict,
 }
 
-impl ListedRule {
+impl JudgedRule {
     /// A rule as `iptables-save` or `nft list ruleset` shows it.
-    pub(super) fn read(text: &str, packets: &PacketKind) -> ListedRule {
-        let mut rule = ListedRule {
+    pub(super) fn read(text: &str, packets: &PacketKind) -> JudgedRule {
+        let mut rule = JudgedRule {
             fits: Some(true),
             named: false,
             verdict: RuleVerdict::Nothing,
@@ -347,7 +347,7 @@ mod tests {
             ("reject with icmpx admin-prohibited", Some(true), false),
             ("tcp dport 22 accept", Some(false), false),
         ] {
-            let rule = ListedRule::read(text, &packets);
+            let rule = JudgedRule::read(text, &packets);
             assert_eq!((rule.fits, rule.named), (fits, named), "{text}");
         }
         for (text, verdict) in [
@@ -361,7 +361,7 @@ mod tests {
             ),
             ("-A X -j RETURN", RuleVerdict::Return),
         ] {
-            assert_eq!(ListedRule::read(text, &packets).verdict, verdict, "{text}");
+            assert_eq!(JudgedRule::read(text, &packets).verdict, verdict, "{text}");
         }
     }
 }
