@@ -6,14 +6,14 @@
 
 mod message;
 mod path_mtu;
-mod prober;
+mod pinger;
 mod round;
 mod series;
 mod summary;
 
 pub use message::{Refusal, Why};
 pub use path_mtu::PathMtu;
-pub use prober::{ProbeError, Prober};
+pub use pinger::{Pinger, ProbeError};
 pub use round::{Outcome, Patience, Probe, What};
 pub use series::{Series, SeriesPlan};
 pub use summary::Summary;

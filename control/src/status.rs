@@ -5,6 +5,7 @@
 
 mod text;
 
+use crate::family::Family;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -145,6 +146,31 @@ pub struct TunnelStatus {
     pub table: TableStatus,
     /// What workers do; `None` while the device is made anew.
     pub workers: Option<WorkersStatus>,
+}
+
+impl NodeStatus {
+    /// The node's own address in the tunnel of this family, by which others reach it.
+    pub fn own_end(&self, family: Family) -> Option<IpAddr> {
+        let mut ends = self.lease.subnets.iter().map(|subnet| subnet.network());
+        ends.find(|end| Family::of(*end) == family)
+    }
+
+    /// The underlay address that packets of this family leave from.
+    pub fn local(&self, family: Family) -> Option<IpAddr> {
+        let mut locals = self.underlay.addresses.iter().copied();
+        locals.find(|local| Family::of(*local) == family)
+    }
+
+    /// The tunnel that leads to another node, if one does.
+    pub fn tunnel_to(&self, peer: &PeerStatus) -> Option<&TunnelStatus> {
+        let device = peer.device.as_ref()?;
+        self.tunnels.iter().find(|tunnel| tunnel.device == *device)
+    }
+
+    /// The longest packet that the way to another node is to take.
+    pub fn mtu_to(&self, peer: &PeerStatus) -> usize {
+        self.tunnel_to(peer).map_or(self.mtu, |tunnel| tunnel.mtu) as usize
+    }
 }
 
 impl TunnelStatus {

@@ -81,7 +81,10 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("weft_control::release", &[]),
     ("weft_control::notify", &[]),
     // What a node is doing, as data; and as Prometheus has it.
-    ("weft_control::status", &["weft_control::text"]),
+    (
+        "weft_control::status",
+        &["weft_control::family", "weft_control::text"],
+    ),
     ("weft_control::metrics", &["weft_control::status"]),
     ("weft_control::json", &["weft_control::text"]),
     (

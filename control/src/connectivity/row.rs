@@ -2,7 +2,7 @@
 
 use crate::family::Family;
 use crate::ping::Target;
-use crate::probe::{Outcome, Patience, Probe, ProbeError, Prober, Summary, What};
+use crate::probe::{Outcome, Patience, Pinger, Probe, ProbeError, Summary, What};
 use crate::status::{NodeStatus, PeerStatus};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -59,20 +59,10 @@ pub fn measure(
     peers: &[PeerStatus],
     count: u32,
 ) -> Result<Row, ProbeError> {
-    let mut entries = Vec::new();
-    for family in Family::BOTH {
-        let of_family = peers
-            .iter()
-            .filter(|peer| Family::of(peer.public) == family);
-        let of_family: Vec<&PeerStatus> = of_family.collect();
-        if of_family.is_empty() {
-            continue;
-        }
-        let mut prober = Prober::new(family)?;
-        for some in of_family.chunks(AT_A_TIME) {
-            entries.extend(ask(&mut prober, status, some, count)?);
-        }
-    }
+    let family = |peer: &PeerStatus| Family::of(peer.public);
+    let entries = Pinger::in_turns(peers, family, AT_A_TIME, |pinger, some| {
+        ask(pinger, status, some, count)
+    })?;
     Ok(Row {
         version: 1,
         agent: agent.to_owned(),
@@ -83,7 +73,7 @@ pub fn measure(
 }
 
 fn ask(
-    prober: &mut Prober,
+    pinger: &mut Pinger,
     status: &NodeStatus,
     peers: &[&PeerStatus],
     count: u32,
@@ -99,7 +89,7 @@ fn ask(
     let mut times = vec![Vec::new(); peers.len()];
     let mut refusals = vec![None; peers.len()];
     for _ in 0..count {
-        for (i, outcome) in prober.round(&small, once)?.into_iter().enumerate() {
+        for (i, outcome) in pinger.round(&small, once)?.into_iter().enumerate() {
             match outcome {
                 Outcome::Answered(time) => times[i].push(time),
                 Outcome::Refused(refusal) => refusals[i] = Some(refusal.to_string()),
@@ -113,14 +103,14 @@ fn ask(
     let there: Vec<usize> = (0..peers.len()).filter(there).collect();
     let long = there
         .iter()
-        .map(|&i| probe(status, peers[i], full(status, peers[i])));
+        .map(|&i| probe(status, peers[i], status.mtu_to(peers[i])));
     let long: Vec<Probe> = long.collect();
     let again = Patience {
         tries: 2,
         every: WAIT / 2,
     };
     let mut whole = vec![false; peers.len()];
-    for (i, outcome) in there.into_iter().zip(prober.round(&long, again)?) {
+    for (i, outcome) in there.into_iter().zip(pinger.round(&long, again)?) {
         whole[i] = outcome.is_answered();
     }
     let entry = |(i, peer): (usize, &&PeerStatus)| Reached {
@@ -137,12 +127,10 @@ fn ask(
 
 fn probe(status: &NodeStatus, peer: &PeerStatus, len: usize) -> Probe {
     let family = Family::of(peer.public);
-    let mut own = status.lease.subnets.iter().map(|subnet| subnet.network());
-    let own = own.find(|address| Family::of(*address) == family);
     match &peer.device {
         Some(_) => Probe {
             to: Target::node(peer).address,
-            from: own,
+            from: status.own_end(family),
             what: What::Echo { len, df: true },
         },
         // The kernel routes pods' packets to the node as they are.
@@ -152,11 +140,4 @@ fn probe(status: &NodeStatus, peer: &PeerStatus, len: usize) -> Probe {
             what: What::Echo { len, df: true },
         },
     }
-}
-
-/// The longest packet that the way to a peer is to take.
-fn full(status: &NodeStatus, peer: &PeerStatus) -> usize {
-    let mut tunnels = status.tunnels.iter();
-    let tunnel = tunnels.find(|tunnel| Some(&tunnel.device) == peer.device.as_ref());
-    tunnel.map_or(status.mtu, |tunnel| tunnel.mtu) as usize
 }

@@ -9,10 +9,9 @@
 use super::report::{PingReport, WayReport};
 use super::target::Target;
 use crate::family::Family;
-use crate::probe::{ProbeError, Prober, Series, SeriesPlan, Summary};
+use crate::probe::{Pinger, ProbeError, Series, SeriesPlan, Summary};
 use crate::socket::{self, Answer, AskError, Verb};
 use crate::status::{NodeStatus, TunnelStatus};
-use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -64,9 +63,9 @@ pub fn ping(
     options: PingOptions,
 ) -> Result<PingReport, PingError> {
     let family = Family::of(target.address);
-    let tunnel = tunnel_of(status, target);
-    let from = tunnel.and_then(|_| own_end(status, family));
-    let mut prober = Prober::new(family)?;
+    let tunnel = status.tunnel_to(&target.peer);
+    let from = tunnel.and_then(|_| status.own_end(family));
+    let mut pinger = Pinger::new(family)?;
     let header = match family {
         Family::V4 => 28,
         Family::V6 => 48,
@@ -82,16 +81,16 @@ pub fn ping(
             time,
         };
         let before = counters(socket, tunnel)?;
-        let series = prober.series(from, target.address, plan)?;
+        let series = pinger.series(from, target.address, plan)?;
         // A worker counts a batch when it is done with it.
         thread::sleep(COUNTED);
         let after = counters(socket, tunnel)?;
         ways.push(way_report(name, &series, before.zip(after)));
     }
-    let most = tunnel.map_or(status.mtu, |tunnel| tunnel.mtu) as usize;
-    let found = prober.path_mtu(from, target.address, most)?;
+    let most = status.mtu_to(&target.peer);
+    let found = pinger.path_mtu(from, target.address, most)?;
     let whole = match tunnel {
-        Some(tunnel) => whole_on_underlay(&mut prober, status, tunnel, target, most)?,
+        Some(tunnel) => whole_on_underlay(&mut pinger, status, tunnel, target, most)?,
         None => None,
     };
     let passes = found.map(|found| found.mtu);
@@ -114,31 +113,17 @@ pub fn ping(
 /// The longest packet, up to `most` bytes, whose outer packet crosses the underlay in one piece;
 /// `None` if the peer's underlay address does not answer.
 fn whole_on_underlay(
-    prober: &mut Prober,
+    pinger: &mut Pinger,
     status: &NodeStatus,
     tunnel: &TunnelStatus,
     target: &Target,
     most: usize,
 ) -> Result<Option<usize>, ProbeError> {
     let public = target.peer.public;
-    let mut own = status.underlay.addresses.iter().copied();
-    let own = own.find(|address| Family::of(*address) == Family::of(public));
+    let own = status.local(Family::of(public));
     let overhead = tunnel.overhead() as usize;
-    let found = prober.path_mtu(own, public, most + overhead)?;
+    let found = pinger.path_mtu(own, public, most + overhead)?;
     Ok(found.map(|found| found.mtu.saturating_sub(overhead)))
-}
-
-/// The tunnel that leads to a target, if one does.
-fn tunnel_of<'a>(status: &'a NodeStatus, target: &Target) -> Option<&'a TunnelStatus> {
-    let device = target.peer.device.as_ref()?;
-    let mut tunnels = status.tunnels.iter();
-    tunnels.find(|tunnel| tunnel.device == *device)
-}
-
-/// The address of this node's end of the tunnel.
-fn own_end(status: &NodeStatus, family: Family) -> Option<IpAddr> {
-    let mut own = status.lease.subnets.iter().map(|subnet| subnet.network());
-    own.find(|address| Family::of(*address) == family)
 }
 
 /// The ways that packets to a target can take.

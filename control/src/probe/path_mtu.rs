@@ -1,6 +1,6 @@
 //! How long a packet may be.
 
-use super::prober::{ProbeError, Prober};
+use super::pinger::{Pinger, ProbeError};
 use super::round::{Outcome, Patience, Probe, What};
 use crate::family::Family;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ fn least(family: Family) -> usize {
     }
 }
 
-impl Prober {
+impl Pinger {
     /// The longest IP packet up to `most` bytes that gets to `to` and back in one piece; `None` if
     /// none is answered.
     pub fn path_mtu(

@@ -1,7 +1,7 @@
 //! Many questions at the same time.
 
 use super::message::{About, Heard, Refusal, Why};
-use super::prober::{ProbeError, Prober};
+use super::pinger::{Pinger, ProbeError};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -100,7 +100,7 @@ struct Asked {
     datagrams: BTreeMap<(u16, IpAddr), usize>,
 }
 
-impl Prober {
+impl Pinger {
     /// Ask all of `probes` at the same time; what became of each. It takes no longer than
     /// `patience` says, and ends as soon as all is known.
     pub fn round(

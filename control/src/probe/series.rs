@@ -1,7 +1,7 @@
 //! One node, asked again and again.
 
 use super::message::{About, Refusal};
-use super::prober::{ProbeError, Prober};
+use super::pinger::{Pinger, ProbeError};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub struct Series {
     pub unsent: Option<String>,
 }
 
-impl Prober {
+impl Pinger {
     /// Ask `to` again and again.
     pub fn series(
         &mut self,

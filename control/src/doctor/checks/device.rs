@@ -5,7 +5,6 @@ use crate::doctor::finding::NO_AGENT;
 use crate::doctor::finding::{CheckVerdict, Look, advise, run};
 use crate::family::Family;
 use crate::status::TunnelStatus;
-use std::net::IpAddr;
 
 pub(super) fn device(facts: &Facts) -> Look {
     let Some(status) = facts.status() else {
@@ -55,7 +54,8 @@ fn look_at(look: &mut Look, facts: &Facts, tunnel: &TunnelStatus) {
             run(format!("ip link set dev {name} mtu {mtu}")),
         );
     }
-    if let Some(own) = own_end(facts, tunnel)
+    let family = tunnel.local.map_or(Family::V4, Family::of);
+    if let Some(own) = facts.status().and_then(|status| status.own_end(family))
         && !link.addresses.contains(&own)
     {
         let len = if own.is_ipv4() { 32 } else { 128 };
@@ -71,18 +71,6 @@ fn look_at(look: &mut Look, facts: &Facts, tunnel: &TunnelStatus) {
             advise("find out who: ip monitor link"),
         ),
     }
-}
-
-/// This node's address in a tunnel.
-fn own_end(facts: &Facts, tunnel: &TunnelStatus) -> Option<IpAddr> {
-    let family = tunnel.local.map_or(Family::V4, Family::of);
-    let own = facts
-        .status()?
-        .lease
-        .subnets
-        .iter()
-        .map(|net| net.network());
-    own.into_iter().find(|own| Family::of(*own) == family)
 }
 
 pub(super) fn mtu(facts: &Facts) -> Look {

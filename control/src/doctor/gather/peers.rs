@@ -3,7 +3,7 @@
 use crate::doctor::facts::PeerFacts;
 use crate::family::Family;
 use crate::ping::Target;
-use crate::probe::{Outcome, Patience, Probe, ProbeError, Prober, What};
+use crate::probe::{Outcome, Patience, Pinger, Probe, ProbeError, What};
 use crate::status::{NodeStatus, PeerStatus};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,25 +26,14 @@ type Question = (Probe, fn(&mut PeerFacts) -> &mut Outcome);
 
 /// What became of packets to each of `peers` of a node that says `status`.
 pub(super) fn ask(status: &NodeStatus, peers: &[PeerStatus]) -> Result<Vec<PeerFacts>, ProbeError> {
-    let mut all = Vec::new();
-    for family in Family::BOTH {
-        let of_family = peers
-            .iter()
-            .filter(|peer| Family::of(peer.public) == family);
-        let of_family: Vec<&PeerStatus> = of_family.collect();
-        if of_family.is_empty() {
-            continue;
-        }
-        let mut prober = Prober::new(family)?;
-        for some in of_family.chunks(AT_A_TIME) {
-            all.extend(ask_some(&mut prober, status, some)?);
-        }
-    }
-    Ok(all)
+    let family = |peer: &PeerStatus| Family::of(peer.public);
+    Pinger::in_turns(peers, family, AT_A_TIME, |pinger, some| {
+        ask_some(pinger, status, some)
+    })
 }
 
 fn ask_some(
-    prober: &mut Prober,
+    pinger: &mut Pinger,
     status: &NodeStatus,
     peers: &[&PeerStatus],
 ) -> Result<Vec<PeerFacts>, ProbeError> {
@@ -59,7 +48,7 @@ fn ask_some(
             places.push((i, place));
         }
     }
-    let outcomes = prober.round(&probes, PATIENCE)?;
+    let outcomes = pinger.round(&probes, PATIENCE)?;
     for ((i, place), outcome) in places.into_iter().zip(outcomes) {
         *place(&mut facts[i]) = outcome;
     }
@@ -75,10 +64,9 @@ fn ask_some(
 /// All that a node is asked.
 fn questions(status: &NodeStatus, peer: &PeerStatus) -> Vec<Question> {
     let family = Family::of(peer.public);
-    let local = of_family(&status.underlay.addresses, family);
-    let mut tunnels = status.tunnels.iter();
-    let tunnel = tunnels.find(|tunnel| Some(&tunnel.device) == peer.device.as_ref());
-    let inner = tunnel.map_or(status.mtu, |tunnel| tunnel.mtu) as usize;
+    let local = status.local(family);
+    let tunnel = status.tunnel_to(peer);
+    let inner = status.mtu_to(peer);
     let outer = inner + tunnel.map_or(0, |tunnel| tunnel.overhead() as usize);
     let echo = |to: IpAddr, from: Option<IpAddr>, len: usize, df: bool| Probe {
         to,
@@ -104,13 +92,7 @@ fn questions(status: &NodeStatus, peer: &PeerStatus) -> Vec<Question> {
         return all;
     };
     let end = Target::node(peer).address;
-    let subnets: Vec<IpAddr> = status
-        .lease
-        .subnets
-        .iter()
-        .map(|net| net.network())
-        .collect();
-    let own = of_family(&subnets, family);
+    let own = status.own_end(family);
     let port = Probe {
         to: public,
         from: local,
@@ -149,11 +131,4 @@ fn questions(status: &NodeStatus, peer: &PeerStatus) -> Vec<Question> {
 /// Closures of one type.
 fn place(place: fn(&mut PeerFacts) -> &mut Outcome) -> fn(&mut PeerFacts) -> &mut Outcome {
     place
-}
-
-fn of_family(addresses: &[IpAddr], family: Family) -> Option<IpAddr> {
-    let mut found = addresses
-        .iter()
-        .filter(|address| Family::of(**address) == family);
-    found.next().copied()
 }

@@ -45,7 +45,7 @@ pub enum ProbeError {
 
 /// Who asks in one address family.
 #[derive(Debug)]
-pub struct Prober {
+pub struct Pinger {
     pub(super) family: Family,
     /// By which answers are known as ours.
     pub(super) id: u16,
@@ -59,14 +59,14 @@ pub struct Prober {
     buffer: Vec<u8>,
 }
 
-impl Prober {
+impl Pinger {
     /// One that has sent nothing yet.
-    pub fn new(family: Family) -> Result<Prober, ProbeError> {
+    pub fn new(family: Family) -> Result<Pinger, ProbeError> {
         let failed = |source| ProbeError::Raw { family, source };
         let hears = raw(family).map_err(failed)?;
         // The host's limit serves as well, with fewer answers at a time.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&hears, RECEIVE_BUFFER);
-        Ok(Prober {
+        Ok(Pinger {
             family,
             id: rand::random(),
             next: 0,
@@ -75,6 +75,28 @@ impl Prober {
             datagrams: BTreeMap::new(),
             buffer: vec![0; PACKET_MAX],
         })
+    }
+
+    /// Have one of each family `ask` those of `all` that are of it, `at_a_time` of them and then the
+    /// next; all that came of it.
+    pub fn in_turns<P, T>(
+        all: &[P],
+        family_of: impl Fn(&P) -> Family,
+        at_a_time: usize,
+        mut ask: impl FnMut(&mut Pinger, &[&P]) -> Result<Vec<T>, ProbeError>,
+    ) -> Result<Vec<T>, ProbeError> {
+        let mut found = Vec::with_capacity(all.len());
+        for family in Family::BOTH {
+            let these: Vec<&P> = all.iter().filter(|one| family_of(one) == family).collect();
+            if these.is_empty() {
+                continue;
+            }
+            let mut pinger = Pinger::new(family)?;
+            for some in these.chunks(at_a_time) {
+                found.extend(ask(&mut pinger, some)?);
+            }
+        }
+        Ok(found)
     }
 
     /// A number that no request of late has.
@@ -235,14 +257,14 @@ mod tests {
     fn past_the_limit_what_others_get_ends_it() {
         netns::run(async |_| {
             netns::ip(&["link", "set", "lo", "up"]);
-            let mut prober = Prober::new(Family::V4).unwrap();
+            let mut pinger = Pinger::new(Family::V4).unwrap();
             let to = IpAddr::from([127, 0, 0, 1]);
-            prober.ask((None, to), false, 7, 84).unwrap().unwrap();
+            pinger.ask((None, to), false, 7, 84).unwrap().unwrap();
             // On loopback the request is heard before its answer.
             let past = Instant::now();
-            assert!(prober.hear(past).unwrap().is_none());
+            assert!(pinger.hear(past).unwrap().is_none());
             let soon = Instant::now() + Duration::from_secs(10);
-            assert!(prober.hear(soon).unwrap().is_some());
+            assert!(pinger.hear(soon).unwrap().is_some());
         });
     }
 }
