@@ -6,4 +6,5 @@ mod ways;
 
 pub use report::{PingReport, WayReport};
 pub use target::{Target, TargetError, find, resolve};
+pub(crate) use ways::FORGOTTEN;
 pub use ways::{PingError, PingOptions, ping};

@@ -174,6 +174,17 @@ impl NodeStatus {
 }
 
 impl TunnelStatus {
+    /// Whether the fast path takes echo requests to nodes of this family, and leaves other ICMP to the
+    /// workers (`dataplane/bpf/choice.h`). With flannel's udp the workers send all there is.
+    pub fn parts_icmp(&self, family: Family) -> bool {
+        self.takes_echoes(family) && self.fast_path.mode != "on"
+    }
+
+    /// Whether the fast path takes echo requests to nodes of this family.
+    pub fn takes_echoes(&self, family: Family) -> bool {
+        self.fast_path.state == "on" && self.wire == "vxlan" && family == Family::V4
+    }
+
     /// Bytes in front of each packet on the underlay, outer IP header included.
     pub fn overhead(&self) -> u32 {
         let v6 = self.local.is_some_and(|local| local.is_ipv6());

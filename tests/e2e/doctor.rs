@@ -194,6 +194,29 @@ fn what_is_broken_on_another_node_is_told_apart() {
 }
 
 #[test]
+fn a_firewall_that_the_fast_path_passes_by_is_found_from_another_node() {
+    if skips_test() {
+        return;
+    }
+    let cluster = Cluster::of_weft(2, Regime::R1);
+    cluster.await_way(1);
+    cluster.await_way(2);
+    is_well(&cluster, "workers");
+    if cluster.counter(2, "fast_receives") == 0 {
+        return weft_lab::skip("there is no fast path here");
+    }
+    let peer = cluster.lab.node(2).ns.clone();
+    let rule = "INPUT -p udp --dport 8472 -j DROP";
+    peer.run(&["sh", "-c", &format!("iptables -A {rule}")])
+        .unwrap();
+    is_well(&cluster, "reach");
+    found(&cluster, "workers", "warning", "on the fast path alone");
+    peer.run(&["sh", "-c", &format!("iptables -D {rule}")])
+        .unwrap();
+    is_well(&cluster, "workers");
+}
+
+#[test]
 fn a_path_that_is_narrower_than_it_seems_is_found() {
     if skips_test() {
         return;

@@ -140,6 +140,11 @@ pub const CHECKS: &[Check] = &[
         "other nodes answer through the tunnel",
         peers::reach,
     ),
+    check(
+        "workers",
+        "what workers carry reaches other nodes, too",
+        peers::workers,
+    ),
     check("peer-agents", "agents run on other nodes", peers::agents),
     check(
         "path-mtu",

@@ -125,6 +125,8 @@ pub struct PeerFacts {
     pub route: Option<String>,
     /// A small packet through the tunnel.
     pub tunnel: Outcome,
+    /// The same by the workers, where the fast path has taken that one; `None`: it has not.
+    pub workers: Option<Outcome>,
     /// As long as the tunnel takes, not to be fragmented.
     pub tunnel_whole: Outcome,
     /// The same, to be fragmented where it has to.
@@ -152,6 +154,7 @@ impl PeerFacts {
             peer,
             route: None,
             tunnel: Outcome::Silent,
+            workers: None,
             tunnel_whole: Outcome::Silent,
             tunnel_long: Outcome::Silent,
             underlay: Outcome::Silent,

@@ -21,7 +21,7 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// Longer than a flow stays with the workers after its last packet (`PAUSE`): what was asked for the
 /// time takes its flow along on the way in.
-const FORGOTTEN: Duration = Duration::from_millis(120);
+pub(crate) const FORGOTTEN: Duration = Duration::from_millis(120);
 
 /// Longer than a worker is busy with a batch.
 const COUNTED: Duration = Duration::from_millis(20);
@@ -131,12 +131,10 @@ fn ways_of(tunnel: Option<&TunnelStatus>, family: Family) -> Vec<(&'static str, 
     let Some(tunnel) = tunnel else {
         return vec![KERNEL];
     };
-    // With flannel's udp the workers send all there is, whatever the mode.
-    let fast = tunnel.fast_path.state == "on" && tunnel.wire == "vxlan" && family == Family::V4;
-    match (fast, tunnel.fast_path.mode.as_str()) {
+    match (tunnel.takes_echoes(family), tunnel.parts_icmp(family)) {
         (false, _) => vec![WORKERS],
-        (true, "on") => vec![FAST_PATH],
-        (true, _) => vec![FAST_PATH, BY_TIME],
+        (true, false) => vec![FAST_PATH],
+        (true, true) => vec![FAST_PATH, BY_TIME],
     }
 }
 

@@ -36,6 +36,11 @@ pub enum What {
         /// Whether it may not.
         df: bool,
     },
+    /// A request for the time (ICMP timestamp), as an IPv4 packet of `len` bytes.
+    Time {
+        /// Bytes.
+        len: usize,
+    },
     /// A datagram that means nothing, to this port. That nothing is heard is good news.
     Datagram(u16),
 }
@@ -150,6 +155,11 @@ impl Pinger {
                 let seq = self.number();
                 asked.echoes.insert(seq, (i, Instant::now()));
                 self.ask((probe.from, probe.to), df, seq, len)
+            }
+            What::Time { len } => {
+                let seq = self.number();
+                asked.echoes.insert(seq, (i, Instant::now()));
+                self.ask_time((probe.from, probe.to), seq, len)
             }
             What::Datagram(port) => {
                 let to = SocketAddr::new(probe.to, port);

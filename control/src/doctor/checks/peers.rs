@@ -126,6 +126,41 @@ pub(super) fn reach(facts: &Facts) -> Look {
     look
 }
 
+pub(super) fn workers(facts: &Facts) -> Look {
+    let peers = match asked(facts) {
+        Ok(peers) => peers,
+        Err(look) => return look,
+    };
+    let by_workers = peers.iter().filter_map(|peer| peer.workers.as_ref());
+    let (answered, all) = by_workers.fold((0, 0), |(answered, all), outcome| {
+        (answered + usize::from(outcome.is_answered()), all + 1)
+    });
+    if all == 0 {
+        return Look::ok("nothing goes another way than what was asked by");
+    }
+    let mut look = Look::ok(format!("{answered} of {all}"));
+    let lost = |peer: &&PeerFacts| peer.workers.as_ref().is_some_and(|by| !by.is_answered());
+    let names: Vec<String> = peers
+        .iter()
+        .filter(lost)
+        .map(|peer| peer.peer.public.to_string())
+        .collect();
+    if let Some(first) = names.first() {
+        let port = facts.port();
+        look.warn(
+            format!(
+                "{} of {all} answer on the fast path alone ({}): floods, trains and long packets are lost, or a firewall drops ICMP timestamps",
+                names.len(),
+                some(&names)
+            ),
+            advise(format!(
+                "on {first} and here: look for rules that drop UDP {port} (INPUT, OUTPUT), which the fast path passes by; weft doctor there tells more"
+            )),
+        );
+    }
+    look
+}
+
 /// What is to be done about a node that does not answer.
 fn remedy(facts: &Facts, peer: &PeerFacts) -> String {
     let (port, public) = (facts.port(), peer.peer.public);

@@ -2,10 +2,11 @@
 
 use crate::doctor::facts::PeerFacts;
 use crate::family::Family;
-use crate::ping::Target;
+use crate::ping::{FORGOTTEN, Target};
 use crate::probe::{Outcome, Patience, Pinger, Probe, ProbeError, What};
 use crate::status::{NodeStatus, PeerStatus};
 use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 /// How long nodes are waited for that do not answer: on the other side of the world and back
@@ -52,6 +53,7 @@ fn ask_some(
     for ((i, place), outcome) in places.into_iter().zip(outcomes) {
         *place(&mut facts[i]) = outcome;
     }
+    ask_workers(pinger, status, &mut facts)?;
     for fact in facts.iter_mut().filter(|fact| fact.peer.device.is_none()) {
         // The kernel routes pods' packets to the node as they are.
         fact.tunnel = fact.underlay.clone();
@@ -59,6 +61,35 @@ fn ask_some(
         fact.tunnel_long = fact.underlay_long.clone();
     }
     Ok(facts)
+}
+
+/// Ask those that answer on the fast path by the workers as well, once flows have forgotten their ways:
+/// a firewall that drops the port stops the workers' packets alone.
+fn ask_workers(
+    pinger: &mut Pinger,
+    status: &NodeStatus,
+    facts: &mut [PeerFacts],
+) -> Result<(), ProbeError> {
+    let on_fast_path = |fact: &&mut PeerFacts| {
+        let family = Family::of(fact.peer.public);
+        let tunnel = status.tunnel_to(&fact.peer);
+        fact.tunnel.is_answered() && tunnel.is_some_and(|tunnel| tunnel.parts_icmp(family))
+    };
+    let mut these: Vec<&mut PeerFacts> = facts.iter_mut().filter(on_fast_path).collect();
+    if these.is_empty() {
+        return Ok(());
+    }
+    thread::sleep(FORGOTTEN);
+    let probes = these.iter().map(|fact| Probe {
+        to: Target::node(&fact.peer).address,
+        from: status.own_end(Family::of(fact.peer.public)),
+        what: What::Time { len: SMALL },
+    });
+    let probes: Vec<Probe> = probes.collect();
+    for (fact, outcome) in these.iter_mut().zip(pinger.round(&probes, PATIENCE)?) {
+        fact.workers = Some(outcome);
+    }
+    Ok(())
 }
 
 /// All that a node is asked.

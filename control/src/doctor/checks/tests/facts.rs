@@ -17,6 +17,7 @@ pub(super) fn peer(number: u8) -> PeerFacts {
     PeerFacts {
         route: Some("flannel.1".to_owned()),
         tunnel: answered.clone(),
+        workers: Some(answered.clone()),
         tunnel_whole: answered.clone(),
         tunnel_long: answered.clone(),
         underlay: answered.clone(),

@@ -78,6 +78,13 @@ pub(super) const CASES: &[Case] = &[
         "ping 10.0.0.2",
     ),
     (
+        "workers",
+        |f| f.peers[1].workers = Some(Outcome::Silent),
+        Warning,
+        "1 of 2 answer on the fast path alone (10.0.0.3): floods",
+        "rules that drop UDP",
+    ),
+    (
         "peer-agents",
         |f| f.peers[0].port = refused(Why::Port),
         Warning,
