@@ -3,7 +3,6 @@
 use super::node::*;
 use rustix::process::Signal;
 use std::process::Command;
-use weft_lab::netns::isolate_mounts;
 
 fn fast_path(node: &Node, words: &[&str]) -> (Option<i32>, String) {
     node.ask("fast-path", words)
@@ -150,11 +149,7 @@ fn without_capabilities_one_line_says_so_and_the_node_works() {
 #[test]
 fn a_bpf_file_system_that_is_unmounted_costs_what_outlives_the_agent() {
     on_node(|node| {
-        isolate_mounts().unwrap();
-        let bpffs = node.path("bpf");
-        std::fs::create_dir(&bpffs).unwrap();
-        let bpffs = bpffs.to_str().unwrap();
-        run("mount", &["-t", "bpf", "none", bpffs]);
+        let bpffs = &node.own_bpffs();
         let _etcd = node.etcd();
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
         let Some(mut agent) = begun(node, "log", &[&format!("-bpffs={bpffs}")]) else {
@@ -181,11 +176,7 @@ fn a_bpf_file_system_that_is_unmounted_costs_what_outlives_the_agent() {
 #[test]
 fn programs_that_an_agent_left_where_the_next_one_does_not_look_are_taken_off() {
     on_node(|node| {
-        isolate_mounts().unwrap();
-        let bpffs = node.path("bpf");
-        std::fs::create_dir(&bpffs).unwrap();
-        let bpffs = bpffs.to_str().unwrap();
-        run("mount", &["-t", "bpf", "none", bpffs]);
+        let bpffs = &node.own_bpffs();
         let _etcd = node.etcd();
         run("etcdctl", &["put", CONFIG_KEY, CONFIG]);
         for (number, (mode, line)) in [

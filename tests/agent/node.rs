@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 use tempfile::TempDir;
 use weft_lab::etcd::Location;
+use weft_lab::netns::isolate_mounts;
 use weft_lab::{Etcd, isolated, memory_dir, wait_until};
 
 pub(crate) const WEFT: &str = env!("CARGO_BIN_EXE_weft");
@@ -109,6 +110,16 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// A BPF file system that goes with the test, whose mounts are its own from here on.
+    pub(crate) fn own_bpffs(&self) -> String {
+        isolate_mounts().unwrap();
+        let folder = self.path("bpf");
+        fs::create_dir(&folder).unwrap();
+        let folder = folder.to_str().unwrap().to_owned();
+        run("mount", &["-t", "bpf", "none", &folder]);
+        folder
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -5,8 +5,8 @@ use rustix::process::Signal;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
 use std::process::{Command, Output};
-use weft_lab::netns::isolate_mounts;
 
 /// All that an agent may change in the kernel, in the words of the programs that show it.
 fn host() -> String {
@@ -183,10 +183,7 @@ fn nothing_is_left_of_the_fast_path() {
         on_node(move |node| {
             foreign();
             let before = host();
-            isolate_mounts().unwrap();
-            let bpffs = node.path("bpf");
-            fs::create_dir(&bpffs).unwrap();
-            run("mount", &["-t", "bpf", "none", bpffs.to_str().unwrap()]);
+            let bpffs = PathBuf::from(node.own_bpffs());
             // As a run before has left it.
             ip("link add weft-m.1 type veth peer name weft-g.1");
             run("ip", &["link", "set", "weft-m.1", "alias", &mark(node)]);

@@ -104,6 +104,16 @@ fn to_the_port<'a>(cluster: &'a Cluster, from: usize, frame: &Frame) -> Flood<'a
     }
 }
 
+/// Small datagrams from node 1's pod to one that nobody listens in.
+fn from_the_pod<'a>(cluster: &'a Cluster, to: &Pod) -> Flood<'a> {
+    let (_, silent) = silent_socket(to);
+    Flood {
+        from: &cluster.pod(1).ns,
+        to: silent,
+        bytes: vec![0; 64],
+    }
+}
+
 /// What became of a stream from node 2 to node 3 beside a flood that makes node 3 count `drop`.
 fn beside(cluster: &Cluster, flood: &Flood<'_>, drop: &str) -> Outcome {
     let stream = Numbered::start(cluster.pod(2), cluster.pod(3), 0);
@@ -163,12 +173,7 @@ fn what_the_fast_path_takes_fills_no_queue_of_the_workers() {
     // All that the programs can take: otherwise workers carry floods.
     let cluster = cluster(&["-fast-path=on"]);
     let [fast, full] = ["fast_receives", "drop_receive_queue_full"];
-    let (_, silent) = silent_socket(&cluster.lab.node(3).pods[1]);
-    let flood = Flood {
-        from: &cluster.pod(1).ns,
-        to: silent,
-        bytes: vec![0; 64],
-    };
+    let flood = from_the_pod(&cluster, &cluster.lab.node(3).pods[1]);
     let before = cluster.counter(3, fast);
     flood.while_it_lasts(|| {
         let taken = wait_until(NEWS, || cluster.counter(3, fast) > before + 10_000);
@@ -188,12 +193,7 @@ fn a_pod_that_floods_has_its_losses_counted() {
     }
     for engine in ENGINES {
         let cluster = cluster(&[engine, WORKERS]);
-        let (_, silent) = silent_socket(cluster.pod(2));
-        let flood = Flood {
-            from: &cluster.pod(1).ns,
-            to: silent,
-            bytes: vec![0; 64],
-        };
+        let flood = from_the_pod(&cluster, cluster.pod(2));
         flood.while_it_lasts(|| {
             let lost = || cluster.counter(1, "drop_tun_queue_full") > 0;
             assert!(wait_until(NEWS, lost), "{engine}: nothing is lost");
@@ -210,12 +210,7 @@ fn a_pod_that_floods_leaves_another_pod_of_its_node_room() {
     }
     for engine in ENGINES {
         let cluster = cluster(&[engine, WORKERS]);
-        let (_, silent) = silent_socket(cluster.pod(2));
-        let flood = Flood {
-            from: &cluster.pod(1).ns,
-            to: silent,
-            bytes: vec![0; 64],
-        };
+        let flood = from_the_pod(&cluster, cluster.pod(2));
         let open = |pod: &Pod| {
             let socket = pod.ns.enter(|| UdpSocket::bind((pod.address, 0)));
             socket.unwrap().unwrap()
