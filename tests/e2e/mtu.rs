@@ -195,7 +195,7 @@ fn an_underlay_that_narrows_is_noticed_while_super_packets_leave_whole() {
 /// Nodes 1 and 2, whose way to each other leads through node 3, which hands on no packet of
 /// more than [`MIDDLE`] bytes. The underlay says 1500.
 fn with_a_narrow_middle(engine: &str, regime: Regime) -> Cluster {
-    let cluster = Cluster::on_underlay(3, 1_500, regime, None, &["-outer-df", engine]);
+    let cluster = Cluster::on_underlay(3, 1_500, regime, None, &[WORKERS, "-outer-df", engine]);
     let router = &cluster.lab.node(3).ns;
     for key in ["all", "default", UNDERLAY] {
         let key = format!("net/ipv4/conf/{key}/send_redirects");
@@ -307,7 +307,7 @@ fn a_path_is_followed_within_seconds_as_it_narrows_and_widens() {
     }
     for (engine, df) in [(ENGINES[0], false), (ENGINES[1], false), (ENGINES[0], true)] {
         let what = format!("{engine} {df}");
-        let df: &[&str] = if df { &["-outer-df"] } else { &[] };
+        let df: &[&str] = if df { &[WORKERS, "-outer-df"] } else { &[] };
         let flags = [&[engine], df].concat();
         let cluster = Cluster::on_underlay(2, 1_500, Regime::R1, None, &flags);
         let follows = |mtu: u32| {

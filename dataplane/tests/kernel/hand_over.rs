@@ -63,7 +63,8 @@ fn parked(node: &Node, holdings: Holdings, publisher: &Publisher, (engine, spin)
 fn successor(node: &Node, kind: Kind) -> Workers {
     let (workers, publisher) = node.weft.as_ref().unwrap();
     let (told, descriptors) = passed_on(workers.holdings());
-    let adopted = Holdings::adopt(&told, descriptors).unwrap();
+    let adopt = || Holdings::adopt(&told, descriptors).unwrap();
+    let adopted = node.ns.enter(adopt).unwrap();
     assert_eq!(adopted.describe(), told);
     parked(node, adopted, publisher, kind)
 }
@@ -294,7 +295,8 @@ fn what_comes_while_nobody_reads_waits_for_the_next_who_does() {
         let (old, publisher) = a.weft.take().unwrap();
         let holdings = old.stop();
         let (told, descriptors) = passed_on(&holdings);
-        let adopted = Holdings::adopt(&told, descriptors).unwrap();
+        let adopt = || Holdings::adopt(&told, descriptors).unwrap();
+        let adopted = a.ns.enter(adopt).unwrap();
         let successor = parked(a, adopted, &publisher, failed);
         for (sender, _) in &pairs {
             for number in 0..WINDOW {

@@ -196,9 +196,12 @@ impl Node {
         let holdings = self.dataplane.holdings();
         let duplicates = holdings.descriptors().into_iter();
         let duplicates = duplicates.map(|fd| fd.try_clone_to_owned().unwrap());
-        let adopted = Holdings::adopt(&holdings.describe(), duplicates.collect()).unwrap();
+        let (told, duplicates) = (holdings.describe(), duplicates.collect());
         let config = config(self.own, self.setup);
-        let start = || dataplane(self.setup).start(adopted, config, &self.publisher);
+        let start = || {
+            let adopted = Holdings::adopt(&told, duplicates).unwrap();
+            dataplane(self.setup).start(adopted, config, &self.publisher)
+        };
         let next = self.ns.enter(start).unwrap().unwrap();
         drop(std::mem::replace(&mut self.dataplane, next).stop());
         self.dataplane.go();
