@@ -1,6 +1,7 @@
 //! `weft agent` on a node.
 
 use super::{Error, Lab, Namespace, Process, Result, SubnetEnv, topology, wait_until};
+use jiff::Timestamp;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// For longer than this no packet stays with workers that the programs are told of (`PAUSE` in
-/// dataplane/bpf/choice.h).
-const HELD: Duration = Duration::from_millis(60);
+/// For longer than this after its programs are there an agent keeps no flow that pauses with the
+/// workers, which had packets before: a second until they are taken to have caught up, one until the
+/// agent looks (`CAUGHT_UP` in dataplane/src/fastpath), and a flow's pause (dataplane/bpf/choice.h).
+const HELD: Duration = Duration::from_millis(2_100);
 
 /// How long an agent may take until `subnet.env` appears (flannel's own tests give it this).
 pub const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -219,9 +221,11 @@ impl Agent {
             let new = said.get(self.said_before..).unwrap_or_default();
             new.contains(" fast path on ") || new.contains("no fast path: ")
         });
-        std::thread::sleep(HELD);
         let said = self.said();
         let new = said.get(self.said_before..).unwrap_or_default();
+        let start = new.lines().rfind(|line| line.contains(" fast path on "));
+        let age = start.map_or(HELD, |line| age(line).unwrap_or_default());
+        std::thread::sleep(HELD.saturating_sub(age));
         let refusal = new.lines().rfind(|line| line.contains("no fast path: "));
         match refusal.filter(|_| mode == Some("on") && !new.contains(" fast path on ")) {
             Some(line) => Err(Error::because("the agent is to have a fast path", line)),
@@ -349,6 +353,12 @@ fn parse_counters(line: &str) -> Option<BTreeMap<String, u64>> {
         Some((name.to_owned(), value.parse().ok()?))
     });
     Some(pairs.collect())
+}
+
+/// How long ago a line of the log was written, by the time that it begins with.
+fn age(line: &str) -> Option<Duration> {
+    let written: Timestamp = line.split_whitespace().next()?.parse().ok()?;
+    Timestamp::now().duration_since(written).try_into().ok()
 }
 
 #[cfg(test)]
