@@ -12,7 +12,12 @@ use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 use tracing::warn;
+
+/// How long one that does not read may hold the agent up with each message. On a busy machine ten
+/// messages (`net.unix.max_dgram_qlen`) wait for it soon.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the service manager is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +93,7 @@ fn send(socket: &OsStr, text: &str, descriptor: Option<BorrowedFd<'_>>) -> io::R
         }
     };
     let sender = UnixDatagram::unbound()?;
-    // A manager that does not read must not hold the agent up.
-    sender.set_nonblocking(true)?;
+    sender.set_write_timeout(Some(PATIENCE))?;
     sender.connect_addr(&address)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -126,6 +130,26 @@ mod tests {
         let text = State::Stopping.text();
         send(format!("@{name}").as_ref(), text, None).unwrap();
         assert_eq!(received(&socket), "STOPPING=1");
+    }
+
+    #[test]
+    fn a_manager_that_reads_late_gets_everything_and_one_that_never_reads_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let tell = |number: usize| send(path.as_os_str(), &number.to_string(), None);
+        // More than wait for a socket at once.
+        let refused = (0..1_000).find_map(|number| tell(number).err().map(|error| (number, error)));
+        let (full, error) = refused.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let told = std::thread::scope(|scope| {
+            let told = scope.spawn(|| (full..3 * full).try_for_each(tell));
+            for number in 0..3 * full {
+                assert_eq!(received(&socket), number.to_string());
+            }
+            told.join().unwrap()
+        });
+        told.unwrap();
     }
 
     #[test]

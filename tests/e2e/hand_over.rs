@@ -41,10 +41,13 @@ fn lines(cluster: &Cluster, number: usize, words: &[&str]) -> Vec<String> {
 fn await_lines(cluster: &Cluster, number: usize, words: &[&str], count: usize) -> Vec<String> {
     let found = || lines(cluster, number, words);
     let there = wait_until(SOON, || found().len() >= count);
+    let said = lines(cluster, number, &[]);
+    let last = said.len().saturating_sub(60);
     assert!(
         there,
-        "node {number} says {words:?} {} times",
-        found().len()
+        "node {number} says {words:?} {} times; its log ends:\n{}",
+        found().len(),
+        said[last..].join("\n")
     );
     found()
 }

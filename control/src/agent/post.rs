@@ -32,6 +32,8 @@ pub(super) struct Post {
     /// What the service manager keeps for the next process, and of which state of the backend.
     store: DescriptorStore,
     kept: Option<u64>,
+    /// Why it keeps nothing, as it was logged.
+    unkept: Option<String>,
     /// What it kept of the process before.
     left: Option<Left>,
     /// What this process and those before it have counted, and where the service manager keeps that.
@@ -59,6 +61,7 @@ impl Post {
         Post {
             store,
             kept: None,
+            unkept: None,
             left,
             tally,
             tally_file: None,
@@ -125,15 +128,10 @@ impl Post {
         }
         match backend.offer() {
             Ok(tunnels) if tunnels.is_empty() => {}
-            Ok(tunnels) => {
-                if let Err(reason) = self.try_keep(&tunnels, &backend.holds()) {
-                    warn!(
-                        code = "W0902",
-                        "the service manager keeps nothing for the next start: {reason}"
-                    );
-                }
-                self.kept = changes;
-            }
+            Ok(tunnels) => match self.try_keep(&tunnels, &backend.holds()) {
+                Ok(()) => (self.kept, self.unkept) = (changes, None),
+                Err(reason) => self.not_kept(reason),
+            },
             // At the next look it has been.
             Err(_) => self.discard(),
         }
@@ -160,6 +158,17 @@ impl Post {
         };
         if let Some(Err(error)) = self.tally_file.as_ref().map(|file| file.write(&left)) {
             debug!("the next process is not told how often others have gone on: {error}");
+        }
+    }
+
+    /// Say once why the service manager keeps nothing; it is asked again at the next look.
+    fn not_kept(&mut self, reason: String) {
+        if self.unkept.as_ref() != Some(&reason) {
+            warn!(
+                code = "W0902",
+                "the service manager keeps nothing for the next start: {reason}; trying again each second"
+            );
+            self.unkept = Some(reason);
         }
     }
 

@@ -93,10 +93,11 @@ impl DescriptorStore {
 
     /// Keep nothing any more.
     pub fn clear(&mut self) {
-        for name in self.names.drain(..) {
-            // A manager that cannot be reached keeps nothing for long.
-            let _ = notify::unstore(&name);
-        }
+        // A manager that cannot be reached keeps nothing for long, and need not be asked for each.
+        let _ = self
+            .names
+            .drain(..)
+            .try_for_each(|name| notify::unstore(&name));
     }
 }
 
