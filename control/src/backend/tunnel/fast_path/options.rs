@@ -51,7 +51,8 @@ pub struct FastPathOptions {
     pub bpffs: PathBuf,
     /// How programs are attached; `None`: as the kernel has it.
     pub hook: Option<Hook>,
-    /// Whether TCP super-packets go in the workers' trains; `None`: over cards.
+    /// Whether TCP super-packets go in the workers' trains; `None`: over devices that cut them and
+    /// merge what comes.
     pub trains: Option<bool>,
 }
 

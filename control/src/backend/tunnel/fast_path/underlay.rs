@@ -21,11 +21,11 @@ pub(super) struct UnderlayDevice {
 }
 
 impl UnderlayDevice {
-    /// Unless `options` say it, super-packets leave by the fast path where no card merges the trains
-    /// that workers make of them instead. That is judged by this node's own device, for the peers'
-    /// are as a rule like it.
+    /// Unless `options` say it, super-packets leave by the fast path where they cross whole, or where
+    /// nothing merges the trains that workers make of them instead. That is judged by this node's own
+    /// device, for the peers' are as a rule like it.
     pub(super) fn policy(&self, options: &FastPathOptions) -> Policy {
-        let trains = self.hardware && self.features.gro;
+        let trains = self.features.gro && !self.is_whole();
         Policy {
             all: options.mode == FastPathMode::On,
             super_packets: !options.trains.unwrap_or(trains),
@@ -88,7 +88,7 @@ mod tests {
         for (device, (mode, trains), expected) in [
             ((true, false, false), (Auto, None), (false, true, false)), // a veth
             ((true, true, false), (Auto, None), (false, true, false)),  // one with GRO
-            ((false, true, false), (Auto, None), (false, true, true)),  // as virtio is
+            ((false, true, false), (Auto, None), (false, false, false)), // as virtio is
             ((true, true, true), (Auto, None), (false, false, false)),  // a card
             ((false, true, true), (Auto, None), (false, false, false)),
             ((true, false, true), (Auto, None), (false, true, true)), // nobody merges
