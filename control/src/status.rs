@@ -144,6 +144,9 @@ pub struct TunnelStatus {
     pub fast_path: FastPathStatus,
     /// What packets are sent by.
     pub table: TableStatus,
+    /// What the peers with the most traffic and this node have sent each other, where that is counted.
+    #[serde(default)]
+    pub peer_traffic: Vec<PeerTrafficStatus>,
     /// What workers do; `None` while the device is made anew.
     pub workers: Option<WorkersStatus>,
 }
@@ -264,6 +267,21 @@ pub struct PeerLoss {
     pub peer: IpAddr,
     /// How many.
     pub frames: u64,
+}
+
+/// What a peer and this node have sent each other over the underlay, in whatever way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerTrafficStatus {
+    /// The peer's underlay address.
+    pub peer: IpAddr,
+    /// Packets sent to it.
+    pub sent_packets: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Packets that came from it.
+    pub received_packets: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
 }
 
 /// What waits for a worker that receives.

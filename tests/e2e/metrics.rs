@@ -4,6 +4,7 @@
 mod prometheus;
 
 use crate::cluster::{Cluster, NEWS, PREFIX, WORKERS, weft};
+use crate::traffic::tcp;
 use prometheus::{Answer, Prometheus, get, promtool};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -75,7 +76,7 @@ fn cluster_of_three(flags: &[&str]) -> Cluster {
 
 /// Two nodes that have sent something, and lost frames of a third.
 fn busy_cluster() -> Cluster {
-    let cluster = cluster_of_three(&[]);
+    let cluster = cluster_of_three(&["-metrics-peer-traffic"]);
     for number in [1, 2] {
         let lost = || {
             let _ = ping(&cluster.pod(number).ns, AWAY, 1, 56, false);
@@ -265,4 +266,53 @@ fn a_node_names_as_many_peers_that_lose_frames_as_it_is_told_to() {
         open.head
     );
     assert!(open.body.ends_with("# EOF\n"));
+}
+
+/// What nodes have counted of each other: packets and bytes from the first to the second, as both
+/// say.
+fn counted(cluster: &Cluster, from: usize, to: usize) -> [f64; 4] {
+    let count = |on: usize, of: usize, what: &str| {
+        let peer = cluster.lab.node(of).underlay;
+        let name = format!(r#"weft_peer_{what}_total{{device="flannel.1",peer="{peer}"}}"#);
+        let samples = samples(&scrape(cluster, on, "").body);
+        samples.get(&name).copied().unwrap_or(-1.0)
+    };
+    [
+        count(from, to, "sent_packets"),
+        count(to, from, "received_packets"),
+        count(from, to, "sent_bytes"),
+        count(to, from, "received_bytes"),
+    ]
+}
+
+#[test]
+fn what_peers_send_each_other_is_counted_whatever_way_it_takes() {
+    if skips_test() {
+        return;
+    }
+    const BYTES: u64 = 4 << 20;
+    for way in [WORKERS, "-fast-path=on"] {
+        let flags = [HEALTH, way, "-metrics-peer-traffic"];
+        let cluster = Cluster::of_weft_with(2, Regime::R1, &flags);
+        let starts = || counted(&cluster, 1, 2)[0] >= 0.0 && counted(&cluster, 2, 1)[0] >= 0.0;
+        assert!(wait_until(NEWS, starts), "{way}: nothing is counted");
+        let before = counted(&cluster, 1, 2);
+        tcp(cluster.pod(1), cluster.pod(2), 1, BYTES as usize);
+        // What was on its way when one node was asked has come when it is asked again.
+        let mut grown = [0.0; 4];
+        let agree = wait_until(NEWS, || {
+            let now = counted(&cluster, 1, 2);
+            grown = std::array::from_fn(|i| now[i] - before[i]);
+            // Who makes a super-packet need not say how many segments it is.
+            (grown[0] - grown[1]).abs() <= grown[0] / 30.0 && grown[2] == grown[3]
+        });
+        assert!(agree, "{way}: {grown:?}");
+        let segments = BYTES as f64 / 1_398.0;
+        assert!(grown[0] >= segments, "{way}: {grown:?}");
+        assert!(grown[0] < 2.0 * segments, "{way}: {grown:?}");
+        assert!(grown[2] > BYTES as f64, "{way}: {grown:?}");
+        let text = status(&cluster, 1, &[]);
+        let peer = cluster.lab.node(2).underlay.to_string();
+        assert!(text.contains(&format!(" {peer} out ")), "{text}");
+    }
 }

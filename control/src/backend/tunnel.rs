@@ -11,6 +11,7 @@ mod losses;
 mod options;
 mod overlay;
 mod passed;
+mod peer_traffic;
 pub(super) mod port;
 mod prepare;
 mod spec;
@@ -36,6 +37,7 @@ pub use options::{
     TunnelGso, WorkerOptions,
 };
 pub use passed::take_passed;
+use peer_traffic::PeerTrafficCount;
 pub(super) use prepare::PreparedTunnel;
 pub(super) use spec::{DeviceNetworks, TunnelSpec, Wire};
 use status::Published;
@@ -79,13 +81,14 @@ pub(super) struct Tunnel {
     offload_restored: bool,
     tunnel_gso: TunnelGsoLog,
     fast_path: TunnelFastPath,
+    peer_traffic: PeerTrafficCount,
     /// From a kernel device, until all tunnels have started.
     takeover: Option<Takeover>,
 }
 
 impl Tunnel {
     async fn start(
-        (dataplane, fast_path): (Arc<SharedDataplane>, &FastPathOptions),
+        (dataplane, fast_path, peer_traffic): (Arc<SharedDataplane>, &FastPathOptions, bool),
         device: OpenDevice,
         host: &Host,
         spec: TunnelSpec,
@@ -104,6 +107,7 @@ impl Tunnel {
         info!("{}", workers.capabilities(&spec.device, fast_path.name()));
         Ok(Tunnel {
             fast_path,
+            peer_traffic: PeerTrafficCount::new(peer_traffic),
             tunnel_gso: TunnelGsoLog::new(workers.tunnel_gso()),
             spec,
             mac,
@@ -187,6 +191,8 @@ impl Tunnel {
         // First of all: to load programs takes hundreds of milliseconds.
         self.publisher.publish(table);
         self.published.note(routes.len(), begun);
+        self.peer_traffic
+            .publish(routes.iter().map(|route| route.peer.addr.ip()));
         if let Some(entries) = entries {
             let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
             self.fast_path.publish(host, tunnel, entries).await;
@@ -229,6 +235,7 @@ impl Tunnel {
                 self.look_after_tap(host).await?;
                 let tunnel = fast_path_of(&self.spec, &self.overlay, self.workers.as_ref());
                 self.fast_path.look(host, tunnel).await;
+                self.peer_traffic.look(&host.underlay.name, self.spec.port);
                 self.note_changes();
                 Ok(())
             }

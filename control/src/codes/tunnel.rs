@@ -233,6 +233,14 @@ pub(super) const TOPIC: Topic = Topic {
             cause: "The kernel refuses a step of the setup. The end, with status 1.",
             remedy: "The line names the step and the kernel's answer; see [what it needs](running.md#what-it-needs).",
         },
+        Code {
+            id: "W0532",
+            lines: &[
+                "what goes to each peer and comes from it is not counted: ...; trying again each minute (-metrics-peer-traffic=false silences this)",
+            ],
+            cause: "`-metrics-peer-traffic` was asked for, and the kernel takes no programs on the underlay device: it is older than 6.6, or the agent lacks CAP_BPF, CAP_NET_ADMIN or CAP_PERFMON.",
+            remedy: "Nothing for traffic: only these counters are missing. Grant what the line names, or leave the flag out.",
+        },
     ],
     retired: &[],
 };

@@ -82,6 +82,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         "metrics-peers" => {
             options.metrics_peers = within(value, 0, METRICS_PEERS_MAX)? as usize;
         }
+        "metrics-peer-traffic" => options.backend.peer_traffic = on,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
         "socket-dir" => options.socket_dir = optional_path(value),
         "subnet-file" => options.subnet_file = subnet_file(value)?,

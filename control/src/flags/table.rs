@@ -32,7 +32,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 57] = [
+pub(super) static TABLE: [Flag; 58] = [
     works(
         "etcd-endpoints",
         Text,
@@ -199,7 +199,13 @@ pub(super) static TABLE: [Flag; 57] = [
         "metrics-peers",
         Int,
         "32",
-        "how many of the peers that lose frames /metrics and weft status name, 0 to 256",
+        "how many of the peers that lose frames, and of those that are counted, /metrics and weft status name, 0 to 256",
+    ),
+    works(
+        "metrics-peer-traffic",
+        Bool,
+        "false",
+        "count what goes to each peer and comes from it, by two eBPF programs on the underlay device (Linux 6.6)",
     ),
     works(
         "queues",
@@ -289,7 +295,7 @@ pub(super) static TABLE: [Flag; 57] = [
         "fast-path-trains",
         Text,
         "auto",
-        "leave TCP super-packets to the workers, which send them in trains: auto (over cards), on or off",
+        "leave TCP super-packets to the workers, which send them in trains: auto (over devices that cut them and merge what comes), on or off",
     ),
     works(
         "fast-path-lifetime",

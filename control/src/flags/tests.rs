@@ -81,6 +81,7 @@ fn defaults_are_flannelds() {
             verbosity: 0,
             log_format: LogFormat::Text,
             backend: BackendOptions {
+                peer_traffic: false,
                 state_dir: "/var/lib/weft".into(),
                 admit: Admit::Strict,
                 workers: WorkerOptions {
@@ -135,6 +136,7 @@ fn all_settings_are_read() {
         "-state-dir=/tmp/state",
         "-socket-dir=",
         "-metrics-peers=0",
+        "-metrics-peer-traffic",
         "-queues=2",
         "-engine=ring",
         "-admit=loose",
@@ -176,6 +178,7 @@ fn all_settings_are_read() {
     assert_eq!(options.metrics_peers, 0);
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
     let backend = BackendOptions {
+        peer_traffic: true,
         state_dir: "/tmp/state".into(),
         admit: Admit::Loose,
         workers: WorkerOptions {

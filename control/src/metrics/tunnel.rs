@@ -1,7 +1,7 @@
 //! What there is for each tunnel, told apart by its device.
 
 use super::families::{Families, Labels};
-use crate::status::{QueueStatus, TunnelStatus, WorkersStatus};
+use crate::status::{PeerTrafficStatus, QueueStatus, TunnelStatus, WorkersStatus};
 use std::fmt;
 use weft_dataplane::stats::{Count, DropReason};
 
@@ -38,6 +38,7 @@ pub(super) fn encode(tunnels: &[TunnelStatus], families: &mut Families<'_>) -> f
     states(tunnels, &running, families)?;
     counters(&running, families)?;
     losses(&running, families)?;
+    peer_traffic(tunnels, families)?;
     queues(&running, families)
 }
 
@@ -191,6 +192,48 @@ fn losses(running: &[Device<'_>], families: &mut Families<'_>) -> fmt::Result {
             ([("device", *device), ("peer", peer.as_str())], *frames)
         }),
     )
+}
+
+/// What a peer's counter is called, what it counts, and where it stands.
+type PeerCounter = (&'static str, &'static str, fn(&PeerTrafficStatus) -> u64);
+
+const PEER_TRAFFIC: [PeerCounter; 4] = [
+    (
+        "peer_sent_packets",
+        "Packets that the underlay device has sent to a peer, whatever carried them, of the peers with the most traffic (-metrics-peer-traffic).",
+        |traffic| traffic.sent_packets,
+    ),
+    (
+        "peer_sent_bytes",
+        "Their bytes, with headers from the Ethernet header on; those of a super-packet count once.",
+        |traffic| traffic.sent_bytes,
+    ),
+    (
+        "peer_received_packets",
+        "Packets that have come from a peer to the tunnel's port, admitted or not.",
+        |traffic| traffic.received_packets,
+    ),
+    (
+        "peer_received_bytes",
+        "Their bytes, counted as those that were sent.",
+        |traffic| traffic.received_bytes,
+    ),
+];
+
+fn peer_traffic(tunnels: &[TunnelStatus], families: &mut Families<'_>) -> fmt::Result {
+    let peers = tunnels.iter().flat_map(|tunnel| {
+        let traffic = tunnel.peer_traffic.iter();
+        traffic.map(|traffic| (tunnel.device.as_str(), traffic.peer.to_string(), traffic))
+    });
+    let peers: Vec<(&str, String, &PeerTrafficStatus)> = peers.collect();
+    for (name, help, value) in PEER_TRAFFIC {
+        let values = peers.iter().map(|(device, peer, traffic)| {
+            let labels = [("device", *device), ("peer", peer.as_str())];
+            (labels, value(traffic))
+        });
+        families.counter(name, help, values)?;
+    }
+    Ok(())
 }
 
 fn queues(running: &[Device<'_>], families: &mut Families<'_>) -> fmt::Result {

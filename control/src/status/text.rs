@@ -1,7 +1,8 @@
-//! A node's status for a person: five lines, and at most seven more for each tunnel.
+//! A node's status for a person: five lines, and at most eight more for each tunnel.
 
 use super::{
-    HandOverStatus, LeaseStatus, NodeStatus, StoreHealth, StoreStatus, TunnelStatus, WorkersStatus,
+    HandOverStatus, LeaseStatus, NodeStatus, PeerTrafficStatus, StoreHealth, StoreStatus,
+    TunnelStatus, WorkersStatus,
 };
 use crate::text::span;
 use std::fmt::{self, Display};
@@ -158,6 +159,9 @@ impl Display for TunnelStatus {
             format_args!("peers {peers}, made {age} ago in {took}"),
         )?;
         row(f, "  ways", path)?;
+        if !self.peer_traffic.is_empty() {
+            row(f, "  peers", most_traffic(&self.peer_traffic))?;
+        }
         match &self.workers {
             Some(workers) => workers.rows(f),
             None => Ok(()),
@@ -242,6 +246,16 @@ fn most(all: impl Iterator<Item = (String, u64)>) -> String {
         (false, 0) => named.join(", "),
         (false, more) => format!("{} and {more} more", named.join(", ")),
     }
+}
+
+/// The peers with the most traffic, which come first.
+fn most_traffic(all: &[PeerTrafficStatus]) -> String {
+    let named = all.iter().take(NAMED).map(|traffic| {
+        let (sent, received) = (bytes(traffic.sent_bytes), bytes(traffic.received_bytes));
+        format!("{} out {sent} in {received}", traffic.peer)
+    });
+    let named: Vec<String> = named.collect();
+    named.join(", ")
 }
 
 fn list(all: &[impl Display]) -> String {

@@ -17,6 +17,7 @@ mod pins;
 mod probe;
 mod programs;
 mod table;
+mod traffic;
 mod trial;
 
 use crate::route::table::Overlay;
@@ -39,6 +40,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 pub use table::{Entries, PeerPath};
+pub use traffic::{PeerTraffic, Tally, Traffic};
 
 /// The programs of one device. Dropped, those that are pinned go on, and others end.
 pub struct FastPath {

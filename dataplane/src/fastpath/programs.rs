@@ -46,7 +46,7 @@ pub(super) fn program<'a>(
 const LOADS: usize = 5;
 
 /// Load a program; a signal while the kernel verifies it has the kernel give up (`EAGAIN`).
-fn load_one(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+pub(super) fn load_one(program: &mut SchedClassifier) -> Result<(), ProgramError> {
     for _ in 1..LOADS {
         match program.load() {
             Err(ProgramError::LoadError { io_error, .. })

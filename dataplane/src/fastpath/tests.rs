@@ -5,6 +5,7 @@ mod differential;
 mod states;
 mod sums;
 mod tables;
+mod traffic;
 mod trial;
 
 use super::probe::{self, MAC_HEADER, Outcome};

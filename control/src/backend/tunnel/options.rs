@@ -18,6 +18,8 @@ pub struct BackendOptions {
     pub workers: WorkerOptions,
     /// What the kernel is to carry.
     pub fast_path: FastPathOptions,
+    /// Count what goes to each peer and comes from it.
+    pub peer_traffic: bool,
 }
 
 /// Settings of the packet workers.

@@ -32,6 +32,7 @@ pub(crate) struct PreparedTunnel {
     device: Device,
     dataplane: Arc<SharedDataplane>,
     fast_path: FastPathOptions,
+    peer_traffic: bool,
 }
 
 enum Device {
@@ -70,6 +71,7 @@ impl PreparedTunnel {
             device,
             dataplane,
             fast_path: options.fast_path.clone(),
+            peer_traffic: options.peer_traffic,
         })
     }
 
@@ -141,7 +143,7 @@ impl PreparedTunnel {
         };
         let started = match opened {
             Ok(device) => {
-                let shared = (self.dataplane, &self.fast_path);
+                let shared = (self.dataplane, &self.fast_path, self.peer_traffic);
                 Tunnel::start(shared, device, host, spec, self.mac, overlay, networks).await
             }
             Err(error) => Err(error),

@@ -36,7 +36,7 @@ impl Published {
 }
 
 impl Tunnel {
-    /// What it is doing; of the peers that lost frames so many are named.
+    /// What it is doing; so many of the peers that lost frames, or sent most, are named.
     pub(in crate::backend) fn status(&self, named: usize) -> TunnelStatus {
         let spec = &self.spec;
         let (wire, vni) = match spec.wire {
@@ -60,6 +60,7 @@ impl Tunnel {
                 reason: report.reason,
             },
             table: self.published.status(),
+            peer_traffic: self.peer_traffic.status(named),
             workers: workers.map(|workers| workers.status(&self.fast_path.stats(), named)),
         }
     }
