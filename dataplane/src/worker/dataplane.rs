@@ -28,8 +28,10 @@ use crate::sys::trains;
 use crate::sys::tun::{Queues, Tun, TunQueue};
 use crate::sys::udp::SocketError;
 use socket2::Socket;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// One for each way.
@@ -124,10 +126,11 @@ impl Dataplane {
     ) -> Result<Workers, StartError> {
         self.fits(&holdings.describe(), &config)?;
         self.note_offloads(&holdings.tun);
-        if holdings.tun.counts().shares > 1 {
-            // Without it there is less fairness, and the capability says so.
-            let _ = self.caps.steering.ask(|| holdings.tun.steer());
-        }
+        // To load it takes as long as all else: packets wait for that, and not for both.
+        let steering = (holdings.tun.counts().shares > 1).then(|| {
+            let tun = holdings.tun.clone();
+            thread::spawn(move || tun.steer())
+        });
         // One that was adopted may be set otherwise.
         let port = &holdings.port;
         port.set(config.frames, self.gro())?;
@@ -156,6 +159,10 @@ impl Dataplane {
             )?;
         }
         threads.await_starts()?;
+        if let Some(steering) = steering {
+            // Without it there is less fairness, and the capability says so.
+            let _ = self.caps.steering.ask(|| outcome_of(steering));
+        }
         Ok(Workers {
             threads,
             taken,
@@ -276,6 +283,12 @@ fn choose(
             Err(refusal) => (EngineKind::Poll, Some(refusal)),
         }),
     }
+}
+
+/// What a step came to that was taken on a thread of its own.
+fn outcome_of(step: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    let outcome = step.join();
+    outcome.unwrap_or_else(|_| Err(io::Error::other("it panicked")))
 }
 
 #[cfg(test)]
