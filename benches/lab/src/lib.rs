@@ -16,6 +16,8 @@ pub mod flannel;
 pub mod guard;
 pub mod ip;
 pub mod kernel;
+#[cfg(feature = "kube")]
+pub mod kube;
 pub mod log;
 pub mod memory;
 pub mod netns;
