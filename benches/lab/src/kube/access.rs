@@ -4,7 +4,7 @@ use super::failure::{About, Failure};
 use super::request::Target;
 use super::resource::spelt;
 use super::store::{Key, Scope, Store, Stored};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -125,30 +125,6 @@ pub(super) fn path_refusal(user: &str, verb: &str, path: &str) -> Failure {
     Failure::new(403, "Forbidden", message)
 }
 
-/// Answer a SelfSubjectAccessReview.
-pub(super) fn review(store: &Store, user: &str, review: &Value) -> Value {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let spec = &review["spec"];
-    let attributes = &spec["resourceAttributes"];
-    let target = Target {
-        group: text(&attributes["group"]),
-        version: text(&attributes["version"]),
-        plural: text(&attributes["resource"]),
-        namespace: text(&attributes["namespace"]),
-        name: text(&attributes["name"]),
-        subresource: text(&attributes["subresource"]),
-    };
-    let path = &spec["nonResourceAttributes"];
-    let allowed = match path.is_object() {
-        true => allows_path(store, user, &text(&path["verb"]), &text(&path["path"])),
-        false => allows(store, user, &text(&attributes["verb"]), &target),
-    };
-    json!({
-        "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
-        "metadata": {}, "spec": spec, "status": {"allowed": allowed},
-    })
-}
-
 /// Whether a list of a rule has this, or everything.
 fn has(list: &Value, wanted: &str) -> bool {
     let mut list = list.as_array().into_iter().flatten();
@@ -221,6 +197,7 @@ mod tests {
     use super::*;
     use crate::kube::flannel;
     use crate::kube::store::{HISTORY, Write};
+    use serde_json::json;
 
     fn target(path: &str) -> Target {
         Target::parse(path).unwrap()

@@ -1,15 +1,16 @@
 //! What flannel's manifest gives its agents on a cluster: a namespace, a service account, and a
 //! role that is bound to it.
 
-use super::failure::Failure;
 use super::store::{Key, Store, Write};
+use super::strategy;
 use serde_json::{Value, json};
+use std::convert::Infallible;
 
 /// The user that agents are by their service account's token.
 pub const USER: &str = "system:serviceaccount:kube-flannel:flannel";
 
 /// Namespace and name of the service account, and name of the role.
-pub(super) const NAMESPACE: &str = "kube-flannel";
+const NAMESPACE: &str = "kube-flannel";
 const NAME: &str = "flannel";
 
 /// Store all of it. What is there already stays.
@@ -36,11 +37,13 @@ pub(super) fn install(store: &Store) {
     );
 }
 
-fn put(store: &Store, key: Key, value: Value) {
+fn put(store: &Store, key: Key, object: Value) {
+    let mut object = object;
+    object["metadata"]["uid"] = strategy::uid().into();
+    object["metadata"]["creationTimestamp"] = strategy::now().into();
     let put = |there: Option<&Value>| match there {
-        Some(_) => Ok::<_, Failure>(Write::Keep),
-        None => Ok(Write::Put(value)),
+        Some(_) => Ok::<_, Infallible>(Write::Keep),
+        None => Ok(Write::Put(object)),
     };
-    // Nothing above fails.
-    let _ = store.write(&key, put);
+    let Ok(_) = store.write(&key, put);
 }

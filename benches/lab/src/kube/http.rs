@@ -11,11 +11,11 @@ use super::request::{Query, Target};
 use super::resource::{Resource, spelt};
 use super::store::Store;
 use super::watch::{StreamingLists, Surroundings, Watch};
-use super::{catalog, list};
+use super::{catalog, list, openapi, review};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
@@ -31,6 +31,12 @@ const BODY_LIMIT: usize = 3 << 20;
 
 /// Batches of events that wait for a client that reads slowly.
 const WAITING: usize = 4;
+
+/// Media type of OpenAPI documents of version 2 in protobuf.
+const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Media types of bodies that are read.
+const READ: [&str; 1] = ["application/json"];
 
 /// What all connections share.
 #[derive(Debug)]
@@ -144,8 +150,8 @@ async fn respond(
         "get" => task.get(),
         "list" => list::list(&shared.store, &resource, &target, &query).map(|list| (200, list)),
         "watch" => return watch(shared, &resource, &target, &query),
-        "create" => task.create(object(&read(body).await?)?),
-        "update" => task.update(object(&read(body).await?)?),
+        "create" => task.create(sent(head, body).await?),
+        "update" => task.update(sent(head, body).await?),
         "patch" => {
             let media_type = text_of(head, CONTENT_TYPE.as_str());
             task.patch(&Patch::read(
@@ -201,7 +207,15 @@ fn other_path(shared: &Shared, user: &str, head: &Parts) -> Result<Response<Repl
     if ["/healthz", "/livez", "/readyz"].contains(&path) {
         return Ok(response(200, "text/plain; charset=utf-8", "ok".into()));
     }
-    let found = discovery::answer(path, &shared.address, &catalog::all(&shared.store));
+    let all = catalog::all(&shared.store);
+    if path == "/openapi/v2" && text_of(head, ACCEPT.as_str()).contains("protobuf") {
+        let document = openapi::v2_protobuf(&all);
+        return Ok(response(200, OPENAPI_PROTOBUF, document.into()));
+    }
+    let found = match path {
+        "/openapi/v2" => Some(openapi::v2(&all)),
+        _ => openapi::v3(path, &all).or_else(|| discovery::answer(path, &shared.address, &all)),
+    };
     let found = found.ok_or_else(Failure::no_such_path)?;
     finished(Ok((200, found.to_string().into())))
 }
@@ -215,7 +229,7 @@ async fn review_of(
 ) -> Result<Response<Reply>, Failure> {
     match (target.plural.as_str(), verb) {
         ("selfsubjectaccessreviews", "create") => {
-            let review = access::review(&shared.store, user, &object(&read(body).await?)?);
+            let review = review::answer(&shared.store, user, &review::read(&read(body).await?)?);
             finished(Ok((201, review.to_string().into())))
         }
         _ => Err(Failure::no_such_path()),
@@ -247,6 +261,16 @@ async fn read(body: Incoming) -> Result<Bytes, Failure> {
     let read =
         read.map_err(|error| Failure::new(413, "RequestEntityTooLarge", error.to_string()))?;
     Ok(read.to_bytes())
+}
+
+/// The object that was sent along.
+async fn sent(head: &Parts, body: Incoming) -> Result<Value, Failure> {
+    let media_type = text_of(head, CONTENT_TYPE.as_str());
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    match media_type.is_empty() || READ.contains(&media_type) {
+        true => object(&read(body).await?),
+        false => Err(Failure::unsupported_media_type(&READ)),
+    }
 }
 
 fn object(body: &[u8]) -> Result<Value, Failure> {

@@ -6,7 +6,7 @@
 //! As real servers do it:
 //! - bearer tokens, client certificates, RBAC by the roles and bindings that are stored, and the
 //!   texts of refusals;
-//! - get, list, watch, create, update, patch and delete of the kinds in [`resource`] and of those
+//! - get, list, watch, create, update, patch and delete of the kinds in `resource.rs` and of those
 //!   that a CustomResourceDefinition declares; dry runs; selectors by labels and fields;
 //! - one resource version for everything, with a history that ends: pages of a list are of one
 //!   version, a watch resumes from any version that is known, and what is older is 410;
@@ -15,7 +15,8 @@
 //!   object itself changes everything but its status; what changes nothing is no new version.
 //!
 //! Simpler than real ones:
-//! - JSON over HTTP/1.1 alone: no protobuf, no tables, no compression, no aggregated discovery;
+//! - JSON over HTTP/1.1 alone: no YAML, no protobuf (but for kubectl's reviews of access), no
+//!   tables, no compression, no aggregated discovery, no schemas in OpenAPI;
 //! - fields are not validated, apart from names, versions, labels, annotations and pod networks,
 //!   and get no defaults; nobody owns fields: server-side apply is a strategic patch (for custom
 //!   kinds a merge patch) that creates what is missing;
@@ -36,9 +37,12 @@ mod journal;
 mod list;
 pub mod nodes;
 mod objects;
+mod openapi;
 mod patch;
+mod protobuf;
 mod request;
 mod resource;
+mod review;
 mod selector;
 mod server;
 mod store;

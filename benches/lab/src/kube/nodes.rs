@@ -78,9 +78,10 @@ fn pressure(kind: &str, reason: &str, message: &str) -> Value {
 
 fn image(number: usize) -> Value {
     let digest = format!(
-        "{:064x}",
-        (number as u128 + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835
+        "{:016x}",
+        (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     );
+    let digest = digest.repeat(4);
     json!({
         "names": [
             format!("registry.example.org/team-{}/service-{number}@sha256:{digest}", number % 7),
@@ -113,5 +114,26 @@ pub(super) fn beat(node: &mut Value, time: &str) {
         .filter(|condition| condition.is_object())
     {
         condition["lastHeartbeatTime"] = time.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_as_large_as_real_ones() {
+        let node = realistic("n1", &["10.244.0.0/24", "fd00::/64"]);
+        let size = node.to_string().len();
+        assert!((10_000..14_000).contains(&size), "{size}");
+        assert_eq!(node["spec"]["podCIDR"], "10.244.0.0/24");
+        assert_eq!(condition(&node, "Ready").unwrap()["status"], "True");
+        assert_eq!(condition(&node, "NetworkUnavailable"), None);
+        let mut later = node.clone();
+        beat(&mut later, "2026-01-01T00:05:00Z");
+        assert_ne!(node, later);
+        later["status"]["conditions"] = node["status"]["conditions"].clone();
+        assert_eq!(node, later, "only conditions");
+        assert!(realistic("n2", &[])["spec"].get("podCIDR").is_none());
     }
 }
