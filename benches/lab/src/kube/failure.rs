@@ -14,6 +14,8 @@ pub(super) struct Failure {
     metadata: Value,
     /// Seconds after which to try again.
     pub(super) retry_after: Option<u32>,
+    /// Whether it is sent as plain text.
+    pub(super) plain: bool,
 }
 
 /// What a refusal is about: a resource as messages spell it (`nodes`, `daemonsets.apps`) and
@@ -47,6 +49,7 @@ impl Failure {
             details: json!({}),
             metadata: json!({}),
             retry_after: None,
+            plain: false,
         }
     }
 
@@ -58,6 +61,16 @@ impl Failure {
     /// The request itself makes no sense.
     pub(super) fn bad_request(message: impl Into<String>) -> Failure {
         Failure::new(400, "BadRequest", message)
+    }
+
+    /// Too much is asked at a time. Who is told so is told before anything is known of the
+    /// request, and in plain text.
+    pub(super) fn too_many_requests(retry_after: u32) -> Failure {
+        let message = "Too many requests, please try again later.\n";
+        let mut failure = Failure::new(429, "TooManyRequests", message);
+        failure.retry_after = Some(retry_after);
+        failure.plain = true;
+        failure
     }
 
     pub(super) fn unauthorized() -> Failure {
@@ -148,12 +161,10 @@ impl Failure {
         failure
     }
 
-    /// A patch that cannot be applied to what is there.
-    pub(super) fn unprocessable(why: &str) -> Failure {
+    /// A patch that cannot be applied to what is there. Real servers do not say why, either.
+    pub(super) fn unprocessable() -> Failure {
         let message = "the server rejected our request due to an error in our request";
-        let mut failure = Failure::new(422, "Invalid", message);
-        failure.details = json!({"causes": [{"message": why}]});
-        failure
+        Failure::new(422, "Invalid", message)
     }
 
     /// The client knows a version that this server has not reached.
@@ -164,6 +175,7 @@ impl Failure {
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,
         });
+        failure.retry_after = Some(1);
         failure
     }
 

@@ -20,12 +20,7 @@ pub enum Refusal {
 impl Refusal {
     pub(super) fn failure(&self) -> Failure {
         match self {
-            Refusal::TooManyRequests(seconds) => {
-                let message = "Too many requests, please try again later.\n";
-                let mut failure = Failure::new(429, "TooManyRequests", message);
-                failure.retry_after = Some(*seconds);
-                failure
-            }
+            Refusal::TooManyRequests(seconds) => Failure::too_many_requests(*seconds),
             Refusal::Unavailable => {
                 let message = "apiserver is shutting down";
                 Failure::new(503, "ServiceUnavailable", message)

@@ -1,6 +1,6 @@
 //! From HTTP requests to answers.
 
-use super::access::{self, Credentials};
+use super::access::{self, ADMIN, Credentials};
 use super::discovery;
 use super::failure::{About, Failure};
 use super::faults::Faults;
@@ -98,6 +98,7 @@ pub(super) async fn answer(
             .unwrap_or_else(PoisonError::into_inner);
         credentials.user(header, certificate.as_deref())
     };
+    let user = user.and_then(|user| acting(user, &head));
     let mut asked = Asked::new(&head, user.as_deref().unwrap_or(""));
     let response = match user {
         Ok(user) => respond(&shared, &user, &head, body, &mut asked).await,
@@ -107,6 +108,23 @@ pub(super) async fn answer(
     asked.code = response.status().as_u16();
     shared.journal.add(asked);
     response
+}
+
+/// The user that a user acts as: itself, or for an administrator whoever it wants to be.
+fn acting(user: String, head: &Parts) -> Result<String, Failure> {
+    let other = text_of(head, "impersonate-user");
+    match other.as_str() {
+        "" => Ok(user),
+        _ if user == ADMIN => Ok(other),
+        _ => {
+            let users = Target {
+                plural: "users".to_owned(),
+                name: other,
+                ..Target::default()
+            };
+            Err(access::refusal(&user, "impersonate", &users))
+        }
+    }
 }
 
 async fn respond(
@@ -294,18 +312,20 @@ fn finished(done: Done) -> Result<Response<Reply>, Failure> {
 }
 
 fn refused(failure: &Failure) -> Response<Reply> {
-    // Who is told to come again later is told so before anything is known of the request.
+    let mut response = match failure.plain {
+        true => {
+            let text = failure.message.clone();
+            response(failure.code, "text/plain; charset=utf-8", text.into())
+        }
+        false => {
+            let status = failure.status().to_string();
+            response(failure.code, "application/json", status.into())
+        }
+    };
     if let Some(seconds) = failure.retry_after {
-        let text = failure.message.clone();
-        let mut response = response(failure.code, "text/plain; charset=utf-8", text.into());
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        return response;
     }
-    response(
-        failure.code,
-        "application/json",
-        failure.status().to_string().into(),
-    )
+    response
 }
 
 fn response(code: u16, media_type: &'static str, body: Bytes) -> Response<Reply> {

@@ -71,7 +71,7 @@ fn version(query: &Query, latest: u64) -> Result<Option<u64>, Failure> {
         "Exact" | "NotOlderThan" => {}
         other => {
             let why = format!(
-                "Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
+                "Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\", \"\""
             );
             return refused(field, &why);
         }
@@ -84,6 +84,10 @@ fn version(query: &Query, latest: u64) -> Result<Option<u64>, Failure> {
     }
     if wanted.is_empty() {
         return Ok(None);
+    }
+    if !query.get("continue").is_empty() && wanted != "0" {
+        let why = "specifying resource version is not allowed when using continue";
+        return Err(Failure::bad_request(why));
     }
     let wanted = parse_version(wanted)?;
     if wanted > latest {
@@ -99,7 +103,11 @@ pub(super) fn parse_version(text: &str) -> Result<u64, Failure> {
     text.parse().map_err(wrong)
 }
 
+/// How many objects a page has. A list of any version comes from a cache, which knows no pages.
 fn limit(query: &Query) -> Option<usize> {
+    if query.get("resourceVersion") == "0" {
+        return None;
+    }
     query.get("limit").parse().ok().filter(|limit| *limit > 0)
 }
 

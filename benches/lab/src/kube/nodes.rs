@@ -107,12 +107,12 @@ pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
 /// Have all conditions of a node say that they were looked at at this time, as kubelets do every
 /// few minutes.
 pub(super) fn beat(node: &mut Value, time: &str) {
-    let conditions = node["status"]["conditions"].as_array_mut();
-    for condition in conditions
+    let conditions = node.pointer_mut("/status/conditions");
+    let conditions = conditions
+        .and_then(Value::as_array_mut)
         .into_iter()
-        .flatten()
-        .filter(|condition| condition.is_object())
-    {
+        .flatten();
+    for condition in conditions.filter(|condition| condition.is_object()) {
         condition["lastHeartbeatTime"] = time.into();
     }
 }

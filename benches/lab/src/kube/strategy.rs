@@ -92,6 +92,14 @@ pub(super) fn for_create(
         object["metadata"] = Map::new().into();
     }
     let metadata = &mut object["metadata"];
+    if !metadata["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+        .is_empty()
+    {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Failure::new(500, "", why));
+    }
     let prefix = metadata["generateName"]
         .as_str()
         .unwrap_or_default()

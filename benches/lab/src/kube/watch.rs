@@ -83,23 +83,8 @@ impl Watch {
         lists: StreamingLists,
     ) -> Result<Watch, Failure> {
         check_options(query, lists)?;
-        let version = query.get("resourceVersion");
-        let version = match version {
-            "" => 0,
-            text => parse_version(text)?,
-        };
-        let marked = query.is_true("sendInitialEvents");
-        let begin = match (query.get("sendInitialEvents"), version) {
-            ("", 0) => Begin::Present { marked: false },
-            ("", after) => Begin::After(after),
-            // Nothing initial is wanted: from here on.
-            (_, 0) if !marked => Begin::After(store.version()),
-            (_, after) if !marked => Begin::After(after),
-            (_, wanted) if wanted > store.version() => {
-                return Err(Failure::too_new(wanted, store.version()));
-            }
-            _ => Begin::Present { marked },
-        };
+        let bookmarks = query.is_true("allowWatchBookmarks");
+        let begin = begin(store, query, bookmarks && lists == StreamingLists::Served)?;
         let seconds = query
             .get("timeoutSeconds")
             .parse()
@@ -111,7 +96,7 @@ impl Watch {
             scope: scope(resource, target),
             selector: selector(resource, query)?,
             begin,
-            bookmarks: query.is_true("allowWatchBookmarks"),
+            bookmarks,
             time: seconds.map_or(DEFAULT_TIME, Duration::from_secs),
         })
     }
@@ -155,7 +140,7 @@ impl Watch {
                     self.obey(&told, &orders, cursor, &mut out).await?;
                     told = orders;
                 }
-                _ = ticks.tick() => self.bookmark(cursor, &mut out).await?,
+                _ = ticks.tick(), if !told.silent => self.bookmark(cursor, &mut out).await?,
                 () = sleep_until(end) => return Ok(()),
             }
         }
@@ -219,6 +204,9 @@ impl Watch {
         if orders.broken != told.broken {
             let half = Bytes::from_static(br#"{"type":"MODIFIED","object":{"kind":"No"#);
             out.send(Ok(half)).await?;
+            // What the connection has not taken yet would go with it.
+            let taken = out.to.reserve_many(out.to.max_capacity()).await;
+            drop(taken.map_err(|_| End::Quiet)?);
             let _ = out.send(Err(io::ErrorKind::ConnectionReset.into())).await;
             return Err(End::Quiet);
         }
@@ -237,6 +225,23 @@ impl Watch {
 
     fn bare(&self, version: u64) -> serde_json::Value {
         bare(&self.resource.kind, &self.resource.api_version(), version)
+    }
+}
+
+/// What a watch begins with. Where streaming lists are `marked`, each that begins with what is
+/// there is one, also if the client does not say so.
+fn begin(store: &Store, query: &Query, marked: bool) -> Result<Begin, Failure> {
+    let version = match query.get("resourceVersion") {
+        "" => 0,
+        text => parse_version(text)?,
+    };
+    let (said, latest) = (query.get("sendInitialEvents"), store.version());
+    match (said.is_empty(), query.is_true("sendInitialEvents"), version) {
+        (true, _, 0) => Ok(Begin::Present { marked }),
+        (false, false, 0) => Ok(Begin::After(latest)),
+        (_, false, after) => Ok(Begin::After(after)),
+        (_, true, wanted) if wanted > latest => Err(Failure::too_new(wanted, latest)),
+        (_, true, _) => Ok(Begin::Present { marked }),
     }
 }
 

@@ -5,43 +5,32 @@ use serde_json::Value;
 
 /// Apply all operations of a patch, in their order.
 pub(super) fn apply(object: &mut Value, patch: &Value) -> Result<(), Failure> {
-    for operation in patch.as_array().into_iter().flatten() {
-        step(object, operation).map_err(|why| Failure::unprocessable(&why))?;
-    }
-    Ok(())
+    let mut operations = patch.as_array().into_iter().flatten();
+    operations.try_for_each(|operation| step(object, operation).ok_or_else(Failure::unprocessable))
 }
 
-fn step(object: &mut Value, operation: &Value) -> Result<(), String> {
-    let text = |field: &str| {
-        let found = operation[field].as_str();
-        found.ok_or_else(|| format!("operation {operation} has no {field}"))
-    };
+/// `None` if the operation makes no sense, or not here.
+fn step(object: &mut Value, operation: &Value) -> Option<()> {
+    let text = |field: &str| operation[field].as_str();
+    let value = || operation.get("value").cloned();
     let path = text("path")?;
-    let absent = || format!("operation {operation} does not apply: there is no such path");
-    let value = || {
-        let value = operation.get("value").cloned();
-        value.ok_or_else(|| format!("operation {operation} has no value"))
-    };
     match text("op")? {
-        "add" => add(object, path, value()?).ok_or_else(absent),
-        "remove" => remove(object, path).map(drop).ok_or_else(absent),
+        "add" => add(object, path, value()?),
+        "remove" => remove(object, path).map(drop),
         "replace" => {
-            *object.pointer_mut(path).ok_or_else(absent)? = value()?;
-            Ok(())
+            *object.pointer_mut(path)? = value()?;
+            Some(())
         }
         "move" => {
-            let moved = remove(object, text("from")?).ok_or_else(absent)?;
-            add(object, path, moved).ok_or_else(absent)
+            let moved = remove(object, text("from")?)?;
+            add(object, path, moved)
         }
         "copy" => {
-            let copied = object.pointer(text("from")?).ok_or_else(absent)?.clone();
-            add(object, path, copied).ok_or_else(absent)
+            let copied = object.pointer(text("from")?)?.clone();
+            add(object, path, copied)
         }
-        "test" => match object.pointer(path).unwrap_or(&Value::Null) == &value()? {
-            true => Ok(()),
-            false => Err(format!("testing path {path} failed")),
-        },
-        other => Err(format!("unknown operation {other}")),
+        "test" => (object.pointer(path).unwrap_or(&Value::Null) == &value()?).then_some(()),
+        _ => None,
     }
 }
 
