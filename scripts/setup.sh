@@ -9,7 +9,7 @@ packages=(
     iproute2 iputils-ping ethtool procps nftables iptables
     etcd-server etcd-client iperf3 tshark tcpdump valgrind
     containernetworking-plugins docker.io busybox-static
-    clang-14 llvm-14 libbpf-dev prometheus
+    clang-14 llvm-14 libbpf-dev prometheus kubernetes-client
 )
 
 fail() {
@@ -37,6 +37,12 @@ apt_install() {
         clang-14 | llvm-14)
             if ! has_candidate "$package"; then
                 echo "setup: there is no package $package; the fast path's object is not built anew"
+                continue
+            fi
+            ;;
+        kubernetes-client)
+            if ! has_candidate "$package"; then
+                echo "setup: there is no package $package; tests that ask with kubectl are skipped"
                 continue
             fi
             ;;
@@ -76,9 +82,12 @@ without_services() {
     done
 }
 
-# Another package's dockerd will do, and docker.io would throw it off.
+# Another package's dockerd and kubectl will do, and Debian's would throw them off.
 is_wanted() {
-    [ "$1" != docker.io ] || ! command -v dockerd >/dev/null
+    case "$1" in
+    docker.io) ! command -v dockerd >/dev/null ;;
+    kubernetes-client) ! command -v kubectl >/dev/null ;;
+    esac
 }
 
 install_packages() {

@@ -48,7 +48,7 @@ binary() {
 }
 
 # Integration tests that mostly wait, with as many threads as pays.
-waiting=("etcd 8" "agent 6" "leases 4" "plugin 4")
+waiting=("etcd 8" "agent 6" "leases 4" "kube 4" "plugin 4")
 
 # End to end tests that measure, or need the cores. All others mostly wait.
 e2e_alone=(bench:: demo:: ecn:: overload:: slow_peer:: tunnel_gso:: together:: cni::a_shaped_pod
