@@ -10,6 +10,7 @@ use super::watch::StreamingLists;
 use crate::etcd::own_address;
 use crate::etcd::pki::Pki;
 use crate::{Error, Namespace, Result};
+use rustix::net::{Shutdown, shutdown};
 use rustls::ServerConfig;
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
@@ -80,6 +81,8 @@ pub struct ApiServer {
 }
 
 struct Running {
+    /// The same socket as that of the thread.
+    listener: TcpListener,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -135,6 +138,7 @@ impl ApiServer {
         let listener = bound.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         self.address = listener.local_addr().map_err(failed)?;
+        let same = listener.try_clone().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let acceptor = TlsAcceptor::from(self.tls.clone());
         let shared = self.shared.clone();
@@ -151,15 +155,22 @@ impl ApiServer {
                 }
             });
         });
-        self.running = Some(Running { stop, thread });
+        self.running = Some(Running {
+            listener: same,
+            stop,
+            thread,
+        });
         Ok(())
     }
 
     /// Close all connections and listen no more: an outage.
     pub fn stop(&mut self) {
-        if let Some(Running { stop, thread }) = self.running.take() {
-            let _ = stop.send(());
-            let _ = thread.join();
+        if let Some(running) = self.running.take() {
+            // A process that another thread is about to start has the socket, too, until it
+            // runs its program: closing it would not be enough.
+            let _ = shutdown(&running.listener, Shutdown::Both);
+            let _ = running.stop.send(());
+            let _ = running.thread.join();
         }
     }
 

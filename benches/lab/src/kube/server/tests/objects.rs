@@ -128,7 +128,12 @@ fn bodies_that_are_wrong_are_refused_and_nothing_changes() {
     assert_eq!(admin.send("POST", NODES, "application/json", "{").code, 400);
     assert_eq!(
         admin
-            .send("POST", NODES, "application/json", &"x".repeat(4 << 20))
+            .send(
+                "POST",
+                NODES,
+                "application/json",
+                &"x".repeat((3 << 20) + 1)
+            )
             .code,
         413
     );
