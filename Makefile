@@ -1,7 +1,7 @@
 # weft's usual errands. `make demo` and `make test` want root: they make network namespaces.
 
 .DEFAULT_GOAL := build
-.PHONY: setup build install lint test instructions demo bench
+.PHONY: setup build install image lint test instructions demo bench
 
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -47,6 +47,10 @@ setup:
 
 build: setup
 	cargo build --release -p weft -p weft-cni
+
+# OCI images in target/image, without a registry. Wants root. make image ARCH="amd64 arm64"
+image: build
+	scripts/image.sh $(ARCH)
 
 lint:
 	cargo fmt --all --check
