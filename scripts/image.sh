@@ -6,9 +6,8 @@
 #   scripts/image.sh [amd64] [arm64]        default: the machine's own
 #
 # The same sources, SOURCE_DATE_EPOCH and Debian mirror give the same bytes.
-#   WEFT_BINARIES   directory with `weft` and `flannel` for the machine's own architecture, in
-#                   place of target/release
-#   IMAGE           name of the image, weft:<version>
+#   WEFT_BINARIES_<arch>   directory with `weft` and `flannel` for it, which are not built then
+#   IMAGE                  name of the image, weft:<version>
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,9 +79,12 @@ weft() {
 
 # The programs of an architecture; prints the directory with them.
 binaries() {
-    if [ "$1" = "$own" ]; then
-        [ -n "${WEFT_BINARIES:-}" ] || cargo build --quiet --release -p weft -p weft-cni >&2
-        echo "${WEFT_BINARIES:-target/release}"
+    local given=WEFT_BINARIES_$1
+    if [ -n "${!given:-}" ]; then
+        echo "${!given}"
+    elif [ "$1" = "$own" ]; then
+        cargo build --quiet --release -p weft -p weft-cni >&2
+        echo target/release
     else
         scripts/cross.sh "$1"
     fi

@@ -52,7 +52,7 @@ waiting=("etcd 8" "agent 6" "leases 4" "kube 4" "plugin 4")
 
 # End to end tests that measure, or need the cores. All others mostly wait.
 e2e_alone=(bench:: demo:: ecn:: overload:: slow_peer:: tunnel_gso:: together:: cni::a_shaped_pod
-    fast_path::counters fast_path::order fast_path::survival firewall::super_packets hand_over:: hostile::a_flood)
+    fast_path::counters fast_path::order fast_path::survival firewall::super_packets hand_over:: hostile::a_flood kubernetes::)
 
 # End to end tests of traffic, for which it must not matter which way packets take: they run with
 # the fast path for all that it can carry, and without. All others run as agents do by default.

@@ -21,6 +21,7 @@ mod error;
 mod grant;
 mod granted;
 mod hand_on;
+mod linger;
 mod name;
 mod node;
 mod options;
@@ -45,6 +46,7 @@ use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::{FixedSubnets, LocalAddress};
 pub use error::AgentError;
 use granted::Granted;
+use linger::linger;
 use name::AgentName;
 use node::{Node, Served};
 pub use options::{AgentOptions, LogFormat};
@@ -140,10 +142,14 @@ async fn run_node(
             info!("starting anew with what etcd says");
             continue;
         }
-        if matches!(result, Ok(Served::HandedOver)) {
-            node.leave();
-            return Ok(());
-        }
+        let result = match result {
+            Ok(Served::HandedOver(heir)) => {
+                node.leave();
+                linger(options, signals, heir).await;
+                return Ok(());
+            }
+            other => other,
+        };
         notify::notify(State::Stopping);
         if result.is_ok() && post.is_kept() {
             // What packets do not wait for comes first.

@@ -1,6 +1,7 @@
 //! An agent takes over from the one that runs: no packet is lost by it, and none overtakes another.
 
 mod child;
+mod linger;
 mod load;
 mod parts;
 mod supervisor;

@@ -26,6 +26,7 @@ mod frames;
 mod hand_over;
 mod hostile;
 mod interop;
+mod kubernetes;
 mod leftovers;
 mod life_cycle;
 mod members;

@@ -77,15 +77,15 @@ impl Node {
         offered.map_err(|error| error.to_string())
     }
 
-    /// Stop, and let a successor that is ready carry the packets; whether it does. If not, this
-    /// node goes on.
+    /// Stop, and let a successor that is ready carry the packets; its process if it does. If not,
+    /// this node goes on.
     pub(super) async fn hand_on(
         &mut self,
         mut successor: Successor,
         options: &AgentOptions,
         manager: &impl SubnetManager,
         post: &mut Post,
-    ) -> bool {
+    ) -> Option<OwnedFd> {
         let name = successor.name();
         // What packets do not wait for comes first.
         manager.leave_disk(true).await;
@@ -96,8 +96,7 @@ impl Node {
         match successor.run(since).await {
             Ok(()) => {
                 info!("handed over to {name}");
-                successor.farewell().await;
-                return true;
+                return Some(successor.farewell().await);
             }
             Err(reason) => warn!(
                 code = "W0907",
@@ -116,7 +115,7 @@ impl Node {
             warn!(code = HealthError::CODE, "{error}");
         }
         manager.leave_disk(false).await;
-        false
+        None
     }
 }
 

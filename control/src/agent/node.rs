@@ -21,6 +21,7 @@ use crate::subnets::SubnetManager;
 use crate::text::span;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -37,12 +38,12 @@ const HEALTH_EVERY: Duration = Duration::from_secs(1);
 const RECONCILE_EVERY: Duration = Duration::from_secs(10);
 
 /// How a node ended that could have gone on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Served {
     /// A signal asked for it.
     Stopped,
-    /// Another process carries its packets.
-    HandedOver,
+    /// Another process carries its packets: a descriptor of it.
+    HandedOver(OwnedFd),
 }
 
 /// How long workers wait for the peers to be known.
@@ -165,8 +166,8 @@ impl Node {
                 },
                 prepared = preparing.ready() => match prepared {
                     Ok(successor) => {
-                        if self.hand_on(successor, options, manager, post).await {
-                            return Ok(Served::HandedOver);
+                        if let Some(heir) = self.hand_on(successor, options, manager, post).await {
+                            return Ok(Served::HandedOver(heir));
                         }
                     }
                     Err((successor, reason)) => {

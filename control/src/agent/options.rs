@@ -38,6 +38,8 @@ pub struct AgentOptions {
     pub metrics_peers: usize,
     /// Where the agent's local socket is made; none: it has none.
     pub socket_dir: Option<PathBuf>,
+    /// Stay after another process has taken over, until that ends.
+    pub linger: bool,
     /// Log verbosity: 0 is info, from 1 debug.
     pub verbosity: u8,
     /// What a line of the log looks like.

@@ -84,6 +84,7 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
         }
         "metrics-peer-traffic" => options.backend.peer_traffic = on,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
+        "linger" => options.linger = on,
         "socket-dir" => options.socket_dir = optional_path(value),
         "subnet-file" => options.subnet_file = subnet_file(value)?,
         "use-ended-lease" => options.use_ended_lease = on,

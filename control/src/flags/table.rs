@@ -32,7 +32,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 58] = [
+pub(super) static TABLE: [Flag; 59] = [
     works(
         "etcd-endpoints",
         Text,
@@ -194,6 +194,12 @@ pub(super) static TABLE: [Flag; 58] = [
         Text,
         "/run/weft",
         "directory of the agent's local socket, over which weft status and weft fast-path reach it; empty: it has none",
+    ),
+    works(
+        "linger",
+        Bool,
+        "false",
+        "once another agent has taken over, stay until that one ends or a signal comes, for managers that start again what has ended",
     ),
     works(
         "metrics-peers",

@@ -75,6 +75,7 @@ fn defaults_are_flannelds() {
             subnets_file: None,
             subnet_file: "/run/flannel/subnet.env".into(),
             socket_dir: Some("/run/weft".into()),
+            linger: false,
             metrics_peers: 32,
             renew_margin: Duration::from_secs(3600),
             use_ended_lease: false,
@@ -135,6 +136,7 @@ fn all_settings_are_read() {
         "-subnet-lease-renew-margin=0x10",
         "-state-dir=/tmp/state",
         "-socket-dir=",
+        "-linger",
         "-metrics-peers=0",
         "-metrics-peer-traffic",
         "-queues=2",
@@ -175,6 +177,7 @@ fn all_settings_are_read() {
     assert_eq!(options.subnets_file, Some("/tmp/peers.toml".into()));
     assert_eq!(options.subnet_file, PathBuf::from("/tmp/subnet.env"));
     assert_eq!(options.socket_dir, None);
+    assert!(options.linger);
     assert_eq!(options.metrics_peers, 0);
     assert_eq!(options.renew_margin, Duration::from_secs(16 * 60));
     let backend = BackendOptions {

@@ -110,9 +110,11 @@ impl Successor {
         }
     }
 
-    /// Be there for as long as it needs what only this process holds.
-    pub async fn farewell(mut self) {
+    /// Be there for as long as it needs what only this process holds; its process, a descriptor
+    /// that can be read when that has ended.
+    pub async fn farewell(mut self) -> OwnedFd {
         self.channel.hung_up(FAREWELL_TIME).await;
+        self.process
     }
 
     /// See to it that it runs no longer: no two may read the same queues. Whether it is so.
