@@ -53,7 +53,7 @@ debian() {
     mkdir -p "$root"/{dev,proc,sys,run,tmp,usr/bin,var/lib}
     chmod 1777 "$root/tmp"
     local applet
-    for applet in sh cat cp ls grep readlink dirname sleep mknod; do
+    for applet in sh cat cp ls grep readlink dirname mkdir mknod; do
         ln -sf busybox "$root/bin/$applet"
     done
     for applet in ip{,6}tables{,-save,-restore}; do
@@ -71,7 +71,7 @@ weft() {
     "$strip" -o "$root/opt/bin/weft" "$binaries/weft"
     "$strip" -o "$root/flannel" "$binaries/flannel"
     install -m 755 deploy/mk-docker-opts.sh "$root/opt/bin/mk-docker-opts.sh"
-    ln -s weft "$root/opt/bin/flanneld"
+    install -m 755 deploy/docker/flanneld "$root/opt/bin/flanneld"
     ln -s weft "$root/opt/bin/install-conf"
     ln -s ../../opt/bin/weft "$root/usr/bin/weft"
     ln -s ../../../flannel "$root/opt/cni/bin/flannel"

@@ -16,10 +16,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 use weft_lab::{Lab, Namespace, PeersFile, Regime, run, skips_test_without, wait_until};
 
 const MANIFEST: &str = include_str!("../../deploy/kubernetes/base/weft.yml");
+
+const FLANNELS: &str = include_str!("../manifests/kube-flannel.yml");
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -47,7 +50,12 @@ fn daemon_set(objects: &[Value]) -> &Value {
 }
 
 /// weft's image with the programs under test, by the script that makes it.
-fn image() -> PathBuf {
+fn image() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(make_image)
+}
+
+fn make_image() -> PathBuf {
     let mut script = Command::new(format!("{ROOT}/scripts/image.sh"));
     script.env(
         format!("WEFT_BINARIES_{}", arch()),
@@ -71,9 +79,7 @@ fn busybox(dir: &Path) -> PathBuf {
     fs::create_dir_all(root.join("bin")).unwrap();
     fs::create_dir_all(root.join("www")).unwrap();
     fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-    for applet in [
-        "sh", "cat", "ping", "wget", "httpd", "nc", "dd", "sleep", "ls",
-    ] {
+    for applet in ["sh", "cat", "ping", "wget", "httpd", "sleep"] {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
     fs::write(root.join("www/page"), page()).unwrap();
@@ -132,12 +138,11 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// With the objects of this manifest.
-    fn start(manifest: &str) -> Nodes {
+    /// With these objects.
+    fn start(objects: Vec<Value>) -> Nodes {
         let lab = new_lab(2, Regime::R1);
-        let objects = objects(manifest);
-        let images = [image(), busybox(lab.dir())];
-        let images = [images[0].as_path(), images[1].as_path()];
+        let busybox = busybox(lab.dir());
+        let images = [image(), busybox.as_path()];
         let peers = PeersFile::create(&lab, CONFIG, [1, 2]).unwrap();
         let extra = Extra {
             mounts: vec![("/etc/peers.json".to_owned(), peers.path().to_owned())],
@@ -193,7 +198,7 @@ fn the_daemon_set_gives_pods_of_a_real_runtime_their_network() {
     if skips() {
         return;
     }
-    let mut nodes = Nodes::start(MANIFEST);
+    let mut nodes = Nodes::start(objects(MANIFEST));
     for (kubelet, daemon) in nodes.kubelets.iter().zip(&nodes.daemons) {
         let said = kubelet.said(daemon);
         for line in [
@@ -233,6 +238,7 @@ fn the_daemon_set_gives_pods_of_a_real_runtime_their_network() {
 
     update_loses_little(&mut nodes, &b, addresses[0]);
     leaves_nothing(&nodes, &a);
+    the_image_alone_does(&mut nodes, &b);
 }
 
 /// The node's agent is replaced as by a rolling update: pods go on by the fast path meanwhile, and
@@ -277,4 +283,110 @@ fn leaves_nothing(nodes: &Nodes, pod: &Pod) {
     assert!(left().len() > 3, "{:?}", left());
     kubelet.delete(pod);
     assert_eq!(left(), [""; 0]);
+}
+
+/// In flannel's own manifest: without the TUN device, programs in the kernel, and all that weft
+/// has on a node.
+fn the_image_alone_does(nodes: &mut Nodes, pod: &Pod) {
+    let image = format!("weft:{}", env!("CARGO_PKG_VERSION"));
+    let mut flannels = objects(FLANNELS);
+    let spec = &mut flannels[0]["spec"]["template"]["spec"];
+    for list in ["initContainers", "containers"] {
+        for container in spec[list].as_array_mut().unwrap() {
+            container["image"] = json!(image);
+        }
+    }
+    let args = spec["containers"][0]["args"].as_array_mut().unwrap();
+    args.push(json!("--healthz-port=8081"));
+    nodes.kubelets[1].delete(&nodes.daemons[1]);
+    nodes.daemons[1] = nodes.kubelets[1].run(&flannels[0], &nodes.extra);
+    nodes.await_ready(2);
+    let again = nodes.kubelets[0].attach("again", &[], &[]);
+    let to = nodes.kubelets[0].address(&again).to_string();
+    let ping = ["ping", "-c", "3", "-W", "5", &to];
+    let pinged = nodes.kubelets[1].exec(pod, &ping).unwrap();
+    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+    let said = nodes.kubelets[1].said(&nodes.daemons[1]);
+    assert!(said.contains("the workers carry all packets"), "{said}");
+}
+
+/// What a pod's annotations hold it to, in bits per second.
+const RATE: f64 = 200e6;
+
+/// As `components/hand-over` and `components/bandwidth` change the manifest, under a profile that
+/// forbids io_uring.
+fn with_components() -> Vec<Value> {
+    let mut objects = objects(MANIFEST);
+    for object in &mut objects {
+        if object["kind"] == "DaemonSet" {
+            let pod = &mut object["spec"]["template"]["spec"];
+            pod["hostPID"] = json!(true);
+            let args = pod["containers"][0]["args"].as_array_mut().unwrap();
+            args.push(json!("--linger"));
+        }
+        if object["kind"] == "ConfigMap" {
+            let shaping = include_str!("../../deploy/cni/10-flannel-bandwidth.conflist");
+            object["data"]["cni-conf.json"] = json!(shaping);
+            let profile = object["data"]["seccomp.json"].as_str().unwrap();
+            object["data"]["seccomp.json"] = json!(profile.replace("io_uring", "io_other"));
+        }
+    }
+    objects
+}
+
+#[test]
+fn the_next_pod_takes_over_beside_the_one_that_runs_and_pods_keep_to_their_rates() {
+    if skips_test_without(&[("nsenter", "util-linux"), ("iperf3", "iperf3")]) || skips() {
+        return;
+    }
+    let mut nodes = Nodes::start(with_components());
+    let [one, two] = [&nodes.kubelets[0], &nodes.kubelets[1]];
+    let limits = ["ingress", "egress"].map(|way| format!("kubernetes.io/{way}-bandwidth"));
+    let limits = limits.each_ref().map(|name| (name.as_str(), "200M"));
+    let shaped = one.attach("shaped", &limits, &[]);
+    let free = two.attach("free", &[], &[]);
+    let to = two.address(&free);
+    for direction in ["", "--reverse"] {
+        let rate = steady_rate(&nodes, to, direction);
+        // Headers count for the shaper and not for iperf3.
+        let band = 0.8 * RATE..1.05 * RATE;
+        assert!(band.contains(&rate), "{:.1} Mbit/s {direction}", rate / 1e6);
+    }
+
+    let next = one.run(daemon_set(&nodes.objects), &nodes.extra);
+    let said = |pod: &Pod| nodes.kubelets[0].said(pod);
+    let both = || format!("{}{}", said(&nodes.daemons[0]), said(&next));
+    let stays = || said(&nodes.daemons[0]).contains("staying, as -linger says");
+    assert!(wait_until(NEWS, stays), "{}", both());
+    one.delete(&nodes.daemons[0]);
+    assert!(both().contains("SIGTERM: stopped"), "{}", both());
+    assert!(both().contains("engine=poll"), "{}", both());
+    nodes.daemons[0] = next;
+    nodes.await_ready(1);
+    let to = to.to_string();
+    let ping = ["ping", "-c", "3", "-W", "5", &to];
+    let pinged = nodes.kubelets[0].exec(&shaped, &ping).unwrap();
+    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+}
+
+/// What a stream between the pods of both nodes comes to when the burst is over, in bits per
+/// second. The runtime asks for a burst of 512 MiB, whatever the rate.
+fn steady_rate(nodes: &Nodes, to: Ipv4Addr, direction: &str) -> f64 {
+    let inside = |number: usize, script: &str| {
+        let enter = "nsenter --net=$(ls /run/netns/cni-*)";
+        let script = format!("{enter} {script}");
+        nodes.kubelets[number - 1]
+            .runtime
+            .inside(&["sh", "-c", &script])
+    };
+    inside(2, "iperf3 --server --one-off --daemon").unwrap();
+    let client = format!("iperf3 --json --time 6 --client {to} {direction}");
+    let mut measured = Err(String::new());
+    wait_until(NEWS, || {
+        measured = inside(1, &client).map_err(|error| error.to_string());
+        measured.is_ok()
+    });
+    let measured: Value = serde_json::from_str(&measured.unwrap()).unwrap();
+    let last = measured["intervals"].as_array().unwrap().last().unwrap();
+    last["sum"]["bits_per_second"].as_f64().unwrap()
 }
