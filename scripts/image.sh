@@ -154,15 +154,15 @@ JSON
 
 # Start the program inside the image's own files, under qemu where it is another machine's.
 smoke() {
-    local arch=$1 root=$work/smoke tree run=()
-    [ "$arch" = "$own" ] || run=("/qemu")
+    local arch=$1 root=$work/smoke tree run=(/opt/bin/flanneld)
     mkdir "$root"
     for tree in "$work"/{debian,weft}; do cp -a "$tree/." "$root/"; done
     if [ "$arch" != "$own" ]; then
         need qemu-aarch64-static qemu-user-static
         cp "$(command -v qemu-aarch64-static)" "$root/qemu"
+        run=(/qemu /opt/bin/weft agent)
     fi
-    chroot "$root" "${run[@]}" /opt/bin/flanneld -version >"$work/said" 2>&1 || true
+    chroot "$root" "${run[@]}" -version >"$work/said" 2>&1 || true
     grep -q "$version" "$work/said" || fail "the program for $arch does not run: $(cat "$work/said")"
 }
 
