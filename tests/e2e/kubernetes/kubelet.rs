@@ -322,6 +322,23 @@ impl Extra {
     }
 }
 
+/// What kubelet hides from containers, and what it lets them read alone.
+const MASKED: [&str; 6] = [
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
 /// A container's rights, with Kubernetes' defaults.
 fn security(spec: &Value, context: &Value) -> Security {
     let profile = &context["seccompProfile"];
@@ -343,6 +360,8 @@ fn security(spec: &Value, context: &Value) -> Security {
         namespace_options: Some(namespaces(spec)),
         readonly_rootfs: context["readOnlyRootFilesystem"] == true,
         no_new_privs: context["allowPrivilegeEscalation"] == false,
+        masked_paths: MASKED.map(str::to_owned).to_vec(),
+        readonly_paths: READ_ONLY.map(str::to_owned).to_vec(),
         seccomp: Some(SeccompProfile {
             kind: seccomp.0,
             localhost_ref: seccomp.1,

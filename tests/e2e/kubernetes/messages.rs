@@ -175,6 +175,10 @@ pub(super) struct Security {
     pub(super) readonly_rootfs: bool,
     #[prost(bool, tag = "11")]
     pub(super) no_new_privs: bool,
+    #[prost(string, repeated, tag = "13")]
+    pub(super) masked_paths: Vec<String>,
+    #[prost(string, repeated, tag = "14")]
+    pub(super) readonly_paths: Vec<String>,
     #[prost(message, optional, tag = "15")]
     pub(super) seccomp: Option<SeccompProfile>,
 }
