@@ -51,6 +51,7 @@ debian() {
         "$root"/usr/sbin/ip{,6}tables{,-save,-restore}
     find "$root" -xtype l -delete
     mkdir -p "$root"/{dev,proc,sys,run,tmp,usr/bin,var/lib}
+    ln -s ../run "$root/var/run"
     chmod 1777 "$root/tmp"
     local applet
     for applet in sh cat cp ls grep readlink dirname mkdir mknod; do

@@ -4,6 +4,7 @@
 
 mod daemon_set;
 mod files;
+mod iptables;
 mod objects;
 mod page;
 mod rendered;
