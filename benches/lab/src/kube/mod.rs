@@ -21,7 +21,8 @@
 //!   and get no defaults; nobody owns fields: server-side apply is a strategic patch (for custom
 //!   kinds a merge patch) that creates what is missing;
 //! - no controllers, no admission, no quotas. What is deleted goes at once unless it has
-//!   finalizers, a namespace with all that is in it;
+//!   finalizers, a namespace with all that is in it: `kubectl delete -f` of a manifest that has
+//!   both finds the rest gone;
 //! - a version that is yet to come is refused without a wait for it;
 //! - groups follow from the names of users, and a certificate that the server has not issued is
 //!   nobody's.
