@@ -14,6 +14,14 @@ F1|vxlan: two nodes ping each other from the addresses of their subnets|(^|_)f1_
 F2|udp: the same|(^|_)f2_
 F3|host-gw: the same|(^|_)f3_
 F8|two daemons for each node, vxlan and host-gw|(^|_)f8_
+F9|Kubernetes: `public-ip-overwrite`|(^|_)f9_
+E1|Kubernetes: vxlan|(^|_)e1_
+E4|Kubernetes: host-gw|(^|_)e4_
+E6|Kubernetes: udp|(^|_)e6_
+E12|Kubernetes: vxlan, both families|(^|_)e12_
+E15|Kubernetes: host-gw, both families|(^|_)e15_
+E17|Kubernetes: what is made again is reached again|(^|_)e17_
+E18|Kubernetes: agents that start again one by one keep their subnets|(^|_)e18_
 M1|mk-docker-opts without options|(^|_)m1_
 M2|mk-docker-opts `-i`|(^|_)m2_
 M3|mk-docker-opts `-c`|(^|_)m3_
@@ -45,7 +53,7 @@ U16|renewal|(^|_)u16_
 U17|defaults and overrides of the config|(^|_)u17_
 U18|subnet keys|(^|_)u18_
 U19|invalid CIDRs in `subnet.env`|(^|_)u19_
-U20|annotation prefix: belongs to Kubernetes as store, which is not here|-
+U20|annotation prefix|(^|_)u20_
 U21|containment of networks|(^|_)u21_
 U22|firewall rules|(^|_)u22_|^e(1|2|12|13)_
 U23|choice of the interface|(^|_)u23_

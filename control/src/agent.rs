@@ -8,7 +8,7 @@
 //! lease renewal and the watch on the other nodes. The first peers come with the watch; only
 //! then the node is ready, for `/readyz` and the service manager.
 //!
-//! What etcd said to the node's last run stands in for config, lease and list until it says them.
+//! What the store said to the node's last run stands in for config, lease and list until it says them.
 //! The firewall rules are then written beside what follows them, up to `subnet.env`.
 //!
 //! Where an agent of the same name runs already, all of that but what only one can have is made
@@ -44,6 +44,7 @@ use crate::remembered::Remembered;
 use crate::subnets::SubnetManager;
 use crate::subnets::etcd::{EtcdSubnets, Timing};
 use crate::subnets::fixed::{FixedSubnets, LocalAddress};
+use crate::subnets::kube::{KubeSubnets, KubeTiming};
 pub use error::AgentError;
 use granted::Granted;
 use linger::linger;
@@ -75,6 +76,11 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     block_on_alone(runtime, async {
         if let Some(file) = &options.subnets_file {
             let manager = FixedSubnets::new(file.clone(), own_address)?;
+            return agent(options, &manager, passed).await;
+        }
+        if options.kube_subnets {
+            let api = KubeSubnets::new(&options.kube, KubeTiming::default())?;
+            let manager = Remembered::new(api, &options.remembered());
             return agent(options, &manager, passed).await;
         }
         let etcd = EtcdSubnets::new(&options.etcd, Timing::default())?;
@@ -139,7 +145,7 @@ async fn run_node(
             post.readiness.set(false);
             post.discard();
             node.stop().await;
-            info!("starting anew with what etcd says");
+            info!("starting anew with what {} says", manager.store());
             continue;
         }
         let result = match result {
@@ -198,12 +204,12 @@ async fn unless_stopped<T>(signals: &mut Signals, begin: impl Future<Output = T>
     }
 }
 
-/// Whether a node ended only because what it went by from memory is no longer so.
+/// Whether a node ended only because the store has other things to say of it than it goes by.
 fn is_outdated(result: &Result<Served, AgentError>) -> bool {
     let Err(AgentError::LeaseOver { end, .. }) = result else {
         return false;
     };
-    *end == LeaseEnd::Outdated
+    matches!(end, LeaseEnd::Outdated | LeaseEnd::Reassigned)
 }
 
 /// A node that carries packets.

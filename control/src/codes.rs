@@ -8,6 +8,7 @@ mod fast_path;
 mod files;
 mod firewall;
 mod hand_over;
+mod kube;
 mod leases;
 mod start;
 mod tunnel;
@@ -38,7 +39,7 @@ pub struct Topic {
 }
 
 /// All codes. The first topic's are `W01..`, and so on.
-pub static TOPICS: [Topic; 9] = [
+pub static TOPICS: [Topic; 10] = [
     start::TOPIC,
     etcd::TOPIC,
     leases::TOPIC,
@@ -48,6 +49,7 @@ pub static TOPICS: [Topic; 9] = [
     firewall::TOPIC,
     files::TOPIC,
     hand_over::TOPIC,
+    kube::TOPIC,
 ];
 
 /// Those that are said, in the order of their numbers.

@@ -11,12 +11,14 @@ mod error;
 mod etcd;
 mod flag;
 mod help;
+mod kube;
 mod syntax;
 mod table;
 mod value;
 
 use crate::agent::{AgentOptions, LogFormat};
 use crate::backend::EngineKind;
+use crate::subnets::kube::NodeRef;
 use crate::text::escaped;
 pub use error::FlagError;
 pub use etcd::{etcd_flags, etcd_options};
@@ -85,7 +87,7 @@ fn read(
     {
         return Ok(Command::Version);
     }
-    let (from_env, mut warnings) = syntax::read_env(&given, env);
+    let (from_env, mut warnings) = syntax::read_env(&given, &env);
     let given = given
         .into_iter()
         .map(|(flag, value)| (flag, value, By::Flag));
@@ -98,15 +100,24 @@ fn read(
         apply::apply(&mut options, flag, value, *by)?;
         warnings.extend(table::no_effect(flag, value, *by));
     }
+    options.kube.node = NodeRef::from_env(&env);
     check_together(&options)?;
     let called = |is_it: fn(&str) -> bool| {
         let found = settings.iter().find(|(flag, ..)| is_it(flag.name));
         found.map(|(flag, _, by)| flag.called(*by))
     };
     let file = called(|name| name == "subnets-file").filter(|_| options.subnets_file.is_some());
-    if let (Some(file), Some(etcd)) = (file, called(|name| name.starts_with(etcd::PREFIX))) {
+    if let (Some(file), Some(etcd)) = (&file, called(|name| name.starts_with(etcd::PREFIX))) {
         let rule = "leases are either in a file or in etcd; leave one of them out";
         return Err(FlagError(format!("{file} and {etcd}: {rule}")));
+    }
+    let api = called(|name| name == "kube-subnet-mgr").filter(|_| options.kube_subnets);
+    if let (Some(file), Some(api)) = (file, &api) {
+        let rule = "leases are either in a file or in the Kubernetes API; leave one of them out";
+        return Err(FlagError(format!("{file} and {api}: {rule}")));
+    }
+    if api.is_none() {
+        warnings.extend(kube::unused(&settings));
     }
     let shown = |(flag, value, _): &(&Flag, String, By)| {
         format!("-{}={}", flag.name, flag.shown(value).escape_debug())
@@ -128,6 +139,10 @@ fn check_together(options: &AgentOptions) -> Result<(), FlagError> {
     }
     if options.remove_state && !options.remove {
         let rule = "flag -remove-state says what -remove takes away: give both";
+        return Err(FlagError(rule.to_owned()));
+    }
+    if options.drain && !(options.remove && options.kube_subnets) {
+        let rule = "flag -drain says what -remove takes away in a cluster: give both, and -kube-subnet-mgr";
         return Err(FlagError(rule.to_owned()));
     }
     Ok(())

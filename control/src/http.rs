@@ -23,8 +23,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::oneshot;
@@ -96,6 +96,8 @@ struct Known {
     /// When what the node goes by was written down, in seconds since 1970; 0: it goes by what
     /// the store says.
     remembered: AtomicU64,
+    /// What people call the store.
+    store: OnceLock<&'static str>,
     questions: Questions,
 }
 
@@ -105,6 +107,7 @@ impl Default for Known {
             since: SystemTime::now(),
             ready: AtomicBool::default(),
             remembered: AtomicU64::default(),
+            store: OnceLock::new(),
             questions: Questions::default(),
         }
     }
@@ -117,7 +120,9 @@ impl Readiness {
     }
 
     /// From here on the node goes by what was written down then, or by what the store says.
-    pub fn remember(&self, written: Option<SystemTime>) {
+    /// `store` is what people call that.
+    pub fn remember(&self, written: Option<SystemTime>, store: &'static str) {
+        let _ = self.0.store.set(store);
         let seconds = written.map_or(0, |at| {
             let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
             since.as_secs().max(1)
@@ -316,7 +321,8 @@ fn health(path: &str, ready: &Readiness) -> Response<String> {
     let mut body = body.to_owned();
     if let Some(age) = ready.age().filter(|_| path == "/readyz" && ready.get()) {
         let age = span(age);
-        body += &format!(", by what it knew {age} ago: etcd has not answered yet");
+        let store = ready.0.store.get().unwrap_or(&"the store");
+        body += &format!(", by what it knew {age} ago: {store} has not answered yet");
     }
     plain(status, body)
 }

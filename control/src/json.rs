@@ -47,6 +47,16 @@ impl Object {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
+    /// The same object as text, without these keys.
+    pub(crate) fn without(&self, keys: &[&str]) -> String {
+        let is_left = |name: &str| keys.iter().any(|key| key.eq_ignore_ascii_case(name));
+        let entries = self.0.iter().filter(|(name, _)| !is_left(name));
+        let entries: Vec<String> = entries
+            .map(|(name, value)| format!("{}:{value}", serde_json::Value::from(&**name)))
+            .collect();
+        format!("{{{}}}", entries.join(","))
+    }
+
     /// All values of `key`, the last of the text first.
     fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0

@@ -11,7 +11,8 @@ mod memory;
 mod shelf;
 
 use crate::config::NetworkConfig;
-use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous};
+use crate::family::PerFamily;
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
 use crate::status::StoreHealth;
 use crate::subnets::{self, LeaseEvent, SubnetError, SubnetManager};
 use crate::text::span;
@@ -21,6 +22,7 @@ use memory::Memory;
 use shelf::Shelf;
 pub use shelf::file;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,13 +80,14 @@ impl<M: SubnetManager> Remembered<M> {
     /// warning.
     pub fn new(inner: M, options: &RememberedOptions) -> Remembered<M> {
         let path = file(&options.state_dir, &options.prefix);
-        let shelf = Shelf::new(path, options.prefix.clone());
+        let store = inner.store();
+        let shelf = Shelf::new(path, options.prefix.clone(), store);
         let memory = shelf.read(options.use_ended);
         Remembered {
             inner,
             shelf: Arc::new(shelf),
             use_ended: options.use_ended,
-            state: Mutex::new(Knowledge::of(memory)),
+            state: Mutex::new(Knowledge::of(memory, store)),
             changed: Notify::new(),
         }
     }
@@ -117,13 +120,15 @@ impl<M: SubnetManager> Remembered<M> {
         let mut memory = state.memory.take()?;
         // A node that runs goes on with a lease that has ended, and so does who takes over from it.
         let refusal = memory.refusal_now(self.use_ended || inherited);
-        if let Some(reason) = refusal.or_else(|| memory.mismatch(config, attrs)) {
+        let allows = |key: &SubnetKey| self.inner.allows(config, key);
+        if let Some(reason) = refusal.or_else(|| memory.mismatch(config, attrs, allows)) {
             return Some(Err(reason));
         }
         let (key, age) = (memory.own.key, age(memory.written));
         info!(
-            "using the lease {key} as it was {age} ago, with {} other nodes, until etcd says more",
-            memory.peers.len()
+            "using the lease {key} as it was {age} ago, with {} other nodes, until {} says more",
+            memory.peers.len(),
+            self.inner.store()
         );
         Some(Ok(state.go_by(memory)))
     }
@@ -221,6 +226,31 @@ impl<M: SubnetManager> Remembered<M> {
 }
 
 impl<M: SubnetManager> SubnetManager for Remembered<M> {
+    fn store(&self) -> &'static str {
+        self.inner.store()
+    }
+
+    /// As remembered, where the store does not answer and something is remembered.
+    async fn advertised(&self) -> PerFamily<Option<IpAddr>> {
+        let asked = self.inner.advertised();
+        let remembered = {
+            let state = self.state();
+            let memory = state.memory.as_ref();
+            memory.map(|memory| (memory.advertised, state.inherited))
+        };
+        let advertised = match remembered {
+            None => asked.await,
+            Some((advertised, true)) => advertised,
+            Some((advertised, false)) => timeout(PATIENCE, asked).await.unwrap_or(advertised),
+        };
+        self.state().advertised = advertised;
+        advertised
+    }
+
+    fn allows(&self, config: &NetworkConfig, subnets: &SubnetKey) -> bool {
+        self.inner.allows(config, subnets)
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         let asked = self.inner.network_config();
         let inherited = self.state().inherited;
@@ -233,7 +263,8 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
                     let (age, ms) = (age(written), PATIENCE.as_millis());
                     warn!(
                         code = "W0301",
-                        "etcd has not answered within {ms} ms: starting with the lease and the peers of {age} ago"
+                        "{} has not answered within {ms} ms: starting with the lease and the peers of {age} ago",
+                        self.inner.store()
                     );
                     config
                 }
@@ -273,6 +304,10 @@ impl<M: SubnetManager> SubnetManager for Remembered<M> {
             Some(known) => Some(known),
             None => self.inner.known(attrs).await,
         }
+    }
+
+    fn knows_macs(&self) -> bool {
+        self.inner.knows_macs()
     }
 
     async fn release(&self, lease: &Lease) {

@@ -96,10 +96,23 @@ pub struct PeerStatus {
 /// Where leases are kept, and what is known from there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoreStatus {
+    /// What people call it.
+    #[serde(default)]
+    pub name: String,
     /// How old what the node goes by is, as long as the store has not confirmed it.
     pub remembered_seconds: Option<u64>,
     /// How the store answers; `None` of a file.
     pub health: Option<StoreHealth>,
+}
+
+impl StoreStatus {
+    /// What people call the store.
+    pub fn called(&self) -> &str {
+        match self.name.as_str() {
+            "" => "the store",
+            name => name,
+        }
+    }
 }
 
 /// How a store answers. A node without news asks it for hours for nothing: it holds watches open,

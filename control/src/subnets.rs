@@ -2,9 +2,12 @@
 
 pub mod etcd;
 pub mod fixed;
+pub mod kube;
+mod remote;
 
 use crate::config::{ConfigError, NetworkConfig};
-use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey};
+use crate::family::PerFamily;
+use crate::lease::{Lease, LeaseAttrs, LeaseEnd, Previous, SubnetKey, choose};
 use crate::status::StoreHealth;
 use crate::wire::MacAddr;
 use std::future::Future;
@@ -50,6 +53,25 @@ pub enum SubnetError {
     /// The subnets file cannot be used.
     #[error("{0}")]
     File(String),
+    /// The file with the network config cannot be used.
+    #[error("no network config: {path} (-net-config-path) {reason}")]
+    ConfigFile {
+        /// Where it was looked for.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The Kubernetes API cannot be asked.
+    #[error("{0}")]
+    Api(String),
+    /// The store wants the node to advertise another address than a lease was asked for with.
+    #[error("{by} wants this node to advertise {wanted}")]
+    AddressChanged {
+        /// What says so.
+        by: String,
+        /// The address.
+        wanted: IpAddr,
+    },
     /// Every subnet of the network is leased.
     #[error(
         "out of subnets: every subnet of length {len} between {min} and {max} is leased; enlarge Network or delete leases of nodes that are gone"
@@ -90,6 +112,9 @@ impl SubnetError {
             SubnetError::Settings(_) => "W0210",
             SubnetError::NoConfig { .. } | SubnetError::ConfigNotText { .. } => "W0211",
             SubnetError::File(_) => "W0218",
+            SubnetError::Api(_) => "W1003",
+            SubnetError::ConfigFile { .. } => "W1004",
+            SubnetError::AddressChanged { .. } => "W1012",
             SubnetError::OutOfSubnets { .. } => "W0213",
             SubnetError::ConfigChanged => "W0220",
             SubnetError::MacTaken { .. } => "W0315",
@@ -104,8 +129,21 @@ pub type KnowledgeText = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
 /// A store of leases. All futures may be dropped at any time.
 pub trait SubnetManager: Send + Sync {
+    /// What people call the store, as in "... does not answer".
+    fn store(&self) -> &'static str;
+
     /// The network config as stored.
     fn network_config(&self) -> impl Future<Output = Result<String, SubnetError>> + Send;
+
+    /// The addresses that the store wants this node to advertise, whatever else would be chosen.
+    fn advertised(&self) -> impl Future<Output = PerFamily<Option<IpAddr>>> + Send {
+        std::future::ready(PerFamily::default())
+    }
+
+    /// Whether the store may give a node these subnets under this config.
+    fn allows(&self, config: &NetworkConfig, subnets: &SubnetKey) -> bool {
+        choose::compatible(config, subnets)
+    }
 
     /// Take a lease: the one this node (its public address) already has, else the `previous`
     /// subnets, else free ones. [`SubnetError::ConfigChanged`] if the stored config differs
@@ -121,6 +159,11 @@ pub trait SubnetManager: Send + Sync {
     /// peers know it by.
     fn known(&self, _attrs: &LeaseAttrs) -> impl Future<Output = Option<LeaseAttrs>> + Send {
         std::future::ready(None)
+    }
+
+    /// Whether a MAC that is new gives way to the one that the store knows.
+    fn knows_macs(&self) -> bool {
+        false
     }
 
     /// Give back a lease that was taken for the first time a moment ago and is of no use. One

@@ -134,6 +134,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
         "weft_control::remembered",
         &[
             "weft_control::config",
+            "weft_control::family",
             "weft_control::host",
             "weft_control::lease",
             "weft_control::status",

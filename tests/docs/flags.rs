@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_control::flags::{self, Command};
 
 /// Flags that are not taken from the environment.
-const NOT_FROM_ENVIRONMENT: [&str; 4] = ["help", "version", "remove", "remove-state"];
+const NOT_FROM_ENVIRONMENT: [&str; 5] = ["help", "version", "remove", "remove-state", "drain"];
 
 /// Defaults that a page says in words, since the command line cannot.
 const IN_WORDS: [(&str, &str); 2] = [
@@ -112,6 +112,7 @@ fn every_flag_is_taken_from_the_environment_but_those_that_the_page_names() {
             ("iface-can-reach" | "public-ip", _) => "192.0.2.1",
             ("public-ipv6", _) => "2001:db8::1",
             ("subnets-file", _) => "/peers.toml",
+            ("kube-api-url", _) => "https://10.0.0.1:6443",
             (_, "") => "x",
             (_, default) => default,
         };

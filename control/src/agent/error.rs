@@ -76,7 +76,9 @@ impl AgentError {
 /// What the end of a lease means, and what to do.
 fn after(end: &LeaseEnd, subnets: &str) -> String {
     match end {
-        LeaseEnd::Changed { .. } | LeaseEnd::Outdated => "start again to use it".to_owned(),
+        LeaseEnd::Changed { .. } | LeaseEnd::Outdated | LeaseEnd::Reassigned => {
+            "start again to use it".to_owned()
+        }
         LeaseEnd::Revoked | LeaseEnd::Taken { .. } | LeaseEnd::Overlapped { .. } => {
             format!("{subnets} is no longer this node's; start again to take a new lease")
         }

@@ -31,6 +31,12 @@ pub(super) async fn take(
         };
         warn!(code = "W0316", "{error}; in this run the node has {which}");
     }
+    if manager.knows_macs() && prepared.has_new_mac() {
+        // A container may have a new disk at each start.
+        if let Some(known) = manager.known(prepared.attrs()).await {
+            prepared.take_macs(&known, &[]);
+        }
+    }
     let mut shared = Vec::new();
     loop {
         let error = match manager.acquire(config, prepared.attrs(), previous).await {

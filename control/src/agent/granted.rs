@@ -9,7 +9,9 @@ use super::rules::Rules;
 use super::{grant, rules};
 use crate::backend::{Host, Inheritance, Prepared};
 use crate::config::{NetworkConfig, NetworkRange};
+use crate::family::PerFamily;
 use crate::host::firewall::Firewall;
+use crate::host::iface::InterfaceOptions;
 use crate::host::netlink::Netlink;
 use crate::host::subnet_env::{self, SubnetEnv};
 use crate::host::{bridge, forwarding, iface};
@@ -46,6 +48,10 @@ impl Granted {
                     post.discard();
                     info!("{error}: starting with the new one");
                 }
+                Err(AgentError::Subnet(error @ SubnetError::AddressChanged { .. })) => {
+                    post.discard();
+                    info!("{error}: starting with that");
+                }
                 Err(AgentError::Backend(error)) if waiting.is_some() && error.is_inherited() => {
                     post.disinherit(&error.to_string());
                 }
@@ -74,7 +80,15 @@ impl Granted {
         let inherits = inheritance.is_some();
         let config = subnets::wait_for_config(manager).await;
         // All that can fail by itself comes before the lease: a node that cannot run takes none.
-        let host = host(options, &config).await?;
+        let mut interface = options.interface.clone();
+        let told = manager.advertised().await;
+        interface.public = PerFamily::new(|family| {
+            let flag = *options.interface.public.of(family);
+            told.of(family)
+                .filter(|_| config.network(family).is_some())
+                .or(flag)
+        });
+        let host = host(options, &interface, &config).await?;
         rules::check(&options.firewall, &config).await?;
         let prepared = Prepared::new(host, &options.backend, &config, inheritance);
         let mut prepared = prepared.await?;
@@ -124,14 +138,18 @@ impl Granted {
 }
 
 /// The kernel and the underlay interface.
-async fn host(options: &AgentOptions, config: &NetworkConfig) -> Result<Host, AgentError> {
+async fn host(
+    options: &AgentOptions,
+    interface: &InterfaceOptions,
+    config: &NetworkConfig,
+) -> Result<Host, AgentError> {
     let netlink = Netlink::connect()?;
     let families = config.ranges.is_some();
     if !config.enable_nftables {
         bridge::warn_without_netfilter(families);
     }
     forwarding::warn_without(families);
-    let underlay = iface::choose(&netlink, &options.interface, families).await?;
+    let underlay = iface::choose(&netlink, interface, families).await?;
     info!("packets leave through {underlay}");
     for NetworkRange { network, .. } in config.ranges.present() {
         for addr in underlay

@@ -20,7 +20,8 @@ impl AgentName {
         AgentName {
             network: match &options.subnets_file {
                 Some(file) => whole(file),
-                None => prefix(&options.etcd.prefix),
+                None if options.kube_subnets => without_end(options.kube.network_path()),
+                None => without_end(normalised(&options.etcd.prefix)),
             },
             file: whole(&options.subnet_file),
         }
@@ -44,13 +45,12 @@ impl fmt::Display for AgentName {
     }
 }
 
-/// One spelling for all that lead to the same keys, without a slash at the end.
-fn prefix(spelt: &str) -> String {
-    let mut prefix = normalised(spelt);
-    if prefix.len() > 1 {
-        prefix.pop();
+/// A path without its slash at the end.
+fn without_end(mut path: String) -> String {
+    if path.len() > 1 {
+        path.pop();
     }
-    prefix
+    path
 }
 
 /// A path that is the same from wherever the agent is started.
@@ -82,6 +82,10 @@ mod tests {
             let named = format!("weft {name} /run/flannel/subnet.env");
             assert_eq!(mark(&options), Some(named), "{spelt}");
         }
+        options.kube_subnets = true;
+        let of_cluster = "weft kubernetes:flannel.alpha.coreos.com /run/flannel/subnet.env";
+        assert_eq!(mark(&options).as_deref(), Some(of_cluster));
+        options.kube_subnets = false;
         options.subnets_file = Some("/etc/peers.toml".into());
         let of_file = "weft /etc/peers.toml /run/flannel/subnet.env";
         assert_eq!(mark(&options).as_deref(), Some(of_file));

@@ -96,7 +96,9 @@ impl Node {
         for family in Family::BOTH {
             let networks = [config.network(family), previous.network(family)];
             for network in networks.into_iter().flatten() {
-                let within = (network, config.subnet_len(family));
+                let own_len = self.lease.subnet(family).map(|subnet| subnet.prefix_len());
+                let len = own_len.unwrap_or_else(|| config.subnet_len(family));
+                let within = (network, len);
                 blackhole::remove_stale(&self.backend.host().netlink, within, &own).await;
             }
         }
@@ -142,7 +144,7 @@ impl Node {
         let mut batch = Vec::with_capacity(EVENT_QUEUE);
         let mut ready = false;
         let mut reporter = Reporter::new(options.metrics_peers, own.expires, manager);
-        readiness.remember(manager.remembered());
+        readiness.remember(manager.remembered(), manager.store());
         loop {
             tokio::select! {
                 request = signals.next() => match request {
@@ -200,7 +202,7 @@ impl Node {
                 }
                 _ = health.tick() => {
                     self.look_after_workers(post).await?;
-                    readiness.remember(manager.remembered());
+                    readiness.remember(manager.remembered(), manager.store());
                 }
                 _ = reconcile.tick() => {
                     self.backend.reconcile().await;
@@ -257,7 +259,8 @@ impl Node {
             let age = span(at.elapsed().unwrap_or_default());
             info!(
                 code = "W0306",
-                "etcd has not confirmed the lease and the other nodes, which are of {age} ago"
+                "{} has not confirmed the lease and the other nodes, which are of {age} ago",
+                manager.store()
             );
         }
     }

@@ -6,6 +6,7 @@ use crate::host::iface::InterfaceOptions;
 use crate::http::HealthzOptions;
 use crate::remembered::RememberedOptions;
 use crate::subnets::etcd::{EtcdOptions, normalised};
+use crate::subnets::kube::KubeOptions;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,9 +17,13 @@ use tracing::Level;
 pub struct AgentOptions {
     /// Where leases are kept.
     pub etcd: EtcdOptions,
+    /// Leases are in the Kubernetes API, in place of etcd.
+    pub kube_subnets: bool,
+    /// How to reach that, and what this node is there.
+    pub kube: KubeOptions,
     /// A file with the network config and all leases, in place of etcd.
     pub subnets_file: Option<PathBuf>,
-    /// Use a lease that has ended by this host's clock while etcd does not answer.
+    /// Use a lease that has ended by this host's clock while its store does not answer.
     pub use_ended_lease: bool,
     /// How long before its end a lease is renewed.
     pub renew_margin: Duration,
@@ -48,6 +53,8 @@ pub struct AgentOptions {
     pub remove: bool,
     /// Take away what the next start would find its subnet and MAC by, too.
     pub remove_state: bool,
+    /// Take away what the cluster knows of this node's network, too.
+    pub drain: bool,
 }
 
 /// What a line of the log looks like.
@@ -73,11 +80,14 @@ impl FromStr for LogFormat {
 }
 
 impl AgentOptions {
-    /// How what etcd says is remembered.
+    /// How what the store says is remembered.
     pub(super) fn remembered(&self) -> RememberedOptions {
         RememberedOptions {
             state_dir: self.backend.state_dir.clone(),
-            prefix: normalised(&self.etcd.prefix),
+            prefix: match self.kube_subnets {
+                true => self.kube.network_path(),
+                false => normalised(&self.etcd.prefix),
+            },
             use_ended: self.use_ended_lease,
         }
     }

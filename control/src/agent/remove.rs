@@ -1,6 +1,7 @@
 //! `-remove`: taking away what an agent has left on this host, so that it is as before the first
 //! start: devices with their addresses, routes and fast paths, routes to other nodes, blackhole
-//! routes, firewall rules and, on request, the files. The lease stays in its store.
+//! routes, firewall rules and, on request, the files. The lease stays in its store, but for what a
+//! cluster knows of the node where that is to go, too.
 
 use super::AgentOptions;
 use super::name::AgentName;
@@ -17,6 +18,7 @@ use crate::host::presence::{self, Presence};
 use crate::host::subnet_env;
 use crate::remembered::{self, RememberedOptions};
 use crate::socket;
+use crate::subnets::kube;
 use ipnet::IpNet;
 use std::fs;
 use std::io;
@@ -115,6 +117,9 @@ pub(super) async fn run(options: &AgentOptions) -> Result<(), RemoveError> {
     removal.file(&remembered::file(&state_dir, &prefix));
     if options.remove_state {
         removal.files(options).await?;
+    }
+    if options.drain {
+        removal.cluster(options).await;
     }
     removal.conclude()
 }
@@ -268,6 +273,18 @@ impl Removal {
             }
         }
         Ok(())
+    }
+
+    /// What the cluster knows of this node's network.
+    async fn cluster(&mut self, options: &AgentOptions) {
+        match kube::leave(&options.kube).await {
+            Ok(done) => {
+                for what in done {
+                    self.note(&what, Ok::<(), NetlinkError>(()));
+                }
+            }
+            Err(reason) => self.left.push(reason),
+        }
     }
 
     fn file(&mut self, path: &Path) {

@@ -67,6 +67,7 @@ impl Reporter {
             networks: backend.networks().collect(),
             peers: backend.peers(),
             store: StoreStatus {
+                name: manager.store().to_owned(),
                 remembered_seconds: manager.remembered().map(seconds),
                 health: manager.health(),
             },

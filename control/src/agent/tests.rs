@@ -96,6 +96,10 @@ impl Leases {
 }
 
 impl SubnetManager for Leases {
+    fn store(&self) -> &'static str {
+        "etcd"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         Ok(self.text())
     }
@@ -158,6 +162,10 @@ struct Replaced {
 }
 
 impl SubnetManager for Replaced {
+    fn store(&self) -> &'static str {
+        "etcd"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         let former = self.former.lock().unwrap().as_ref().map(Leases::text);
         Ok(former.unwrap_or_else(|| self.leases.text()))

@@ -13,8 +13,14 @@ impl Prepared {
         tunnels.find_map(|tunnel| Some(tunnel.kept_mac()).filter(|mac| mac.unkept.is_some()))
     }
 
-    /// Have the MACs that peers know this node by, where those in hand could not be kept; none
-    /// of those that are `shared` with another node.
+    /// Whether there is one that nobody has had before, as where the state directory is new.
+    pub fn has_new_mac(&self) -> bool {
+        let mut tunnels = self.carriers.list.iter().filter_map(|c| c.tunnel.as_ref());
+        tunnels.any(|tunnel| tunnel.kept_mac().is_new)
+    }
+
+    /// Have the MACs that peers know this node by, where those in hand are new or could not be
+    /// kept; none of those that are `shared` with another node.
     pub fn take_macs(&mut self, known: &LeaseAttrs, shared: &[MacAddr]) {
         for carrier in &mut self.carriers.list {
             let data = known.vxlan_data(carrier.peers.family);

@@ -10,14 +10,14 @@ pub(super) const TOPIC: Topic = Topic {
             lines: &[
                 "etcd has not answered within 20 ms: starting with the lease and the peers of 3m12s ago",
             ],
-            cause: "etcd is down or slow: the node goes by [what it remembers](leases.md#what-a-node-remembers), so that new nodes are missing.",
+            cause: "The store is down or slow: the node goes by [what it remembers](leases.md#what-a-node-remembers), so that new nodes are missing.",
             remedy: "Look after etcd; the agent is put right by itself.",
         },
         Code {
             id: "W0302",
             lines: &["what /var/lib/weft/net-coreos.com-network.state remembers is not used: ..."],
-            cause: "The line says why: the lease in it has ended, the flags are others, or the file is of no use. The node waits for etcd.",
-            remedy: "Bring etcd back; or, if the lease has ended and no other node can have the subnet, start with `-use-ended-lease`.",
+            cause: "The line says why: the lease in it has ended, the flags are others, or the file is of no use. The node waits for its store.",
+            remedy: "Bring etcd, or the API server, back; or, if the lease has ended and no other node can have the subnet, start with `-use-ended-lease`.",
         },
         Code {
             id: "W0303",
@@ -33,12 +33,12 @@ pub(super) const TOPIC: Topic = Topic {
                 "cannot remove /var/lib/weft/net-coreos.com-network.state: ...; it is outdated: remove it",
             ],
             cause: "The lease in the file is over, and the file cannot be removed.",
-            remedy: "Remove it, before the agent starts without etcd.",
+            remedy: "Remove it, before the agent starts without its store.",
         },
         Code {
             id: "W0305",
             lines: &["the lease 10.5.34.0-24 that was remembered is outdated: ..."],
-            cause: "etcd says something else than this node remembered. `starting anew with what etcd says` follows, and pods of the old subnet are cut off.",
+            cause: "The store says something else than this node remembered. `starting anew with what etcd says` (or `the API server`) follows, and pods of the old subnet are cut off.",
             remedy: "If the subnet is another one by now, start the pods of this node again.",
         },
         Code {
@@ -46,8 +46,8 @@ pub(super) const TOPIC: Topic = Topic {
             lines: &[
                 "etcd has not confirmed the lease and the other nodes, which are of 3m12s ago",
             ],
-            cause: "Said upon `SIGUSR1`: etcd has not answered since the start.",
-            remedy: "Look after etcd.",
+            cause: "Said upon `SIGUSR1`: the store has not answered since the start.",
+            remedy: "Look after etcd, or the API server.",
         },
         Code {
             id: "W0307",
@@ -156,7 +156,7 @@ pub(super) const TOPIC: Topic = Topic {
         Code {
             id: "W0320",
             lines: &["what was remembered of the lease is outdated: start again to use it"],
-            cause: "etcd says something else than this node remembered. The end, with status 1.",
+            cause: "The store says something else than this node remembered. The end, with status 1.",
             remedy: "Start again.",
         },
         Code {

@@ -10,7 +10,6 @@ pub(super) const TOPIC: Topic = Topic {
             lines: &[
                 "unknown flag ...",
                 "invalid value \"...\" for flag ...: ...",
-                "flag ... is not there yet: only ... is; ...",
             ],
             cause: "The command line, or a variable `FLANNELD_...`, cannot be used. The agent ends with status 2.",
             remedy: "The line names the flag and the rule that it breaks, or the name that was meant; see [flags](running.md#flags).",

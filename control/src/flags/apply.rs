@@ -3,6 +3,7 @@
 use super::error::FlagError;
 use super::etcd;
 use super::flag::{By, Flag, Status};
+use super::kube;
 use super::table::TABLE;
 use super::value::{parse_bool, parse_int, parse_switch};
 use crate::agent::AgentOptions;
@@ -50,13 +51,7 @@ pub(super) fn apply(
         Status::Works | Status::Secret => {
             set(options, flag.name, value).map_err(|rule| flag.refusal(value, by, &rule))
         }
-        Status::Later(instead) if !flag.is_default(value) => Err(FlagError(format!(
-            "{}={value} is not there yet: only -{}={} is; {instead}",
-            flag.called(by),
-            flag.name,
-            flag.default
-        ))),
-        Status::Later(_) | Status::NoEffect(_) => Ok(()),
+        Status::NoEffect(_) => Ok(()),
     }
 }
 
@@ -83,6 +78,11 @@ fn set(options: &mut AgentOptions, name: &str, value: &str) -> Result<(), String
             options.metrics_peers = within(value, 0, METRICS_PEERS_MAX)? as usize;
         }
         "metrics-peer-traffic" => options.backend.peer_traffic = on,
+        "kube-subnet-mgr" => options.kube_subnets = on,
+        name if name.starts_with(kube::PREFIX) || kube::OTHERS.contains(&name) => {
+            kube::set(&mut options.kube, name, value)?;
+        }
+        "drain" => options.drain = on,
         "subnets-file" => options.subnets_file = subnets_file(value)?,
         "linger" => options.linger = on,
         "socket-dir" => options.socket_dir = optional_path(value),

@@ -37,8 +37,6 @@ pub(super) enum Status {
     Secret,
     /// flanneld has it and weft takes it, but it does nothing; the reason.
     NoEffect(&'static str),
-    /// flanneld has it, weft does not yet; what to do instead. The default is accepted.
-    Later(&'static str),
 }
 
 /// How a setting was given.
@@ -68,7 +66,7 @@ impl Flag {
         if fits { Ok(()) } else { Err(wanted) }
     }
 
-    /// Whether it is there to be used: neither without effect nor for later.
+    /// Whether it is there to be used, and not without effect.
     pub(super) fn does_something(&self) -> bool {
         matches!(self.status, Status::Works | Status::Secret)
     }
@@ -100,7 +98,8 @@ impl Flag {
     /// A value as it may be shown to people.
     pub(super) fn shown<'a>(&self, value: &'a str) -> &'a str {
         // Credentials of the form scheme://user:password@host are refused, not repeated.
-        let credentials = self.name == "etcd-endpoints" && value.contains('@');
+        let may_hold_some = ["etcd-endpoints", "kube-api-url"].contains(&self.name);
+        let credentials = may_hold_some && value.contains('@');
         match self.status == Status::Secret || credentials {
             true => "***",
             false => value,

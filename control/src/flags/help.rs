@@ -33,11 +33,6 @@ pub(super) fn text() -> String {
         "\nflanneld's flags that are accepted and have no effect: {}",
         names(|status| matches!(status, Status::NoEffect(_)))
     );
-    let _ = writeln!(
-        text,
-        "\nflanneld's flags that are not there yet: {}",
-        names(|status| matches!(status, Status::Later(_)))
-    );
     text.push_str("\nA flag that is not given is taken from FLANNELD_<NAME>, such as FLANNELD_ETCD_ENDPOINTS.\n");
     text
 }

@@ -67,7 +67,12 @@ pub(super) fn read_env(
     let mut warnings = Vec::new();
     // What to do at all is for the command line to say: a unit whose environment has it would do
     // it at each start.
-    let asked = |flag: &Flag| !matches!(flag.name, "version" | "help" | "remove" | "remove-state");
+    let asked = |flag: &Flag| {
+        !matches!(
+            flag.name,
+            "version" | "help" | "remove" | "remove-state" | "drain"
+        )
+    };
     for flag in TABLE.iter().filter(|flag| asked(flag)) {
         if given.iter().any(|(other, _)| *other == flag) {
             continue;

@@ -13,14 +13,6 @@ const fn works(name: &'static str, kind: Kind, default: &'static str, help: &'st
     }
 }
 
-/// A flag that matters only with Kubernetes as the subnet manager.
-const fn kube(name: &'static str, kind: Kind, default: &'static str) -> Flag {
-    Flag {
-        status: Status::NoEffect("it is for -kube-subnet-mgr"),
-        ..works(name, kind, default, "")
-    }
-}
-
 /// A flag of klog's that has no counterpart.
 const fn klog(name: &'static str) -> Flag {
     Flag {
@@ -32,7 +24,7 @@ const fn klog(name: &'static str) -> Flag {
 use Kind::{Bool, Int, Repeated, Switch, Text};
 
 /// flanneld's flags in the order of its help text, then weft's own.
-pub(super) static TABLE: [Flag; 59] = [
+pub(super) static TABLE: [Flag; 60] = [
     works(
         "etcd-endpoints",
         Text,
@@ -122,15 +114,42 @@ pub(super) static TABLE: [Flag; 59] = [
         "false",
         "masquerade without choosing ports fully at random",
     ),
-    Flag {
-        status: Status::Later("subnets come from etcd (-etcd-endpoints) or a file (-subnets-file)"),
-        ..works("kube-subnet-mgr", Bool, "false", "")
-    },
-    kube("kube-api-url", Text, ""),
-    kube("kubeconfig-file", Text, ""),
-    kube("kube-annotation-prefix", Text, "flannel.alpha.coreos.com"),
-    kube("net-config-path", Text, "/etc/kube-flannel/net-conf.json"),
-    kube("set-node-network-unavailable", Bool, "true"),
+    works(
+        "kube-subnet-mgr",
+        Bool,
+        "false",
+        "take the node's subnet from the Kubernetes API, and not from etcd",
+    ),
+    works(
+        "kube-api-url",
+        Text,
+        "",
+        "URL of the API server, in place of what the kubeconfig or the pod says",
+    ),
+    works(
+        "kubeconfig-file",
+        Text,
+        "",
+        "kubeconfig with the way to the API server; neither this nor a URL: the pod's service account",
+    ),
+    works(
+        "kube-annotation-prefix",
+        Text,
+        "flannel.alpha.coreos.com",
+        "what the names of the nodes' annotations begin with",
+    ),
+    works(
+        "net-config-path",
+        Text,
+        "/etc/kube-flannel/net-conf.json",
+        "file with the network config, with -kube-subnet-mgr",
+    ),
+    works(
+        "set-node-network-unavailable",
+        Bool,
+        "true",
+        "set the node's condition NetworkUnavailable to False, with -kube-subnet-mgr",
+    ),
     works(
         "healthz-ip",
         Text,
@@ -181,7 +200,7 @@ pub(super) static TABLE: [Flag; 59] = [
         "state-dir",
         Text,
         "/var/lib/weft",
-        "directory where the MAC address, and what etcd has said, are kept across restarts",
+        "directory where the MAC address, and what etcd or the API server has said, are kept across restarts",
     ),
     works(
         "use-ended-lease",
@@ -326,6 +345,12 @@ pub(super) static TABLE: [Flag; 59] = [
         Bool,
         "false",
         "with -remove: -subnet-file and the MAC addresses in -state-dir, too",
+    ),
+    works(
+        "drain",
+        Bool,
+        "false",
+        "with -remove and -kube-subnet-mgr: the node's annotations, too, and NetworkUnavailable is set to True",
     ),
     works("help", Bool, "false", "print this text and exit"),
 ];

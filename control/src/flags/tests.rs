@@ -10,6 +10,7 @@ use crate::host::firewall::FirewallOptions;
 use crate::host::iface::InterfaceOptions;
 use crate::http::HealthzOptions;
 use crate::subnets::etcd::{EtcdOptions, Secret};
+use crate::subnets::kube::{AnnotationPrefix, KubeOptions};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -108,6 +109,16 @@ fn defaults_are_flannelds() {
             },
             remove: false,
             remove_state: false,
+            drain: false,
+            kube_subnets: false,
+            kube: KubeOptions {
+                api_url: None,
+                kubeconfig: None,
+                prefix: AnnotationPrefix::default(),
+                net_config: "/etc/kube-flannel/net-conf.json".into(),
+                set_condition: true,
+                node: NodeRef::default(),
+            },
         }
     );
     assert_eq!(options.log_level(), Level::INFO);

@@ -45,11 +45,15 @@ impl VtepMac {
         }
     }
 
-    /// Be the one that peers `known` this node by, unless this one is kept.
+    /// Be the one that peers `known` this node by, unless this one is kept from before.
     pub fn take(&mut self, known: MacAddr) {
-        if self.unkept.is_some() && is_usable(known) {
-            self.mac = known;
-            self.is_new = false;
+        if !is_usable(known) {
+            return;
+        }
+        match self.unkept {
+            Some(_) => (self.mac, self.is_new) = (known, false),
+            None if self.is_new => *self = store(std::mem::take(&mut self.path), known),
+            None => {}
         }
     }
 

@@ -39,14 +39,14 @@ async fn paths_have_flannelds_answers() {
     expect("/readyz", "200 OK", "flanneld is ready").await;
     expect("/readyz?verbose", "200 OK", "flanneld is ready").await;
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
-    ready.remember(Some(hour_ago));
+    ready.remember(Some(hour_ago), "etcd");
     let aged = "flanneld is ready, by what it knew 1h00m ago: etcd has not answered yet";
     expect("/readyz", "200 OK", aged).await;
     expect("/healthz", "200 OK", "flanneld is running").await;
     ready.set(false);
     expect("/readyz", not_yet, "flanneld is not ready yet").await;
     ready.set(true);
-    ready.remember(None);
+    ready.remember(None, "etcd");
     expect("/readyz", "200 OK", "flanneld is ready").await;
     for path in ["/", "/metric", "/metrics/", "/healthz/"] {
         expect(path, "404 Not Found", "404 page not found\n").await;

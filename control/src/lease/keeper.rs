@@ -36,6 +36,7 @@ impl LeaseEnd {
             LeaseEnd::Revoked => "W0318",
             LeaseEnd::Changed { .. } => "W0319",
             LeaseEnd::Outdated => "W0320",
+            LeaseEnd::Reassigned => "W1013",
             LeaseEnd::Taken { .. } => "W0321",
             LeaseEnd::Overlapped { .. } => "W0322",
         }
@@ -75,6 +76,9 @@ pub enum LeaseEnd {
         /// What differs.
         key: &'static str,
     },
+    /// The cluster has given the node other subnets.
+    #[error("the cluster has given this node another podCIDR")]
+    Reassigned,
     /// It was gone by from memory, and the store says something else.
     #[error("what was remembered of the lease is outdated")]
     Outdated,

@@ -85,6 +85,7 @@ fn status(devices: &[&str], peers: u16) -> Arc<NodeStatus> {
         },
         backend: "vxlan".to_owned(),
         store: StoreStatus {
+            name: "etcd".to_owned(),
             remembered_seconds: None,
             health: Some(StoreHealth {
                 reachable: true,

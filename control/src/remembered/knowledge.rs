@@ -3,8 +3,10 @@
 use super::LATER;
 use super::clock::Clock;
 use super::memory::{self, Memory, Own, Peers};
+use crate::family::PerFamily;
 use crate::lease::Lease;
 use crate::subnets::LeaseEvent;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tracing::info;
 
@@ -16,6 +18,10 @@ pub(super) struct Knowledge {
     pub(super) inherited: bool,
     /// The network config as it was given last.
     pub(super) config: String,
+    /// The addresses that the store wanted this node to advertise when it was asked last.
+    pub(super) advertised: PerFamily<Option<IpAddr>>,
+    /// What people call the store.
+    store: &'static str,
     /// By the store or, as `unconfirmed` says, by what was remembered.
     own: Option<Own>,
     /// By which the times of this are.
@@ -40,9 +46,10 @@ pub(super) struct Unconfirmed {
 
 impl Knowledge {
     /// Of a node that may have a memory and goes by nothing yet.
-    pub(super) fn of(memory: Option<Memory>) -> Knowledge {
+    pub(super) fn of(memory: Option<Memory>, store: &'static str) -> Knowledge {
         Knowledge {
             memory,
+            store,
             ..Knowledge::default()
         }
     }
@@ -165,6 +172,7 @@ impl Knowledge {
             written: 0,
             since_boot: None,
             config: self.config.clone(),
+            advertised: self.advertised,
             own: self.own.clone()?,
             peers: self.peers.clone()?,
         })
@@ -180,6 +188,7 @@ impl Knowledge {
         let changes = self.changes + 1;
         *self = Knowledge {
             config: std::mem::take(&mut self.config),
+            store: self.store,
             changes,
             kept: changes,
             ..Knowledge::default()
@@ -192,7 +201,8 @@ impl Knowledge {
         let Unconfirmed { lease, peers, .. } = self.unconfirmed;
         if let Some(own) = self.own.as_ref().filter(|_| !lease && !peers) {
             let (key, differences) = (own.key, &self.differences);
-            info!("etcd has confirmed the lease {key}, and the other nodes: {differences}");
+            let store = self.store;
+            info!("{store} has confirmed the lease {key}, and the other nodes: {differences}");
         }
     }
 }

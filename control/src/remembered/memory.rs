@@ -2,12 +2,14 @@
 
 use super::clock::{Clock, SinceBoot, instant_at, seconds_at};
 use crate::config::NetworkConfig;
-use crate::lease::{Lease, LeaseAttrs, SubnetKey, choose};
+use crate::family::PerFamily;
+use crate::lease::{Lease, LeaseAttrs, SubnetKey};
 use crate::subnets::LeaseEvent;
 use crate::text::{one_line, shown, span};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub(super) struct Memory {
     pub(super) since_boot: Option<SinceBoot>,
     /// The network config as it was stored.
     pub(super) config: String,
+    /// The addresses that the store wanted this node to advertise.
+    pub(super) advertised: PerFamily<Option<IpAddr>>,
     pub(super) own: Own,
     pub(super) peers: Peers,
 }
@@ -44,14 +48,19 @@ pub(super) struct Own {
     pub(super) ends: Option<u64>,
 }
 
-/// The text of a memory. Keys and values of leases are those that they have in etcd.
+/// The text of a memory. Keys and values of leases are those that they have in etcd, whatever the
+/// store.
 #[derive(Serialize, Deserialize)]
 struct Content {
     written: u64,
     since_boot: Option<SinceBoot>,
-    /// Path of the network in etcd.
+    /// Path of the network in its store.
     prefix: String,
     config: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_ip: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_ipv6: Option<Ipv6Addr>,
     lease: String,
     attrs: Box<RawValue>,
     revision: i64,
@@ -81,6 +90,10 @@ impl Memory {
             written: content.written,
             since_boot: content.since_boot,
             config: content.config,
+            advertised: PerFamily {
+                v4: content.public_ip.map(IpAddr::V4),
+                v6: content.public_ipv6.map(IpAddr::V6),
+            },
             own: Own {
                 key,
                 attrs,
@@ -94,11 +107,14 @@ impl Memory {
     /// The text that [`Memory::parse`] reads.
     pub(super) fn render(&self, prefix: &str) -> Vec<u8> {
         let peers = self.peers.iter();
+        let (public_ip, public_ipv6) = self.advertised.typed();
         let content = Content {
             written: self.written,
             since_boot: self.since_boot.clone(),
             prefix: prefix.to_owned(),
             config: self.config.clone(),
+            public_ip,
+            public_ipv6,
             lease: self.own.key.to_string(),
             attrs: raw(&self.own.attrs),
             revision: self.own.revision,
@@ -161,14 +177,20 @@ impl Memory {
     }
 
     /// Why it is of no use to a node with these attributes in this network, if so.
-    pub(super) fn mismatch(&self, config: &NetworkConfig, attrs: &LeaseAttrs) -> Option<String> {
+    /// `allows` knows the subnets that the config allows.
+    pub(super) fn mismatch(
+        &self,
+        config: &NetworkConfig,
+        attrs: &LeaseAttrs,
+        allows: impl Fn(&SubnetKey) -> bool,
+    ) -> Option<String> {
         let Own {
             key, attrs: own, ..
         } = &self.own;
         if NetworkConfig::parse(&self.config).as_ref() != Ok(config) {
             return Some("the network config is another by now".to_owned());
         }
-        if !choose::compatible(config, key) {
+        if !allows(key) {
             return Some(format!("the network config does not allow the lease {key}"));
         }
         if !own.same_node(attrs) {

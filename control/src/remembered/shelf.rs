@@ -12,7 +12,8 @@ use tracing::{info, warn};
 /// What the names of all files end in.
 const SUFFIX: &str = ".state";
 
-/// The file that keeps what is known of the network with this path in etcd, which ends in a slash.
+/// The file that keeps what is known of the network with this path in its store, which ends in a
+/// slash.
 ///
 /// Letters, digits, dots and underscores stand for themselves and a slash is a dash, so that the
 /// name can be read; all else is escaped, so that no two networks share one.
@@ -35,6 +36,8 @@ pub fn file(state_dir: &Path, prefix: &str) -> PathBuf {
 pub(super) struct Shelf {
     path: PathBuf,
     prefix: String,
+    /// What people call the store.
+    store: &'static str,
     last: Mutex<Last>,
 }
 
@@ -50,10 +53,11 @@ struct Last {
 }
 
 impl Shelf {
-    pub(super) fn new(path: PathBuf, prefix: String) -> Shelf {
+    pub(super) fn new(path: PathBuf, prefix: String, store: &'static str) -> Shelf {
         Shelf {
             path,
             prefix,
+            store,
             last: Mutex::default(),
         }
     }
@@ -116,7 +120,8 @@ impl Shelf {
                 if last.problem.as_ref() != Some(&problem) {
                     warn!(
                         code = "W0303",
-                        "cannot write {path}: {problem}; a start without etcd would find nothing; trying again"
+                        "cannot write {path}: {problem}; a start without {} would find nothing; trying again",
+                        self.store
                     );
                 }
                 last.problem = Some(problem);

@@ -87,7 +87,7 @@ impl Display for LeaseStatus {
 impl Display for StoreStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.health {
-            Some(health) => health.fmt(f)?,
+            Some(health) => write!(f, "{} {health}", self.called())?,
             None => f.write_str("a file")?,
         }
         match self.remembered_seconds {
@@ -100,9 +100,9 @@ impl Display for StoreStatus {
 impl Display for StoreHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.reachable {
-            "etcd answers"
+            "answers"
         } else {
-            "etcd DOES NOT ANSWER"
+            "DOES NOT ANSWER"
         })?;
         match (self.answered_seconds_ago, self.latest_seconds.last()) {
             (Some(ago), Some(took)) => {

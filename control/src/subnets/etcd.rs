@@ -46,8 +46,12 @@ impl EtcdSubnets {
 }
 
 impl SubnetManager for EtcdSubnets {
+    fn store(&self) -> &'static str {
+        "etcd"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
-        let stored = insist(self.store.timing(), || self.store.config()).await;
+        let stored = insist(self.store.timing().retry(), || self.store.config()).await;
         let text = String::from_utf8(stored.ok_or_else(|| self.store.no_config())?);
         let key = self.store.config_key();
         text.map_err(|_| SubnetError::ConfigNotText { key })

@@ -138,6 +138,10 @@ impl Follow {
 }
 
 impl SubnetManager for FixedSubnets {
+    fn store(&self) -> &'static str {
+        "the subnets file"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         let mut follow = Follow(self.state.clone());
         loop {

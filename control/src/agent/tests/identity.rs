@@ -35,6 +35,10 @@ impl Shared {
 }
 
 impl SubnetManager for Shared {
+    fn store(&self) -> &'static str {
+        "etcd"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         self.leases.network_config().await
     }

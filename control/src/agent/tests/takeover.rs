@@ -36,6 +36,10 @@ fn bring_up() {
 struct Meanwhile(Leases, fn());
 
 impl SubnetManager for Meanwhile {
+    fn store(&self) -> &'static str {
+        "etcd"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         self.0.network_config().await
     }

@@ -154,10 +154,11 @@ pub(super) fn store(facts: &Facts) -> Look {
     let Some(status) = facts.status() else {
         return Look::unknown(NO_AGENT);
     };
+    let store = status.store.called();
     let Some(health) = &status.store.health else {
         return Look::ok("a file");
     };
-    let mut look = Look::ok("etcd answers");
+    let mut look = Look::ok(format!("{store} answers"));
     if !health.reachable {
         let ago = health
             .answered_seconds_ago
@@ -165,11 +166,22 @@ pub(super) fn store(facts: &Facts) -> Look {
                 format!("{} ago", span(Duration::from_secs_f64(ago.max(0.0))))
             });
         look.fail(
-            format!("etcd does not answer; it last did {ago}"),
-            advise("bring it back: etcdctl endpoint health; packets go on meanwhile, new nodes are missing"),
+            format!("{store} does not answer; it last did {ago}"),
+            advise(format!(
+                "bring it back: {}; packets go on meanwhile, new nodes are missing",
+                probe_of(store)
+            )),
         );
     }
     look
+}
+
+/// How its operator sees whether a store answers.
+fn probe_of(store: &str) -> &'static str {
+    match store {
+        "etcd" => "etcdctl endpoint health",
+        _ => "kubectl get --raw /readyz",
+    }
 }
 
 pub(super) fn capabilities(facts: &Facts) -> Look {

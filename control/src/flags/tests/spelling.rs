@@ -1,6 +1,7 @@
 //! How flags are written, and what is said of others.
 
 use super::*;
+use std::path::Path;
 
 #[test]
 fn both_dashes_and_both_ways_to_give_a_value() {
@@ -74,16 +75,6 @@ fn a_double_dash_ends_the_flags() {
 }
 
 #[test]
-fn flags_that_are_not_there_yet_say_so() {
-    assert_eq!(
-        error(&["-kube-subnet-mgr"]),
-        "flag -kube-subnet-mgr=true is not there yet: only -kube-subnet-mgr=false is; subnets \
-         come from etcd (-etcd-endpoints) or a file (-subnets-file)"
-    );
-    assert_eq!(options(&["-kube-subnet-mgr=F"]), options(&[]));
-}
-
-#[test]
 fn flags_without_effect_are_accepted_with_a_warning() {
     let (given, warnings) = with_env(
         &[
@@ -94,13 +85,13 @@ fn flags_without_effect_are_accepted_with_a_warning() {
         ],
         &[("FLANNELD_LOG_BACKTRACE_AT", "main.go:1")],
     );
-    assert_eq!(given, options(&[]));
+    assert_eq!(given.kube.net_config, Path::new("/net-conf.json"));
     assert_eq!(
         warnings,
         [
             "flag -vmodule has no effect: -v sets the verbosity of the whole agent",
-            "flag -net-config-path has no effect: it is for -kube-subnet-mgr",
             "FLANNELD_LOG_BACKTRACE_AT has no effect: -v sets the verbosity of the whole agent",
+            "flag -net-config-path has no effect: it is for -kube-subnet-mgr",
         ]
     );
 }
@@ -123,8 +114,10 @@ fn version_and_help() {
             panic!("{arg}");
         };
         assert!(text.contains("  -etcd-endpoints string\n"), "{text}");
-        assert!(text.contains("not there yet: kube-subnet-mgr\n"), "{text}");
-        assert!(text.contains("no effect: kube-api-url, "), "{text}");
+        assert!(
+            text.contains("no effect: vmodule, log_backtrace_at\n"),
+            "{text}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::lease::choose;
 use proptest::prelude::*;
 
 const PREFIX: &str = "/coreos.com/network/";
@@ -24,6 +25,7 @@ fn memory() -> Memory {
         written: NOW - HOUR,
         since_boot: None,
         config: CONFIG.to_owned(),
+        advertised: PerFamily::default(),
         own: Own {
             key: key(1),
             attrs: attrs(1),
@@ -32,6 +34,10 @@ fn memory() -> Memory {
         },
         peers: Arc::new(peers.into()),
     }
+}
+
+fn mismatch(memory: &Memory, config: &NetworkConfig, attrs: &LeaseAttrs) -> Option<String> {
+    memory.mismatch(config, attrs, |key| choose::compatible(config, key))
 }
 
 fn config(text: &str) -> NetworkConfig {
@@ -48,7 +54,14 @@ fn what_is_written_is_read() {
         peers: Peers::default(),
         ..memory()
     };
-    for memory in [memory(), reserved] {
+    let told = Memory {
+        advertised: PerFamily {
+            v4: Some([192, 0, 2, 1].into()),
+            v6: Some("2001:db8::1".parse().unwrap()),
+        },
+        ..memory()
+    };
+    for memory in [memory(), reserved, told] {
         let text = memory.render(PREFIX);
         assert_eq!(Memory::parse(&text, PREFIX).as_ref(), Ok(&memory));
     }
@@ -135,7 +148,7 @@ fn times_that_cannot_be_are_refused_whatever_is_asked_for() {
 fn it_is_for_the_same_node_in_the_same_network_only() {
     let memory = memory();
     let same = config(r#"{ "Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"} }"#);
-    assert_eq!(memory.mismatch(&same, &attrs(1)), None, "spelt otherwise");
+    assert_eq!(mismatch(&memory, &same, &attrs(1)), None, "spelt otherwise");
     let mut other_mac = attrs(2);
     other_mac.public_ip = [192, 0, 2, 1].into();
     let mut other_v6 = attrs(1);
@@ -147,12 +160,12 @@ fn it_is_for_the_same_node_in_the_same_network_only() {
         (CONFIG, other_mac, "has another MAC"),
         (CONFIG, other_v6, "has other attributes"),
     ] {
-        let found = memory.mismatch(&config(config_text), &attrs).unwrap();
+        let found = mismatch(&memory, &config(config_text), &attrs).unwrap();
         assert!(found.contains(reason), "{found}");
     }
     let mut outside = memory;
     outside.own.key = "10.9.1.0-24".parse().unwrap();
-    let found = outside.mismatch(&same, &attrs(1)).unwrap();
+    let found = mismatch(&outside, &same, &attrs(1)).unwrap();
     assert!(
         found.contains("does not allow the lease 10.9.1.0-24"),
         "{found}"

@@ -52,6 +52,10 @@ impl Fake {
 }
 
 impl SubnetManager for Fake {
+    fn store(&self) -> &'static str {
+        "etcd"
+    }
+
     async fn network_config(&self) -> Result<String, SubnetError> {
         self.answer("config").await;
         Ok(self.config.lock().unwrap().clone())

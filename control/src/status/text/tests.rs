@@ -79,6 +79,7 @@ fn node() -> NodeStatus {
         backend: "vxlan".to_owned(),
         mtu: 1450,
         store: StoreStatus {
+            name: "etcd".to_owned(),
             remembered_seconds: Some(60),
             health: Some(StoreHealth {
                 answered_seconds_ago: Some(3.2),

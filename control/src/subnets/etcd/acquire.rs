@@ -1,6 +1,6 @@
 //! Taking a lease.
 
-use super::client::{Failure, Retry, insist};
+use super::client::{Failure, insist};
 use super::lease_plan::{self, LeasePlan, Wanted, mac_taken, plan, rival};
 use super::store::{Entry, Grant, RESERVATION, Store};
 use crate::config::NetworkConfig;
@@ -31,7 +31,7 @@ pub(super) async fn acquire(
     attrs: &LeaseAttrs,
     previous: &Previous,
 ) -> Result<Lease, SubnetError> {
-    let mut retry = Retry::new(store.timing());
+    let mut retry = store.timing().retry();
     let mut races = 0;
     loop {
         let wanted = Wanted {
@@ -136,7 +136,7 @@ async fn take(
 
 /// What this node's lease says of it; waits for etcd.
 pub(super) async fn known(store: &Store, attrs: &LeaseAttrs) -> Option<LeaseAttrs> {
-    let entries = insist(store.timing(), || store.list()).await;
+    let entries = insist(store.timing().retry(), || store.list()).await;
     lease_plan::known(attrs, &entries).cloned()
 }
 

@@ -2,12 +2,10 @@
 
 mod connection;
 mod progress;
-mod pulse;
 pub(crate) mod refusal;
-mod retry;
 mod server;
 mod tls;
 mod verifier;
 
-pub(crate) use connection::{Connection, Failure};
-pub(crate) use retry::{Retry, insist};
+pub(crate) use crate::subnets::remote::{Failure, Retry, insist};
+pub(crate) use connection::Connection;

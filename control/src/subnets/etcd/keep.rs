@@ -4,9 +4,9 @@
 use super::client::{Failure, Retry};
 use super::lease_plan::rival;
 use super::store::{Entry, RESERVATION, Store};
-use super::timing::until;
 use crate::family::Family;
 use crate::lease::{Keeper, Lease, LeaseAttrs, LeaseEnd, Seen};
+use crate::subnets::remote::until;
 use crate::suspend::SuspendClock;
 use crate::text::shown;
 use etcd_client::{Event, EventType};
@@ -50,7 +50,7 @@ async fn renew_when_due(
     // Not a sleep in each round, which events on the key would put off.
     let mut suspend_check = tokio::time::interval(SUSPEND_CHECK);
     suspend_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut retry = Retry::new(timing);
+    let mut retry = timing.retry();
     loop {
         let outcome = tokio::select! {
             Some(seen) = watched.recv() => Ok(seen),
@@ -198,7 +198,7 @@ enum Never {}
 /// Tell `seen` what the own key holds, now and at every change. After each interruption
 /// the key is read again, so neither an outage nor a compaction can hide its deletion.
 async fn observe(store: &Store, lease: &Lease, seen: mpsc::Sender<Seen>) -> Never {
-    let mut retry = Retry::new(store.timing());
+    let mut retry = store.timing().retry();
     let mut observer = Observer {
         store,
         lease,

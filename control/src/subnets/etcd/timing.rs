@@ -1,7 +1,8 @@
 //! How long things may take.
 
 use crate::lease::Backoff;
-use std::time::{Duration, Instant};
+use crate::subnets::remote::Retry;
+use std::time::Duration;
 
 /// Intervals; the defaults are flannel's where it has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +45,9 @@ impl Timing {
     pub(super) fn backoff(&self) -> Backoff {
         Backoff::new(self.backoff_min, self.backoff_max)
     }
-}
 
-/// Wait for a moment; for ever if there is none.
-pub(super) async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
+    /// Tries with these pauses.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new((self.backoff_min, self.backoff_max), "W0202")
     }
 }

@@ -6,9 +6,9 @@
 
 use super::client::Failure;
 use super::store::{Entry, Feed, Store, Update};
-use super::timing::until;
 use crate::lease::{Lease, SubnetKey};
 use crate::subnets::LeaseEvent;
+use crate::subnets::remote::until;
 use etcd_client::{Event, EventType, KeyValue};
 use std::collections::BTreeMap;
 use std::pin::pin;

@@ -103,8 +103,18 @@ pub(super) const CASES: &[Case] = &[
             })
         },
         Failure,
-        "last did 1m01s ago",
+        "etcd does not answer; it last did 1m01s ago",
         "etcdctl",
+    ),
+    (
+        "store",
+        |f| {
+            node(f).store.name = "the API server".to_owned();
+            node(f).store.health = Some(StoreHealth::default());
+        },
+        Failure,
+        "the API server does not answer; it last did never",
+        "kubectl get --raw /readyz",
     ),
     (
         "capabilities",

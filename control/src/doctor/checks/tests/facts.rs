@@ -74,6 +74,7 @@ pub(super) fn status() -> NodeStatus {
         networks: vec!["10.5.0.0/16".parse().unwrap()],
         peers: 2,
         store: StoreStatus {
+            name: "etcd".to_owned(),
             remembered_seconds: None,
             health: Some(StoreHealth {
                 reachable: true,

@@ -1,7 +1,6 @@
 //! Requests to whichever etcd server answers, and what is said when none does.
 
 use super::progress::{self, unless_silent};
-use super::pulse::Pulse;
 use super::refusal::{self, Asker};
 use super::server::Server;
 use super::tls::Tls;
@@ -9,25 +8,15 @@ use crate::status::StoreHealth;
 use crate::subnets::SubnetError;
 use crate::subnets::etcd::options::EtcdOptions;
 use crate::subnets::etcd::timing::Timing;
+use crate::subnets::remote::{Failure, Reach};
 use etcd_client::{Client, ConnectOptions, Error};
 use rand::RngExt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tonic::transport::Endpoint;
-use tracing::{info, warn};
-
-/// Why a request brought nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// No server answered; it has been logged.
-    Unreachable,
-    /// A server answered with a refusal.
-    Refused(String),
-    /// What a server had begun to tell has ended; why.
-    Broken(String),
-}
+use tracing::warn;
 
 /// A set of etcd servers, of which one is used as long as it answers.
 pub(crate) struct Connection {
@@ -50,24 +39,10 @@ struct InUse {
     link: Option<Link>,
     /// How many links there have been.
     links: u64,
-    /// Since a request has found no server that answers, until one does.
-    outage: Option<Outage>,
+    reach: Reach,
     /// Whether it has been said that no user is needed.
     said_no_user: bool,
-    pulse: Pulse,
 }
-
-/// A time without etcd.
-#[derive(Default)]
-struct Outage {
-    /// What each server said to the last request.
-    reasons: String,
-    /// What has been logged, without digits: some reasons count seconds.
-    logged: BTreeSet<String>,
-}
-
-/// How many lines one outage may have.
-const OUTAGE_LINES_MAX: usize = 10;
 
 /// A connection to one server. Its token, if etcd wants one, was fresh when it was made.
 #[derive(Clone)]
@@ -126,9 +101,8 @@ impl Connection {
                 current: first,
                 link: None,
                 links: 0,
-                outage: None,
+                reach: Reach::new("etcd", "W0201"),
                 said_no_user: false,
-                pulse: Pulse::default(),
             }),
         };
         for server in &connection.servers {
@@ -159,11 +133,11 @@ impl Connection {
             let outcome = self.attempt(&mut used, &request).await;
             let (reason, go_on) = match outcome {
                 Outcome::Done(value) => {
-                    self.reached(begun);
+                    self.state().reach.answered(begun);
                     return Ok(value);
                 }
                 Outcome::Refused(error) => {
-                    self.reached(begun);
+                    self.state().reach.answered(begun);
                     let again = refusal::is_about_identity(&error);
                     if again {
                         self.leave(&used, false);
@@ -196,7 +170,8 @@ impl Connection {
         let reasons = reasons.iter();
         let reasons =
             reasons.map(|(server, reason)| format!("{}: {reason}", self.servers[*server].url()));
-        self.unreached(reasons.collect::<Vec<_>>().join(", "));
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        self.state().reach.unanswered(reasons);
         Err(Failure::Unreachable)
     }
 
@@ -311,44 +286,14 @@ impl Connection {
         }
     }
 
-    /// A request that had begun then was answered.
-    fn reached(&self, begun: Instant) {
-        let mut state = self.state();
-        state.pulse.answered(begun, Instant::now());
-        if state.outage.take().is_some() {
-            info!("etcd reachable again");
-        }
-    }
-
-    /// Log why etcd cannot be reached, once for each reason.
-    fn unreached(&self, reasons: String) {
-        let mut state = self.state();
-        state.pulse.failed();
-        let outage = state.outage.get_or_insert_default();
-        let text = reasons.replace(|c: char| c.is_ascii_digit(), "");
-        let new = outage.logged.len() < OUTAGE_LINES_MAX && outage.logged.insert(text);
-        match outage.logged.len() {
-            _ if !new => {}
-            1 => warn!(code = "W0201", "etcd unreachable: {reasons}; retrying"),
-            _ => warn!(
-                code = "W0201",
-                "etcd still unreachable: {reasons}; retrying"
-            ),
-        }
-        outage.reasons = reasons;
-    }
-
     /// Why the last request found no server, each with its reason.
     pub(crate) fn outage(&self) -> String {
-        let state = self.state();
-        let outage = state.outage.as_ref();
-        outage.map_or_else(String::new, |outage| outage.reasons.clone())
+        self.state().reach.outage()
     }
 
     /// How the servers have answered so far.
     pub(crate) fn health(&self) -> StoreHealth {
-        let state = self.state();
-        state.pulse.health(state.outage.is_some(), Instant::now())
+        self.state().reach.health()
     }
 
     fn state(&self) -> MutexGuard<'_, InUse> {

@@ -64,7 +64,7 @@ impl Feed<'_> {
             prefix,
             history: None,
             stream: None,
-            retry: Retry::new(connection.timing()),
+            retry: connection.timing().retry(),
             pause: None,
         }
     }

@@ -1,26 +1,39 @@
-//! Trying again until etcd grants what is asked for.
+//! Trying again until a store grants what is asked for.
 
-use super::connection::Failure;
 use crate::lease::Backoff;
-use crate::subnets::etcd::timing::Timing;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tracing::{debug, warn};
+
+/// Why a request brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No server answered; it has been logged.
+    Unreachable,
+    /// A server answered with a refusal.
+    Refused(String),
+    /// What a server had begun to tell has ended; why.
+    Broken(String),
+}
 
 /// Pauses between tries. Logs each refusal once.
 pub(crate) struct Retry {
     backoff: Backoff,
     longest: Duration,
+    /// That of a refusal.
+    code: &'static str,
     refusal: Option<String>,
     /// Since when there is what was asked for.
     granted: Option<Instant>,
 }
 
 impl Retry {
-    pub(crate) fn new(timing: &Timing) -> Retry {
+    /// Pauses that double between these two; refusals are logged with this code.
+    pub(crate) fn new((shortest, longest): (Duration, Duration), code: &'static str) -> Retry {
         Retry {
-            backoff: timing.backoff(),
-            longest: timing.backoff_max,
+            backoff: Backoff::new(shortest, longest),
+            longest,
+            code,
             refusal: None,
             granted: None,
         }
@@ -65,7 +78,7 @@ impl Retry {
             Failure::Broken(reason) => debug!("the watch ended: {reason}"),
             Failure::Refused(reason) if self.refusal.as_ref() == Some(&reason) => {}
             Failure::Refused(reason) => {
-                warn!(code = "W0202", "{reason}; retrying");
+                warn!(code = self.code, "{reason}; retrying");
                 self.refusal = Some(reason);
             }
         }
@@ -73,12 +86,11 @@ impl Retry {
 }
 
 /// Ask again and again until it is granted.
-pub(crate) async fn insist<T, F, Fut>(timing: &Timing, ask: F) -> T
+pub(crate) async fn insist<T, F, Fut>(mut retry: Retry, ask: F) -> T
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, Failure>>,
 {
-    let mut retry = Retry::new(timing);
     loop {
         match ask().await {
             Ok(value) => return value,
@@ -94,7 +106,7 @@ mod tests {
     #[test]
     fn what_lasted_begins_with_the_shortest_pause_again() {
         let ms = Duration::from_millis;
-        let mut retry = Retry::new(&Timing::default());
+        let mut retry = Retry::new((ms(100), ms(5000)), "W0202");
         let start = Instant::now();
         // A watch that breaks each time soon after its list.
         let mut pauses = Vec::new();

@@ -1,4 +1,4 @@
-//! How etcd has answered so far.
+//! How a store has answered so far.
 
 use crate::status::StoreHealth;
 use std::collections::VecDeque;
