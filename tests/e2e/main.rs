@@ -26,6 +26,7 @@ mod frames;
 mod hand_over;
 mod hostile;
 mod interop;
+mod kube;
 mod kubernetes;
 mod leftovers;
 mod life_cycle;

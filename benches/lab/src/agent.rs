@@ -26,7 +26,7 @@ const COUNTERS_LIMIT: Duration = Duration::from_secs(3);
 pub struct AgentOptions {
     /// The `weft` binary.
     pub binary: PathBuf,
-    /// URL of etcd.
+    /// URL of etcd; empty: further flags say where leases are.
     pub etcd: String,
     /// Key prefix in etcd.
     pub prefix: String,
@@ -37,6 +37,8 @@ pub struct AgentOptions {
     pub name: String,
     /// Further flags.
     pub flags: Vec<String>,
+    /// Further variables of its environment.
+    pub env: BTreeMap<String, String>,
 }
 
 impl AgentOptions {
@@ -49,6 +51,7 @@ impl AgentOptions {
             subnets_file: None,
             name: "agent".to_owned(),
             flags: Vec::new(),
+            env: BTreeMap::new(),
         }
     }
 
@@ -137,6 +140,7 @@ impl Agent {
             Some(file) => {
                 command.arg(format!("-subnets-file={}", file.display()));
             }
+            None if options.etcd.is_empty() => {}
             None => {
                 command.arg(format!("-etcd-endpoints={}", options.etcd));
                 command.arg(format!("-etcd-prefix={}", options.prefix));
@@ -151,6 +155,7 @@ impl Agent {
         }
         command.args(&options.flags);
         command.env("NO_COLOR", "1");
+        command.envs(&options.env);
         command
     }
 
