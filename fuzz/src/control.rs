@@ -11,7 +11,7 @@ use weft_control::host::state_file;
 use weft_control::host::subnet_env::{self, SubnetEnv};
 use weft_control::lease::{LeaseAttrs, NodeNetwork, Previous, SubnetKey, VxlanData};
 use weft_control::remembered;
-use weft_control::subnets::fixed;
+use weft_control::subnets::{fixed, kube};
 
 /// A password that must not turn up in anything that is printed.
 const SECRET: &str = "d7f3-secret-9a41";
@@ -194,6 +194,26 @@ pub fn subnets_file(data: &[u8]) {
 /// Read `data` as what the firewall tools list.
 pub fn firewall_listing(data: &[u8]) {
     firewall::read_listing(&text(data));
+}
+
+/// Read `data` as a Node of the Kubernetes API.
+pub fn kube_node(data: &[u8]) {
+    if let Err(reason) = kube::check::node(data) {
+        one_line(&reason);
+    }
+}
+
+/// Read `data` as a list of Nodes that arrives in small parts.
+pub fn kube_list(data: &[u8]) {
+    if let Err(reason) = kube::check::list(data) {
+        assert!(!reason.is_empty());
+    }
+}
+
+/// Read the lines of `data` as those of a watch on Nodes, which begins with a list.
+pub fn kube_watch(data: &[u8]) {
+    let (told, peers) = kube::check::watch(data);
+    assert!(peers == 0 || told > 0);
 }
 
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
