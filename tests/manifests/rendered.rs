@@ -8,12 +8,28 @@ use std::process::Command;
 use weft_control::config::NetworkConfig;
 use weft_lab::{run, skip, tools};
 
+/// The first minor version of kubectl 1 whose kustomize knows components.
+const COMPONENTS: u32 = 21;
+
 fn skips() -> bool {
-    let absent = !tools::in_path("kubectl");
-    if absent {
-        skip("there is no kubectl, which renders the overlays");
-    }
-    absent
+    let reason = if !tools::in_path("kubectl") {
+        "there is no kubectl, which renders the overlays".to_owned()
+    } else if kubectl() < COMPONENTS {
+        format!("this kubectl is older than 1.{COMPONENTS}, and its kustomize knows no components")
+    } else {
+        return false;
+    };
+    skip(&reason);
+    true
+}
+
+/// The minor version of the kubectl that is there.
+fn kubectl() -> u32 {
+    let version = ["version", "--client", "--output=json"];
+    let told = run(Command::new("kubectl").args(version)).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let minor = told["clientVersion"]["minor"].as_str().unwrap();
+    minor.trim_end_matches('+').parse().unwrap()
 }
 
 fn render(folder: &Path) -> Vec<Value> {
