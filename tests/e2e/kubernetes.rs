@@ -1,30 +1,27 @@
 //! weft's image in Kubernetes' hands: the DaemonSet of `deploy/kubernetes` and pods beside it,
 //! run on two nodes by a containerd each, as kubelet has it run them.
 
+mod images;
 mod kubelet;
 mod messages;
+mod rights;
 mod runtime;
 
-use crate::cluster::{CONFIG, NEWS, new_lab, weft};
+use crate::cluster::{NEWS, new_lab};
+use images::{busybox, image, page};
 use ipnet::Ipv4Net;
 use kubelet::{Extra, Kubelet, Pod};
-use runtime::BUSYBOX;
 use serde_json::{Value, json};
-use std::fs;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
-use weft_lab::{Lab, Namespace, PeersFile, Regime, run, skips_test_without, wait_until};
+use weft_lab::kube::{ApiOptions, ApiServer, StreamingLists, USER, nodes};
+use weft_lab::{Lab, Namespace, Regime, skips_test_without, wait_until};
 
 const MANIFEST: &str = include_str!("../../deploy/kubernetes/base/weft.yml");
 
 const FLANNELS: &str = include_str!("../manifests/kube-flannel.yml");
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn skips() -> bool {
     skips_test_without(&[
@@ -33,6 +30,37 @@ fn skips() -> bool {
         ("/bin/busybox", "busybox-static"),
         ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     ])
+}
+
+/// An API server with both nodes, as the controller manager has given them subnets, and with what
+/// the manifest has for the agents' account.
+fn api_server(lab: &Lab, objects: &[Value]) -> ApiServer {
+    let options = ApiOptions {
+        address: SocketAddr::from((lab.node(1).underlay, 6443)),
+        namespace: Some(lab.node(1).ns.clone()),
+        // Others are asked for no lists.
+        streaming_lists: StreamingLists::TurnedOff,
+        ..ApiOptions::default()
+    };
+    let api = ApiServer::start(options).unwrap();
+    for object in objects {
+        let kind = match object["kind"].as_str().unwrap() {
+            "ClusterRole" => "clusterroles.rbac.authorization.k8s.io",
+            "ClusterRoleBinding" => "clusterrolebindings.rbac.authorization.k8s.io",
+            _ => continue,
+        };
+        api.put(kind, object.clone());
+    }
+    for number in 1..=2 {
+        let subnet = format!("10.244.{number}.0/24");
+        api.put_node(nodes::realistic(&node_name(number), &[&subnet]));
+    }
+    api
+}
+
+/// What a node is called in the cluster.
+fn node_name(number: usize) -> String {
+    format!("n{number}")
 }
 
 /// The objects of a manifest.
@@ -49,70 +77,6 @@ fn daemon_set(objects: &[Value]) -> &Value {
         .unwrap()
 }
 
-/// weft's image with the programs under test, by the script that makes it.
-fn image() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(make_image)
-}
-
-fn make_image() -> PathBuf {
-    let mut script = Command::new(format!("{ROOT}/scripts/image.sh"));
-    script.env(
-        format!("WEFT_BINARIES_{}", arch()),
-        weft().parent().unwrap(),
-    );
-    run(&mut script).unwrap();
-    PathBuf::from(format!("{ROOT}/target/image/weft-{}.tar", arch()))
-}
-
-fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
-/// An image with the machine's busybox, which waits.
-fn busybox(dir: &Path) -> PathBuf {
-    let root = dir.join("busybox");
-    fs::create_dir_all(root.join("bin")).unwrap();
-    fs::create_dir_all(root.join("www")).unwrap();
-    fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-    for applet in ["sh", "cat", "ping", "wget", "httpd", "sleep"] {
-        symlink("busybox", root.join("bin").join(applet)).unwrap();
-    }
-    fs::write(root.join("www/page"), page()).unwrap();
-    let (layer, archive) = (dir.join("layer.tar"), dir.join("busybox.tar"));
-    let tar = |from: &Path, to: &Path, what: &[&str]| {
-        let mut tar = Command::new("tar");
-        run(tar.arg("-C").arg(from).arg("-cf").arg(to).args(what)).unwrap();
-    };
-    tar(&root, &layer, &["."]);
-    let digest = run(Command::new("sha256sum").arg(&layer)).unwrap();
-    let digest = format!("sha256:{}", digest.split(' ').next().unwrap());
-    let config = json!({
-        "architecture": arch(), "os": "linux",
-        "config": {"Entrypoint": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [digest]},
-    });
-    let manifest = json!([{
-        "Config": "config.json", "RepoTags": [BUSYBOX], "Layers": ["layer.tar"],
-    }]);
-    fs::write(dir.join("config.json"), config.to_string()).unwrap();
-    fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
-    tar(
-        dir,
-        &archive,
-        &["manifest.json", "config.json", "layer.tar"],
-    );
-    archive
-}
-
-fn page() -> String {
-    (0..200_000).map(|line| format!("{line}\n")).collect()
-}
-
 /// The answer to a request for `path` at an address.
 fn get(from: &Namespace, to: SocketAddr, path: &str) -> std::io::Result<String> {
     let limit = Duration::from_secs(5);
@@ -127,33 +91,39 @@ fn get(from: &Namespace, to: SocketAddr, path: &str) -> std::io::Result<String> 
     .unwrap()
 }
 
-/// Two nodes whose DaemonSet's pods are ready.
+/// Where kubelets put what a pod is known by.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Two nodes of a cluster, whose DaemonSet's pods are ready.
 struct Nodes {
     // Dropped first to last.
     kubelets: [Kubelet; 2],
     daemons: [Pod; 2],
     objects: Vec<Value>,
     extra: Extra,
+    api: ApiServer,
     lab: Lab,
 }
 
 impl Nodes {
-    /// With these objects.
+    /// With these objects, and no right that they do not give.
     fn start(objects: Vec<Value>) -> Nodes {
         let lab = new_lab(2, Regime::R1);
+        let api = api_server(&lab, &objects);
+        let account = lab.dir().join("account");
+        std::fs::create_dir(&account).unwrap();
+        api.write_service_account(&account).unwrap();
+        let (host, port) = (api.address().ip(), api.address().port());
+        let extra = Extra {
+            mounts: vec![(ACCOUNT.to_owned(), account)],
+            envs: vec![
+                ("KUBERNETES_SERVICE_HOST".to_owned(), host.to_string()),
+                ("KUBERNETES_SERVICE_PORT".to_owned(), port.to_string()),
+            ],
+            args: vec!["--iface=eth0".to_owned()],
+        };
         let busybox = busybox(lab.dir());
         let images = [image(), busybox.as_path()];
-        let peers = PeersFile::create(&lab, CONFIG, [1, 2]).unwrap();
-        let extra = Extra {
-            mounts: vec![("/etc/peers.json".to_owned(), peers.path().to_owned())],
-            args: vec![(
-                "--kube-subnet-mgr",
-                ["--subnets-file=/etc/peers.json", "--iface=eth0"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            )],
-            ..Extra::default()
-        };
         let kubelets = [1, 2].map(|number| Kubelet::start(&lab, number, &images, &objects));
         let set = daemon_set(&objects);
         let daemons = kubelets.each_ref().map(|kubelet| kubelet.run(set, &extra));
@@ -162,10 +132,27 @@ impl Nodes {
             daemons,
             objects,
             extra,
+            api,
             lab,
         };
         (1..=2).for_each(|number| nodes.await_ready(number));
         nodes
+    }
+
+    /// The right to look at pods, and with it at a node's own, which names the node.
+    fn give_what_flannels_manifest_gives(&self, number: usize) {
+        let role = self
+            .objects
+            .iter()
+            .find(|object| object["kind"] == "ClusterRole");
+        let mut role = role.unwrap().clone();
+        let pods = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]});
+        role["rules"].as_array_mut().unwrap().push(pods);
+        self.api.put("clusterroles.rbac.authorization.k8s.io", role);
+        let metadata = json!({"name": kubelet::POD, "namespace": kubelet::NAMESPACE});
+        let spec = json!({ "nodeName": node_name(number) });
+        self.api
+            .put("pods", json!({"metadata": metadata, "spec": spec}));
     }
 
     fn ns(&self, number: usize) -> &Namespace {
@@ -236,9 +223,36 @@ fn the_daemon_set_gives_pods_of_a_real_runtime_their_network() {
     let url = format!("http://{port}/page");
     assert!(two.exec(&b, &["wget", "-q", "-O", "-", &url]).unwrap() == page());
 
+    the_agents_ask_for_what_they_may(&nodes);
     update_loses_little(&mut nodes, &b, addresses[0]);
     leaves_nothing(&nodes, &a);
     the_image_alone_does(&mut nodes, &b);
+}
+
+/// The role is what the agents ask for, no more and no less.
+fn the_agents_ask_for_what_they_may(nodes: &Nodes) {
+    let role = nodes
+        .objects
+        .iter()
+        .find(|object| object["kind"] == "ClusterRole");
+    let mut may = BTreeSet::new();
+    for rule in role.unwrap()["rules"].as_array().unwrap() {
+        for resource in rule["resources"].as_array().unwrap() {
+            for verb in rule["verbs"].as_array().unwrap() {
+                may.insert(format!(
+                    "{} {}",
+                    verb.as_str().unwrap(),
+                    resource.as_str().unwrap()
+                ));
+            }
+        }
+    }
+    let asked = nodes.api.asked();
+    let asked = asked.iter().filter(|asked| asked.user == USER);
+    let asked: BTreeSet<_> = asked
+        .map(|a| format!("{} {}", a.verb, a.resource))
+        .collect();
+    assert_eq!(asked, may);
 }
 
 /// The node's agent is replaced as by a rolling update: pods go on by the fast path meanwhile, and
@@ -298,6 +312,7 @@ fn the_image_alone_does(nodes: &mut Nodes, pod: &Pod) {
     }
     let args = spec["containers"][0]["args"].as_array_mut().unwrap();
     args.push(json!("--healthz-port=8081"));
+    nodes.give_what_flannels_manifest_gives(2);
     nodes.kubelets[1].delete(&nodes.daemons[1]);
     nodes.daemons[1] = nodes.kubelets[1].run(&flannels[0], &nodes.extra);
     nodes.await_ready(2);

@@ -2,6 +2,7 @@
 //! are attached to the network.
 
 use super::messages::*;
+use super::rights::{namespaces, security, strings};
 use super::runtime::{BUSYBOX, Runtime};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +10,12 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weft_lab::{Lab, wait_until};
+
+/// The namespace of all pods.
+pub(super) const NAMESPACE: &str = "kube-flannel";
+
+/// What pods of a DaemonSet are told to be.
+pub(super) const POD: &str = "kube-flannel-ds-x";
 
 /// How long a container may take to end, or to start.
 const WHILE: Duration = Duration::from_secs(30);
@@ -18,6 +25,8 @@ pub(super) struct Kubelet {
     pub(super) runtime: Runtime,
     /// Files of the ConfigMaps, by their names.
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// The node's name in the cluster.
+    node: String,
     pods: std::cell::Cell<u32>,
 }
 
@@ -40,6 +49,7 @@ impl Kubelet {
         Kubelet {
             runtime: Runtime::start(lab, number, images),
             config_maps: config_maps.collect(),
+            node: super::node_name(number),
             pods: std::cell::Cell::default(),
         }
     }
@@ -163,7 +173,7 @@ impl Kubelet {
             metadata: Some(PodMetadata {
                 name: name.to_owned(),
                 uid,
-                namespace: "kube-flannel".to_owned(),
+                namespace: NAMESPACE.to_owned(),
                 attempt: 0,
             }),
             // In the node's network it is the node's.
@@ -260,6 +270,22 @@ impl Kubelet {
         dir
     }
 
+    /// The variables of a container.
+    fn envs(&self, container: &Value) -> Vec<KeyValue> {
+        let list = container["env"].as_array().map(Vec::as_slice);
+        let variable = |one: &Value| KeyValue {
+            key: one["name"].as_str().unwrap().to_owned(),
+            value: match one["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+                Some("spec.nodeName") => self.node.clone(),
+                Some("metadata.name") => POD.to_owned(),
+                Some("metadata.namespace") => NAMESPACE.to_owned(),
+                Some(other) => panic!("no value of {other} is known here"),
+                None => one["value"].as_str().unwrap().to_owned(),
+            },
+        };
+        list.unwrap_or_default().iter().map(variable).collect()
+    }
+
     fn container_config(
         &self,
         spec: &Value,
@@ -283,7 +309,7 @@ impl Kubelet {
             }),
             command: strings(&container["command"]),
             args: strings(&container["args"]),
-            envs: Vec::new(),
+            envs: self.envs(container),
             mounts: mounts.map(mount).collect(),
             log_path: name,
             linux: Some(ContainerLinux {
@@ -293,14 +319,13 @@ impl Kubelet {
     }
 }
 
-/// What a test gives a DaemonSet's container besides.
+/// What a test gives a DaemonSet's container besides: variables, mounts and flags.
 #[derive(Default)]
 pub(super) struct Extra {
     pub(super) envs: Vec<(String, String)>,
     /// Paths in the container and on the node.
     pub(super) mounts: Vec<(String, PathBuf)>,
-    /// Flags in place of another one.
-    pub(super) args: Vec<(&'static str, Vec<String>)>,
+    pub(super) args: Vec<String>,
 }
 
 impl Extra {
@@ -315,73 +340,8 @@ impl Extra {
                 readonly: true,
             });
         }
-        for (old, new) in &self.args {
-            let place = config.args.iter().position(|arg| arg == old).unwrap();
-            config.args.splice(place..=place, new.iter().cloned());
-        }
+        config.args.extend(self.args.iter().cloned());
     }
-}
-
-/// What kubelet hides from containers, and what it lets them read alone.
-const MASKED: [&str; 6] = [
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
-/// A container's rights, with Kubernetes' defaults.
-fn security(spec: &Value, context: &Value) -> Security {
-    let profile = &context["seccompProfile"];
-    let seccomp = match profile["type"].as_str() {
-        None | Some("Unconfined") => (1, String::new()),
-        Some("RuntimeDefault") => (0, String::new()),
-        Some("Localhost") => {
-            let file = profile["localhostProfile"].as_str().unwrap();
-            (2, format!("/var/lib/kubelet/seccomp/{file}"))
-        }
-        Some(other) => panic!("there is no seccomp profile of type {other}"),
-    };
-    Security {
-        capabilities: Some(Capabilities {
-            add: strings(&context["capabilities"]["add"]),
-            drop: strings(&context["capabilities"]["drop"]),
-        }),
-        privileged: context["privileged"] == true,
-        namespace_options: Some(namespaces(spec)),
-        readonly_rootfs: context["readOnlyRootFilesystem"] == true,
-        no_new_privs: context["allowPrivilegeEscalation"] == false,
-        masked_paths: MASKED.map(str::to_owned).to_vec(),
-        readonly_paths: READ_ONLY.map(str::to_owned).to_vec(),
-        seccomp: Some(SeccompProfile {
-            kind: seccomp.0,
-            localhost_ref: seccomp.1,
-        }),
-    }
-}
-
-fn namespaces(spec: &Value) -> Namespaces {
-    let mode = |key: &str, other| if spec[key] == true { NODE } else { other };
-    Namespaces {
-        network: mode("hostNetwork", 0),
-        // 1: one for each container.
-        pid: mode("hostPID", 1),
-    }
-}
-
-fn strings(list: &Value) -> Vec<String> {
-    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    list.iter().map(text).collect()
 }
 
 fn path_text(path: &Path) -> String {
