@@ -9,7 +9,7 @@ packages=(
     iproute2 iputils-ping ethtool procps nftables iptables
     etcd-server etcd-client iperf3 tshark tcpdump valgrind
     containernetworking-plugins docker.io busybox-static
-    clang-14 llvm-14 libbpf-dev prometheus kubernetes-client mmdebstrap
+    clang-14 llvm-14 libbpf-dev bpftool prometheus kubernetes-client mmdebstrap
 )
 
 fail() {

@@ -218,6 +218,9 @@ fn programs_that_nobody_may_look_at_are_told_of() {
 
 #[test]
 fn a_link_that_somebody_detaches_is_noticed() {
+    if !weft_lab::tools::in_path("bpftool") {
+        return weft_lab::skip("there is no bpftool; try `apt-get install bpftool`");
+    }
     isolated(|bpffs| {
         let nodes = nodes(bpffs, Wire::Vxlan);
         let [a, _b] = &nodes;
