@@ -87,8 +87,8 @@ fn a_wrong_command_line_ends_with_status_2_and_one_line_that_names_the_nearest()
         ),
         (&["agent", "-v=much"], &["much", "-v"]),
         (
-            &["agent", "-kube-subnet-mgr"],
-            &["-kube-subnet-mgr", "not there yet"],
+            &["agent", "-kube-annotation-prefix=a/b/c"],
+            &["a/b/c", "-kube-annotation-prefix", "slash"],
         ),
         (&["agent", "-iface"], &["-iface", "argument"]),
         (&["agnet"], &["agnet", "agent"]),
