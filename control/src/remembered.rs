@@ -9,6 +9,7 @@ mod clock;
 mod knowledge;
 mod memory;
 mod shelf;
+mod write;
 
 use crate::config::NetworkConfig;
 use crate::family::PerFamily;
@@ -21,7 +22,6 @@ use knowledge::{Knowledge, Unconfirmed};
 use memory::Memory;
 use shelf::Shelf;
 pub use shelf::file;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -29,21 +29,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// How long a start waits for the store where it could do without: a store that is there answers
 /// a first request within a few milliseconds.
 const PATIENCE: Duration = Duration::from_millis(20);
-
-/// Pause between two writes.
-const WRITE_PAUSE: Duration = Duration::from_secs(1);
-
-/// Pause after a write that failed.
-const WRITE_RETRY: Duration = Duration::from_secs(10);
-
-/// Pause between two looks whether somebody has set the host's clock.
-const CLOCK_LOOK: Duration = Duration::from_secs(10);
 
 /// How long a disk may hold up the end of the node.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
@@ -164,47 +155,6 @@ impl<M: SubnetManager> Remembered<M> {
         if self.state().take_in(event) {
             self.changed.notify_one();
         }
-    }
-
-    /// Write what is known, if it is not in the file; whether that was done.
-    async fn write(&self) -> Option<bool> {
-        let due = {
-            let mut state = self.state();
-            state.follow_clock(Clock::read());
-            state.due()
-        };
-        let (number, memory) = due?;
-        let shelf = self.shelf.clone();
-        let done = spawn_blocking(move || shelf.write(number, memory)).await;
-        let done = done.unwrap_or(false);
-        if done {
-            self.state().kept = number;
-        }
-        Some(done)
-    }
-
-    /// Write whenever something has changed, or somebody has set the clock, with pauses.
-    async fn write_when_due(&self) -> Infallible {
-        loop {
-            let _ = timeout(CLOCK_LOOK, self.changed.notified()).await;
-            match self.write().await {
-                None => {}
-                Some(true) => sleep(WRITE_PAUSE).await,
-                Some(false) => {
-                    sleep(WRITE_RETRY).await;
-                    self.changed.notify_one();
-                }
-            }
-        }
-    }
-
-    /// Forget everything, also on the disk.
-    async fn forget(&self) {
-        let number = self.state().forget();
-        let shelf = self.shelf.clone();
-        let cleared = spawn_blocking(move || shelf.clear(number));
-        // A disk that hangs must not keep the node from its end.
-        let _ = timeout(DISK_PATIENCE, cleared).await;
     }
 
     /// Keep a lease that the store has given or confirmed.

@@ -11,7 +11,12 @@ use crate::notify;
 use crate::socket::{Call, Calls, LocalSocket};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 use tracing::{debug, warn};
+
+/// Pause before a service manager that has refused something is asked again: one that does not read
+/// holds the agent up each time.
+const KEEP_RETRY: Duration = Duration::from_secs(10);
 
 /// What is to be had until workers begin that go on with what another process has left.
 pub(super) struct Waiting {
@@ -32,8 +37,8 @@ pub(super) struct Post {
     /// What the service manager keeps for the next process, and of which state of the backend.
     store: DescriptorStore,
     kept: Option<u64>,
-    /// Why it keeps nothing, as it was logged.
-    unkept: Option<String>,
+    /// Why it keeps nothing, as it was logged, and when it was asked.
+    unkept: Option<(String, Instant)>,
     /// What it kept of the process before.
     left: Option<Left>,
     /// What this process and those before it have counted, and where the service manager keeps that.
@@ -123,7 +128,9 @@ impl Post {
     /// not what it keeps.
     pub(super) fn keep(&mut self, backend: &Backend) {
         let changes = Some(backend.changes());
-        if notify::stores() == 0 || self.kept == changes {
+        let asked = self.unkept.as_ref().map(|(_, asked)| asked.elapsed());
+        let is_early = asked.is_some_and(|since| since < KEEP_RETRY);
+        if notify::stores() == 0 || self.kept == changes || is_early {
             return;
         }
         match backend.offer() {
@@ -161,15 +168,16 @@ impl Post {
         }
     }
 
-    /// Say once why the service manager keeps nothing; it is asked again at the next look.
+    /// Say once why the service manager keeps nothing; it is asked again after a pause.
     fn not_kept(&mut self, reason: String) {
-        if self.unkept.as_ref() != Some(&reason) {
+        let is_new = self.unkept.as_ref().is_none_or(|(said, _)| *said != reason);
+        if is_new {
             warn!(
                 code = "W0902",
-                "the service manager keeps nothing for the next start: {reason}; trying again each second"
+                "the service manager keeps nothing for the next start: {reason}; trying again each 10 seconds"
             );
-            self.unkept = Some(reason);
         }
+        self.unkept = Some((reason, Instant::now()));
     }
 
     /// Whether the service manager has what the next process needs.

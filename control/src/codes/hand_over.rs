@@ -14,7 +14,7 @@ pub(super) const TOPIC: Topic = Topic {
         Code {
             id: "W0902",
             lines: &[
-                "the service manager keeps nothing for the next start: ...; trying again each second",
+                "the service manager keeps nothing for the next start: ...; trying again each 10 seconds",
             ],
             cause: "`FileDescriptorStoreMax=` of the unit is too small, or the service manager does not read what it is told.",
             remedy: "Raise it; see [as a service](running.md#as-a-service).",

@@ -1,6 +1,7 @@
 //! When the lease ends, and the clock that tells it.
 
 use super::*;
+use crate::remembered::write::WRITE_PAUSE;
 
 /// The file with another end of the lease, in seconds from now.
 fn ending(dir: &TempDir, from_now: i64) {

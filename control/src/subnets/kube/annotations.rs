@@ -55,6 +55,11 @@ impl Key {
         Key::PublicIpv6,
     ];
 
+    const DATA: PerFamily<Key> = of(Key::BackendData, Key::BackendV6Data);
+    const PUBLIC: PerFamily<Key> = of(Key::PublicIp, Key::PublicIpv6);
+    const OVERWRITE: PerFamily<Key> = of(Key::PublicIpOverwrite, Key::PublicIpv6Overwrite);
+    const NODE_PUBLIC: PerFamily<Key> = of(Key::NodePublicIp, Key::NodePublicIpv6);
+
     /// Its name behind the prefix.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -70,34 +75,10 @@ impl Key {
             Key::NodePublicIpv6 => "node-public-ipv6",
         }
     }
+}
 
-    fn data(family: Family) -> Key {
-        match family {
-            Family::V4 => Key::BackendData,
-            Family::V6 => Key::BackendV6Data,
-        }
-    }
-
-    fn public(family: Family) -> Key {
-        match family {
-            Family::V4 => Key::PublicIp,
-            Family::V6 => Key::PublicIpv6,
-        }
-    }
-
-    fn overwrite(family: Family) -> Key {
-        match family {
-            Family::V4 => Key::PublicIpOverwrite,
-            Family::V6 => Key::PublicIpv6Overwrite,
-        }
-    }
-
-    fn node_public(family: Family) -> Key {
-        match family {
-            Family::V4 => Key::NodePublicIp,
-            Family::V6 => Key::NodePublicIpv6,
-        }
-    }
+const fn of(v4: Key, v6: Key) -> PerFamily<Key> {
+    PerFamily { v4, v6 }
 }
 
 /// The values of one node's annotations, as written.
@@ -140,7 +121,7 @@ impl Annotations {
         };
         let (backend_data, backend_v6_data) = (data(Family::V4)?, data(Family::V6)?);
         let addrs = PerFamily::try_new(|family| match families.of(family) {
-            true => self.address(Key::public(family), family),
+            true => self.address(*Key::PUBLIC.of(family), family),
             false => Ok(None),
         })?;
         let (public_ip, public_ipv6) = addrs.typed();
@@ -165,7 +146,7 @@ impl Annotations {
         family: Family,
         backend_type: &str,
     ) -> Result<Option<Box<RawValue>>, String> {
-        let key = Key::data(family);
+        let key = *Key::DATA.of(family);
         let Some(text) = self.get(key).filter(|text| *text != NO_DATA) else {
             return Ok(None);
         };
@@ -196,13 +177,13 @@ impl Annotations {
 
     /// The addresses that the node is to advertise as if by flags, and what is wrong with them.
     pub(super) fn node_public(&self) -> (PerFamily<Option<IpAddr>>, Vec<String>) {
-        self.told(Key::node_public)
+        self.told(Key::NODE_PUBLIC)
     }
 
-    fn told(&self, key: fn(Family) -> Key) -> (PerFamily<Option<IpAddr>>, Vec<String>) {
+    fn told(&self, keys: PerFamily<Key>) -> (PerFamily<Option<IpAddr>>, Vec<String>) {
         let mut wrong = Vec::new();
         let told = PerFamily::new(|family| {
-            let addr = self.address(key(family), family);
+            let addr = self.address(*keys.of(family), family);
             addr.unwrap_or_else(|reason| {
                 wrong.push(reason);
                 None
@@ -214,7 +195,7 @@ impl Annotations {
     /// What a node with these attributes writes, byte for byte as flanneld does, and what is wrong
     /// with what people have told it.
     pub(super) fn wanted(&self, attrs: &LeaseAttrs) -> (Vec<(Key, String)>, Vec<String>) {
-        let (overwrite, wrong) = self.told(Key::overwrite);
+        let (overwrite, wrong) = self.told(Key::OVERWRITE);
         let data = |family| {
             let data = match family {
                 Family::V4 => &attrs.backend_data,
@@ -240,8 +221,8 @@ impl Annotations {
                 Family::V6 => attrs.public_ipv6.is_some(),
             };
             if let Some(addr) = told(family).filter(|_| tells) {
-                wanted.push((Key::data(family), data(family)));
-                wanted.push((Key::public(family), addr.to_string()));
+                wanted.push((*Key::DATA.of(family), data(family)));
+                wanted.push((*Key::PUBLIC.of(family), addr.to_string()));
             }
         }
         (wanted, wrong)
